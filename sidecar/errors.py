@@ -1,0 +1,223 @@
+"""Every way a request can be refused: one row per code, and the exception that carries a code.
+
+Documentation, metric labels, log lines and runbook headings are made from this table, so adding
+a code means adding a whole row; a row without a column does not import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import Any
+
+
+class Gate(StrEnum):
+    """The gates a request meets, in order; `forward` is what lies behind them."""
+
+    TRANSPORT = "transport"
+    TOKEN = "token"  # noqa: S105 - the name of a gate, not a password
+    MESSAGE = "message"
+    POLICY = "policy"
+    CONSENT = "consent"
+    ACCOUNT = "account"
+    BUDGET = "budget"
+    FORWARD = "forward"
+
+
+class Shape(StrEnum):
+    """How a refusal is put on the wire when the request can carry an answer of that shape."""
+
+    CHALLENGE = "challenge"  # HTTP status with a WWW-Authenticate challenge (RFC 6750 section 3)
+    TOOL_RESULT = "tool_result"  # 200 and isError: true; for other methods a JSON-RPC error over 200
+    RPC_ERROR = "rpc_error"  # a JSON-RPC error body with the row's HTTP status
+    HTTP = "http"  # problem JSON (RFC 9457): no JSON-RPC message was read yet
+
+
+class Blame(StrEnum):
+    """Who has to act before the same request can succeed."""
+
+    CLIENT = "client"
+    ACCOUNT = "account"
+    OPERATOR = "operator"
+    BACKEND = "backend"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is fixed about one refusal.
+
+    Attributes:
+        status: HTTP status.
+        rpc: JSON-RPC error number, used whenever the answer is a JSON-RPC error. Refusals of our
+            own are positive, outside the range -32768..-32000 that JSON-RPC and MCP reserve.
+        shape: the shape the refusal has unless the one who raises it says otherwise.
+        gate: the gate that raises it.
+        blame: who can cure it.
+        retryable: whether the same request may succeed later without anybody acting.
+        sentence: what the caller reads when the refusal says nothing more exact.
+    """
+
+    status: int
+    rpc: int
+    shape: Shape
+    gate: Gate
+    blame: Blame
+    retryable: bool
+    sentence: str
+
+
+_T, _K, _M, _P = Gate.TRANSPORT, Gate.TOKEN, Gate.MESSAGE, Gate.POLICY
+_HTTP, _RPC, _TOOL, _AUTH = Shape.HTTP, Shape.RPC_ERROR, Shape.TOOL_RESULT, Shape.CHALLENGE
+_CLIENT, _ACCOUNT, _OPERATOR, _BACKEND = Blame.CLIENT, Blame.ACCOUNT, Blame.OPERATOR, Blame.BACKEND
+
+
+class ErrorCode(Enum):
+    """Stable ids of all refusals; the id is the member's lower-case name."""
+
+    # gate 1, transport
+    REQUEST_MALFORMED = Row(400, -32600, _HTTP, _T, _CLIENT, False, "The HTTP request is malformed.")
+    HOST_REFUSED = Row(403, 4031, _HTTP, _T, _CLIENT, False, "This Host name is not served here.")
+    ORIGIN_REFUSED = Row(403, 4032, _HTTP, _T, _CLIENT, False, "This browser origin is not allowed.")
+    PATH_UNKNOWN = Row(404, 4040, _HTTP, _T, _CLIENT, False, "There is nothing at this path.")
+    HTTP_METHOD_REFUSED = Row(405, 4050, _HTTP, _T, _CLIENT, False, "This HTTP method is not served here.")
+    NOT_ACCEPTABLE = Row(
+        406, 4060, _HTTP, _T, _CLIENT, False, "Accept must include application/json and text/event-stream."
+    )
+    BODY_TOO_LARGE = Row(413, 4130, _HTTP, _T, _CLIENT, False, "The request body is larger than this server accepts.")
+    BODY_TIMEOUT = Row(408, 4080, _HTTP, _T, _CLIENT, True, "The request body did not arrive in time.")
+    MEDIA_TYPE_UNSUPPORTED = Row(
+        415, 4150, _HTTP, _T, _CLIENT, False, "The body must be one uncompressed application/json document in UTF-8."
+    )
+    OVERLOADED = Row(503, 5031, _RPC, _T, _OPERATOR, True, "This server is busy; try again shortly.")
+    # gate 2, token
+    TOKEN_MISSING = Row(401, 4010, _AUTH, _K, _CLIENT, False, "An access token is required: log in and try again.")
+    TOKEN_INVALID = Row(401, 4011, _AUTH, _K, _CLIENT, False, "The access token is not valid here: log in again.")
+    ISSUER_UNAVAILABLE = Row(
+        503, 5032, _HTTP, _K, _OPERATOR, True, "The keys that verify access tokens cannot be had right now."
+    )
+    # gate 3, message
+    MESSAGE_UNPARSABLE = Row(400, -32700, _RPC, _M, _CLIENT, False, "The body is not one strict JSON document.")
+    MESSAGE_MALFORMED = Row(400, -32600, _RPC, _M, _CLIENT, False, "The body is not one well-formed JSON-RPC message.")
+    PARAMS_MALFORMED = Row(400, -32602, _RPC, _M, _CLIENT, False, "The parameters of this method are malformed.")
+    HEADER_MISMATCH = Row(
+        400, -32020, _RPC, _M, _CLIENT, False, "The Mcp-* headers do not agree with the message in the body."
+    )
+    VERSION_UNSUPPORTED = Row(400, -32022, _RPC, _M, _CLIENT, False, "This protocol version is not supported.")
+    SESSION_UNKNOWN = Row(404, 4041, _RPC, _M, _CLIENT, False, "There is no such session: initialize a new one.")
+    # gate 4, policy
+    METHOD_NOT_ALLOWED = Row(200, -32601, _RPC, _P, _OPERATOR, False, "This method is not available here.")
+    TOOL_UNKNOWN = Row(200, -32602, _RPC, _P, _OPERATOR, False, "There is no tool of this name.")
+    INSUFFICIENT_SCOPE = Row(
+        403, 4030, _AUTH, _P, _ACCOUNT, False, "The access token lacks a permission that this operation needs."
+    )
+    ARGUMENTS_REFUSED = Row(200, 4001, _TOOL, _P, _CLIENT, False, "The arguments of this call are not acceptable.")
+    CONFIRMATION_REQUIRED = Row(
+        200, 4002, _TOOL, _P, _CLIENT, False, "This call needs an explicit confirmation before it may run."
+    )
+    # gate 5, consent
+    CONSENT_MISSING = Row(
+        200, 4033, _TOOL, Gate.CONSENT, _ACCOUNT, False, "This account has not approved this client: approve it first."
+    )
+    CONSENT_REVOKED = Row(
+        200, 4034, _TOOL, Gate.CONSENT, _ACCOUNT, False, "The account holder has revoked this client's access."
+    )
+    # gate 6, account
+    ACCOUNT_UNKNOWN = Row(200, 4035, _TOOL, Gate.ACCOUNT, _ACCOUNT, False, "This account is not known here.")
+    ACCOUNT_DISABLED = Row(200, 4036, _TOOL, Gate.ACCOUNT, _ACCOUNT, False, "This account is disabled.")
+    PLAN_REQUIRED = Row(200, 4021, _TOOL, Gate.ACCOUNT, _ACCOUNT, False, "The account's plan does not include this.")
+    # gate 7, budget
+    QUOTA_EXCEEDED = Row(200, 4290, _TOOL, Gate.BUDGET, _ACCOUNT, True, "A quota of this account is used up.")
+    INSUFFICIENT_CREDITS = Row(
+        200, 4020, _TOOL, Gate.BUDGET, _ACCOUNT, False, "The account has too few credits for this call."
+    )
+    STORE_UNAVAILABLE = Row(
+        503, 5033, _RPC, Gate.BUDGET, _OPERATOR, True, "Permission for this call cannot be checked right now."
+    )
+    # behind the gates
+    BACKEND_UNAVAILABLE = Row(
+        502, 5020, _RPC, Gate.FORWARD, _BACKEND, True, "The server behind this proxy did not give a usable answer."
+    )
+    BACKEND_TIMEOUT = Row(
+        504, 5040, _RPC, Gate.FORWARD, _BACKEND, True, "The server behind this proxy did not answer in time."
+    )
+    RESPONSE_TOO_LARGE = Row(
+        502, 5021, _RPC, Gate.FORWARD, _BACKEND, False, "The answer was larger than this proxy relays."
+    )
+    INTERNAL = Row(500, -32603, _RPC, Gate.FORWARD, _OPERATOR, True, "This proxy failed; the call was refused.")
+
+    # Enum merges members with equal values into aliases: an equal row would silently lose a code.
+    def __init__(self, *_: object) -> None:
+        twins = [member.name for member in type(self) if member.value == self.value]
+        if twins:
+            raise TypeError(f"error codes {twins[0]} and {self.name} have equal rows")
+
+    @property
+    def id(self) -> str:
+        """The stable id: what logs, metrics, answers and documentation call this refusal."""
+        return self.name.lower()
+
+    @property
+    def row(self) -> Row:
+        """The fixed properties of this refusal."""
+        return self.value
+
+
+class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an error of the program
+    """A request is not let through; the pipeline answers it from its code's row.
+
+    What the caller may see (`detail`, `data`) and what only the log may see (`log`) are separate.
+    Neither may hold a token, an argument value, or the name of an undeclared tool.
+
+    Args:
+        code: the row.
+        detail: a sentence for the caller, instead of the row's.
+        log: one more sentence, for the operator's log alone.
+        shape: another shape than the row's: a revoked consent that a login cures is a challenge,
+            a scope challenge that was declined is a tool result.
+        status: another HTTP status than the row's and the shape's.
+        scopes: the `scope` parameter of a challenge.
+        data: machine detail beside the code (price, balance, `supported`, ...).
+        retry_after: seconds after which a retry makes sense.
+        rule: `file:line` of the policy rule that refused.
+    """
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        detail: str | None = None,
+        *,
+        log: str | None = None,
+        shape: Shape | None = None,
+        status: int | None = None,
+        scopes: tuple[str, ...] = (),
+        data: Mapping[str, Any] | None = None,
+        retry_after: int | None = None,
+        rule: str | None = None,
+    ) -> None:
+        super().__init__(code.id)
+        self.code = code
+        self.detail = detail or code.row.sentence
+        self.log = log
+        self.shape = shape or code.row.shape
+        self.status = status or _status(code, self.shape)
+        self.scopes = scopes
+        self.data: dict[str, Any] = dict(data or {})
+        self.retry_after = retry_after
+        self.rule = rule
+
+    @property
+    def gate(self) -> Gate:
+        """The gate that refused."""
+        return self.code.row.gate
+
+
+def _status(code: ErrorCode, shape: Shape) -> int:
+    row = code.row
+    if shape is row.shape:
+        return row.status
+    if shape is Shape.TOOL_RESULT:
+        return 200
+    if shape is Shape.CHALLENGE:
+        return 401
+    return row.status
