@@ -1,0 +1,32 @@
+# Everything works on a fresh clone with Python >= 3.11, pip and make; nothing else is assumed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check format clean
+
+demo: $(READY)  ## everything on this machine: issuer, backend, store, sidecar, and a client that tries them
+	$(BIN)/mcp-sidecar demo
+
+test: $(READY)  ## the whole suite, on a real Valkey (from a wheel), real HTTP and real processes
+	$(BIN)/python -m pytest -n 2
+
+check: $(READY)  ## lint, formatting, types, and the shipped config and policy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mcp-sidecar check --config config.yaml
+
+format: $(READY)  ## put the code into the shape that `check` wants
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,demo,test]'
+	touch $@

@@ -1,0 +1,221 @@
+"""What config.yaml says: the models of every section, with their defaults.
+
+Times are seconds, sizes are bytes. Every key is enforced; one that no part of this build reads has
+no field here, and so is refused as unknown.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from sidecar.config.documents import Document, FindingsError, Lax, Model, validate
+from sidecar.config.settings_issuers import ALGORITHMS, Claims, Issuer, Issuers
+from sidecar.config.settings_types import (
+    EMBEDDED,
+    Address,
+    BackendHeaders,
+    BackendUrl,
+    Duration,
+    DurationOrZero,
+    FilePath,
+    FilePaths,
+    HostName,
+    IdentifierUrl,
+    Listener,
+    Origin,
+    Size,
+    StoreUrl,
+)
+
+__all__ = [
+    "ALGORITHMS",
+    "Address",
+    "Backend",
+    "BackendTls",
+    "Claims",
+    "Issuer",
+    "Limits",
+    "Listen",
+    "Log",
+    "ServerTls",
+    "Settings",
+    "Store",
+    "settings_of",
+]
+
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+# --- listening ---------------------------------------------------------------------------------
+
+
+class ServerTls(Model):
+    """The certificate that the sidecar shows."""
+
+    cert: FilePath
+    key: FilePath
+
+
+class Listen(Model):
+    """Where MCP and the well-known documents are served."""
+
+    address: Listener
+    tls: ServerTls | None = None
+
+
+ListenOrAddress = Annotated[
+    Listen,
+    BeforeValidator(
+        lambda value: {"address": value} if isinstance(value, str) else value, json_schema_input_type=str | Listen
+    ),
+]
+
+
+# --- the backend -------------------------------------------------------------------------------
+
+
+class BackendTls(Model):
+    """How the backend is verified (`ca`: a bundle instead of the system's), and how we show who we are."""
+
+    ca: FilePath | None = None
+    cert: FilePath | None = None
+    key: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("cert without key or key without cert; both or neither")
+        return self
+
+
+class Backend(Model):
+    """The one MCP server behind the sidecar.
+
+    Attributes:
+        headers: added to every request; may hold secrets.
+        connect_timeout: for one connection to be made.
+        timeout: for a call, to its final result, unless its tool has its own.
+        idle_timeout: of silence on a stream.
+        keepalive: between comments to the client while the backend is silent.
+    """
+
+    url: BackendUrl
+    headers: BackendHeaders = Field(default_factory=dict, repr=False)
+    tls: BackendTls = BackendTls()
+    connect_timeout: Duration = 5.0
+    timeout: Duration = 300.0
+    idle_timeout: Duration = 300.0
+    keepalive: Duration = 15.0
+
+    @model_validator(mode="after")
+    def _tls_is_used(self) -> Self:
+        if self.tls.model_fields_set and not self.url.startswith("https:"):
+            raise FindingsError([(("tls",), "not used with an http:// URL", "an https:// URL, or no tls")])
+        return self
+
+
+# --- everything else ---------------------------------------------------------------------------
+
+
+class Store(Model):
+    """Where accounts, consents, quotas and credits are kept.
+
+    Attributes:
+        url: `embedded`, or the URL of a Valkey or Redis server; may hold a password.
+        directory: the embedded server's data; unused by any other.
+    """
+
+    url: StoreUrl = Field(default=EMBEDDED, repr=False)
+    directory: FilePath = Field(default=Path("var/store"), validate_default=True)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the sidecar runs its own server."""
+        return self.url == EMBEDDED
+
+    @model_validator(mode="after")
+    def _directory_is_used(self) -> Self:
+        if "directory" in self.model_fields_set and not self.embedded:
+            raise FindingsError([(("directory",), "used by the embedded store only", "url: embedded, or no directory")])
+        return self
+
+
+class Limits(Model):
+    """What one request and one process may take.
+
+    Attributes:
+        body: bytes of a request's body.
+        header: bytes of a request's headers.
+        json_depth: levels of nesting in a message.
+        items: entries of a list that an amount is computed from.
+        response: bytes of one answer or stream of the backend.
+        in_flight: requests at one time in one process.
+        streams_per_account: open streams of one account in one process.
+    """
+
+    body: Size = 1 << 20
+    header: Size = 16 << 10
+    json_depth: int = Field(default=64, ge=4, le=128)
+    items: int = Field(default=500, ge=1, le=5000)
+    response: Size = 64 << 20
+    in_flight: Count = 1000
+    streams_per_account: Count = 32
+
+
+class Log(Model):
+    """How calls and events are logged on stdout."""
+
+    format: Literal["json"] = "json"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(Model):
+    """The whole config file.
+
+    Attributes:
+        resource: the one public URL: audience, metadata and challenges are made from it.
+        admin: where metrics and health are served.
+        hosts: further Host names that are accepted, in lower case.
+        origins: browser origins that are allowed, as browsers send them.
+        policies: a folder, or files in the order given.
+        workers: processes.
+        shutdown_grace: for calls in flight to end.
+    """
+
+    resource: IdentifierUrl
+    listen: ListenOrAddress = Listen.model_construct(
+        address=Address("0.0.0.0", 8080)  # noqa: S104 - a server in a container is to be reached
+    )
+    admin: Listener = Address("127.0.0.1", 9090)
+    hosts: Lax[tuple[HostName, ...]] = ()
+    origins: Lax[tuple[Origin, ...]] = ()
+    backend: Backend
+    issuers: Issuers
+    store: Store = Field(default_factory=dict, validate_default=True)
+    policies: FilePaths = Field(default=Path("policies"), validate_default=True)
+    limits: Limits = Limits()
+    workers: int = Field(default=1, ge=1, le=256)
+    shutdown_grace: DurationOrZero = 30.0
+    log: Log = Log()
+
+    @model_validator(mode="after")
+    def _two_listeners(self) -> Self:
+        if self.admin == self.listen.address and self.admin.port:
+            raise FindingsError([(("admin",), "the address of `listen` too", "an address of its own")])
+        return self
+
+
+def settings_of(document: Document, base: Path | None = None) -> Settings:
+    """Read a parsed config file.
+
+    Args:
+        document: the config, `${...}` substituted.
+        base: the folder that relative paths start from; None leaves them relative.
+
+    Raises:
+        DocumentError: all that is wrong with it.
+    """
+    return validate(Settings, document, base=base)

@@ -1,0 +1,96 @@
+"""Issuers: whose access tokens are accepted, and how they are read."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
+
+from sidecar.config.documents import FindingsError, Lax, Model
+from sidecar.config.settings_types import DurationOrZero, IdentifierUrl, KeyUrl
+
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+"""With a symmetric algorithm whoever verifies a token could also sign one: none is accepted."""
+
+ALGORITHMS: Final[tuple[Algorithm, ...]] = (
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
+)  # fmt: skip
+
+Name = Annotated[str, Field(min_length=1, max_length=255)]
+OneOrMore = Annotated[
+    tuple[Name, ...],
+    Field(strict=False, min_length=1),
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value, json_schema_input_type=str | list[str]),
+]
+"""One text, or a list of some."""
+
+_MAX_LEEWAY: Final = 60.0
+
+
+class Claims(Model):
+    """Which claims say what.
+
+    Attributes:
+        account: names the account.
+        client_id: names the client; None: `client_id`, else `azp`.
+        scopes: the scopes, as text with spaces or a list; None: `scope`, else `scp`.
+    """
+
+    account: Name = "sub"
+    client_id: Name | None = None
+    scopes: Name | None = None
+
+
+def _not_yet(value: object) -> None:
+    raise ValueError("not enforced by this build; leave it out")
+
+
+class Issuer(Model):
+    """An authorization server whose access tokens are accepted.
+
+    Attributes:
+        issuer: the exact `iss` of its tokens.
+        id: the name under which its accounts are kept; `main` when there is only one issuer.
+        jwks_uri: where its keys are; None: as its metadata says.
+        algorithms: what it may sign with.
+        audience: of which `aud` has to name one; None: the resource.
+        typ: values of the token's `typ` that are accepted; None: `at+jwt` (RFC 9068).
+        leeway: for clocks that differ.
+        introspection: opaque tokens are not accepted yet, so the key is refused.
+    """
+
+    issuer: IdentifierUrl
+    id: str = Field(default="main", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+    jwks_uri: KeyUrl | None = None
+    algorithms: Lax[tuple[Algorithm, ...]] = Field(default=ALGORITHMS, min_length=1)
+    audience: OneOrMore | None = None
+    typ: OneOrMore | None = None
+    leeway: DurationOrZero = 10.0
+    claims: Claims = Claims()
+    introspection: Annotated[None, PlainValidator(_not_yet), WithJsonSchema({"not": {}})] = None
+
+    @model_validator(mode="after")
+    def _leeway_is_small(self) -> Self:
+        if self.leeway > _MAX_LEEWAY:
+            raise FindingsError([(("leeway",), "too large", "at most 60s")])
+        return self
+
+
+def _distinct(issuers: tuple[Issuer, ...]) -> tuple[Issuer, ...]:
+    findings: list[tuple[tuple[str | int, ...], str, str]] = []
+    ids: dict[str, int] = {}
+    urls: dict[str, int] = {}
+    for index, each in enumerate(issuers):
+        if len(issuers) > 1 and "id" not in each.model_fields_set:
+            findings.append(((index,), "no id, although there are several issuers", "an id that names its accounts"))
+        elif ids.setdefault(each.id, index) != index:
+            findings.append(((index, "id"), f"the id of issuers[{ids[each.id]}] too", "an id of its own"))
+        if urls.setdefault(each.issuer, index) != index:
+            findings.append(((index, "issuer"), f"given twice, first as issuers[{urls[each.issuer]}]", "once"))
+    if findings:
+        raise FindingsError(findings)
+    return issuers
+
+
+Issuers = Annotated[Lax[tuple[Issuer, ...]], Field(min_length=1), AfterValidator(_distinct)]
+"""At least one, with ids and URLs of their own."""

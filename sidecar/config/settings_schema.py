@@ -1,0 +1,36 @@
+"""The JSON Schema of config.yaml, for editors."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sidecar.config.settings import Settings
+
+_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_SUBSTITUTED: Final = {
+    "type": "string",
+    "pattern": r"\$\{[^{}]+\}",
+    "description": "${NAME}, ${NAME:-default}, ${file:…}",
+}
+_NARROW: Final = ("enum", "const", "pattern", "minLength", "maxLength")
+
+
+def settings_schema() -> dict[str, Any]:
+    """What the config file may say, `${...}` included wherever a value stands."""
+    schema = Settings.model_json_schema()
+    return {"$schema": _DIALECT, **_substitutable(schema), "title": "mcp-policy-sidecar config.yaml"}
+
+
+def _substitutable(node: Any) -> Any:
+    """Let a `${...}` stand for every scalar that is not any text anyway."""
+    if isinstance(node, list):
+        return [_substitutable(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    if node.get("type") in ("integer", "number", "boolean") or (
+        node.get("type") == "string" and any(word in node for word in _NARROW)
+    ):
+        about = {key: node[key] for key in ("default", "description", "title") if key in node}
+        rest = {key: value for key, value in node.items() if key not in about}
+        return {**about, "anyOf": [rest, _SUBSTITUTED]}
+    return {key: value if key == "default" else _substitutable(value) for key, value in node.items()}

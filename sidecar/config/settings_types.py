@@ -1,0 +1,278 @@
+"""The scalars of the config file: durations, sizes, addresses, URLs, header names and values.
+
+Messages never repeat a value: it may have come from the environment or a secret's file.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from sidecar.config.documents import FindingsError, context_value
+
+_SECONDS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_BYTES: Final = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
+_DURATION: Final = r"([0-9]{1,9})(ms|s|m|h)"
+_SIZE: Final = r"([1-9][0-9]{0,8})(B|KiB|MiB|GiB)"
+_NAME: Final = r"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?)"
+_ADDRESS: Final = rf"({_NAME}):([0-9]{{1,5}})"
+_HOST: Final = rf"{_NAME}(?::[0-9]{{1,5}})?"
+_ORIGIN: Final = rf"[a-z][a-z0-9+.-]*://{_HOST}"
+# RFC 3986 section 2: what may stand in a URL; everything else has to be percent-encoded.
+_URL: Final = r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+"
+_HEADER_NAME: Final = r"[A-Za-z0-9!#$%&'*+.^`|~-]+"  # RFC 9110 section 5.6.2, but no underscore
+_HEADER_VALUE: Final = r"[!-~]([\t -~]*[!-~])?"
+_MAX_PORT: Final = 65_535
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+EMBEDDED: Final = "embedded"
+STORE_SCHEMES: Final = ("redis", "rediss", "unix", "redis+sentinel")
+"""What this build connects to. `redis+cluster` is refused until it does."""
+
+# What the sidecar makes itself for every forwarded message, and what belongs to the connection.
+_OWN_HEADERS: Final = frozenset(
+    {
+        *("accept", "accept-encoding", "content-encoding", "content-length", "content-type", "cookie", "expect"),
+        *("connection", "keep-alive", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade"),
+        *("forwarded", "host", "last-event-id", "origin", "traceparent", "tracestate", "x-request-id"),
+    }
+)
+_OWN_PREFIXES: Final = ("mcp-", "x-mcp-")
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise PydanticCustomError("string_type", "text expected")
+    return value
+
+
+def _schema(pattern: str, description: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": f"^{pattern}$", "description": description})
+
+
+# --- durations and sizes -----------------------------------------------------------------------
+
+
+def _duration(value: object) -> float:
+    match = re.fullmatch(_DURATION, _text(value))
+    if match is None:
+        raise ValueError("not a duration; a duration such as 250ms, 5s, 2m or 1h")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def _positive(value: float) -> float:
+    if value <= 0:
+        raise ValueError("too small; more than zero")
+    return value
+
+
+def _size(value: object) -> int:
+    match = re.fullmatch(_SIZE, _text(value))
+    if match is None:
+        raise ValueError("not a size; a size such as 64KiB or 1MiB")
+    return int(match[1]) * _BYTES[match[2]]
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds as the config writes them, in the largest unit that leaves an integer."""
+    milliseconds = round(seconds * 1000)
+    for unit, size in _SECONDS.items():
+        if milliseconds and milliseconds % round(size * 1000) == 0:
+            return f"{milliseconds // round(size * 1000)}{unit}"
+    return "0s"
+
+
+def size_text(count: int) -> str:
+    """Bytes as the config writes them, in the largest unit that leaves an integer."""
+    unit, size = next((unit, size) for unit, size in _BYTES.items() if count % size == 0)
+    return f"{count // size}{unit}"
+
+
+DurationOrZero = Annotated[
+    float, PlainValidator(_duration), PlainSerializer(duration_text), _schema(_DURATION, "250ms, 5s, 2m, 1h")
+]
+Duration = Annotated[DurationOrZero, AfterValidator(_positive)]
+"""Seconds, more than zero."""
+Size = Annotated[int, PlainValidator(_size), PlainSerializer(size_text), _schema(_SIZE, "64KiB, 1MiB")]
+"""Bytes, at least one."""
+
+
+# --- addresses and names -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen; `host` without the brackets of an IPv6 literal, port 0 for any free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _address(value: object) -> Address:
+    match = re.fullmatch(_ADDRESS, _text(value))
+    if match is None or int(match[2]) > _MAX_PORT:
+        raise ValueError("not an address; host:port such as 127.0.0.1:8080 or [::1]:8080")
+    return Address(match[1].strip("[]"), int(match[2]))
+
+
+def _host(value: object) -> str:
+    if re.fullmatch(_HOST, _text(value)) is None:
+        raise ValueError("not a Host name; name or name:port")
+    return str(value).lower()
+
+
+def _origin(value: object) -> str:
+    """An origin as browsers send it, as it is compared byte by byte."""
+    text = _text(value)
+    parts = _split(text) if re.fullmatch(_ORIGIN, text) else None
+    if parts is None or text != text.lower() or parts.port == _DEFAULT_PORTS.get(parts.scheme, -1):
+        raise ValueError("not an origin as browsers send it; scheme://host or scheme://host:port, in lower case")
+    return text
+
+
+Listener = Annotated[Address, PlainValidator(_address), PlainSerializer(str), _schema(_ADDRESS, "host:port")]
+HostName = Annotated[str, PlainValidator(_host), _schema(_HOST, "name or name:port")]
+Origin = Annotated[str, PlainValidator(_origin), _schema(_ORIGIN, "scheme://host or scheme://host:port")]
+
+
+# --- URLs --------------------------------------------------------------------------------------
+
+
+def _split(text: str) -> SplitResult | None:
+    """The parts of an absolute URL with a host; None when it cannot be read."""
+    try:
+        parts = urlsplit(text)
+        usable = parts.port is None or parts.port > 0
+    except ValueError:
+        return None
+    authority = parts.netloc.rpartition("@")[2]
+    return parts if usable and re.fullmatch(_URL, text) and re.fullmatch(_HOST, authority) else None
+
+
+def _http(value: object) -> tuple[str, SplitResult]:
+    text = _text(value)
+    parts = _split(text)
+    if parts is None or parts.scheme not in _DEFAULT_PORTS:
+        raise ValueError("not a URL; an absolute http:// or https:// URL")
+    if "@" in parts.netloc:
+        raise ValueError("a URL with a user or password in it; a URL without")
+    if "#" in text:
+        raise ValueError("a URL with a fragment; a URL without '#'")
+    return text, parts
+
+
+def _backend_url(value: object) -> str:
+    return _http(value)[0]
+
+
+def _key_url(value: object) -> str:
+    """Whoever can change what is read from here can forge tokens."""
+    text, parts = _http(value)
+    if parts.scheme != "https" and not _loopback(parts.hostname or ""):
+        raise ValueError("http:// to another machine; https://, or http:// to this machine")
+    return text
+
+
+def _identifier_url(value: object) -> str:
+    """A URL that is compared byte by byte and that well-known paths are made from (RFC 8414, 9728)."""
+    text = _key_url(value)
+    if "?" in text:
+        raise ValueError("a URL with a query; a URL without '?'")
+    return text
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _store_url(value: object) -> str:
+    text = _text(value)
+    scheme, separator, rest = text.partition("://")
+    if text != EMBEDDED and not (separator and rest and scheme in STORE_SCHEMES):
+        raise ValueError("not a store; " + ", ".join([EMBEDDED, *(f"{name}://…" for name in STORE_SCHEMES)]))
+    return text
+
+
+BackendUrl = Annotated[str, PlainValidator(_backend_url), _schema("https?://[^@#]+", "http:// or https://")]
+KeyUrl = Annotated[str, PlainValidator(_key_url), _schema("https?://[^@#]+", "https://, or http:// to this machine")]
+IdentifierUrl = Annotated[
+    str, PlainValidator(_identifier_url), _schema("https?://[^@#?]+", "https://, or http:// to this machine")
+]
+StoreUrl = Annotated[
+    str, PlainValidator(_store_url), _schema(r"(embedded|(rediss?|unix|redis\+sentinel)://.+)", "embedded or a URL")
+]
+
+
+# --- headers for the backend -------------------------------------------------------------------
+
+
+def _headers(value: dict[str, str]) -> dict[str, str]:
+    findings: list[tuple[tuple[str, ...], str, str]] = []
+    seen: set[str] = set()
+    for name, text in value.items():
+        lower = name.lower()
+        if re.fullmatch(_HEADER_NAME, name) is None:
+            findings.append(((name,), "not a header name", "letters, digits and hyphens"))
+        elif lower in _OWN_HEADERS or lower.startswith(_OWN_PREFIXES):
+            findings.append(((name,), "a header that the sidecar sets itself", "any other"))
+        elif lower in seen:
+            findings.append(((name,), "given twice, in another case", "each header once"))
+        if re.fullmatch(_HEADER_VALUE, text) is None:
+            findings.append(((name,), "not a header value", "visible ASCII on one line, with no space around it"))
+        seen.add(lower)
+    if findings:
+        raise FindingsError(findings)
+    return value
+
+
+BackendHeaders = Annotated[dict[str, str], AfterValidator(_headers)]
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+def _file(value: object, info: ValidationInfo) -> Path:
+    text = str(value) if isinstance(value, Path) else _text(value)  # a default is a path already
+    if not text or "\0" in text:
+        raise ValueError("not a path; a path, relative to the config file")
+    base = context_value(info, "base")
+    return Path(text) if base is None else base / text
+
+
+def _files(value: object, info: ValidationInfo) -> Path | tuple[Path, ...]:
+    if isinstance(value, str | Path):
+        return _file(value, info)
+    if not isinstance(value, list) or not value:
+        raise ValueError("neither a folder nor a list of files; a path, or a list of paths")
+    wrong = [
+        ((index,), "not a path", "a path") for index, each in enumerate(value) if not each or type(each) is not str
+    ]
+    if wrong:
+        raise FindingsError(wrong)
+    return tuple(_file(each, info) for each in value)
+
+
+_PATH_SCHEMA: Final[dict[str, Any]] = {"type": "string", "minLength": 1}
+FilePath = Annotated[Path, PlainValidator(_file), PlainSerializer(str), WithJsonSchema(_PATH_SCHEMA)]
+"""A path; relative ones are relative to the config file."""
+FilePaths = Annotated[
+    Path | tuple[Path, ...],
+    PlainValidator(_files),
+    PlainSerializer(str),
+    WithJsonSchema({"anyOf": [_PATH_SCHEMA, {"type": "array", "items": _PATH_SCHEMA, "minItems": 1}]}),
+]

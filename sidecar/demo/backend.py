@@ -1,0 +1,358 @@
+"""A StoreInspect-like MCP server without any authentication: what the sidecar stands in front of.
+
+Everything is invented, fixed and below `.example`; the same arguments always give the same answer.
+Three domains misbehave on purpose, so that the unhappy ends of a call can be shown and tested. The
+backend counts and charges nothing: that is the sidecar's business, and a backend without a policy
+is what an operator starts from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Literal
+
+import uvicorn
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp_types import ToolAnnotations
+from pydantic import BaseModel, Field
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sidecar import __version__
+
+PATH: Final = "/mcp"
+Category = Literal["apparel", "beauty", "coffee", "garden", "toys"]
+CATEGORIES: Final[tuple[Category, ...]] = ("apparel", "beauty", "coffee", "garden", "toys")
+
+SLOW_DOMAIN: Final = "slow.example"
+"""`get_shopify_store` of it takes `Backend.slow` seconds."""
+BROKEN_DOMAIN: Final = "broken.example"
+"""`get_shopify_store` of it crashes: a tool result with isError."""
+HUGE_DOMAIN: Final = "huge.example"
+"""`get_shopify_store` of it answers `Backend.huge` bytes of description."""
+
+
+# --- what is known -----------------------------------------------------------------------------
+
+
+class Store(BaseModel):
+    """One shop."""
+
+    domain: str
+    name: str
+    category: Category
+    country: str
+    apps: list[str]
+    description: str = ""
+
+
+class Preview(BaseModel):
+    """A contact without its channels: what searching shows."""
+
+    id: str
+    domain: str
+    name: str
+    role: str
+
+
+class Contact(Preview):
+    """A contact with its channels: what revealing shows."""
+
+    email: str
+    phone: str
+
+
+class Taxonomy(BaseModel):
+    """The words that stores are searched by."""
+
+    categories: list[Category]
+    countries: list[str]
+
+
+class StoreRows(BaseModel):
+    """Stores found, at most as many as asked for, and how many there are."""
+
+    rows: list[Store]
+    total: int
+
+
+class PreviewRows(BaseModel):
+    """Previews found, at most as many as asked for, and how many there are."""
+
+    rows: list[Preview]
+    total: int
+
+
+class Revealed(BaseModel):
+    """Contacts that exist among those asked for; the others are left out."""
+
+    contacts: list[Contact]
+
+
+_COUNTRIES: Final = ("DE", "FR", "US")
+_APPS: Final = ("reviews", "loyalty", "subscriptions", "bundles")
+_PEOPLE: Final = (("Ada Ames", "founder"), ("Ben Boor", "marketing"))
+
+
+def _stores() -> dict[str, Store]:
+    stores = (
+        Store(
+            domain=f"{category}-{number}.example",
+            name=f"{category.title()} Shop {number}",
+            category=category,
+            country=_COUNTRIES[number % len(_COUNTRIES)],
+            apps=list(_APPS[: 1 + number % len(_APPS)]),
+        )
+        for category in CATEGORIES
+        for number in range(1, 9)
+    )
+    return {store.domain: store for store in stores}
+
+
+STORES: Final = _stores()
+"""All stores by domain, `apparel-1.example` to `toys-8.example`."""
+
+
+def _contacts() -> dict[str, Contact]:
+    pairs = ((store, person) for store in STORES.values() for person in _PEOPLE)
+    contacts = (
+        Contact(
+            id=f"c{number}",
+            domain=store.domain,
+            name=name,
+            role=role,
+            email=f"{name.partition(' ')[0].lower()}@{store.domain}",
+            phone=f"+00 555 {number:04}",
+        )
+        for number, (store, (name, role)) in enumerate(pairs, start=1)
+    )
+    return {contact.id: contact for contact in contacts}
+
+
+CONTACTS: Final = _contacts()
+"""All contacts by id, `c1` to `c80`; two per store, in the order of the stores."""
+
+
+# --- the server --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One message that reached the backend, as it arrived; header names are lower-case."""
+
+    method: str
+    tool: str | None
+    arguments: dict[str, Any]
+    headers: dict[str, str]
+
+
+@dataclass(slots=True)
+class Backend:
+    """How the backend behaves, and what has reached it.
+
+    Attributes:
+        slow: seconds that `SLOW_DOMAIN` takes.
+        huge: bytes of description that `HUGE_DOMAIN` has.
+        json_response: answer the older revisions with JSON instead of an event stream.
+        locked: answer 401 to every message from now on, as a backend that lost its API key does.
+        requests: how many HTTP requests arrived, understood or not: proof of what a refusal kept away.
+        seen: every message that was understood, oldest first. It grows without bound, as a demo and
+            a test may.
+    """
+
+    slow: float = 30.0
+    huge: int = 1 << 20
+    json_response: bool = False
+    locked: bool = False
+    requests: int = 0
+    seen: list[Seen] = field(default_factory=list)
+
+    def calls(self, tool: str) -> list[Seen]:
+        """The calls of one tool that arrived."""
+        return [seen for seen in self.seen if seen.tool == tool]
+
+    def server(self) -> MCPServer[Any]:
+        """The MCP server; every call makes a new one that writes to the same `seen`."""
+        server: MCPServer[Any] = MCPServer(
+            "storeinspect-demo",
+            title="Store and contact intelligence (demo)",
+            version=__version__,
+            log_level="WARNING",
+            middleware=[self._record],
+        )
+        _add_store_tools(server, self)
+        _add_contact_tools(server)
+        server.resource("docs://handbook", mime_type="text/plain")(_handbook)
+        return server
+
+    def app(self, host: str = "127.0.0.1") -> Starlette:
+        """The ASGI application, with the protocol at `PATH`; on loopback it refuses foreign Hosts."""
+        app = self.server().streamable_http_app(streamable_http_path=PATH, json_response=self.json_response, host=host)
+        app.add_middleware(_Door, backend=self)
+        return app
+
+    async def _record(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        params = dict(ctx.params or {})
+        called = ctx.method == "tools/call"
+        self.seen.append(
+            Seen(
+                method=ctx.method,
+                tool=params.get("name") if called else None,
+                arguments=dict(params.get("arguments") or {}) if called else {},
+                headers=dict(ctx.request.headers) if ctx.request is not None else {},
+            )
+        )
+        return await call_next(ctx)
+
+
+_READS: Final = ToolAnnotations(read_only_hint=True)
+_Limit = Annotated[int, Field(ge=1, le=100, description="Rows at most.")]
+
+
+def _add_store_tools(server: MCPServer[Any], backend: Backend) -> None:
+    @server.tool(annotations=_READS)
+    def list_taxonomy() -> Taxonomy:
+        """List the categories and countries that stores can be searched by."""
+        return Taxonomy(categories=list(CATEGORIES), countries=list(_COUNTRIES))
+
+    @server.tool(annotations=_READS)
+    async def get_shopify_store(domain: str) -> Store:
+        """Show one store by its domain."""
+        if domain == SLOW_DOMAIN:
+            await asyncio.sleep(backend.slow)
+            return STORES["coffee-1.example"]
+        if domain == BROKEN_DOMAIN:
+            raise ToolError("The store index is being rebuilt.")
+        if domain == HUGE_DOMAIN:
+            return STORES["coffee-1.example"].model_copy(update={"description": "x" * backend.huge})
+        store = STORES.get(domain)
+        if store is None:
+            raise ToolError("There is no store of this domain.")
+        return store
+
+    @server.tool(annotations=_READS)
+    def search_shopify_stores(
+        category: Category | None = None, country: str | None = None, limit: _Limit = 25
+    ) -> StoreRows:
+        """Search stores by category and country."""
+        found = [
+            store
+            for store in STORES.values()
+            if category in (None, store.category) and country in (None, store.country)
+        ]
+        return StoreRows(rows=found[:limit], total=len(found))
+
+    @server.tool(annotations=_READS)
+    async def enrich_shopify_domains(domains: list[str], ctx: Context) -> StoreRows:
+        """Show what is known of several domains; reports progress to callers that ask for it."""
+        for done, _ in enumerate(domains, start=1):
+            await ctx.report_progress(done, len(domains))
+        found = [STORES[domain] for domain in dict.fromkeys(domains) if domain in STORES]
+        return StoreRows(rows=found, total=len(found))
+
+
+def _add_contact_tools(server: MCPServer[Any]) -> None:
+    @server.tool(annotations=_READS)
+    def search_shopify_contacts(domain: str, limit: _Limit = 25) -> PreviewRows:
+        """Search the contacts of one store; the previews have no channels."""
+        found = [
+            Preview(id=contact.id, domain=contact.domain, name=contact.name, role=contact.role)
+            for contact in CONTACTS.values()
+            if contact.domain == domain
+        ]
+        return PreviewRows(rows=found[:limit], total=len(found))
+
+    @server.tool(annotations=ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True))
+    def reveal_contacts(contact_ids: list[str], confirm_spend_credits: bool = False) -> Revealed:
+        """Show the channels of contacts. Costs one contact credit for each contact shown the first time."""
+        # Whether the flag is there, and what is charged, is for the sidecar to see to.
+        del confirm_spend_credits
+        return Revealed(contacts=[CONTACTS[key] for key in dict.fromkeys(contact_ids) if key in CONTACTS])
+
+
+def _handbook() -> str:
+    """How to read the data."""
+    return "Everything here is invented."
+
+
+class _Door:
+    """ASGI middleware: counts requests, and turns them away from a locked backend before they are read."""
+
+    def __init__(self, app: ASGIApp, backend: Backend) -> None:
+        self._app = app
+        self._backend = backend
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        if scope["type"] == "http":
+            self._backend.requests += 1
+            if self._backend.locked:
+                app = PlainTextResponse("Who are you?", status_code=401)
+        await app(scope, receive, send)
+
+
+# --- serving it --------------------------------------------------------------------------------
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the process's signals to the program around it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def serving(backend: Backend, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+    """Serve the backend in this event loop for as long as the context is open; gives its URL.
+
+    Raises:
+        OSError: the address cannot be had.
+        RuntimeError: the server ended before it had started.
+    """
+    with socket.create_server((host, port)) as listener:
+        config = uvicorn.Config(
+            backend.app(host), log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=1
+        )
+        server = _Server(config)
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            while not server.started:
+                if task.done():
+                    raise RuntimeError("the demo backend did not start")
+                await asyncio.sleep(0.01)
+            yield f"http://{host}:{listener.getsockname()[1]}{PATH}"
+        finally:
+            server.should_exit = True
+            await task
+
+
+async def _serve_forever(backend: Backend, host: str, port: int) -> None:
+    async with serving(backend, host, port) as url:
+        print(f"demo backend: {url}", flush=True)
+        await asyncio.Event().wait()
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Serve the backend until interrupted: `python -m sidecar.demo.backend --port 8000`."""
+    parser = argparse.ArgumentParser(prog="python -m sidecar.demo.backend", description=main.__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--json", action="store_true", help="answer the older revisions with JSON, not event streams")
+    parser.add_argument("--slow", type=float, default=30.0, help=f"seconds that {SLOW_DOMAIN} takes")
+    options = parser.parse_args(argv)
+    backend = Backend(slow=options.slow, json_response=options.json)
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_serve_forever(backend, options.host, options.port))
+
+
+if __name__ == "__main__":
+    main()

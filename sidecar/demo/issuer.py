@@ -1,0 +1,471 @@
+"""A small OAuth 2.1 authorization server: who the demo's tokens come from.
+
+It does what MCP clients need (RFC 8414 metadata, RFC 7591 registration, authorization code with
+PKCE, RFC 8707 resources, RFC 9207 `iss`, rotated refresh tokens, RFC 7009 revocation) for public
+clients, keeps everything in memory, and signs in whoever `Issuer.person` names without asking. So
+it belongs on one machine only: there is no login, no page to approve on, and no rate limit.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+import jwt
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+PATH: Final = "/api/auth"
+CODE_LIFETIME: Final = 60.0
+"""Seconds that an authorization code can be redeemed."""
+STORY_SCOPES: Final = ("usage:read", "stores:read", "contacts:search", "contacts:reveal")
+_OFFLINE: Final = "offline_access"
+_OPENID: Final = "openid"
+
+Params = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A person approved a client: what an operator mirrors into the sidecar's store."""
+
+    subject: str
+    client_id: str
+    client_name: str
+    scopes: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Grant:
+    """One approval, which its code and its refresh tokens share."""
+
+    client_id: str
+    subject: str
+    scopes: tuple[str, ...]
+    resource: str
+    revoked: bool = False
+
+
+@dataclass(slots=True)
+class _Code:
+    grant: _Grant
+    challenge: str
+    redirect_uri: str
+    expires: float
+    used: bool = False
+
+
+@dataclass(slots=True)
+class _Refresh:
+    grant: _Grant
+    used: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Client:
+    name: str
+    redirect_uris: tuple[str, ...]
+
+
+class OAuthError(Exception):
+    """An answer in the shape of RFC 6749 section 5.2; `code` is one of its error codes."""
+
+    def __init__(self, code: str, description: str, status: int = 400) -> None:
+        super().__init__(code)
+        self.code = code
+        self.description = description
+        self.status = status
+
+
+class Signer:
+    """One signing key under a `kid`; `algorithm` is RS256 or ES256."""
+
+    def __init__(self, algorithm: str = "RS256") -> None:
+        self.algorithm = algorithm
+        self.kid = secrets.token_urlsafe(8)
+        self._key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+        if algorithm == "RS256":
+            self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+            public = RSAAlgorithm.to_jwk(self._key.public_key())
+        elif algorithm == "ES256":
+            self._key = ec.generate_private_key(ec.SECP256R1())
+            public = ECAlgorithm.to_jwk(self._key.public_key())
+        else:
+            raise ValueError(f"algorithm {algorithm!r}: RS256 and ES256 are known")
+        self.jwk: dict[str, Any] = {**json.loads(public), "kid": self.kid, "alg": algorithm, "use": "sig"}
+
+    def sign(self, claims: dict[str, Any], typ: str = "at+jwt") -> str:
+        """The claims as a compact JWS; `typ` goes into its header (RFC 9068 section 2.1)."""
+        return jwt.encode(claims, self._key, algorithm=self.algorithm, headers={"kid": self.kid, "typ": typ})
+
+
+@dataclass(slots=True)
+class Issuer:
+    """The authorization server's state, and the knobs that a story or a test turns.
+
+    Attributes:
+        resources: what access tokens can be asked for; any other `resource` is `invalid_target`.
+        person: the subject who is signed in, and approves.
+        approves: the scopes this person approves; None approves all that are known. A client that
+            asks for nothing approved gets `access_denied`.
+        scopes: the scopes that are known; others are left out (RFC 6749 section 3.3).
+        lifetime: seconds an access token is valid.
+        on_approval: awaited before a client gets its code.
+        url: the issuer identifier; set while it is served.
+        keys_down: answer 503 instead of the key set.
+        key_fetches: how often the key set was asked for.
+    """
+
+    resources: tuple[str, ...] = ()
+    person: str = "ada"
+    approves: frozenset[str] | None = None
+    scopes: tuple[str, ...] = STORY_SCOPES
+    lifetime: int = 900
+    on_approval: Callable[[Approval], Awaitable[None]] | None = None
+    url: str = ""
+    keys_down: bool = False
+    key_fetches: int = 0
+    keys: list[Signer] = field(default_factory=lambda: [Signer()])
+    _clients: dict[str, _Client] = field(default_factory=dict)
+    _codes: dict[str, _Code] = field(default_factory=dict)
+    _refreshes: dict[str, _Refresh] = field(default_factory=dict)
+
+    # --- what a story does -----------------------------------------------------------------
+
+    def mint(
+        self,
+        *,
+        subject: str | None = None,
+        client_id: str = "story",
+        scopes: Iterable[str] = STORY_SCOPES,
+        audience: str | list[str] | None = None,
+        lifetime: int | None = None,
+        signer: Signer | None = None,
+        typ: str = "at+jwt",
+        **claims: Any,
+    ) -> str:
+        """Make an access token without any flow, by default a good one for the first resource.
+
+        Args:
+            lifetime: seconds; a negative one makes a token that has expired.
+            signer: another key than the newest, such as one that was never published.
+            claims: added last, so they replace any other claim; None removes it.
+        """
+        now = int(time.time())
+        made: dict[str, Any] = {
+            "iss": self.url,
+            "sub": subject or self.person,
+            "aud": audience or self.resources[0],
+            "client_id": client_id,
+            "scope": " ".join(scopes),
+            "iat": now,
+            "exp": now + (self.lifetime if lifetime is None else lifetime),
+            "jti": secrets.token_urlsafe(12),
+            **claims,
+        }
+        return (signer or self.keys[-1]).sign({k: v for k, v in made.items() if v is not None}, typ)
+
+    def rotate(self) -> Signer:
+        """Sign with a new key from now on; the older ones stay published."""
+        self.keys.append(Signer(self.keys[-1].algorithm))
+        return self.keys[-1]
+
+    def revoke(self, subject: str, client_id: str) -> int:
+        """End what this person gave this client: no refresh succeeds any more; gives how many grants ended.
+
+        Access tokens stay valid until they expire, as everywhere: it is the sidecar's consent
+        record that stops them at once.
+        """
+        entries: list[_Code | _Refresh] = [*self._codes.values(), *self._refreshes.values()]
+        grants = {id(entry.grant): entry.grant for entry in entries}
+        ended = [
+            grant
+            for grant in grants.values()
+            if (grant.subject, grant.client_id) == (subject, client_id) and not grant.revoked
+        ]
+        for grant in ended:
+            grant.revoked = True
+        return len(ended)
+
+    # --- what the endpoints do -------------------------------------------------------------
+
+    def metadata(self) -> dict[str, Any]:
+        """The authorization server metadata (RFC 8414 section 2)."""
+        return {
+            "issuer": self.url,
+            "authorization_endpoint": f"{self.url}/oauth2/authorize",
+            "token_endpoint": f"{self.url}/oauth2/token",
+            "registration_endpoint": f"{self.url}/oauth2/register",
+            "revocation_endpoint": f"{self.url}/oauth2/revoke",
+            "jwks_uri": f"{self.url}/jwks",
+            "scopes_supported": [_OPENID, _OFFLINE, *self.scopes],
+            "response_types_supported": ["code"],
+            "grant_types_supported": ["authorization_code", "refresh_token"],
+            "token_endpoint_auth_methods_supported": ["none"],
+            "revocation_endpoint_auth_methods_supported": ["none"],
+            "code_challenge_methods_supported": ["S256"],
+            "authorization_response_iss_parameter_supported": True,
+        }
+
+    def register(self, document: object) -> dict[str, Any]:
+        """Register a public client (RFC 7591 section 3.1)."""
+        wanted = document if isinstance(document, dict) else {}
+        uris = wanted.get("redirect_uris")
+        if not isinstance(uris, list) or not uris or not all(_redirectable(uri) for uri in uris):
+            raise OAuthError("invalid_redirect_uri", "redirect_uris must be https, or http on this machine.")
+        client_id = secrets.token_urlsafe(12)
+        name = wanted.get("client_name")
+        self._clients[client_id] = _Client(name if isinstance(name, str) else client_id, tuple(uris))
+        return {
+            "client_id": client_id,
+            "client_id_issued_at": int(time.time()),
+            "client_name": self._clients[client_id].name,
+            "redirect_uris": uris,
+            "grant_types": ["authorization_code", "refresh_token"],
+            "response_types": ["code"],
+            "token_endpoint_auth_method": "none",
+        }
+
+    async def authorize(self, params: Params) -> str:
+        """Approve an authorization request as `person`; gives the URL to send the browser to.
+
+        Raises:
+            OAuthError: client or redirect URI are unknown, so there is nowhere to send it.
+        """
+        client_id, redirect_uri = params.get("client_id", ""), params.get("redirect_uri", "")
+        client = self._clients.get(client_id)
+        if client is None or redirect_uri not in client.redirect_uris:
+            raise OAuthError("invalid_request", "This client, or its redirect URI, is not registered.")
+        try:
+            answer = {"code": await self._approve(client_id, client, redirect_uri, params)}
+        except OAuthError as error:
+            answer = {"error": error.code, "error_description": error.description}
+        if "state" in params:
+            answer["state"] = params["state"]
+        joint = "&" if urlsplit(redirect_uri).query else "?"
+        return f"{redirect_uri}{joint}{urlencode({**answer, 'iss': self.url})}"
+
+    async def _approve(self, client_id: str, client: _Client, redirect_uri: str, params: Params) -> str:
+        if params.get("response_type") != "code":
+            raise OAuthError("unsupported_response_type", "Only response_type=code is known.")
+        challenge = params.get("code_challenge", "")
+        if params.get("code_challenge_method") != "S256" or not challenge:
+            raise OAuthError("invalid_request", "PKCE with S256 is required.")
+        grant = _Grant(client_id, self.person, self._approved(params.get("scope")), self._resource(params))
+        if self.on_approval is not None:
+            business = tuple(scope for scope in grant.scopes if scope in self.scopes)
+            await self.on_approval(Approval(self.person, client_id, client.name, business))
+        code = secrets.token_urlsafe(24)
+        self._codes[code] = _Code(grant, challenge, redirect_uri, time.monotonic() + CODE_LIFETIME)
+        return code
+
+    def _approved(self, asked: str | None) -> tuple[str, ...]:
+        names = self.scopes if asked is None else tuple(dict.fromkeys(asked.split()))
+        standing = {_OPENID, _OFFLINE}
+        willing = set(self.scopes) if self.approves is None else set(self.scopes) & self.approves
+        approved = tuple(name for name in names if name in willing | standing)
+        if not set(approved) - standing:
+            raise OAuthError("access_denied", "None of these scopes was approved.")
+        return approved
+
+    def _resource(self, params: Params) -> str:
+        resource = params.get("resource") or self.resources[0]
+        if resource not in self.resources:
+            raise OAuthError("invalid_target", "Tokens for this resource are not issued here.")
+        return resource
+
+    def token(self, params: Params) -> dict[str, Any]:
+        """Redeem a code or a refresh token (RFC 6749 sections 4.1.3 and 6)."""
+        if params.get("client_id", "") not in self._clients:
+            raise OAuthError("invalid_client", "This client is not registered.", 401)
+        kind = params.get("grant_type")
+        if kind == "authorization_code":
+            grant = self._redeem(params)
+        elif kind == "refresh_token":
+            grant = self._refresh(params)
+        else:
+            raise OAuthError("unsupported_grant_type", "Known: authorization_code, refresh_token.")
+        return self._issue(grant, self._narrowed(grant, params.get("scope")))
+
+    def _redeem(self, params: Params) -> _Grant:
+        code = self._codes.get(params.get("code", ""))
+        if code is None or code.expires < time.monotonic() or code.grant.revoked:
+            raise OAuthError("invalid_grant", "This code is not valid.")
+        if (code.grant.client_id, code.redirect_uri) != (params["client_id"], params.get("redirect_uri")):
+            raise OAuthError("invalid_grant", "This code is another client's, or for another redirect URI.")
+        self._once(code)
+        if not _proves(params.get("code_verifier", ""), code.challenge):
+            raise OAuthError("invalid_grant", "The code verifier does not match.")
+        self._check_resource(code.grant, params)
+        return code.grant
+
+    def _refresh(self, params: Params) -> _Grant:
+        entry = self._refreshes.get(params.get("refresh_token", ""))
+        if entry is None or entry.grant.revoked or entry.grant.client_id != params["client_id"]:
+            raise OAuthError("invalid_grant", "This refresh token is not valid.")
+        self._check_resource(entry.grant, params)
+        self._once(entry)
+        return entry.grant
+
+    @staticmethod
+    def _once(entry: _Code | _Refresh) -> None:
+        """Use a code or refresh token; a second use ends the grant, as one of the two users is a thief."""
+        if entry.used:
+            entry.grant.revoked = True
+            raise OAuthError("invalid_grant", "This was used before; approve again.")
+        entry.used = True
+
+    @staticmethod
+    def _check_resource(grant: _Grant, params: Params) -> None:
+        if params.get("resource", grant.resource) != grant.resource:
+            raise OAuthError("invalid_target", "This approval is for another resource.")
+
+    @staticmethod
+    def _narrowed(grant: _Grant, asked: str | None) -> tuple[str, ...]:
+        names = grant.scopes if asked is None else tuple(dict.fromkeys(asked.split()))
+        if not set(names) <= set(grant.scopes):
+            raise OAuthError("invalid_scope", "These scopes were not approved.")
+        return names
+
+    def _issue(self, grant: _Grant, scopes: tuple[str, ...]) -> dict[str, Any]:
+        # With openid the token is also for the userinfo endpoint: the resource is one audience of two.
+        audience = [grant.resource, f"{self.url}/oauth2/userinfo"] if _OPENID in scopes else grant.resource
+        business = [scope for scope in scopes if scope != _OFFLINE]
+        access = self.mint(subject=grant.subject, client_id=grant.client_id, scopes=business, audience=audience)
+        answer: dict[str, Any] = {
+            "access_token": access,
+            "token_type": "Bearer",
+            "expires_in": self.lifetime,
+            "scope": " ".join(scopes),
+        }
+        if _OFFLINE in grant.scopes:
+            refresh = secrets.token_urlsafe(24)
+            self._refreshes[refresh] = _Refresh(grant)
+            answer["refresh_token"] = refresh
+        return answer
+
+    def forget(self, params: Params) -> None:
+        """Revoke a refresh token and its grant (RFC 7009); unknown ones are no error."""
+        entry = self._refreshes.get(params.get("token", ""))
+        if entry is not None and entry.grant.client_id == params.get("client_id"):
+            entry.grant.revoked = True
+
+
+def _redirectable(uri: object) -> bool:
+    if not isinstance(uri, str):
+        return False
+    parts = urlsplit(uri)
+    local = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost")
+    return (local or (parts.scheme == "https" and bool(parts.hostname))) and not parts.fragment
+
+
+def _proves(verifier: str, challenge: str) -> bool:
+    digest = hashlib.sha256(verifier.encode()).digest()
+    made = base64.urlsafe_b64encode(digest).rstrip(b"=")
+    return 43 <= len(verifier) <= 128 and hmac.compare_digest(made, challenge.encode())
+
+
+# --- serving it --------------------------------------------------------------------------------
+
+_NO_STORE: Final = {"Cache-Control": "no-store"}
+
+
+def application(issuer: Issuer) -> web.Application:
+    """The issuer's endpoints below `PATH`, with its metadata at every place that clients look."""
+
+    async def metadata(_: web.Request) -> web.Response:
+        return web.json_response(issuer.metadata())
+
+    async def jwks(_: web.Request) -> web.Response:
+        issuer.key_fetches += 1
+        if issuer.keys_down:
+            return web.json_response({"error": "temporarily_unavailable"}, status=503)
+        return web.json_response({"keys": [key.jwk for key in issuer.keys]})
+
+    async def register(request: web.Request) -> web.Response:
+        try:
+            document = await request.json()
+        except ValueError as error:
+            raise OAuthError("invalid_client_metadata", "The body is not JSON.") from error
+        return web.json_response(issuer.register(document), status=201, headers=_NO_STORE)
+
+    async def authorize(request: web.Request) -> web.Response:
+        location = await issuer.authorize(_single(request.query.items()))
+        return web.Response(status=302, headers={"Location": location, **_NO_STORE})
+
+    async def token(request: web.Request) -> web.Response:
+        return web.json_response(issuer.token(await _form(request)), headers=_NO_STORE)
+
+    async def revoke(request: web.Request) -> web.Response:
+        issuer.forget(await _form(request))
+        return web.Response(headers=_NO_STORE)
+
+    app = web.Application(middlewares=[_answer_errors])
+    app.add_routes(
+        [
+            web.get(f"/.well-known/oauth-authorization-server{PATH}", metadata),
+            web.get(f"/.well-known/openid-configuration{PATH}", metadata),
+            web.get(f"{PATH}/.well-known/openid-configuration", metadata),
+            web.get(f"{PATH}/jwks", jwks),
+            web.post(f"{PATH}/oauth2/register", register),
+            web.get(f"{PATH}/oauth2/authorize", authorize),
+            web.post(f"{PATH}/oauth2/token", token),
+            web.post(f"{PATH}/oauth2/revoke", revoke),
+        ]
+    )
+    return app
+
+
+@web.middleware
+async def _answer_errors(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except OAuthError as error:
+        body = {"error": error.code, "error_description": error.description}
+        return web.json_response(body, status=error.status, headers=_NO_STORE)
+
+
+async def _form(request: web.Request) -> Params:
+    return _single((name, value) for name, value in (await request.post()).items() if isinstance(value, str))
+
+
+def _single(pairs: Iterable[tuple[str, str]]) -> Params:
+    """Parameters by name; none may come twice (RFC 6749 section 3.1)."""
+    params: Params = {}
+    for name, value in pairs:
+        if name in params:
+            raise OAuthError("invalid_request", "A parameter was sent twice.")
+        params[name] = value
+    return params
+
+
+@asynccontextmanager
+async def serving(issuer: Issuer, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+    """Serve the issuer in this event loop for as long as the context is open; gives and sets its URL.
+
+    Raises:
+        OSError: the address cannot be had.
+    """
+    listener = socket.create_server((host, port))
+    issuer.url = f"http://{host}:{listener.getsockname()[1]}{PATH}"
+    runner = web.AppRunner(application(issuer), access_log=None, shutdown_timeout=1, handler_cancellation=True)
+    try:
+        await runner.setup()
+        await web.SockSite(runner, listener).start()
+        yield issuer.url
+    finally:
+        await runner.cleanup()
+        listener.close()

@@ -1,0 +1,299 @@
+"""What the pipeline asks of the store: admit a call, then settle or release it, exactly once.
+
+An admission that was sent but not answered, or whose caller left, may have written a hold: its
+release is sent after it. A settle or release that does not arrive is given again until the store
+has it; every script is idempotent on the call id, so giving it twice does no harm. An admission is
+never given twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from sidecar.errors import ErrorCode, Refusal
+from sidecar.ledger.connection import Argument, Connection, RejectedError, StoreError, UnsentError
+from sidecar.ledger.embedded import EmbeddedStore
+from sidecar.ledger.endpoint import parse_url
+from sidecar.model import Admission, Application, Charge, Receipt
+
+ANSWER_WITHIN: Final = 1.8
+"""Seconds after which an admission is refused, whatever the store does."""
+
+_RETRY_PAUSE: Final = 0.2
+# Error replies given before the first line of a script ran: nothing can have been written.
+_NEVER_RAN: Final = frozenset(
+    {"NOSCRIPT", "OOM", "READONLY", "LOADING", "BUSY", "NOREPLICAS", "MASTERDOWN", "MISCONF", "NOAUTH", "NOPERM"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One Lua script; `sha` is what the server calls it."""
+
+    name: str
+    source: str
+    sha: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sha", hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One script with its KEYS and ARGV, as often given as needed."""
+
+    script: Script
+    keys: tuple[str, ...]
+    arguments: tuple[Argument, ...] = ()
+
+    def words(self) -> tuple[Argument, ...]:
+        """The command as it is sent."""
+        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.arguments)
+
+
+class Scripts(Protocol):
+    """What the store needs of the scripts: commands out of the model's words, and replies into them."""
+
+    @property
+    def scripts(self) -> Sequence[Script]:
+        """All of them, to be loaded on every new connection."""
+
+    def admit(self, application: Application) -> Command:
+        """The admission (or the look) that an application asks for."""
+
+    def admitted(self, application: Application, reply: Any) -> Admission:
+        """What the script answered."""
+
+    def settle(self, application: Application, charges: Sequence[Charge]) -> Command:
+        """Settle the hold of an admitted application."""
+
+    def release(self, application: Application) -> Command:
+        """Release the hold of an application, or see that none is made any more."""
+
+    def receipt(self, reply: Any) -> Receipt:
+        """What a settle or a release answered."""
+
+
+@dataclass(slots=True)
+class _Delivery:
+    command: Command
+    outcome: asyncio.Future[Receipt]
+    load: bool = False  # the server said that it does not know the script
+
+    def end(self, receipt: Receipt | BaseException) -> None:
+        if self.outcome.done():
+            return
+        if isinstance(receipt, Receipt):
+            self.outcome.set_result(receipt)
+        else:
+            self.outcome.set_exception(receipt)
+            self.outcome.exception()  # nobody may be waiting; `Store.lost` counts it
+
+
+class Store:
+    """Gates 5-7 of this process: one ordered connection, and what is still to be delivered on it.
+
+    Attributes:
+        undelivered: settles and releases that the store has not acknowledged, sent or not.
+        lost: deliveries given up because the script itself failed; each is a fault to look into.
+    """
+
+    def __init__(self, url: str, scripts: Scripts, *, directory: Path | None = None) -> None:
+        self._scripts = scripts
+        self._embedded: EmbeddedStore | None = None
+        if url == "embedded":
+            if directory is None:
+                raise ValueError("an embedded store needs a directory")
+            self._embedded = EmbeddedStore(directory)
+            url = self._embedded.url
+        before = self._revive if self._embedded is not None else None
+        self._connection = Connection(parse_url(url), prepare=self._prepare, before=before)
+        self._again: deque[_Delivery] = deque()
+        self._courier: asyncio.Task[None] | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closed = False
+        self.undelivered = 0
+        self.lost = 0
+
+    @property
+    def up(self) -> bool:
+        """Whether the store can be asked now."""
+        return self._connection.up
+
+    @property
+    def error(self) -> str | None:
+        """Why it cannot; for the operator alone."""
+        return self._connection.error
+
+    async def start(self, within: float = 10.0) -> None:
+        """Connect (and start the private server).
+
+        Raises:
+            StoreError: it cannot be reached, or must not be used; the message says why.
+        """
+        if self._embedded is not None:
+            await asyncio.to_thread(self._embedded.enter)
+        await self._connection.start(within)
+
+    async def close(self, grace: float = 5.0) -> None:
+        """Deliver what is left for at most `grace` seconds, then disconnect.
+
+        What is not delivered by then is resolved by whoever finds its lease run out.
+        """
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), grace)
+        self._closed = True
+        if self._courier is not None:
+            self._courier.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._courier
+        await self._connection.close()
+        if self._embedded is not None:
+            await asyncio.to_thread(self._embedded.leave)
+
+    async def admit(self, application: Application) -> Admission:
+        """Ask gates 5-7 about a call, in one trip; the hold it may make is the caller's to resolve.
+
+        Raises:
+            Refusal: `store_unavailable`; nothing stays held.
+        """
+        command = self._scripts.admit(application)
+        end = asyncio.get_running_loop().time() + ANSWER_WITHIN
+        sent = False
+        try:
+            await self._connection.settled()
+            reply = self._connection.send(*command.words())
+            sent = True
+            return self._scripts.admitted(application, await self._answer(command, reply, end))
+        except (StoreError, TimeoutError) as fault:
+            ran = not (isinstance(fault, RejectedError) and fault.code in _NEVER_RAN)
+            self._undo(application, sent and ran)
+            raise _unavailable(fault) from fault
+        except BaseException:  # above all a cancellation: whoever asked is gone, the hold may be there
+            self._undo(application, sent)
+            raise
+
+    def settle(self, application: Application, charges: Sequence[Charge]) -> asyncio.Future[Receipt]:
+        """Write a settle to the connection now; the receipt need not be waited for."""
+        return self._deliver(self._scripts.settle(application, charges))
+
+    def release(self, application: Application) -> asyncio.Future[Receipt]:
+        """Write a release to the connection now; the receipt need not be waited for."""
+        return self._deliver(self._scripts.release(application))
+
+    async def run(self, command: Command) -> Any:
+        """Run any other script once and give its reply.
+
+        Raises:
+            Refusal: `store_unavailable`.
+        """
+        end = asyncio.get_running_loop().time() + ANSWER_WITHIN
+        try:
+            await self._connection.settled()
+            return await self._answer(command, self._connection.send(*command.words()), end)
+        except (StoreError, TimeoutError) as fault:
+            raise _unavailable(fault) from fault
+
+    async def _answer(self, command: Command, reply: asyncio.Future[Any], end: float) -> Any:
+        try:
+            return await reply
+        except RejectedError as error:
+            if error.code != "NOSCRIPT":
+                raise
+            # Someone flushed the scripts. The command did not run, so this is not a second time.
+            async with asyncio.timeout_at(end):
+                return await self._load_and_send(command)
+
+    def _load_and_send(self, command: Command) -> asyncio.Future[Any]:
+        loaded = self._connection.send("SCRIPT", "LOAD", command.script.source)
+        loaded.add_done_callback(_forget)
+        return self._connection.send(*command.words())
+
+    def _undo(self, application: Application, sent: bool) -> None:
+        if sent and not application.look:
+            self._deliver(self._scripts.release(application))
+
+    def _deliver(self, command: Command) -> asyncio.Future[Receipt]:
+        delivery = _Delivery(command, asyncio.get_running_loop().create_future())
+        self.undelivered += 1
+        self._idle.clear()
+        self._give(delivery)
+        return delivery.outcome
+
+    def _give(self, delivery: _Delivery) -> None:
+        try:
+            if delivery.load:
+                reply = self._load_and_send(delivery.command)
+            else:
+                reply = self._connection.send(*delivery.command.words())
+        except UnsentError:
+            self._give_again(delivery)
+        else:
+            reply.add_done_callback(partial(self._given, delivery))
+
+    def _given(self, delivery: _Delivery, reply: asyncio.Future[Any]) -> None:
+        fault = reply.exception()
+        if fault is not None and (not isinstance(fault, RejectedError) or fault.code in _NEVER_RAN):
+            delivery.load = isinstance(fault, RejectedError) and fault.code == "NOSCRIPT"
+            self._give_again(delivery)
+            return
+        self.undelivered -= 1
+        if not self.undelivered:
+            self._idle.set()
+        if fault is None:
+            try:
+                delivery.end(self._scripts.receipt(reply.result()))
+                return
+            except (ValueError, TypeError, LookupError) as unreadable:
+                fault = unreadable
+        self.lost += 1
+        delivery.end(fault)
+
+    def _give_again(self, delivery: _Delivery) -> None:
+        if self._closed:
+            delivery.end(UnsentError("this process is closing; the lease of the hold will run out"))
+            return
+        self._again.append(delivery)
+        if self._courier is None or self._courier.done():
+            self._courier = asyncio.create_task(self._deliver_again(), name="store deliveries")
+
+    async def _deliver_again(self) -> None:
+        while self._again:
+            await asyncio.sleep(_RETRY_PAUSE)
+            for _ in range(len(self._again) if self._connection.up else 0):
+                self._give(self._again.popleft())
+
+    async def _revive(self) -> None:
+        if self._embedded is not None:
+            await asyncio.to_thread(self._embedded.ensure)
+
+    async def _prepare(self, send: Callable[..., asyncio.Future[Any]]) -> None:
+        facts = _info(await send("INFO", "memory"))
+        if facts.get("maxmemory", "0") != "0" and facts.get("maxmemory_policy") != "noeviction":
+            raise StoreError("the store may evict consents and balances: set its maxmemory-policy to noeviction")
+        loads = [send("SCRIPT", "LOAD", script.source) for script in self._scripts.scripts]
+        for load in loads:
+            await load
+
+
+def _info(reply: bytes) -> Mapping[str, str]:
+    lines = reply.decode().splitlines()
+    return dict(line.partition(":")[::2] for line in lines if ":" in line)
+
+
+def _forget(done: asyncio.Future[Any]) -> None:
+    if not done.cancelled():
+        done.exception()
+
+
+def _unavailable(fault: BaseException) -> Refusal:
+    return Refusal(ErrorCode.STORE_UNAVAILABLE, log=str(fault) or type(fault).__name__, retry_after=1)

@@ -1,0 +1,152 @@
+"""From policy documents to a `Policy`: everything that refers to something else is checked here.
+
+`check`, `test` and `serve` all come through `compile_policy`; there is no second reader.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from sidecar.config.documents import Document, DocumentError
+from sidecar.model import PlanTerms, Terms, Window
+from sidecar.policy.checking import Checker
+from sidecar.policy.models import PlanDocument, PolicyDocument, ScopeDocument
+from sidecar.policy.reading import read
+from sidecar.policy.rules import Listing, Plan, Policy, PolicyTest
+from sidecar.policy.scopes import ScopeRule, ScopeTree, cycle
+from sidecar.policy.tests_section import check_test
+from sidecar.policy.tools import ToolCompiler, limits_of
+
+DEFAULT_ITEMS: Final = 500
+"""`limits.items` where the config does not say."""
+
+
+def compile_policy(documents: Iterable[Document], *, items: int = DEFAULT_ITEMS) -> Policy:
+    """Compile policy files that were parsed without substitution.
+
+    Args:
+        documents: the files in the order of their names.
+        items: the longest list of items an expression may give (`limits.items`).
+
+    Raises:
+        DocumentError: every problem of all files at once.
+    """
+    document, model, problems = read(documents)
+    checker = Checker(document, problems)
+    policy = _compile(checker, model, items)
+    if problems:
+        raise DocumentError(problems)
+    return policy
+
+
+def _compile(checker: Checker, model: PolicyDocument, items: int) -> Policy:
+    scopes = _scopes(checker, model)
+    checker.known("scopes", model.base_scopes, ("base_scopes",))
+    windows = _windows(checker, model)
+    plans = _plans(checker, model)
+    tools = ToolCompiler(checker, model, scopes, plans, items)
+    return Policy(
+        revision=_revision(checker.document.value),
+        scopes=scopes,
+        base_scopes=model.base_scopes,
+        consent=model.consent,
+        manage_url=model.manage_url,
+        listing=Listing(model.listing.missing_scope == "hide", model.listing.missing_plan == "hide"),
+        quotas={name: limits_of(limits) for name, limits in model.quotas.items()},
+        credits={name: _description(pool) for name, pool in model.credits.items()},
+        default_plan=model.default_plan,
+        plans=plans,
+        tools=MappingProxyType({name: tools.compile(name, tool) for name, tool in model.tools.items()}),
+        open_terms=_open_terms(model, plans),
+        windows=windows,
+        tests=tuple(_tests(checker, model)),
+    )
+
+
+def _scopes(checker: Checker, model: PolicyDocument) -> ScopeTree:
+    rules: dict[str, ScopeRule] = {}
+    for name, scope in model.scopes.items():
+        implies = scope.implies if isinstance(scope, ScopeDocument) else ()
+        checker.known("scopes", implies, ("scopes", name, "implies"))
+        rules[name] = ScopeRule(name, _description(scope), implies)
+    circle = cycle(rules)
+    if circle is not None:
+        checker.wrong(("scopes", circle[0], "implies"), f"implies itself: {' -> '.join(circle)}", "no cycle")
+        rules = {name: ScopeRule(name, rule.description) for name, rule in rules.items()}
+    return ScopeTree(rules)
+
+
+def _description(entry: Any) -> str:
+    return entry if isinstance(entry, str) else str(entry.description)
+
+
+def _plans(checker: Checker, model: PolicyDocument) -> Mapping[str, Plan] | None:
+    default = model.default_plan
+    if default is not None and not checker.declared("plans", default):
+        checker.unknown("plans", default, ("default_plan",))
+    if model.plans is None:
+        return None
+    return {name: _plan(checker, model, name, plan) for name, plan in model.plans.items()}
+
+
+def _plan(checker: Checker, model: PolicyDocument, name: str, plan: PlanDocument) -> Plan:
+    path = ("plans", name)
+    checker.known("tools", plan.tools or (), (*path, "tools"))
+    for section in ("quotas", "credits"):
+        for each in getattr(plan, section):
+            if not checker.declared(section, each):
+                checker.unknown(section, each, (*path, section, each), at_key=True)
+    quotas: dict[str, Mapping[Window, int]] = {}
+    for quota in dict.fromkeys((*model.quotas, *plan.quotas)):
+        merged = {**model.quotas.get(quota, {}), **plan.quotas.get(quota, {})}
+        quotas[quota] = {window: limit for window, limit in merged.items() if limit is not None}
+    included = {pool: next(iter(grant.items())) for pool, grant in plan.credits.items()}
+    return Plan(
+        name,
+        None if plan.tools is None else frozenset(plan.tools),
+        quotas,
+        included,
+        checker.document.rule(path),
+    )
+
+
+def _windows(checker: Checker, model: PolicyDocument) -> Mapping[str, Window]:
+    """Use of included credits is counted per pool and window, so all plans must mean the same one."""
+    windows: dict[str, Window] = {}
+    for name, plan in (model.plans or {}).items():
+        for pool, grant in plan.credits.items():
+            window = next(iter(grant))
+            first = windows.setdefault(pool, window)
+            if window != first:
+                path = ("plans", name, "credits", pool, window)
+                checker.wrong(path, f"another plan includes {pool} per {first}", "one window per pool", at_key=True)
+    return windows
+
+
+def _open_terms(model: PolicyDocument, plans: Mapping[str, Plan] | None) -> Terms:
+    """For methods and tools without a price: whatever plan the account has, it may."""
+    anything = PlanTerms(True)
+    every = None if plans is None else dict.fromkeys(plans, anything)
+    return Terms(model.consent, model.default_plan, every, anything)
+
+
+def _tests(checker: Checker, model: PolicyDocument) -> Iterable[PolicyTest]:
+    first: dict[str, str] = {}
+    for index, test in enumerate(model.tests):
+        path = ("tests", index)
+        rule = checker.document.rule(path)
+        if test.name in first:
+            checker.wrong((*path, "name"), f"given twice, the first time at {first[test.name]}", "each name once")
+        first.setdefault(test.name, rule)
+        check_test(checker, test, path)
+        yield PolicyTest(rule, test)
+
+
+def _revision(value: Mapping[str, Any]) -> str:
+    """The same for files that say the same, wherever they say it."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,41 @@
+"""The request body: bounded in size and in time, read only once its caller is known."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web import BaseRequest
+from aiohttp.web_exceptions import HTTPException
+
+from sidecar.errors import ErrorCode, Refusal
+from sidecar.proxy.transport import too_large
+
+PATIENCE: Final = 30.0
+"""Seconds a whole body may take: a slow one holds a place that others need."""
+
+
+async def read_body(request: BaseRequest, limit: int) -> bytes:
+    """Read a body of at most `limit` bytes.
+
+    Raises:
+        Refusal: `body_too_large`, `body_timeout`, `request_malformed` when its framing is broken.
+    """
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.version >= (1, 1):
+        # RFC 9110 section 10.1.1: the client holds its body back until it is asked for.
+        await request.writer.drain()
+        if request.transport is not None:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while chunk := await request.content.readany():
+                body += chunk
+                if len(body) > limit:
+                    raise too_large(limit)
+    except TimeoutError:
+        raise Refusal(ErrorCode.BODY_TIMEOUT) from None
+    except (HttpProcessingError, HTTPException):
+        raise Refusal(ErrorCode.REQUEST_MALFORMED) from None
+    return bytes(body)

@@ -1,0 +1,89 @@
+"""The client's end of one exchange: an answer at once or a stream, or nobody any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from aiohttp.web import BaseRequest, Response, StreamResponse
+
+Header = tuple[str, str]
+
+
+class Client:
+    """Where an answer goes. After `leave` every write is swallowed, so a call can be read to its end.
+
+    Args:
+        request: the client's request.
+        always: headers of every answer (request id, CORS).
+        stall: seconds a client may take to read what was written before it counts as gone.
+    """
+
+    def __init__(self, request: BaseRequest, always: Iterable[Header], stall: float) -> None:
+        self._request = request
+        self._always = list(always)
+        self._stall = stall
+        self._gone = False
+        self.response: StreamResponse | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether the head of a stream was sent: an error must then be told inside the stream."""
+        return isinstance(self.response, StreamResponse) and not isinstance(self.response, Response)
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody reads any more."""
+        return self._gone
+
+    def add_header(self, name: str, value: str) -> None:
+        """Add one header to the answer that is still to come."""
+        self._always.append((name, value))
+
+    def answer(self, status: int, headers: Iterable[Header], body: bytes) -> None:
+        """Give the whole answer; the server sends it when the handler returns."""
+        response = Response(status=status, body=body)
+        _set(response, headers, self._always)
+        self.response = response
+
+    async def start(self, status: int, headers: Iterable[Header]) -> None:
+        """Send the head of a stream."""
+        if self._gone:
+            return
+        response = StreamResponse(status=status)
+        _set(response, headers, self._always)
+        await response.prepare(self._request)
+        self.response = response
+
+    async def write(self, data: bytes) -> None:
+        """Write to the stream, waiting while the client is slow; one that stalls is let go."""
+        if self._gone or self.response is None:
+            return
+        try:
+            async with asyncio.timeout(self._stall):
+                await self.response.write(data)
+        except (ConnectionError, TimeoutError):
+            self.leave()
+
+    async def end(self) -> None:
+        """End the stream."""
+        if self._gone or self.response is None:
+            return
+        try:
+            async with asyncio.timeout(self._stall):
+                await self.response.write_eof()
+        except (ConnectionError, TimeoutError):
+            self.leave()
+
+    def leave(self) -> None:
+        """The client is gone; cut its connection, so that a stalled one holds nothing."""
+        self._gone = True
+        transport = self._request.transport
+        if transport is not None:
+            transport.abort()
+
+
+def _set(response: StreamResponse, *groups: Iterable[Header]) -> None:
+    for group in groups:
+        for name, value in group:
+            response.headers[name] = value

@@ -1,0 +1,95 @@
+"""One request on its way: what is known of it so far, and its one end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from aiohttp.web import BaseRequest, Response, StreamResponse
+
+from sidecar.errors import Refusal, Shape
+from sidecar.identity.metadata import challenge
+from sidecar.model import Call, Caller, Decision, Event, Exchange
+from sidecar.protocol.answers import Answer, refusal_answer
+from sidecar.protocol.jsonrpc import Message
+from sidecar.proxy.client import Client
+from sidecar.proxy.settling import Bill
+from sidecar.proxy.snapshot import Snapshot
+from sidecar.proxy.upstream import Outgoing
+
+
+class Passage:
+    """A request between its first byte and its log line.
+
+    Attributes:
+        snapshot: the settings and policy this request began with; a reload does not touch it.
+        message: what was said, before the headers told which revision it belongs to.
+        outgoing: the request to the backend, once there is one.
+        bill: what the call owes, once it was admitted.
+        relaying: the task that outlives the client where the call must be read to its end.
+    """
+
+    def __init__(self, request: BaseRequest, snapshot: Snapshot, exchange: Exchange) -> None:
+        self.request = request
+        self.snapshot = snapshot
+        self.exchange = exchange
+        stall = snapshot.settings.backend.idle_timeout
+        self.client = Client(request, [("X-Request-Id", exchange.request_id)], stall)
+        self.caller: Caller | None = None
+        self.message: Message | None = None
+        self.call: Call | None = None
+        self.outgoing: Outgoing | None = None
+        self.bill: Bill | None = None
+        self.relaying: asyncio.Task[None] | None = None
+
+    def timeout(self, decision: Decision) -> float:
+        """Seconds this call may take to its final result."""
+        return decision.timeout or self.snapshot.settings.backend.timeout
+
+    def answer(self, answer: Answer) -> None:
+        """Give a whole answer of the sidecar's own."""
+        self.client.answer(answer.status, (*answer.headers, ("Cache-Control", "no-store")), answer.body)
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer with a refusal, and remember it for the log."""
+        exchange = self.exchange
+        exchange.refusal = refusal
+        exchange.code = refusal.code.id
+        exchange.rule = refusal.rule or exchange.rule
+        if self.client.started:
+            return  # the stream's head is out: whoever writes the stream has told it there
+        wanted = None
+        if refusal.shape is Shape.CHALLENGE:
+            scopes = refusal.scopes or self.snapshot.policy.base_scopes
+            wanted = challenge(refusal.code, self.snapshot.settings.resource, scopes, refusal.detail)
+        self.answer(refusal_answer(refusal, self.call or self.message, wanted))
+
+    def response(self) -> StreamResponse:
+        """What the server sends, or has sent."""
+        return self.client.response or Response(status=500)
+
+    def finish(self, record: Callable[[Exchange], None], *, stopping: bool) -> None:
+        """End it: what is still reserved is resolved, then the exchange is recorded.
+
+        Args:
+            record: writes the log line, once the store has said what the call cost.
+            stopping: whether this process is leaving, and not the client.
+        """
+        response, bill = self.client.response, self.bill
+        self.exchange.http_status = response.status if response is not None else None
+        if bill is None:
+            record(self.exchange)
+            return
+        if not bill.resolved:
+            bill.resolve(self._abandoned(stopping))
+        if self.exchange.refusal is not None:
+            self.exchange.code = self.exchange.refusal.code.id
+        bill.when_known(lambda: record(self.exchange))
+
+    def _abandoned(self, stopping: bool) -> Event:
+        """What became of a call that nobody could tell the end of."""
+        if self.outgoing is None or not self.outgoing.sent:
+            return Event.NOT_SENT
+        if stopping or not self.client.gone:
+            return Event.OWNER_DIED
+        return Event.CLIENT_GONE

@@ -1,0 +1,190 @@
+"""The backend's answer on its way to the client: read, understood, settled, then passed on.
+
+What became of the call is told to `resolve` before the message that says so is relayed, so a
+client that has seen its result can rely on its balance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from sidecar.errors import ErrorCode, Refusal
+from sidecar.model import Call, CallKind, Event
+from sidecar.protocol import answers, results, sse
+from sidecar.proxy.client import Client
+from sidecar.proxy.forward import relayed_headers
+from sidecar.proxy.upstream import Answer, UpstreamError
+
+Resolve = Callable[[Event, results.Response | None], None]
+Editor = Callable[[dict[str, Any]], dict[str, Any]]
+
+# Statuses that would make a client log in somewhere. The backend has no authentication, so they
+# are its own faults and not the caller's.
+_MISLEADING: Final = frozenset({401, 403, 407})
+_STREAM_HEADERS: Final = (
+    ("Content-Type", "text/event-stream"),
+    ("Cache-Control", "no-store"),
+    ("X-Accel-Buffering", "no"),
+)
+
+
+class Relay:
+    """One answer of the backend to one call.
+
+    Args:
+        call: what was asked.
+        client: where the answer goes.
+        resolve: told exactly once what became of a request.
+        edit: the change a result needs before it is relayed (see `listings`); None for none.
+        idle: seconds of silence that end a stream.
+        limit: bytes of one answer (`limits.response`); of one event on a GET stream.
+    """
+
+    def __init__(
+        self, call: Call, client: Client, resolve: Resolve, *, edit: Editor | None, idle: float, limit: int
+    ) -> None:
+        self._call = call
+        self._client = client
+        self._resolve = resolve
+        self._edit = edit
+        self._idle = idle
+        self._limit = limit
+        self._answered = False
+        self._resumable = False  # an event id was seen: the client may come back for the rest
+
+    async def run(self, answer: Answer) -> None:
+        """Relay until the answer ends.
+
+        Raises:
+            Refusal: the backend gave no usable answer, and nothing was sent to the client yet.
+        """
+        try:
+            if not 200 <= answer.status < 300:
+                await self._refused(answer)
+            elif self._call.kind is CallKind.STREAM:
+                await self._listen(answer)
+            elif self._call.kind is not CallKind.REQUEST:
+                self._client.answer(answer.status, (), b"")
+            elif answer.media_type == "text/event-stream":
+                await self._stream(answer)
+            elif answer.media_type == "application/json":
+                await self._document(answer)
+            else:
+                raise UpstreamError(Event.UNUSABLE, "the backend answered neither JSON nor an event stream")
+        except UpstreamError as error:
+            await self._fail(error)
+
+    async def _document(self, answer: Answer) -> None:
+        data = await answer.read(self._limit)
+        try:
+            response = results.read_response(data)
+        except results.Unusable as error:
+            raise UpstreamError(Event.UNUSABLE, str(error)) from None
+        if response.id != self._call.id:
+            raise UpstreamError(Event.UNUSABLE, "the backend answered another request's id")
+        self._conclude(response)
+        self._client.answer(answer.status, relayed_headers(answer.headers), self._edited(response) or data)
+
+    async def _refused(self, answer: Answer) -> None:
+        """Relay a 4xx byte for byte: clients find out from a 400 body which revision to speak."""
+        if answer.status >= 500:
+            raise UpstreamError(Event.HTTP_FAILED, f"the backend answered {answer.status}")
+        if answer.status < 400 or answer.status in _MISLEADING:
+            raise UpstreamError(Event.HTTP_REFUSED, f"the backend answered {answer.status}")
+        data = await answer.read(self._limit)
+        self._settled(Event.HTTP_REFUSED)
+        self._client.answer(answer.status, relayed_headers(answer.headers), data)
+
+    async def _stream(self, answer: Answer) -> None:
+        """Relay a call's event stream until it ends; it may say nothing more after its response."""
+        await self._client.start(answer.status, _STREAM_HEADERS)
+        received = 0
+        parser = sse.Parser(self._limit)
+        while chunk := await self._chunk(answer):
+            received += len(chunk)
+            if received > self._limit:
+                raise UpstreamError(Event.TOO_LARGE, "the stream is longer than limits.response")
+            for event in self._events(parser, chunk):
+                await self._pass(event)
+        if not self._answered:
+            await self._unanswered()
+        await self._client.end()
+
+    async def _listen(self, answer: Answer) -> None:
+        """Relay a GET stream: the server's own messages, without an end of their own."""
+        if answer.media_type != "text/event-stream":
+            raise UpstreamError(Event.UNUSABLE, "the backend's GET answer is no event stream")
+        await self._client.start(answer.status, _STREAM_HEADERS)
+        parser = sse.Parser(self._limit)
+        while chunk := await self._chunk(answer):
+            for event in self._events(parser, chunk):
+                message = results.read_event(event.data)
+                # A response on this stream belongs to a call that was settled without it.
+                if not isinstance(message, results.Response) and message is not None:
+                    await self._client.write(event.encode())
+            if self._client.gone:
+                return
+        await self._client.end()
+
+    async def _chunk(self, answer: Answer) -> bytes:
+        chunk = await answer.chunk(self._idle)
+        if chunk is None:
+            raise UpstreamError(Event.TIMED_OUT, "the backend's stream was silent for backend.idle_timeout")
+        return chunk
+
+    def _events(self, parser: sse.Parser, chunk: bytes) -> list[sse.ServerEvent]:
+        try:
+            return parser.feed(chunk)
+        except sse.EventTooLarge:
+            raise UpstreamError(Event.TOO_LARGE, "one event is larger than limits.response") from None
+
+    async def _pass(self, event: sse.ServerEvent) -> None:
+        """Relay one event; settle first when it carries the response to this call."""
+        if event.id is not None:
+            self._resumable = True
+        message = results.read_event(event.data)
+        if isinstance(message, results.Response):
+            if message.id != self._call.id or self._answered:
+                return  # nobody here asked for it
+            self._conclude(message)
+            edited = self._edited(message)
+            if edited is not None:
+                event = event.with_data(edited.decode())
+        elif message is None:
+            return  # undecodable: what cannot be judged is not passed on
+        await self._client.write(event.encode())
+
+    def _edited(self, response: results.Response) -> bytes | None:
+        if self._edit is None or response.result is None:
+            return None
+        return response.with_result(self._edit(response.result))
+
+    def _conclude(self, response: results.Response) -> None:
+        self._settled(response.event, response)
+
+    def _settled(self, event: Event, response: results.Response | None = None) -> None:
+        self._answered = True
+        self._resolve(event, response)
+
+    async def _unanswered(self) -> None:
+        """The stream ended cleanly without its response."""
+        self._settled(Event.STREAM_ENDED)
+        if self._call.revision.stateless or not self._resumable:
+            await self._tell(Refusal(ErrorCode.BACKEND_UNAVAILABLE, log="the stream ended without its response"))
+
+    async def _fail(self, error: UpstreamError) -> None:
+        answered = self._answered
+        if not answered:
+            self._settled(error.event)
+        if not self._client.started:
+            raise error.refusal()
+        if self._call.kind is CallKind.REQUEST and not answered:
+            await self._tell(error.refusal())
+        await self._client.end()
+
+    async def _tell(self, refusal: Refusal) -> None:
+        """Answer inside the stream: its head, and so its status, has been sent."""
+        body = answers.error_message(refusal, self._call)
+        await self._client.write(sse.encode(body))

@@ -1,0 +1,153 @@
+"""Gate 1: where a request goes, and whether its Host, Origin, method, size and version may pass.
+
+Every answer is derived from the configured resource, never from the request: a request line or a
+Host header that somebody else chose must not decide what this server says of itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from aiohttp.web import BaseRequest
+
+from sidecar.config.settings import Limits, Settings
+from sidecar.errors import ErrorCode, Refusal
+from sidecar.identity.metadata import metadata_paths, resource_metadata
+from sidecar.policy.rules import Policy
+from sidecar.protocol.headers import check_accept, check_content
+from sidecar.protocol.strictjson import dumps
+from sidecar.proxy import cors
+from sidecar.proxy.client import Client
+
+MCP_METHODS: Final = ("POST", "GET", "DELETE")
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """What this listener answers to, computed once from settings and policy.
+
+    Attributes:
+        documents: the well-known documents, by path.
+        mcp_path: the path of the resource.
+        hosts: Host names that are served, with or without a port.
+        origins: browser origins that are allowed.
+    """
+
+    documents: Mapping[str, bytes]
+    mcp_path: str
+    hosts: frozenset[str]
+    origins: frozenset[str]
+    limits: Limits
+
+    @classmethod
+    def of(cls, settings: Settings, policy: Policy) -> Doors:
+        """Derive the paths, documents, Host names and origins."""
+        issuers = [issuer.issuer for issuer in settings.issuers]
+        document = dumps(resource_metadata(settings.resource, issuers, policy.scope_names))
+        resource = urlsplit(settings.resource)
+        return cls(
+            documents=dict.fromkeys(metadata_paths(settings.resource), document),
+            mcp_path=resource.path or "/",
+            hosts=frozenset({_host_name(resource.netloc), *settings.hosts}),
+            # A page of the resource's own origin is no stranger; a rebound name has another origin.
+            origins=frozenset({_origin(settings.resource), *settings.origins}),
+            limits=settings.limits,
+        )
+
+    def answer(self, request: BaseRequest, client: Client) -> bool:
+        """Check where the request comes from and wants to go; answer what needs no token.
+
+        Returns:
+            Whether it was answered: a well-known document or a preflight.
+
+        Raises:
+            Refusal: of the request's version, Host, Origin, path or method.
+        """
+        if request.version not in ((1, 0), (1, 1)):  # the parser lets 0.9 and 2.0 through
+            raise Refusal(ErrorCode.REQUEST_MALFORMED, "HTTP/1.1 is required.")
+        self._check_host(request)
+        # The path as it was sent: decoding or joining it would open side doors.
+        path = request.raw_path.partition("?")[0]
+        if path in self.documents:
+            self._document(request, client, self.documents[path])
+            return True
+        if path != self.mcp_path:
+            raise Refusal(ErrorCode.PATH_UNKNOWN)
+        origin = self._origin_of(request)
+        for name, value in cors.response_headers(origin):
+            client.add_header(name, value)
+        if request.method == "OPTIONS" and origin is not None:
+            asked = request.headers.get("Access-Control-Request-Headers")
+            client.answer(204, cors.preflight_headers(origin, ", ".join(MCP_METHODS), asked), b"")
+            return True
+        if request.method not in MCP_METHODS:
+            raise _wrong_method(client, MCP_METHODS)
+        return False
+
+    def check(self, request: BaseRequest, in_flight: int) -> None:
+        """Check what a message comes in.
+
+        Raises:
+            Refusal: `overloaded`, or of its size or media types.
+        """
+        if in_flight > self.limits.in_flight:
+            raise Refusal(ErrorCode.OVERLOADED, retry_after=1)
+        if (request.content_length or 0) > self.limits.body:
+            raise too_large(self.limits.body)
+        fields = request.headers
+        check_accept(fields.getall("Accept", ()), request.method)
+        if request.method == "POST":
+            check_content(fields.getall("Content-Type", ()), fields.getall("Content-Encoding", ()))
+
+    def _document(self, request: BaseRequest, client: Client, document: bytes) -> None:
+        """RFC 9728 section 3.2; readable by pages of any origin."""
+        if request.method not in ("GET", "HEAD", "OPTIONS"):
+            raise _wrong_method(client, ("GET", "HEAD"))
+        headers = [*cors.PUBLIC, ("Content-Type", "application/json"), ("Cache-Control", "public, max-age=300")]
+        client.answer(200, headers, document)
+
+    def _check_host(self, request: BaseRequest) -> None:
+        """Refuse a missing, repeated or foreign Host (DNS rebinding)."""
+        values = request.headers.getall("Host", ())
+        if len(values) != 1:
+            raise Refusal(ErrorCode.REQUEST_MALFORMED, "Exactly one Host header is required.")
+        host = values[0].lower()
+        if host not in self.hosts and _host_name(host) not in self.hosts:
+            raise Refusal(ErrorCode.HOST_REFUSED)
+
+    def _origin_of(self, request: BaseRequest) -> str | None:
+        """Refuse a foreign Origin (MUST since 2025-11-25); return the allowed one, if any was sent."""
+        values = request.headers.getall("Origin", ())
+        if not values:
+            return None
+        if len(values) != 1 or values[0] not in self.origins:
+            raise Refusal(ErrorCode.ORIGIN_REFUSED)
+        return values[0]
+
+
+def _wrong_method(client: Client, methods: Sequence[str]) -> Refusal:
+    client.add_header("Allow", ", ".join(methods))  # RFC 9110 section 15.5.6
+    return Refusal(ErrorCode.HTTP_METHOD_REFUSED)
+
+
+def too_large(limit: int) -> Refusal:
+    """The refusal of a body of more than `limit` bytes."""
+    return Refusal(ErrorCode.BODY_TOO_LARGE, f"The request body is larger than {limit} bytes.")
+
+
+def _host_name(authority: str) -> str:
+    """The name in an authority, without its port; an IPv6 literal keeps its brackets."""
+    if authority.startswith("["):
+        return authority.partition("]")[0].lower() + "]"
+    return authority.partition(":")[0].lower()
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    port = parts.port
+    suffix = "" if port is None or port == _DEFAULT_PORTS.get(parts.scheme) else f":{port}"
+    return f"{parts.scheme}://{_host_name(parts.netloc)}{suffix}"

@@ -1,0 +1,46 @@
+"""Fixtures every folder of tests shares: stores, and the loop production runs on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+import uvloop
+
+from tests.support.store import FaultProxy, StoreServer
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(scope="session")
+def _shared_store() -> Iterator[StoreServer]:
+    server = StoreServer().start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def store_server(_shared_store: StoreServer) -> StoreServer:
+    """A running, empty server shared by the tests of one process: do not kill or pause it."""
+    with _shared_store.client() as client:
+        client.flushall()
+        client.script_flush()
+    return _shared_store
+
+
+@pytest.fixture
+def own_server() -> Iterator[StoreServer]:
+    """A durable server of this test alone: it may be killed, paused and restarted."""
+    server = StoreServer(durable=True).start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+async def fault_proxy(own_server: StoreServer) -> AsyncIterator[FaultProxy]:
+    """A proxy in front of `own_server`."""
+    async with FaultProxy(own_server.path) as proxy:
+        yield proxy

@@ -1,0 +1,203 @@
+"""The connection says truly what became of a command, in time, whatever the server does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from sidecar.ledger.connection import Connection, RejectedError, StoreError, UnansweredError, UnsentError
+from sidecar.ledger.embedded import server_binary
+from sidecar.ledger.endpoint import parse_url
+from tests.support.store import FaultProxy, StoreServer, free_port, until
+
+
+@pytest.fixture
+async def through(fault_proxy: FaultProxy) -> AsyncIterator[Connection]:
+    connection = Connection(parse_url(fault_proxy.url))
+    await connection.start()
+    yield connection
+    await connection.close()
+
+
+async def test_replies_come_in_the_order_of_the_commands(through: Connection):
+    replies = await asyncio.gather(*(through.send("INCR", "n") for _ in range(500)))
+    assert replies == list(range(1, 501))
+
+
+async def test_an_error_reply_is_the_error_of_its_command_alone(through: Connection):
+    first, wrong, last = through.send("SET", "a", "1"), through.send("LPUSH", "a", "x"), through.send("GET", "a")
+    with pytest.raises(RejectedError) as caught:
+        await wrong
+    assert caught.value.code == "WRONGTYPE"
+    assert (await first, await last) == (b"OK", b"1")
+
+
+async def test_a_command_whose_caller_left_keeps_the_order(through: Connection, fault_proxy: FaultProxy):
+    fault_proxy.delay = 0.05
+    left = asyncio.create_task(through.call("INCR", "n"))
+    await asyncio.sleep(0)
+    left.cancel()
+    assert await through.call("INCR", "n") == 2
+
+
+async def test_a_lost_reply_is_unanswered_and_the_command_ran_once(
+    through: Connection, fault_proxy: FaultProxy, own_server: StoreServer
+):
+    fault_proxy.cut_on_reply = True
+    with pytest.raises(UnansweredError):
+        await through.call("INCR", "n")
+    await through.start()
+    assert own_server.client().get("n") == "1"
+
+
+async def test_a_command_given_while_the_connection_returns_waits_for_it(through: Connection, fault_proxy: FaultProxy):
+    fault_proxy.cut()
+    await until(lambda: not through.up)
+    assert await through.call("PING") == b"PONG"
+
+
+async def test_a_dropped_reply_fails_everything_behind_it(through: Connection, fault_proxy: FaultProxy):
+    fault_proxy.drop_replies = True
+    started = time.monotonic()
+    outcomes = await asyncio.gather(*(through.call("INCR", "n") for _ in range(5)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [UnansweredError] * 5
+    assert time.monotonic() - started < 1.5
+
+
+async def test_a_stopped_server_refuses_within_two_seconds_every_time(through: Connection, own_server: StoreServer):
+    own_server.pause()
+    try:
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            started = time.monotonic()
+            with pytest.raises(StoreError):
+                await through.call("PING")
+            assert time.monotonic() - started < 2
+            await asyncio.sleep(0.05)
+    finally:
+        own_server.resume()
+    await through.start()
+    assert await through.call("PING") == b"PONG"
+
+
+async def test_a_killed_server_refuses_at_once_and_is_found_again(through: Connection, own_server: StoreServer):
+    assert await through.call("SET", "kept", "1") == b"OK"
+    own_server.kill()
+    await asyncio.sleep(0.2)
+    started = time.monotonic()
+    with pytest.raises(UnsentError):
+        await through.call("GET", "kept")
+    assert time.monotonic() - started < 0.1
+    own_server.start()
+    await through.start()
+    assert await through.call("GET", "kept") == b"1"
+
+
+async def test_a_stall_of_this_process_is_not_blamed_on_the_store(through: Connection):
+    pending = through.send("PING")
+    await asyncio.sleep(0)
+    time.sleep(1.2)  # noqa: ASYNC251 - the stall
+    assert await pending == b"PONG"
+    assert through.up
+
+
+async def test_a_loading_server_is_not_used():
+    server = StoreServer(durable=True).start()
+    try:
+        with server.client() as client:
+            pipeline = client.pipeline(transaction=False)
+            for n in range(10_000):
+                pipeline.set(f"k{n}", "x")
+            pipeline.execute()
+        server.kill()
+        server._options += ("--key-load-delay", "200", "--loading-process-events-interval-bytes", "1024")
+        starting = asyncio.create_task(asyncio.to_thread(server.start))
+        connection = Connection(parse_url(server.url))
+        with pytest.raises(UnsentError):
+            await connection.start(within=1)
+        assert not connection.up
+        await starting
+        await connection.start()
+        await connection.close()
+    finally:
+        server.close()
+
+
+async def test_a_replica_is_refused(own_server: StoreServer):
+    with own_server.client() as client:
+        client.replicaof("127.0.0.1", str(free_port()))
+    connection = Connection(parse_url(own_server.url))
+    with pytest.raises(UnsentError, match="replica"):
+        await connection.start(within=0.3)
+    await connection.close()
+
+
+async def test_a_primary_that_becomes_a_replica_is_left(own_server: StoreServer):
+    connection = Connection(parse_url(own_server.url))
+    await connection.start()
+    with own_server.client() as client:
+        client.replicaof("127.0.0.1", str(free_port()))
+    with pytest.raises(RejectedError, match="READONLY"):
+        await connection.call("SET", "a", "1")
+    await asyncio.sleep(0.1)
+    with pytest.raises(UnsentError):
+        await connection.call("SET", "a", "1")
+    await connection.close()
+
+
+async def test_passwords_and_databases_are_used_and_a_wrong_password_is_not_repeated():
+    port = free_port()
+    server = StoreServer(options=("--requirepass", "s3cret/%", "--port", str(port))).start()
+    try:
+        good = Connection(parse_url(f"redis://:s3cret%2F%25@127.0.0.1:{port}/3"))
+        await good.start()
+        assert b"db=3" in await good.call("CLIENT", "INFO")
+        await good.close()
+        bad = Connection(parse_url(f"redis://:wr0ng@127.0.0.1:{port}"))
+        with pytest.raises(UnsentError) as caught:
+            await bad.start(within=0.3)
+        assert "WRONGPASS" in str(caught.value)
+        assert "wr0ng" not in str(caught.value)
+        await bad.close()
+    finally:
+        server.close()
+
+
+async def test_closing_leaves_no_answer_open(own_server: StoreServer):
+    connection = Connection(parse_url(own_server.url))
+    await connection.start()
+    own_server.pause()
+    pending = connection.send("PING")
+    await connection.close()
+    with pytest.raises(UnansweredError):
+        await pending
+    own_server.resume()
+
+
+async def test_sentinels_name_the_primary():
+    port, sentinel_port = free_port(), free_port()
+    primary = StoreServer(options=("--port", str(port))).start()
+    sentinel = StoreServer(options=("--sentinel",))
+    (sentinel.directory / "s.conf").write_text(
+        f"port {sentinel_port}\nsentinel monitor mymaster 127.0.0.1 {port} 1\nunixsocket {sentinel.path}\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        server_binary(), str(sentinel.directory / "s.conf"), "--sentinel", stdout=asyncio.subprocess.DEVNULL
+    )
+    try:
+        url = f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{sentinel_port}/mymaster/2"
+        connection = Connection(parse_url(url))
+        await connection.start()
+        await connection.call("SET", "a", "1")
+        with primary.client() as client:
+            client.select(2)
+            assert client.get("a") == "1"
+        await connection.close()
+    finally:
+        process.kill()
+        await process.wait()
+        sentinel.close()
+        primary.close()

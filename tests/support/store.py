@@ -1,0 +1,196 @@
+"""Real Valkey servers for tests, and a proxy that loses, delays and cuts what passes to them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+import redis
+
+from sidecar.ledger.embedded import server_binary
+
+
+class StoreServer:
+    """One private server on a unix socket, killed and restarted at will.
+
+    Args:
+        directory: a short path for its socket and files; a temporary one when omitted.
+        durable: append-only with an fsync per write, so that what was answered survives kill -9.
+        options: further command line options, e.g. `"--maxmemory", "1mb"`.
+    """
+
+    def __init__(self, directory: Path | None = None, *, durable: bool = False, options: tuple[str, ...] = ()) -> None:
+        self._own = directory is None
+        self.directory = directory or Path(tempfile.mkdtemp(prefix="store-"))
+        self.path = self.directory / "test.sock"
+        self.url = f"unix://{self.path}"
+        self._options = options + (("--appendonly", "yes", "--appendfsync", "always") if durable else ())
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "the server was not started"
+        return self._process.pid
+
+    def start(self) -> Self:
+        """Start the server and wait until it answers."""
+        with (self.directory / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *(server_binary(), "--port", "0", "--unixsocket", str(self.path)),
+                    *("--dir", str(self.directory), "--save", "", *self._options),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + 10
+        with self.client() as client:
+            while True:
+                try:
+                    client.ping()
+                    return self
+                except redis.AuthenticationError:  # it wants a password: it runs
+                    return self
+                except redis.RedisError:
+                    if self._process.poll() is not None or time.monotonic() > deadline:
+                        raise RuntimeError((self.directory / "server.log").read_text()[-2000:]) from None
+                    time.sleep(0.01)
+
+    def client(self) -> redis.Redis:
+        """A blocking client for looking at, and preparing, what is stored."""
+        return redis.Redis(unix_socket_path=str(self.path), decode_responses=True)
+
+    def kill(self) -> None:
+        """kill -9, and reap."""
+        assert self._process is not None, "the server was not started"
+        self._process.kill()
+        self._process.wait()
+
+    def pause(self) -> None:
+        """SIGSTOP: connections open, nothing answers."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+        if self._own:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class FaultProxy:
+    """A unix socket in front of a server; its attributes say what goes wrong, from now on.
+
+    Attributes:
+        drop_replies: what the server answers is thrown away; requests still arrive.
+        drop_requests: what clients send is thrown away.
+        cut_on_reply: the connection is closed at the first answer, which is lost; once.
+        delay: seconds by which every answer is late.
+        passed: bytes that reached the server.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self._directory = Path(tempfile.mkdtemp(prefix="proxy-"))
+        self.path = self._directory / "proxy.sock"
+        self.url = f"unix://{self.path}"
+        self.drop_replies = False
+        self.drop_requests = False
+        self.cut_on_reply = False
+        self.delay = 0.0
+        self.passed = 0
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def __aenter__(self) -> Self:
+        await self.listen()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.refuse()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    async def listen(self) -> None:
+        """Accept connections (again)."""
+        self._server = await asyncio.start_unix_server(self._serve, str(self.path))
+
+    async def refuse(self) -> None:
+        """Cut every connection and accept none."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self.path.unlink(missing_ok=True)
+        self.cut()
+
+    def cut(self) -> None:
+        """Cut every open connection."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            up_reader, up_writer = await asyncio.open_unix_connection(str(self._target))
+        except OSError:
+            writer.transport.abort()
+            return
+        mine = {writer, up_writer}
+        self._writers |= mine
+        try:
+            await asyncio.gather(
+                self._pump(reader, up_writer, self._request), self._pump(up_reader, writer, self._reply)
+            )
+        finally:
+            for one in mine:
+                one.transport.abort()
+            self._writers -= mine
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, judge: Callable[[bytes], bool]
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                if judge is self._reply and self.delay:
+                    await asyncio.sleep(self.delay)
+                if judge(data):
+                    writer.write(data)
+                    await writer.drain()
+        writer.transport.abort()
+
+    def _request(self, data: bytes) -> bool:
+        if not self.drop_requests:
+            self.passed += len(data)
+        return not self.drop_requests
+
+    def _reply(self, data: bytes) -> bool:
+        if self.cut_on_reply:
+            self.cut_on_reply = False
+            self.cut()
+            return False
+        return not self.drop_replies
+
+
+def free_port() -> int:
+    """A TCP port of this machine that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def until(condition: Callable[[], bool], within: float = 10.0) -> None:
+    """Wait, looking at every turn of the loop, until the condition holds."""
+    async with asyncio.timeout(within):
+        while not condition():  # noqa: ASYNC110 - looks from outside, where no event can be set
+            await asyncio.sleep(0)
