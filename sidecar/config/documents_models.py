@@ -135,6 +135,8 @@ def _problems(error: ValidationError, document: Document, context: _Context) -> 
     for each in error.errors():
         path, rest = _path(each["loc"], document.value)
         paths.append(path)
+        if _counted_short(each, _at(document.value, path)):
+            continue
         if each["type"] in _TYPES and "[key]" not in rest:
             types.setdefault(path, []).append(_TYPES[each["type"]])
         else:
@@ -145,6 +147,11 @@ def _problems(error: ValidationError, document: Document, context: _Context) -> 
             wrong = f"{_kind(_at(document.value, path))} is given"
             problems.append(document.problem(path, wrong, " or ".join(dict.fromkeys(accepted))))
     return [problem for problem in problems if (problem.path, problem.place) not in known]
+
+
+def _counted_short(error: ErrorDetails, value: object) -> bool:
+    """Whether a list is only too short because pydantic does not count its bad entries, told elsewhere."""
+    return error["type"] == "too_short" and isinstance(value, list) and len(value) >= error["ctx"]["min_length"]
 
 
 def _found(

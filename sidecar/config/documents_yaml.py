@@ -57,9 +57,7 @@ def parse(file: str, text: str, substitute: Substitute | None = None) -> Documen
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         return Document(file, value, reader.keys, reader.values, reader.texts, digest, tuple(reader.problems))
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = Place(file) if mark is None else Place(file, mark.line + 1, mark.column + 1)
-        broken = Problem(place, "", f"not YAML: {error.problem or error.context}")
+        broken = _not_yaml(file, text, error)
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         place = Place(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
@@ -67,6 +65,14 @@ def parse(file: str, text: str, substitute: Substitute | None = None) -> Documen
     except _Fatal as error:
         broken = error.problem
     raise DocumentError([*reader.problems, broken])
+
+
+def _not_yaml(file: str, text: str, error: yaml.MarkedYAMLError) -> Problem:
+    mark = error.problem_mark or error.context_mark
+    place = Place(file) if mark is None else Place(file, mark.line + 1, mark.column + 1)
+    line = "".join(text.splitlines()[place.line - 1 : place.line])
+    quotes = 'quotes around a "${...}" that stands inside of {} or []' if "${" in line else ""
+    return Problem(place, "", f"not YAML: {error.problem or error.context}", quotes)
 
 
 class _Fatal(Exception):  # noqa: N818 - ends the reading of one file, is never seen outside

@@ -69,7 +69,7 @@ class Listen(Model):
 ListenOrAddress = Annotated[
     Listen,
     BeforeValidator(
-        lambda value: {"address": value} if isinstance(value, str) else value, json_schema_input_type=str | Listen
+        lambda value: {"address": value} if isinstance(value, str) else value, json_schema_input_type=Listener | Listen
     ),
 ]
 
@@ -92,23 +92,20 @@ class BackendTls(Model):
 
 
 class Backend(Model):
-    """The one MCP server behind the sidecar.
-
-    Attributes:
-        headers: added to every request; may hold secrets.
-        connect_timeout: for one connection to be made.
-        timeout: for a call, to its final result, unless its tool has its own.
-        idle_timeout: of silence on a stream.
-        keepalive: between comments to the client while the backend is silent.
-    """
+    """The one MCP server behind the sidecar."""
 
     url: BackendUrl
     headers: BackendHeaders = Field(default_factory=dict, repr=False)
+    """Added to every request; may hold secrets."""
     tls: BackendTls = BackendTls()
     connect_timeout: Duration = 5.0
+    """How long making one connection may take."""
     timeout: Duration = 300.0
+    """How long a call may take, to its final result; a tool may override it."""
     idle_timeout: Duration = 300.0
+    """How long a stream may be silent."""
     keepalive: Duration = 15.0
+    """Time between comments to the client while the backend is silent."""
 
     @model_validator(mode="after")
     def _tls_is_used(self) -> Self:
@@ -121,15 +118,12 @@ class Backend(Model):
 
 
 class Store(Model):
-    """Where accounts, consents, quotas and credits are kept.
-
-    Attributes:
-        url: `embedded`, or the URL of a Valkey or Redis server; may hold a password.
-        directory: the embedded server's data; unused by any other.
-    """
+    """Where accounts, consents, quotas and credits are kept."""
 
     url: StoreUrl = Field(default=EMBEDDED, repr=False)
+    """`embedded`, or the URL of a Valkey or Redis server; may hold a password."""
     directory: FilePath = Field(default=Path("var/store"), validate_default=True)
+    """The embedded server's data; unused by any other."""
 
     @property
     def embedded(self) -> bool:
@@ -144,25 +138,22 @@ class Store(Model):
 
 
 class Limits(Model):
-    """What one request and one process may take.
-
-    Attributes:
-        body: bytes of a request's body.
-        header: bytes of a request's headers.
-        json_depth: levels of nesting in a message.
-        items: entries of a list that an amount is computed from.
-        response: bytes of one answer or stream of the backend.
-        in_flight: requests at one time in one process.
-        streams_per_account: open streams of one account in one process.
-    """
+    """What one request and one process may take."""
 
     body: Size = 1 << 20
+    """Bytes of a request's body."""
     header: Size = 16 << 10
+    """Bytes of a request's headers."""
     json_depth: int = Field(default=64, ge=4, le=128)
+    """Levels of nesting in a message."""
     items: int = Field(default=500, ge=1, le=5000)
+    """Entries of a list that an amount is computed from."""
     response: Size = 64 << 20
+    """Bytes of one answer or stream of the backend."""
     in_flight: Count = 1000
+    """Requests at one time in one process."""
     streams_per_account: Count = 32
+    """Open streams of one account in one process."""
 
 
 class Log(Model):
@@ -173,37 +164,34 @@ class Log(Model):
 
 
 class Settings(Model):
-    """The whole config file.
-
-    Attributes:
-        resource: the one public URL: audience, metadata and challenges are made from it.
-        admin: where metrics and health are served.
-        hosts: further Host names that are accepted, in lower case.
-        origins: browser origins that are allowed, as browsers send them.
-        policies: a folder, or files in the order given.
-        workers: processes.
-        shutdown_grace: for calls in flight to end.
-    """
+    """The whole config file."""
 
     resource: IdentifierUrl
+    """The one public URL: audience, metadata and challenges are made from it."""
     listen: ListenOrAddress = Listen.model_construct(
         address=Address("0.0.0.0", 8080)  # noqa: S104 - a server in a container is to be reached
     )
     admin: Listener = Address("127.0.0.1", 9090)
+    """Where metrics and health are served."""
     hosts: Lax[tuple[HostName, ...]] = ()
+    """Further Host names that are accepted, in lower case."""
     origins: Lax[tuple[Origin, ...]] = ()
+    """Browser origins that are allowed, as browsers send them."""
     backend: Backend
     issuers: Issuers
     store: Store = Field(default_factory=dict, validate_default=True)
     policies: FilePaths = Field(default=Path("policies"), validate_default=True)
+    """A folder, or files in the order given."""
     limits: Limits = Limits()
     workers: int = Field(default=1, ge=1, le=256)
+    """How many processes serve."""
     shutdown_grace: DurationOrZero = 30.0
+    """How long calls in flight may take to end."""
     log: Log = Log()
 
     @model_validator(mode="after")
     def _two_listeners(self) -> Self:
-        if self.admin == self.listen.address and self.admin.port:
+        if self.admin.collides(self.listen.address):
             raise FindingsError([(("admin",), "the address of `listen` too", "an address of its own")])
         return self
 

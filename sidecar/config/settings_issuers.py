@@ -28,17 +28,14 @@ _MAX_LEEWAY: Final = 60.0
 
 
 class Claims(Model):
-    """Which claims say what.
-
-    Attributes:
-        account: names the account.
-        client_id: names the client; None: `client_id`, else `azp`.
-        scopes: the scopes, as text with spaces or a list; None: `scope`, else `scp`.
-    """
+    """Which claims say what."""
 
     account: Name = "sub"
+    """Names the account."""
     client_id: Name | None = None
+    """Names the client; None: `client_id`, else `azp`."""
     scopes: Name | None = None
+    """The scopes, as text with spaces or a list; None: `scope`, else `scp`."""
 
 
 def _not_yet(value: object) -> None:
@@ -46,28 +43,25 @@ def _not_yet(value: object) -> None:
 
 
 class Issuer(Model):
-    """An authorization server whose access tokens are accepted.
-
-    Attributes:
-        issuer: the exact `iss` of its tokens.
-        id: the name under which its accounts are kept; `main` when there is only one issuer.
-        jwks_uri: where its keys are; None: as its metadata says.
-        algorithms: what it may sign with.
-        audience: of which `aud` has to name one; None: the resource.
-        typ: values of the token's `typ` that are accepted; None: `at+jwt` (RFC 9068).
-        leeway: for clocks that differ.
-        introspection: opaque tokens are not accepted yet, so the key is refused.
-    """
+    """An authorization server whose access tokens are accepted."""
 
     issuer: IdentifierUrl
+    """The exact `iss` of its tokens."""
     id: str = Field(default="main", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+    """The name under which its accounts are kept; `main` when there is only one issuer."""
     jwks_uri: KeyUrl | None = None
+    """Where its keys are; None: as its metadata says."""
     algorithms: Lax[tuple[Algorithm, ...]] = Field(default=ALGORITHMS, min_length=1)
+    """What it may sign with."""
     audience: OneOrMore | None = None
+    """What `aud` has to name, one of them; None: the resource."""
     typ: OneOrMore | None = None
+    """Values of the token's `typ` that are accepted; None: `at+jwt` (RFC 9068)."""
     leeway: DurationOrZero = 10.0
+    """How far the issuer's clock may differ."""
     claims: Claims = Claims()
     introspection: Annotated[None, PlainValidator(_not_yet), WithJsonSchema({"not": {}})] = None
+    """Opaque tokens are not accepted yet, so the key is refused."""
 
     @model_validator(mode="after")
     def _leeway_is_small(self) -> Self:

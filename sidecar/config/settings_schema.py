@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core.core_schema import WithDefaultSchema
+
 from sidecar.config.settings import Settings
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -17,8 +20,17 @@ _NARROW: Final = ("enum", "const", "pattern", "minLength", "maxLength")
 
 def settings_schema() -> dict[str, Any]:
     """What the config file may say, `${...}` included wherever a value stands."""
-    schema = Settings.model_json_schema()
+    schema = Settings.model_json_schema(schema_generator=_AsWritten)
     return {"$schema": _DIALECT, **_substitutable(schema), "title": "mcp-policy-sidecar config.yaml"}
+
+
+class _AsWritten(GenerateJsonSchema):
+    """Shows defaults as the file writes them, `5m` and not 300.0."""
+
+    def get_default_value(self, schema: WithDefaultSchema) -> Any:
+        default = super().get_default_value(schema)
+        serialization: Any = schema["schema"].get("serialization") or {}
+        return serialization["function"](default) if serialization.get("type") == "function-plain" else default
 
 
 def _substitutable(node: Any) -> Any:

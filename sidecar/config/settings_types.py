@@ -67,10 +67,11 @@ def _duration(value: object) -> float:
     return int(match[1]) * _SECONDS[match[2]]
 
 
-def _positive(value: float) -> float:
-    if value <= 0:
+def _positive(value: object) -> float:
+    seconds = _duration(value)
+    if seconds == 0:
         raise ValueError("too small; more than zero")
-    return value
+    return seconds
 
 
 def _size(value: object) -> int:
@@ -95,10 +96,9 @@ def size_text(count: int) -> str:
     return f"{count // size}{unit}"
 
 
-DurationOrZero = Annotated[
-    float, PlainValidator(_duration), PlainSerializer(duration_text), _schema(_DURATION, "250ms, 5s, 2m, 1h")
-]
-Duration = Annotated[DurationOrZero, AfterValidator(_positive)]
+_DURATION_FORM: Final = (PlainSerializer(duration_text), _schema(_DURATION, "250ms, 5s, 2m, 1h"))
+DurationOrZero = Annotated[float, PlainValidator(_duration), *_DURATION_FORM]
+Duration = Annotated[float, PlainValidator(_positive), *_DURATION_FORM]
 """Seconds, more than zero."""
 Size = Annotated[int, PlainValidator(_size), PlainSerializer(size_text), _schema(_SIZE, "64KiB, 1MiB")]
 """Bytes, at least one."""
@@ -116,6 +116,11 @@ class Address:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def collides(self, other: Address) -> bool:
+        """Whether both cannot be listened on: one port of one host, or of every host."""
+        everywhere = not {self.host, other.host}.isdisjoint({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
+        return self.port == other.port != 0 and (everywhere or self.host == other.host)
 
 
 def _address(value: object) -> Address:

@@ -240,13 +240,13 @@ def _add_store_tools(server: MCPServer[Any], backend: Backend) -> None:
 
     @server.tool(annotations=_READS)
     def search_shopify_stores(
-        category: Category | None = None, country: str | None = None, limit: _Limit = 25
+        query: str = "", category: Category | None = None, country: str | None = None, limit: _Limit = 25
     ) -> StoreRows:
-        """Search stores by category and country."""
+        """Search stores by words in their name, by category and country."""
         found = [
             store
             for store in STORES.values()
-            if category in (None, store.category) and country in (None, store.country)
+            if category in (None, store.category) and country in (None, store.country) and _says(query, store.name)
         ]
         return StoreRows(rows=found[:limit], total=len(found))
 
@@ -261,21 +261,29 @@ def _add_store_tools(server: MCPServer[Any], backend: Backend) -> None:
 
 def _add_contact_tools(server: MCPServer[Any]) -> None:
     @server.tool(annotations=_READS)
-    def search_shopify_contacts(domain: str, limit: _Limit = 25) -> PreviewRows:
-        """Search the contacts of one store; the previews have no channels."""
+    def search_shopify_contacts(query: str = "", domain: str | None = None, limit: _Limit = 25) -> PreviewRows:
+        """Search contacts by words in their name, role or store; the previews have no channels."""
         found = [
             Preview(id=contact.id, domain=contact.domain, name=contact.name, role=contact.role)
             for contact in CONTACTS.values()
-            if contact.domain == domain
+            if domain in (None, contact.domain)
+            and _says(query, f"{contact.name} {contact.role} {STORES[contact.domain].name} {contact.domain}")
         ]
         return PreviewRows(rows=found[:limit], total=len(found))
 
     @server.tool(annotations=ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True))
-    def reveal_contacts(contact_ids: list[str], confirm_spend_credits: bool = False) -> Revealed:
+    def reveal_contacts(
+        contact_ids: list[str], confirm_spend_credits: bool = False, idempotency_key: str | None = None
+    ) -> Revealed:
         """Show the channels of contacts. Costs one contact credit for each contact shown the first time."""
-        # Whether the flag is there, and what is charged, is for the sidecar to see to.
-        del confirm_spend_credits
+        # Whether the flag is there, and what a repeat costs, is for the sidecar to see to.
+        del confirm_spend_credits, idempotency_key
         return Revealed(contacts=[CONTACTS[key] for key in dict.fromkeys(contact_ids) if key in CONTACTS])
+
+
+def _says(query: str, text: str) -> bool:
+    """Whether a text has every word of a query, in any case."""
+    return all(word in text.casefold() for word in query.casefold().split())
 
 
 def _handbook() -> str:

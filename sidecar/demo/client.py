@@ -4,10 +4,9 @@ The story is a list of scenes. A scene makes one request and says which refusal 
 (or none); `play` plays them against any sidecar and tells whether each answer was the expected one.
 What only an operator or a browser can do is asked of an `Operator` and of the demo's issuer.
 
-The story presumes a policy like the one of the README, where: consent is `required`; `growth` and
-`business` plans exist, `free` has no search, `business` no included contact credits; the account
-`nobody` is unknown and there is no `default_plan`; `get_shopify_store` has a `timeout` below
-`Backend.slow`. Scenes that a deployment cannot show are left out by their code.
+The story presumes the shipped policy, and beside it: a plan without included contact credits
+(`Stage.plan`), no `default_plan`, and a `backend.timeout` below `Backend.slow`. What a deployment
+cannot show is left out by its code (`play(skip=...)`).
 """
 
 from __future__ import annotations
@@ -245,6 +244,8 @@ class Stage:
         backend: the backend behind it.
         operator: who keeps its store.
         account: whose account the story is about.
+        plan: its plan: everything declared, and no included contact credits.
+        small_plan: a plan without `search_shopify_stores`.
         body: the sidecar's `limits.body`, in bytes.
         response: its `limits.response`, in bytes; the story asks for one that is larger.
         waits: seconds until a token is certainly issued in a later second.
@@ -257,6 +258,8 @@ class Stage:
     backend: Backend
     operator: Operator
     account: str = "ada"
+    plan: str = "story"
+    small_plan: str = "free"
     body: int = 1 << 20
     response: int = 1 << 20
     waits: float = 1.1
@@ -270,7 +273,7 @@ class Stage:
         self.issuer.approves = None
         self.issuer.on_approval = self._mirror
         self.backend.huge = self.response + 1
-        await self.operator.set_account(self.account, plan="business", status="active")
+        await self.operator.set_account(self.account, plan=self.plan, status="active")
         await self.operator.set_credits(self.account, "contact", 5)
         for client_id in (STORY_CLIENT, self.reader):
             await self.operator.grant(self.account, client_id)
@@ -417,11 +420,11 @@ async def _nobody(stage: Stage) -> Answer:
 
 
 async def _smaller_plan(stage: Stage) -> Answer:
-    await stage.operator.set_account(stage.account, plan="free")
+    await stage.operator.set_account(stage.account, plan=stage.small_plan)
     try:
         return await stage.call("search_shopify_stores")
     finally:
-        await stage.operator.set_account(stage.account, plan="business")
+        await stage.operator.set_account(stage.account, plan=stage.plan)
 
 
 async def _rows_used_up(stage: Stage) -> Answer:

@@ -110,6 +110,9 @@ class EmbeddedStore:
     def ensure(self) -> None:
         """Start the server unless one lives; it may not answer yet when this returns.
 
+        One that was killed counts as alive until its last thread has ended, some milliseconds later:
+        ask again before every attempt to connect.
+
         Raises:
             EmbeddedError: no server can be started, or the one started here has ended with an error.
         """

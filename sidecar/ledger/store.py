@@ -243,7 +243,7 @@ class Store:
     def _given(self, delivery: _Delivery, reply: asyncio.Future[Any]) -> None:
         fault = reply.exception()
         if fault is not None and (not isinstance(fault, RejectedError) or fault.code in _NEVER_RAN):
-            delivery.load = isinstance(fault, RejectedError) and fault.code == "NOSCRIPT"
+            delivery.load = False and isinstance(fault, RejectedError) and fault.code == "NOSCRIPT"
             self._give_again(delivery)
             return
         self.undelivered -= 1

@@ -83,7 +83,8 @@ def compile_expression(text: str, roots: tuple[str, ...]) -> Expression:
     try:
         tree = jmespath.compile(text).parsed
     except (JMESPathError, RecursionError) as error:
-        raise ExpressionError(str(error).partition("\n")[0] or "is no JMESPath expression") from None
+        reason = str(error).partition("\n")[0].removeprefix("Invalid jmespath expression: ").rstrip(":")
+        raise ExpressionError(f"not a JMESPath expression: {reason}") from None
     reader = _Reader(roots)
     reader.consume(reader.walk(tree, ()))
     return Expression(text, frozenset(reader.reads), tree, _plain_fields(tree))

@@ -91,7 +91,14 @@ def _existing(value: Any, location: Sequence[str | int]) -> Path:
 
 
 def _drop(value: Any, path: Path) -> None:
-    """Remove the value at a path; of a list, the whole list, as its other indexes would move."""
+    """Remove the value at a path; of a list, the whole list, as its other indexes would move.
+
+    One bad test must not hide what is wrong with the others: it gives way to one that is right.
+    """
+    if path[:1] == ("tests",) and len(path) > 1 and isinstance(value["tests"], list):
+        index = int(path[1])
+        value["tests"][index] = {"name": f"test {index} of this list", "call": {"tool": ""}, "expect": "allow"}
+        return
     while path and isinstance(path[-1], int):
         path = path[:-1]
     for part in path[:-1]:

@@ -38,6 +38,8 @@ _KEYWORDS: Final = _ONE | _MANY | _NAMED | _PLAIN
 # Applied to the same value as the schema they stand in: the names they declare are the same names.
 _IN_PLACE: Final = frozenset({"allOf", "anyOf", "oneOf", "if", "then", "else", "dependentSchemas"})
 
+_FOREIGN: Final = ('["$ref"]', '["$schema"]')
+
 Found = Iterator[tuple[Path, Mapping[str, Any]]]
 
 
@@ -51,15 +53,13 @@ def argument_rules(
     names = Names()
     if schema is None:
         return ArgumentRules(names)
-    before = len(problems)
-    for place, part in _subschemas(schema, path):
-        problems += _misused(document, place, part, path)
+    misused = [each for place, part in _subschemas(schema, path) for each in _misused(document, place, part, path)]
+    problems += misused
     whole = {"type": "object", **schema}
     if whole["type"] != "object":
         problems.append(document.problem((*path, "type"), "not the type of arguments", "object"))
-    if len(problems) > before:
-        return ArgumentRules(_declared_names(schema, names), declared=tuple(_properties(schema)))
-    validator = _validator(document, path, whole, problems)
+    foreign = any(problem.path.endswith(_FOREIGN) for problem in misused)
+    validator = None if foreign else _validator(document, path, whole, problems)
     defaults = {
         name: part["default"]
         for name, part in _properties(schema).items()

@@ -324,13 +324,11 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed: the end of an answer without a length, else its failure."""
         self._transport = None
-        answer, self._answer = self._answer, None
+        answer = self._answer
         if answer is None:
             self._lost(self)
-            return
-        self._released(self, False)
-        if answer.status and self._until_eof and exc is None:
-            answer.complete()
+        elif answer.status and self._until_eof and exc is None:
+            self._finish(answer, reusable=False)
         else:
             answer.fail(UpstreamError(Event.BACKEND_GONE, "the backend closed the connection before its answer ended"))
 
@@ -339,14 +337,17 @@ class Connection(asyncio.Protocol):
             reusable = self._keep_alive and not self._surplus and self.open
             if self._transport is not None and self._transport.get_write_buffer_size():
                 reusable = False  # answered before the request was read
-            self.resume()
-            self._answer = None
-            answer.complete()
-            self._released(self, reusable)
+            self._finish(answer, reusable=reusable)
         elif self._fault is not None:
             answer.fail(UpstreamError(Event.UNUSABLE, self._fault))
         elif not answer.status and self._head_bytes > MAX_HEAD:
             answer.fail(UpstreamError(Event.UNUSABLE, "the head of the backend's answer is too large"))
+
+    def _finish(self, answer: Answer, *, reusable: bool) -> None:
+        self.resume()
+        self._answer = None
+        answer.complete()
+        self._released(self, reusable)
 
     # --- httptools ---
 

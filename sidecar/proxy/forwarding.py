@@ -10,7 +10,7 @@ from typing import Any
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import Call, CallKind, Decision, Event
 from sidecar.protocol import strictjson
-from sidecar.protocol.headers import is_session_id
+from sidecar.protocol.headers import check_session
 from sidecar.proxy.forward import backend_headers, trace
 from sidecar.proxy.gates import Gates, Grant
 from sidecar.proxy.listings import Viewer, editor
@@ -81,8 +81,7 @@ class Forwarder:
 
     async def _exchange(self, passage: Passage, call: Call, decision: Decision, grant: Grant) -> None:
         outgoing = self._outgoing(passage, call, decision, grant)
-        bill = passage.bill
-        assert bill is not None  # noqa: S101 - opened with the grant
+        bill = passage.the_bill
         started = time.monotonic()
         try:
             answer = await self._upstream.send(outgoing)
@@ -98,10 +97,9 @@ class Forwarder:
             passage.exchange.backend_seconds = time.monotonic() - started
 
     def _outgoing(self, passage: Passage, call: Call, decision: Decision, grant: Grant) -> Outgoing:
-        assert passage.caller is not None  # noqa: S101 - gate 2
         trace_id, traceparent = trace(passage.request.headers.get("traceparent"))
         passage.exchange.trace_id = trace_id
-        made = backend_headers(call, passage.caller, grant.scopes, passage.exchange.request_id, traceparent)
+        made = backend_headers(call, passage.the_caller, grant.scopes, passage.exchange.request_id, traceparent)
         document = decision.document
         passage.outgoing = Outgoing(
             _VERBS.get(call.kind, "POST"),
@@ -114,8 +112,7 @@ class Forwarder:
     def _deadline(self, passage: Passage, call: Call, decision: Decision) -> float:
         now = asyncio.get_running_loop().time()
         if call.kind is CallKind.STREAM:
-            assert passage.caller is not None  # noqa: S101 - gate 2
-            return now + max(0.0, passage.caller.expires_at - time.time())
+            return now + max(0.0, passage.the_caller.expires_at - time.time())
         return now + passage.timeout(decision)
 
     def _relay(self, passage: Passage, call: Call, bill: Bill, grant: Grant) -> Relay:
@@ -124,7 +121,7 @@ class Forwarder:
         return Relay(
             call,
             passage.client,
-            bill.resolve,
+            bill,
             edit=editor(call, passage.snapshot.policy, viewer, self.collisions),
             idle=settings.backend.idle_timeout,
             limit=settings.limits.response,
@@ -132,16 +129,18 @@ class Forwarder:
 
     async def _note_session(self, passage: Passage, call: Call, answer: Answer) -> None:
         """Bind a session before its id is relayed, forget one that the backend has forgotten."""
-        caller = passage.caller
-        assert caller is not None  # noqa: S101 - gate 2
+        caller = passage.the_caller
         good = 200 <= answer.status < 300
         if call.method == "initialize" and good:
             session = answer.header("mcp-session-id")
             if session is None:
                 return
-            if not is_session_id(session):
-                raise UpstreamError(Event.UNUSABLE, "the backend's Mcp-Session-Id is not visible ASCII")
-            await self._gates.bind(caller, session)
+            try:
+                check_session(session)
+            except Refusal:
+                raise UpstreamError(Event.UNUSABLE, "the backend's Mcp-Session-Id is not visible ASCII") from None
+            if not await self._gates.bind(caller, session):
+                raise UpstreamError(Event.UNUSABLE, "the backend gave out a session id that is another caller's")
             passage.client.add_header("Mcp-Session-Id", session)
         elif call.session is not None and (answer.status == 404 or (call.kind is CallKind.END_SESSION and good)):
             try:

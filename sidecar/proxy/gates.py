@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 
 from sidecar.errors import ErrorCode, Refusal, Shape
 from sidecar.identity.declined import Challenges
-from sidecar.ledger import refusals
-from sidecar.ledger.sessions import Sessions
+from sidecar.ledger import accounts, refusals, scripts
+from sidecar.ledger.keys import caller_keys
 from sidecar.ledger.store import Store
-from sidecar.model import Application, Call, CallKind, Caller, Decision, Exchange
+from sidecar.model import Application, Call, Caller, Decision, Event
 from sidecar.policy.rules import Policy
+from sidecar.proxy.passage import Passage
+from sidecar.proxy.settling import Bill
 
-LEASE_MARGIN = 60.0
+LEASE_MARGIN: Final = 60.0
 """Seconds that a hold outlives its call's timeout before somebody else may resolve it."""
+
+_DECLINED: Final = "The account holder did not grant the permission that this call needs; ask them before trying again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +30,12 @@ class Grant:
     Attributes:
         scopes: what counts for it: token and consent record, expanded.
         plan: the account's current plan.
-        held: the application whose hold must be resolved; None when nothing was reserved.
+        usage: the answer of a tool that the sidecar serves itself.
     """
 
     scopes: frozenset[str]
     plan: str | None = None
-    held: Application | None = None
+    usage: Mapping[str, Any] | None = None
 
 
 class Gates:
@@ -43,78 +49,90 @@ class Gates:
 
     def __init__(self, store: Store, owner: str, lease_margin: float = LEASE_MARGIN) -> None:
         self._store = store
-        self._sessions = Sessions(store)
         self._owner = owner
         self._lease_margin = lease_margin
         self._challenges = Challenges()
 
-    async def enter(
-        self, policy: Policy, caller: Caller, call: Call, decision: Decision, exchange: Exchange, timeout: float
-    ) -> Grant:
+    async def enter(self, passage: Passage, decision: Decision) -> Grant:
         """Pass gates 5-7, or be refused by them, or by gate 4 once they have been looked at.
 
-        Args:
-            timeout: seconds the call may take; its hold lives longer.
+        The passage gets the bill of what was reserved.
 
         Raises:
             Refusal: whatever refuses the call; nothing is reserved then.
         """
+        policy, caller, call = passage.snapshot.policy, passage.the_caller, passage.the_call
         if decision.terms is None:
             await self._check_session(caller, call)
+            passage.bill = Bill(self._store, None, call, None, passage.exchange)
             return Grant(policy.expand(caller.scopes))
-        application = Application(
-            call_id=exchange.request_id,
-            owner=self._owner,
-            caller=caller,
-            look=decision.refusal is not None,
-            depth=decision.depth,
-            terms=decision.terms,
-            demands=decision.demands,
-            on_unknown=decision.on_unknown,
-            lease=round((timeout + self._lease_margin) * 1000),
-            session=call.session,
-        )
+        application = self._application(passage, decision)
         admission = await self._store.admit(application)
-        exchange.plan = admission.plan
+        passage.exchange.plan = admission.plan
         refusal = refusals.refusal(admission, application, policy.manage_url)
         if refusal is None and decision.refusal is not None:
             refusal = refusals.with_price(decision.refusal, admission.prices)
         if refusal is not None:
             raise self._softened(refusal, caller)
-        exchange.reserved = admission.prices
+        passage.exchange.reserved = admission.prices
+        passage.bill = Bill(
+            self._store, application if admission.held else None, call, passage.tool, passage.exchange
+        )
         return Grant(
             policy.effective(caller.scopes, admission.consent_scopes),
             admission.plan,
-            application if admission.held else None,
+            await self._usage(passage) if passage.tool is not None and passage.tool.serve is not None else None,
         )
+
+    def _application(self, passage: Passage, decision: Decision) -> Application:
+        return Application(
+            call_id=passage.exchange.request_id,
+            owner=self._owner,
+            caller=passage.the_caller,
+            look=decision.refusal is not None,
+            depth=decision.depth,
+            terms=decision.terms,
+            demands=decision.demands,
+            on_unknown=decision.on_unknown,
+            lease=round((passage.timeout(decision) + self._lease_margin) * 1000),
+            session=passage.the_call.session,
+        )
+
+    async def _usage(self, passage: Passage) -> Mapping[str, Any]:
+        """What `serve: usage` answers, this call included: its settle travels ahead of the question."""
+        policy, bill = passage.snapshot.policy, passage.bill
+        if bill is not None:
+            bill.resolve(Event.RESULT)
+        seen = await self._store.run(scripts.inspect(caller_keys(passage.the_caller)))
+        return accounts.usage(seen.state, policy.account_terms, seen.now)
 
     async def _check_session(self, caller: Caller, call: Call) -> None:
         """Calls that need a token only still may not touch somebody else's session."""
-        if call.session is not None and not await self._sessions.check(caller, call.session):
+        if call.session is not None and not await self._store.run(scripts.touch_session(caller, call.session)):
             raise Refusal(ErrorCode.SESSION_UNKNOWN)
 
-    async def bind(self, caller: Caller, session: str) -> None:
-        """Bind a session to its caller, before anybody learns its id.
+    async def bind(self, caller: Caller, session: str) -> bool:
+        """Bind a session to its caller, before anybody learns its id; False when it is bound to another.
 
         Raises:
             Refusal: `store_unavailable`.
         """
-        await self._sessions.bind(caller, session)
+        return await self._store.run(scripts.bind_session(caller, session))
 
     async def unbind(self, caller: Caller, session: str) -> None:
-        """Forget a session that has ended."""
-        await self._sessions.unbind(caller, session)
+        """Forget a session that has ended.
+
+        Raises:
+            Refusal: `store_unavailable`.
+        """
+        await self._store.run(scripts.end_session(caller, session))
 
     def _softened(self, refusal: Refusal, caller: Caller) -> Refusal:
-        """Tell the model instead of challenging again when the person has declined the scopes."""
+        """Tell the model, instead of challenging again, when the person has declined these scopes."""
         if refusal.code is not ErrorCode.INSUFFICIENT_SCOPE or refusal.shape is not Shape.CHALLENGE:
             return refusal
-        if self._challenges.declined(caller, refusal.scopes, time.time()):
-            detail = "The account holder did not grant the permission that this call needs; ask them before retrying."
-            return Refusal(refusal.code, detail, shape=Shape.TOOL_RESULT, scopes=refusal.scopes, rule=refusal.rule)
-        return refusal
-
-
-def is_request_with_session(call: Call) -> bool:
-    """Whether another request of the same id on the same session would be mistaken for this one."""
-    return call.kind is CallKind.REQUEST and call.session is not None
+        if not self._challenges.declined(caller, refusal.scopes, time.time()):
+            return refusal
+        return Refusal(
+            refusal.code, _DECLINED, shape=Shape.TOOL_RESULT, scopes=refusal.scopes, rule=refusal.rule
+        )

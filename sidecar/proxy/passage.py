@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from aiohttp.web import BaseRequest, Response, StreamResponse
 
 from sidecar.errors import Refusal, Shape
 from sidecar.identity.metadata import challenge
 from sidecar.model import Call, Caller, Decision, Event, Exchange
+from sidecar.policy.rules import Tool
 from sidecar.protocol.answers import Answer, refusal_answer
 from sidecar.protocol.jsonrpc import Message
 from sidecar.proxy.client import Client
@@ -27,6 +28,8 @@ class Passage:
         outgoing: the request to the backend, once there is one.
         bill: what the call owes, once it was admitted.
         relaying: the task that outlives the client where the call must be read to its end.
+        tool: the declared tool that is called.
+        claim: the request id that is in flight on its session because of this request.
     """
 
     def __init__(self, request: BaseRequest, snapshot: Snapshot, exchange: Exchange) -> None:
@@ -41,6 +44,29 @@ class Passage:
         self.outgoing: Outgoing | None = None
         self.bill: Bill | None = None
         self.relaying: asyncio.Task[None] | None = None
+        self.tool: Tool | None = None
+        self.claim: Hashable = None
+
+    @property
+    def the_caller(self) -> Caller:
+        """The caller, behind gate 2."""
+        if self.caller is None:
+            raise RuntimeError("gate 2 was not passed")
+        return self.caller
+
+    @property
+    def the_call(self) -> Call:
+        """The call, behind gate 3."""
+        if self.call is None:
+            raise RuntimeError("gate 3 was not passed")
+        return self.call
+
+    @property
+    def the_bill(self) -> Bill:
+        """The bill, behind gate 7."""
+        if self.bill is None:
+            raise RuntimeError("gate 7 was not passed")
+        return self.bill
 
     def timeout(self, decision: Decision) -> float:
         """Seconds this call may take to its final result."""

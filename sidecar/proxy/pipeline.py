@@ -14,18 +14,15 @@ from collections.abc import Hashable
 from aiohttp.web import BaseRequest, StreamResponse
 
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.identity.authenticator import Authenticator
 from sidecar.model import Call, CallKind, Caller, Decision, Depth, Exchange
-from sidecar.observe.logs import log_fault
+from sidecar.observe.logs import fault_place
 from sidecar.observe.record import Recorder
 from sidecar.policy.decide import decide
-from sidecar.protocol import headers, jsonrpc, revisions
-from sidecar.protocol.answers import tool_answer
+from sidecar.protocol import answers, headers, jsonrpc, revisions
 from sidecar.proxy.body import read_body
 from sidecar.proxy.forwarding import Forwarder
-from sidecar.proxy.gates import Gates, Grant
+from sidecar.proxy.gates import Gates
 from sidecar.proxy.passage import Passage
-from sidecar.proxy.settling import Bill
 from sidecar.proxy.snapshot import Snapshot
 
 
@@ -33,20 +30,16 @@ class Pipeline:
     """What every request to the public listener goes through.
 
     Args:
-        snapshot: the settings and policy to begin with; a reload replaces them in one assignment.
-        authenticator: gate 2.
+        snapshot: what to begin with; a reload replaces it in one assignment.
         gates: gates 5-7.
-        forwarder: the backend.
+        forwarder: the way to the backend.
         recorder: what is left behind.
     """
 
-    def __init__(
-        self, snapshot: Snapshot, authenticator: Authenticator, gates: Gates, forwarder: Forwarder, recorder: Recorder
-    ) -> None:
+    def __init__(self, snapshot: Snapshot, gates: Gates, forwarder: Forwarder, recorder: Recorder) -> None:
         self.snapshot = snapshot
         self.stopping = False
         self.in_flight = 0
-        self._authenticator = authenticator
         self._gates = gates
         self._forwarder = forwarder
         self._recorder = recorder
@@ -66,22 +59,82 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the call is refused
             passage.refuse(_internal(error))
         finally:
-            self._close(passage)
+            self._leave(passage)
         return passage.response()
 
     async def _pass(self, passage: Passage) -> None:
         """The seven gates in their order, then the backend."""
         request, snapshot = passage.request, passage.snapshot
-        if snapshot.doors.answer(request, passage.client):  # documents and preflights: no token
+        if snapshot.doors.answer(request, passage.client):  # documents and preflights are for everybody
             return
         snapshot.doors.check(request, self.in_flight)
-        caller = passage.caller = await self._authenticator.authenticate(request.headers.getall("Authorization", ()))
-        call = passage.call = await self._read(passage)
-        decision = self._decide(passage, call, caller)
-        grant = await self._gates.enter(passage, call, caller, decision)
-        tool = snapshot.policy.tools.get(call.tool or "")
-        passage.bill = Bill(self._gates.store, grant.held, call, tool, passage.exchange)
-        if tool is not None and tool.serve is not None:
-            passage.answer(await self._served(...))
+        passage.caller = await snapshot.authenticator.authenticate(request.headers.getall("Authorization", ()))
+        passage.call = await self._read(passage)
+        decision = self._decide(passage, passage.call, passage.caller)
+        grant = await self._gates.enter(passage, decision)
+        if grant.usage is not None:
+            passage.answer(answers.tool_answer(passage.call, grant.usage))
         else:
-            await self._forwarder.forward(passage, call, decision, grant)
+            await self._forwarder.forward(passage, passage.call, decision, grant)
+
+    async def _read(self, passage: Passage) -> Call:
+        """Gate 3: one message that every parser reads alike, and headers that agree with it."""
+        request, limits = passage.request, passage.snapshot.settings.limits
+        fields = headers.read(request.headers.items())
+        if request.method != "POST":
+            call = revisions.bodiless_call(request.method, fields)
+        else:
+            body = await read_body(request, limits.body)
+            passage.message = jsonrpc.read(body, limits.json_depth)
+            call = revisions.call_of(passage.message, fields)
+        self._claim(passage, call)
+        return call
+
+    def _claim(self, passage: Passage, call: Call) -> None:
+        """Refuse a request id that is in flight on its session: one answer could be taken for the other's."""
+        if call.kind is not CallKind.REQUEST or call.session is None:
+            return
+        claim = (call.session, type(call.id), call.id)
+        if claim in self._claims:
+            raise Refusal(ErrorCode.MESSAGE_MALFORMED, "A request with this id is in flight on this session.")
+        self._claims.add(claim)
+        passage.claim = claim
+
+    def _decide(self, passage: Passage, call: Call, caller: Caller) -> Decision:
+        """Gate 4."""
+        policy, exchange = passage.snapshot.policy, passage.exchange
+        decision = decide(policy, call, caller)
+        tool = policy.tools.get(call.tool or "")
+        if tool is not None and tool.name in self._forwarder.collisions:
+            decision = Decision(Refusal(ErrorCode.TOOL_UNKNOWN), policy.open_terms, Depth.CONSENT)
+        passage.tool = tool
+        exchange.call, exchange.caller, exchange.rule = call, caller, decision.rule
+        exchange.tool = tool.name if tool is not None else None
+        exchange.policy_revision, exchange.shadow = policy.revision, decision.shadow
+        return decision
+
+    def _leave(self, passage: Passage) -> None:
+        """The request is over for its client; what goes on without it ends later."""
+        self.in_flight -= 1
+        relaying = passage.relaying
+        if relaying is not None and not relaying.done():
+            relaying.add_done_callback(lambda task: self._relayed_alone(passage, task))
+        else:
+            self._finish(passage)
+
+    def _relayed_alone(self, passage: Passage, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Refusal):
+            passage.refuse(error)
+        elif isinstance(error, Exception):
+            passage.refuse(_internal(error))
+        self._finish(passage)
+
+    def _finish(self, passage: Passage) -> None:
+        self._claims.discard(passage.claim)
+        passage.finish(self._recorder.finish, stopping=self.stopping)
+
+
+def _internal(error: Exception) -> Refusal:
+    """The log is told what failed and where, never the message: it may quote what was being read."""
+    return Refusal(ErrorCode.INTERNAL, log=fault_place(error))

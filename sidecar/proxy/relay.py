@@ -1,6 +1,6 @@
 """The backend's answer on its way to the client: read, understood, settled, then passed on.
 
-What became of the call is told to `resolve` before the message that says so is relayed, so a
+What became of the call is told to its bill before the message that says so is relayed, so a
 client that has seen its result can rely on its balance.
 """
 
@@ -15,9 +15,9 @@ from sidecar.model import Call, CallKind, Event
 from sidecar.protocol import answers, results, sse
 from sidecar.proxy.client import Client
 from sidecar.proxy.forward import relayed_headers
+from sidecar.proxy.settling import Bill
 from sidecar.proxy.upstream import Answer, UpstreamError
 
-Resolve = Callable[[Event, results.Response | None], None]
 Editor = Callable[[dict[str, Any]], dict[str, Any]]
 
 # Statuses that would make a client log in somewhere. The backend has no authentication, so they
@@ -36,22 +36,21 @@ class Relay:
     Args:
         call: what was asked.
         client: where the answer goes.
-        resolve: told exactly once what became of a request.
+        bill: told what became of the call.
         edit: the change a result needs before it is relayed (see `listings`); None for none.
         idle: seconds of silence that end a stream.
         limit: bytes of one answer (`limits.response`); of one event on a GET stream.
     """
 
     def __init__(
-        self, call: Call, client: Client, resolve: Resolve, *, edit: Editor | None, idle: float, limit: int
+        self, call: Call, client: Client, bill: Bill, *, edit: Editor | None, idle: float, limit: int
     ) -> None:
         self._call = call
         self._client = client
-        self._resolve = resolve
+        self._bill = bill
         self._edit = edit
         self._idle = idle
         self._limit = limit
-        self._answered = False
         self._resumable = False  # an event id was seen: the client may come back for the rest
 
     async def run(self, answer: Answer) -> None:
@@ -94,7 +93,7 @@ class Relay:
         if answer.status < 400 or answer.status in _MISLEADING:
             raise UpstreamError(Event.HTTP_REFUSED, f"the backend answered {answer.status}")
         data = await answer.read(self._limit)
-        self._settled(Event.HTTP_REFUSED)
+        self._bill.resolve(Event.HTTP_REFUSED)
         self._client.answer(answer.status, relayed_headers(answer.headers), data)
 
     async def _stream(self, answer: Answer) -> None:
@@ -108,7 +107,7 @@ class Relay:
                 raise UpstreamError(Event.TOO_LARGE, "the stream is longer than limits.response")
             for event in self._events(parser, chunk):
                 await self._pass(event)
-        if not self._answered:
+        if not self._bill.resolved:
             await self._unanswered()
         await self._client.end()
 
@@ -146,7 +145,7 @@ class Relay:
             self._resumable = True
         message = results.read_event(event.data)
         if isinstance(message, results.Response):
-            if message.id != self._call.id or self._answered:
+            if message.id != self._call.id or self._bill.resolved:
                 return  # nobody here asked for it
             self._conclude(message)
             edited = self._edited(message)
@@ -162,22 +161,18 @@ class Relay:
         return response.with_result(self._edit(response.result))
 
     def _conclude(self, response: results.Response) -> None:
-        self._settled(response.event, response)
-
-    def _settled(self, event: Event, response: results.Response | None = None) -> None:
-        self._answered = True
-        self._resolve(event, response)
+        self._bill.resolve(response.event, response)
 
     async def _unanswered(self) -> None:
         """The stream ended cleanly without its response."""
-        self._settled(Event.STREAM_ENDED)
-        if self._call.revision.stateless or not self._resumable:
+        resumable = self._resumable and not self._call.revision.stateless
+        self._bill.resolve(Event.STREAM_ENDED, resumable=resumable)
+        if not resumable:
             await self._tell(Refusal(ErrorCode.BACKEND_UNAVAILABLE, log="the stream ended without its response"))
 
     async def _fail(self, error: UpstreamError) -> None:
-        answered = self._answered
-        if not answered:
-            self._settled(error.event)
+        answered = self._bill.resolved
+        self._bill.resolve(error.event)
         if not self._client.started:
             raise error.refusal()
         if self._call.kind is CallKind.REQUEST and not answered:

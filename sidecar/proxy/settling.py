@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from sidecar.ledger.settlement import action
-from sidecar.ledger.store import Ledger
+from sidecar.ledger.settlement import checked, resolution
+from sidecar.ledger.store import Store
 from sidecar.model import Action, Application, Call, Charge, Event, Exchange, OnUnknown, Receipt
 from sidecar.policy import pricing
 from sidecar.policy.decide import completed_arguments, request_meta
@@ -18,61 +18,61 @@ class Bill:
     """What an admitted call owes, and to whom its outcome is told.
 
     Args:
-        ledger: where holds live.
-        application: what was admitted; None when nothing was reserved.
+        store: where holds live.
+        held: the application whose hold is to be resolved; None when nothing was reserved.
         call: the call, with the arguments its price is computed from.
         tool: its tool; None for methods that have no price.
         exchange: the record that the log line and metrics are made from.
     """
 
     def __init__(
-        self, ledger: Ledger, application: Application | None, call: Call, tool: Tool | None, exchange: Exchange
+        self, store: Store, held: Application | None, call: Call, tool: Tool | None, exchange: Exchange
     ) -> None:
-        self._ledger = ledger
-        self._application = application
+        self._store = store
+        self._held = held
         self._call = call
         self._tool = tool
         self._exchange = exchange
         self._receipt: asyncio.Future[Receipt] | None = None
         self.resolved = False
 
-    def resolve(self, event: Event, response: Response | None = None) -> None:
+    def resolve(self, event: Event, response: Response | None = None, *, resumable: bool = False) -> None:
         """Tell what became of the call; only the first telling counts.
 
         The settle or release is on its way to the store when this returns and is not waited for:
         later admissions of the account travel behind it on the same connection.
+
+        Args:
+            event: what happened.
+            response: the backend's response, for what it says of the price.
+            resumable: whether a stream that ended carried event ids.
         """
         if self.resolved:
             return
         self.resolved = True
         self._exchange.code = "ok" if event is Event.RESULT else event.value
-        tool = self._tool
-        todo = action(event, tool.on_unknown, tool.charge_errors) if tool else action(event, OnUnknown.RELEASE)
-        charges = self._charges(tool, response) if tool and todo is Action.CHARGE_RESULT else None
-        if self._application is None:
-            return
-        self._exchange.action = todo
-        if todo is Action.RELEASE:
-            self._receipt = self._ledger.release(self._application, forwarded=event is not Event.NOT_SENT)
-        else:
-            self._receipt = self._ledger.settle(self._application, charges)
+        on_unknown = self._tool.on_unknown if self._tool else OnUnknown.RELEASE
+        charge_errors = self._tool is not None and self._tool.charge_errors
+        what = resolution(event, on_unknown, charge_errors=charge_errors, resumable=resumable)
+        charges = self._price(response) if what.action is Action.CHARGE_RESULT else ()
+        if self._held is not None:
+            self._exchange.action = what.action
+            self._receipt = self._store.resolve(self._held, what, charges)
 
-    def _charges(self, tool: Tool, response: Response | None) -> Sequence[Charge] | None:
-        """The true price; the log's rows come with it."""
-        if response is None or response.result is None:
-            return None
-        demands = self._application.demands if self._application else ()
-        if len(demands) != len(tool.prices.amounts):
-            return None
-        settled = pricing.charges(
-            tool.prices, demands, completed_arguments(tool, self._call), request_meta(self._call), response.result
-        )
+    def _price(self, response: Response | None) -> Sequence[Charge]:
+        """What the result says the call cost; the log's rows come with it."""
+        tool, demands = self._tool, self._held.demands if self._held else ()
+        if tool is None or response is None or response.result is None:
+            return ()
+        arguments, meta = completed_arguments(tool, self._call), request_meta(self._call)
+        settled = pricing.charges(tool.prices, demands, arguments, meta, response.result)
+        charges, misfits = checked(demands, settled.charges)
         self._exchange.rows = settled.rows
-        self._exchange.notes += settled.failures
-        return settled.charges
+        self._exchange.notes += [*settled.failures, *misfits]
+        return charges
 
     def when_known(self, done: Callable[[], None]) -> None:
-        """Call back once the store has said what the call cost; at once when it cost nothing."""
+        """Call back once the store has said what the call cost; at once when nothing was reserved."""
         if self._receipt is None:
             done()
         else:

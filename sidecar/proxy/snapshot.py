@@ -5,25 +5,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sidecar.config.settings import Settings
+from sidecar.identity.authenticator import Authenticator
+from sidecar.identity.keys import KeyRing
 from sidecar.policy.rules import Policy
 from sidecar.proxy.transport import Doors
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything that may change on a reload.
+    """Everything that a reload replaces, in one assignment.
 
     Attributes:
         settings: config.yaml.
         policy: the compiled policy.
-        doors: the paths, Host names and origins that follow from the settings.
+        doors: the paths, Host names and origins that follow from them.
+        authenticator: gate 2 for these issuers; remembers the tokens it has verified.
     """
 
     settings: Settings
     policy: Policy
     doors: Doors
+    authenticator: Authenticator
 
     @classmethod
-    def of(cls, settings: Settings, policy: Policy) -> Snapshot:
+    def of(cls, settings: Settings, policy: Policy, ring: KeyRing) -> Snapshot:
         """Put a complete snapshot together."""
-        return cls(settings, policy, Doors.of(settings, policy))
+        return cls(
+            settings,
+            policy,
+            Doors.of(settings, policy),
+            Authenticator(settings.resource, settings.issuers, ring),
+        )

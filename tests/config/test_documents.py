@@ -1,6 +1,7 @@
 """Reading YAML strictly: what it means, where it stands, and every problem at once."""
 
-import re
+import contextlib
+import json
 
 import pytest
 from hypothesis import given
@@ -147,30 +148,23 @@ def test_errors_are_sorted_and_said_once():
     assert str(DocumentError([late, early, late])) == "x.yaml:9:1: b: wrong; accepted: right\nx.yaml:10:1: a: wrong"
 
 
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
-        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-        max_leaves=20,
-    )
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=50), inner, max_size=4),
+    max_leaves=20,
 )
-def test_json_is_read_as_json(value):
-    import json
 
-    try:
-        document = parse("x.yaml", json.dumps({"key": value}))
-    except DocumentError as error:  # YAML allows no simple key of more than 1,024 characters
-        assert re.search("not YAML", str(error))
-    else:
-        assert document.value == {"key": value}
+
+@given(JSON)
+def test_json_is_read_as_json(value):
+    text = json.dumps({"key": value}).replace("\x7f", "\\u007f")  # the one letter that YAML wants escaped
+    assert parse("x.yaml", text).value == {"key": value}
 
 
 @given(st.text())
 def test_no_text_crashes_the_reader(text):
-    try:
+    with contextlib.suppress(DocumentError):
         parse("x.yaml", text)
-    except DocumentError as error:
-        assert error.problems
 
 
 # --- merging -----------------------------------------------------------------------------------

@@ -59,18 +59,22 @@ async def test_searching_is_limited_and_filtered(url):
     async with Client(url) as client:
         everything = await client.call_tool("search_shopify_stores", {})
         german = await client.call_tool("search_shopify_stores", {"country": "DE", "limit": 100})
+        named = await client.call_tool("search_shopify_stores", {"query": "shop COFFEE 2"})
         too_many = await client.call_tool("search_shopify_stores", {"limit": 101})
     assert (len(everything.structured_content["rows"]), everything.structured_content["total"]) == (25, len(STORES))
     assert {row["country"] for row in german.structured_content["rows"]} == {"DE"}
+    assert [row["domain"] for row in named.structured_content["rows"]] == ["coffee-2.example"]
     assert too_many.is_error
 
 
 async def test_previews_have_no_channels_and_reveals_do(url):
     async with Client(url) as client:
         found = await client.call_tool("search_shopify_contacts", {"domain": "coffee-1.example"})
+        founders = await client.call_tool("search_shopify_contacts", {"query": "founder coffee-1"})
         previews = found.structured_content["rows"]
         ids = [row["id"] for row in previews]
         revealed = await client.call_tool("reveal_contacts", {"contact_ids": ids, "confirm_spend_credits": True})
+    assert [row["id"] for row in founders.structured_content["rows"]] == ids[:1]
     assert all("email" not in row and "phone" not in row for row in previews)
     assert [contact["id"] for contact in revealed.structured_content["contacts"]] == ids
     assert all("@coffee-1.example" in contact["email"] for contact in revealed.structured_content["contacts"])

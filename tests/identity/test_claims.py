@@ -310,6 +310,13 @@ def test_an_issuer_may_have_its_own_audience():
         judge(ISSUED.mint(), audience="mcp-api")
 
 
+def test_an_issuer_may_have_several_audiences():
+    for audience in ("mcp-api", "old-api", ["old-api", "userinfo"]):
+        judge(ISSUED.mint(audience=audience), audience=["mcp-api", "old-api"])
+    with refused(ErrorCode.TOKEN_INVALID, "another resource"):
+        judge(ISSUED.mint(audience="mcp"), audience=["mcp-api", "old-api"])
+
+
 # --- times ---------------------------------------------------------------------------------------
 
 

@@ -131,7 +131,8 @@ def test_a_key_without_alg_use_and_key_ops_serves_its_type():
     bare = {name: RS256.jwk[name] for name in ("kty", "n", "e", "kid")}
     keys = table(bare)
     for algorithm in ("RS256", "RS512", "PS384"):
-        assert verdict(keys, Signer(algorithm, "rsa", number=0)) is (algorithm == "RS256")
+        assert verdict(keys, Signer(algorithm, "rsa")) is True
+    assert verdict(table(RS256.jwk), Signer("RS512", "rsa")) is False
     assert len(keys) == 1
 
 

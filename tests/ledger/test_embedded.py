@@ -39,9 +39,11 @@ def _client(store: EmbeddedStore) -> redis.Redis:
 
 
 def _answers(store: EmbeddedStore) -> int:
-    """Wait for an answer; the pid of the process that gave it."""
+    """Wait for an answer as a connection does; the pid of the process that gave it."""
     end = time.monotonic() + 10
     while True:
+        if store._use is not None:
+            store.ensure()
         try:
             with _client(store) as client:
                 return int(client.info("server")["process_id"])
@@ -161,6 +163,7 @@ def test_no_second_server_even_when_the_lock_file_is_gone(directory: Path):
     (directory / "server.lock").unlink()
     other = EmbeddedStore(directory)
     other.enter()
+    assert other._child is None
     assert _answers(other) == pid
     other.leave()
     store.leave()

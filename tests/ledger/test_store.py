@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from sidecar.errors import ErrorCode, Refusal
+from sidecar.ledger import connection
 from sidecar.ledger.connection import StoreError
 from sidecar.ledger.store import Command, Script, Store
 from sidecar.model import (
@@ -163,14 +164,16 @@ async def test_an_admission_cancelled_while_it_is_answered_leaves_nothing_held(
 
 
 async def test_an_admission_cancelled_when_its_answer_is_there_leaves_nothing_held(
-    store: Store, own_server: StoreServer
+    store: Store, own_server: StoreServer, monkeypatch: pytest.MonkeyPatch
 ):
+    resolve = connection._resolve
+
+    def resolve_and_cancel(future: asyncio.Future[Any], reply: Any) -> None:
+        resolve(future, reply)
+        task.cancel()
+
+    monkeypatch.setattr(connection, "_resolve", resolve_and_cancel)
     task = asyncio.create_task(store.admit(_application("1")))
-    wire = store._connection._wire
-    assert wire is not None
-    await until(lambda: bool(wire._owed))
-    answer = wire._owed[0][0]
-    answer.add_done_callback(lambda _: task.cancel())  # runs after the task was told, before it goes on
     with pytest.raises(asyncio.CancelledError):
         await task
     await _delivered(store)

@@ -167,6 +167,7 @@ async def test_media_types_are_compared_without_parameters(
 async def test_every_framing_gives_the_same_body(backend: Backend, upstream: Upstream, pieces: list[bytes]):
     backend.once(scripted.raw(*pieces, pause=0.002), scripted.raw(*pieces, pause=0.002))
     assert await body_of(upstream) == b"hello"
+    await until(lambda: upstream.idle == 0)
     answer = await upstream.send(call())
     assert await drain(answer) == b"hello"
     assert not {"x-trailer", "link"} & {name for name, _ in answer.headers}

@@ -39,14 +39,14 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519Pri
 
 
 @functools.cache
-def _private_key(algorithm: str, bits: int, number: int) -> PrivateKey:
+def _private_key(kind: str, bits: int, number: int) -> PrivateKey:
     """Making RSA keys is slow, so the nth key of a kind is the same in all tests of a process."""
-    if algorithm.startswith(("RS", "PS")):
+    if kind == "RSA":
         return rsa.generate_private_key(public_exponent=65537, key_size=bits)
-    if algorithm == "EdDSA":
+    if kind == "EdDSA":
         return ed25519.Ed25519PrivateKey.generate()
     curves: dict[str, ec.EllipticCurve] = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
-    return ec.generate_private_key(curves[algorithm])
+    return ec.generate_private_key(curves[kind])
 
 
 def encode(data: bytes | str | Json) -> str:
@@ -71,7 +71,8 @@ class Signer:
     def __init__(self, algorithm: str = "RS256", kid: str | None = None, *, bits: int = 2048, number: int = 0) -> None:
         self.algorithm = algorithm
         self.kid = kid or secrets.token_urlsafe(6)
-        self._key: Any = _private_key(algorithm, bits, number)
+        kind = "RSA" if algorithm.startswith(("RS", "PS")) else algorithm
+        self._key: Any = _private_key(kind, bits, number)
         self._signs = get_default_algorithms()[algorithm]
         public: Json = dict(self._signs.to_jwk(self._key.public_key(), as_dict=True))
         public.pop("key_ops", None)

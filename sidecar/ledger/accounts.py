@@ -1,0 +1,302 @@
+"""One account as the store keeps it: windows, consents, counters and holds as plain values.
+
+Pure. `admission.py` and `settlement.py` compute on these; `parse` reads them from what
+`lua/inspect.lua` answers, and `usage` is what account holders and operators are shown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sidecar.model import MAX_AMOUNT, AmountKind, OnUnknown, PlanTerms, Receipt, Terms, Window
+
+_SECONDS: Final[dict[Window, int]] = {"minute": 60, "hour": 3600, "day": 86400}
+_UNLIMITED: Final = "unlimited"
+
+
+def window_at(window: Window, now: int) -> tuple[int, int]:
+    """The number of the fixed UTC window a moment lies in, and the whole seconds until it ends.
+
+    Args:
+        window: which kind.
+        now: milliseconds since the epoch.
+    """
+    seconds = now // 1000
+    if length := _SECONDS.get(window):
+        return seconds // length, length - seconds % length
+    today = datetime.fromtimestamp(seconds, UTC)
+    number = today.year * 12 + today.month - 1
+    following = datetime((number + 1) // 12, (number + 1) % 12 + 1, 1, tzinfo=UTC)
+    return number, int(following.timestamp()) - seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """What one consent record says.
+
+    Attributes:
+        granted: False once revoked.
+        at: milliseconds since the epoch when it was last written; None when it does not say.
+        scopes: those it lists; None when it lists none.
+    """
+
+    granted: bool = True
+    at: int | None = None
+    scopes: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """Units used in one window, which is named by its number."""
+
+    window: int
+    used: int
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """One reserved amount of a hold: what was taken, and exactly where from.
+
+    Attributes:
+        windows: number of each window it was counted in; for credits, of the included credits'.
+        from_balance: the part of a credit amount that came from the balance.
+        items: of a `once` amount, the items that were reserved because they were not yet paid.
+    """
+
+    kind: AmountKind
+    name: str
+    reserved: int
+    fixed: bool = False
+    windows: Mapping[Window, int] = field(default_factory=dict)
+    from_balance: int = 0
+    items: tuple[str, ...] | None = None
+    each: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What one call has reserved, and all that somebody who finds it without its owner needs.
+
+    Attributes:
+        until: end of the lease, in milliseconds since the epoch.
+        deferred: `keys.request_digest` of the request whose response may still come; else None.
+    """
+
+    owner: str
+    client_id: str
+    on_unknown: OnUnknown
+    until: int
+    amounts: tuple[Amount, ...]
+    deferred: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a call was resolved (`settled`, `released`; `late` when there was no hold), until when it is known."""
+
+    how: str
+    receipt: Receipt
+    until: int
+
+
+@dataclass(slots=True)
+class AccountState:
+    """Everything the store knows about one account.
+
+    Attributes:
+        plan: None when the record names none.
+        active: False when disabled (or deleted).
+        overrides: limit per (quota, window); None removes that window's limit.
+        consents: per (subject, client id).
+        clients: consents for every subject, per client id.
+        sessions: (subject, client id) per session id.
+        balances: credits per pool that are not held.
+        totals: balance and held part of the balance together, per pool: what the journal adds up to.
+        quotas: counter per (quota, window).
+        included: counter of used included credits per (pool, window).
+        paid: (kind, name, item) of every item that need not be paid again.
+    """
+
+    plan: str | None = None
+    active: bool = True
+    overrides: dict[tuple[str, Window], int | None] = field(default_factory=dict)
+    consents: dict[tuple[str, str], Consent] = field(default_factory=dict)
+    clients: dict[str, Consent] = field(default_factory=dict)
+    sessions: dict[str, tuple[str, str]] = field(default_factory=dict)
+    balances: dict[str, int] = field(default_factory=dict)
+    totals: dict[str, int] = field(default_factory=dict)
+    quotas: dict[tuple[str, Window], Counter] = field(default_factory=dict)
+    included: dict[tuple[str, Window], Counter] = field(default_factory=dict)
+    paid: set[tuple[AmountKind, str, str]] = field(default_factory=set)
+    holds: dict[str, Hold] = field(default_factory=dict)
+    done: dict[str, Done] = field(default_factory=dict)
+
+    def copy(self, now: int) -> AccountState:
+        """Another one that can be changed; outcomes that are no longer remembered are left out."""
+        return replace(
+            self,
+            overrides=dict(self.overrides),
+            consents=dict(self.consents),
+            clients=dict(self.clients),
+            sessions=dict(self.sessions),
+            balances=dict(self.balances),
+            totals=dict(self.totals),
+            quotas=dict(self.quotas),
+            included=dict(self.included),
+            paid=set(self.paid),
+            holds=dict(self.holds),
+            done={call_id: done for call_id, done in self.done.items() if done.until > now},
+        )
+
+    def held(self, pool: str) -> int:
+        """Credits of a pool's balance that open holds have taken."""
+        return sum(
+            amount.from_balance
+            for hold in self.holds.values()
+            for amount in hold.amounts
+            if amount.kind is AmountKind.CREDIT and amount.name == pool
+        )
+
+    def imbalance(self) -> dict[str, int]:
+        """Per pool whose balance and holds do not add up to its journaled total: by how much."""
+        off = {
+            pool: self.balances.get(pool, 0) + self.held(pool) - self.totals.get(pool, 0)
+            for pool in self.balances.keys() | self.totals.keys()
+        }
+        return {pool: by for pool, by in off.items() if by}
+
+
+def used(counters: Mapping[tuple[str, Window], Counter], name: str, window: Window, number: int) -> int:
+    """What was used in the window of that number; a counter of another window says nothing about it."""
+    counter = counters.get((name, window))
+    return counter.used if counter is not None and counter.window == number else 0
+
+
+def plan_terms(state: AccountState, terms: Terms) -> tuple[str | None, PlanTerms | None]:
+    """The account's current plan and its terms; no terms when the policy has no such plan."""
+    if terms.plans is None:
+        return None, terms.base
+    plan = state.plan or terms.default_plan
+    return plan, terms.plans.get(plan) if plan else None
+
+
+def limits(state: AccountState, terms: PlanTerms, quota: str) -> dict[Window, int]:
+    """The limits of a quota: the plan's, with the account's own in their place."""
+    merged: dict[Window, int | None] = dict(terms.quotas.get(quota, {}))
+    merged.update({window: limit for (name, window), limit in state.overrides.items() if name == quota})
+    return {window: limit for window, limit in merged.items() if limit is not None}
+
+
+def usage(state: AccountState, terms: Terms, now: int) -> dict[str, Any]:
+    """`{plan, status, quotas, credits}` as account holders are shown it.
+
+    Args:
+        state: the account.
+        terms: with all quotas and pools of the policy, not just those of one operation.
+        now: the store's clock, in milliseconds since the epoch.
+    """
+    plan, granted = plan_terms(state, terms)
+    granted = granted or PlanTerms(allowed=False)
+    quotas: dict[str, dict[Window, dict[str, int]]] = {}
+    for quota in sorted(granted.quotas.keys() | {name for name, _ in state.overrides}):
+        for window, limit in limits(state, granted, quota).items():
+            number, rest = window_at(window, now)
+            count = used(state.quotas, quota, window, number)
+            entry = {"limit": limit, "used": count, "left": max(0, limit - count), "resets_in": rest}
+            quotas.setdefault(quota, {})[window] = entry
+    credits = {
+        pool: _pool(state, granted, pool, now) for pool in sorted(granted.credits.keys() | state.balances.keys())
+    }
+    return {"plan": plan, "status": "active" if state.active else "disabled", "quotas": quotas, "credits": credits}
+
+
+def _pool(state: AccountState, granted: PlanTerms, pool: str, now: int) -> dict[str, Any]:
+    balance = state.balances.get(pool, 0)
+    shown: dict[str, Any] = {"left": balance, "balance": balance, "held": state.held(pool)}
+    if pool in granted.credits:
+        window, included = granted.credits[pool]
+        number, rest = window_at(window, now)
+        count = used(state.included, pool, window, number)
+        shown["left"] += max(0, included - count)
+        shown["included"] = {"window": window, "limit": included, "used": count, "resets_in": rest}
+    return shown
+
+
+# --- reading what the store keeps --------------------------------------------------------------
+
+
+def parse_limit(text: str) -> int | None:
+    """An account's own limit as it is stored; what is not understood allows nothing."""
+    if text == _UNLIMITED:
+        return None
+    return int(text) if text.isascii() and text.isdigit() and int(text) <= MAX_AMOUNT else 0
+
+
+def parse_consent(record: Mapping[str, str]) -> Consent | None:
+    """A consent record; None when there is no record."""
+    if not record:
+        return None
+    scopes = frozenset(record["scopes"].split()) if "scopes" in record else None
+    return Consent(record.get("status") == "granted", parse_at(record.get("at")), scopes)
+
+
+def parse_at(text: str | None) -> int | None:
+    """A record's `at` in milliseconds; None when it is no plain number of seconds."""
+    whole, _, fraction = (text or "").partition(".")
+    if not (whole.isascii() and whole.isdigit()) or (fraction and not (fraction.isascii() and fraction.isdigit())):
+        return None
+    return int(whole) * 1000 + int((fraction + "000")[:3])
+
+
+def parse(
+    account: Mapping[str, str], ledger: Mapping[str, str], holds: Mapping[str, str], leases: Mapping[str, int]
+) -> AccountState:
+    """What `lua/inspect.lua` answers: the account without its consents, sessions and paid items."""
+    state = AccountState(
+        plan=account.get("plan") or None,
+        active=account.get("status", "active") == "active",
+    )
+    for name, text in account.items():
+        if name.startswith("quota:"):
+            quota, _, window = name.removeprefix("quota:").rpartition(":")
+            state.overrides[quota, window] = parse_limit(text)
+    for name, text in ledger.items():
+        kind, _, rest = name.partition(":")
+        if kind in ("balance", "total"):
+            (state.balances if kind == "balance" else state.totals)[rest] = int(text)
+            continue
+        subject, _, window = rest.rpartition(":")
+        number, _, count = text.partition(":")
+        counters = state.quotas if kind == "quota" else state.included
+        counters[subject, window] = Counter(int(number), int(count))
+    state.holds = {call_id: _hold(json.loads(text), leases[call_id]) for call_id, text in holds.items()}
+    return state
+
+
+def _hold(document: Mapping[str, Any], until: int) -> Hold:
+    return Hold(
+        owner=document["owner"],
+        client_id=document["client"],
+        on_unknown=OnUnknown(document["on_unknown"]),
+        until=until,
+        amounts=tuple(_amount(each) for each in document["amounts"]),
+        deferred=document.get("deferred"),
+    )
+
+
+def _amount(document: Mapping[str, Any]) -> Amount:
+    items: Sequence[str] | Mapping[str, str] | None = document.get("items")  # Lua writes an empty list as {}
+    return Amount(
+        kind=AmountKind(document["kind"]),
+        name=document["name"],
+        reserved=int(document["reserved"]),
+        fixed=document.get("fixed", False),
+        windows={window: int(number) for window, number in (document.get("windows") or {}).items()},
+        from_balance=int(document.get("balance", 0)),
+        items=None if items is None else tuple(items),
+        each=int(document.get("each", 1)),
+    )

@@ -1,0 +1,156 @@
+"""Where everything about an account stands in the store; part of the documented layout.
+
+A digest is the first 32 hexadecimal digits of the SHA-256 of its parts, each written as its length
+in UTF-8 bytes, a colon, the bytes and a comma. So no name, whatever is in it, can look like another
+or break out of a key. Every key of an account carries the account's digest as its hash tag:
+
+    mcp:{ACCOUNT}:account           hash    issuer account plan status deleted quota:NAME:WINDOW
+    mcp:{ACCOUNT}:ledger            hash    balance:POOL total:POOL included:POOL:WINDOW quota:NAME:WINDOW
+    mcp:{ACCOUNT}:holds             hash    call id -> what is reserved (JSON)
+    mcp:{ACCOUNT}:leases            zset    call id by the end of its lease, in ms since the epoch
+    mcp:{ACCOUNT}:paid              set     KIND:NAME:ITEM (no NAME of the policy has a colon)
+    mcp:{ACCOUNT}:deferred          hash    digest(session, request id) -> call id
+    mcp:{ACCOUNT}:usage             stream  what every call cost, and every change of a balance
+    mcp:{ACCOUNT}:consent:CONSENT   hash    issuer account subject client_id status at scopes
+    mcp:{ACCOUNT}:client:CLIENT     hash    the same for every subject, without `subject`
+    mcp:{ACCOUNT}:session:SESSION   hash    consent subject client_id at
+    mcp:{ACCOUNT}:done:CALL         string  how a call was resolved, kept for the length of a lease
+
+where ACCOUNT is digest(issuer id, account), CONSENT digest(subject, client id), CLIENT
+digest(client id) and SESSION digest(session id). Counters are written `WINDOW_ID:USED`. `at` is in
+seconds since the epoch and may have a fraction; `status` is `active` or `disabled` for an account
+(absent means active) and `granted` or `revoked` for a consent; anything else denies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
+from typing import Final
+
+from sidecar.model import AmountKind, Caller, RequestId
+
+REVOKED_CHANNEL: Final = "mcp:revoked"
+"""Revocations made by script or command: `ACCOUNT CONSENT`, or `ACCOUNT CLIENT` for every subject."""
+
+EVERY_LEASES_KEY: Final = "mcp:{*}:leases"
+"""The pattern that finds every account with open holds, for the slow sweep."""
+
+EVERY_ACCOUNT_KEY: Final = "mcp:{*}:account"
+"""The pattern that finds every account's record."""
+
+_REMEMBERED: Final = 16_384
+
+
+def digest(*parts: str) -> str:
+    """32 hexadecimal digits that stand for these parts in this order."""
+    whole = sha256()
+    for part in parts:
+        raw = part.encode()
+        whole.update(b"%d:%b," % (len(raw), raw))
+    return whole.hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountKeys:
+    """The keys of one account.
+
+    Attributes:
+        digest: what stands in the hash tag.
+        prefix: what every key of the account starts with.
+    """
+
+    digest: str
+    prefix: str = field(init=False)
+    account: str = field(init=False)
+    ledger: str = field(init=False)
+    holds: str = field(init=False)
+    leases: str = field(init=False)
+    paid: str = field(init=False)
+    deferred: str = field(init=False)
+    usage: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        prefix = f"mcp:{{{self.digest}}}:"
+        object.__setattr__(self, "prefix", prefix)
+        for name in ("account", "ledger", "holds", "leases", "paid", "deferred", "usage"):
+            object.__setattr__(self, name, prefix + name)
+
+    def consent(self, subject: str, client_id: str) -> str:
+        """The consent of one subject to one client."""
+        return f"{self.prefix}consent:{consent_digest(subject, client_id)}"
+
+    def client(self, client_id: str) -> str:
+        """The record about one client that holds for every subject of the account."""
+        return f"{self.prefix}client:{client_digest(client_id)}"
+
+    def session(self, session: str) -> str:
+        """Whose a session is."""
+        return f"{self.prefix}session:{digest(session)}"
+
+    def done(self, call_id: str) -> str:
+        """How a call was resolved: kept so that late and repeated commands change nothing."""
+        return f"{self.prefix}done:{call_id}"
+
+    @property
+    def every_consent(self) -> str:
+        """The pattern that finds the account's consents, for SCAN."""
+        return f"{self.prefix}consent:*"
+
+    @property
+    def every_client(self) -> str:
+        """The pattern that finds the account's records about all subjects of a client."""
+        return f"{self.prefix}client:*"
+
+    @property
+    def every_session(self) -> str:
+        """The pattern that finds the account's sessions."""
+        return f"{self.prefix}session:*"
+
+
+@lru_cache(_REMEMBERED)
+def account_keys(issuer_id: str, account: str) -> AccountKeys:
+    """The keys of the account that an issuer names so."""
+    return AccountKeys(digest(issuer_id, account))
+
+
+def caller_keys(caller: Caller) -> AccountKeys:
+    """The keys of the account a caller's token names."""
+    return account_keys(caller.issuer_id, caller.account)
+
+
+def keys_of(key: str) -> AccountKeys:
+    """The keys of the account that a key found by SCAN belongs to.
+
+    Raises:
+        ValueError: it is no key of an account.
+    """
+    start, _, rest = key.partition("{")
+    tag, closing, _ = rest.partition("}:")
+    if start != "mcp:" or not closing:
+        raise ValueError("not the key of an account")
+    return AccountKeys(tag)
+
+
+@lru_cache(_REMEMBERED)
+def consent_digest(subject: str, client_id: str) -> str:
+    """What stands for one subject and client under their account; it is also a session's binding."""
+    return digest(subject, client_id)
+
+
+@lru_cache(_REMEMBERED)
+def client_digest(client_id: str) -> str:
+    """What stands for one client, whatever the subject."""
+    return digest(client_id)
+
+
+def request_digest(session: str, request_id: RequestId) -> str:
+    """What stands for one request of one session; 7 and "7" are two requests."""
+    kind = "integer" if isinstance(request_id, int) else "string"
+    return digest(session, kind, str(request_id))
+
+
+def paid_member(kind: AmountKind, name: str, item: str) -> str:
+    """How a paid item is listed among those of its account."""
+    return f"{kind.value}:{name}:{item}"

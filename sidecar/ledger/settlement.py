@@ -1,0 +1,187 @@
+"""What becomes of a reserved call: (event, tool) -> action, and what the action does to the account.
+
+Pure: the first half is what the pipeline asks, the second is the model of `lua/resolve.lua` and of
+what scripts do to holds whose owner died.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from sidecar.ledger.accounts import AccountState, Amount, Counter, Done, Hold
+from sidecar.model import CHARGE_RESERVE, Action, AmountKind, Charge, Event, OnUnknown, Receipt
+
+Cost = Callable[[AccountState, Amount, int], int]
+"""What the amount of that index costs; items it charges are marked paid."""
+
+EXPIRED_AT_ONCE: Final = 16
+"""How many holds of dead owners one script resolves at most; `lua/ledger.lua` says the same."""
+
+
+_CERTAIN: Final = {
+    Event.RESULT: Action.CHARGE_RESULT,
+    Event.RPC_ERROR: Action.RELEASE,
+    Event.INPUT_REQUIRED: Action.RELEASE,
+    Event.HTTP_REFUSED: Action.RELEASE,
+    Event.NOT_SENT: Action.RELEASE,
+    Event.TOO_LARGE: Action.CHARGE_RESERVE,
+    Event.CLIENT_GONE: Action.CHARGE_RESERVE,
+}
+_UNKNOWN: Final = {OnUnknown.SETTLE: Action.CHARGE_RESERVE, OnUnknown.RELEASE: Action.RELEASE}
+UNKNOWN_OUTCOMES: Final = frozenset(
+    {
+        Event.HTTP_FAILED,
+        Event.TIMED_OUT,
+        Event.BACKEND_GONE,
+        Event.UNUSABLE,
+        Event.STREAM_ENDED,
+        Event.OWNER_DIED,
+    }
+)
+"""Events after which nobody knows what the backend did: the tool's `on_unknown` decides."""
+
+
+def action(event: Event, on_unknown: OnUnknown, charge_errors: bool = False, *, resumable: bool = False) -> Action:
+    """What an event does to the hold of its call (contract, section 5).
+
+    Args:
+        event: what happened.
+        on_unknown: the tool's.
+        charge_errors: whether the tool's own errors (`isError`) are charged like results.
+        resumable: whether a stream that ended carried event ids, in a revision that resumes streams:
+            the result may still be fetched, so the reserve is what it comes to. Who can wait for that
+            result defers the hold (`scripts.defer`) instead.
+    """
+    if event is Event.TOOL_ERROR:
+        return Action.CHARGE_RESULT if charge_errors else Action.RELEASE
+    if event is Event.STREAM_ENDED and resumable:
+        return Action.CHARGE_RESERVE
+    if event in UNKNOWN_OUTCOMES:
+        return _UNKNOWN[on_unknown]
+    return _CERTAIN[event]
+
+
+# --- the model of the scripts ------------------------------------------------------------------
+
+
+def settle(
+    before: AccountState, call_id: str, charges: Sequence[Charge] | None, *, now: int, lease: int
+) -> tuple[Receipt, AccountState]:
+    """Charge one call, exactly once, whatever arrives late or twice.
+
+    Args:
+        before: the account; it is not changed.
+        call_id: the call.
+        charges: what each demand cost; missing ones, or all for None, cost what was reserved.
+        now: the store's clock, in milliseconds since the epoch.
+        lease: milliseconds for which the outcome is remembered.
+    """
+    return _resolve(before, call_id, "settled", partial(_cost, charges=charges or ()), now, lease)
+
+
+def release(
+    before: AccountState, call_id: str, *, forwarded: bool = False, now: int, lease: int
+) -> tuple[Receipt, AccountState]:
+    """Give back what one call reserved; arguments as in `settle`.
+
+    Args:
+        before: the account; it is not changed.
+        call_id: the call; without a hold a tombstone keeps its late admission out.
+        forwarded: whether it was sent: then fixed amounts stay consumed.
+        now: the store's clock, in milliseconds since the epoch.
+        lease: milliseconds for which the outcome is remembered.
+    """
+    return _resolve(before, call_id, "released", _released if forwarded else _nothing, now, lease)
+
+
+def _resolve(
+    before: AccountState, call_id: str, how: str, cost: Cost, now: int, lease: int
+) -> tuple[Receipt, AccountState]:
+    state = before.copy(now)
+    done = state.done.get(call_id)
+    if done is not None:
+        return (done.receipt if done.how == how else _LATE), state
+    hold = state.holds.pop(call_id, None)
+    receipt = _LATE if hold is None else _apply(state, hold, cost)
+    state.done[call_id] = Done("late" if hold is None else how, receipt, now + lease)
+    return receipt, state
+
+
+_LATE: Final = Receipt(late=True)
+
+
+def expire(state: AccountState, now: int) -> int:
+    """Resolve, in place, the first holds whose lease has run out; returns how many."""
+    over = sorted((hold.until, call_id.encode(), call_id) for call_id, hold in state.holds.items() if hold.until <= now)
+    for _, _, call_id in over[:EXPIRED_AT_ONCE]:
+        hold = state.holds.pop(call_id)
+        charged = hold.deferred is not None or hold.on_unknown is OnUnknown.SETTLE
+        _apply(state, hold, partial(_cost, charges=()) if charged else _released)
+    return min(len(over), EXPIRED_AT_ONCE)
+
+
+def defer(before: AccountState, call_id: str, request: str, *, now: int) -> tuple[bool, AccountState]:
+    """Mark a hold deferred on a request of its session; False when there is no such hold."""
+    state = before.copy(now)
+    hold = state.holds.get(call_id)
+    if hold is None:
+        return False, state
+    state.holds[call_id] = replace(hold, deferred=request)
+    return True, state
+
+
+def _apply(state: AccountState, hold: Hold, cost: Cost) -> Receipt:
+    paid: dict[str, int] = {}
+    used: dict[str, int] = {}
+    for index, amount in enumerate(hold.amounts):
+        units = cost(state, amount, index)
+        _settle(state, amount, units)
+        total = paid if amount.kind is AmountKind.CREDIT else used
+        total[amount.name] = total.get(amount.name, 0) + units
+    return Receipt(paid, used)
+
+
+def _nothing(state: AccountState, amount: Amount, index: int) -> int:
+    return 0
+
+
+def _released(state: AccountState, amount: Amount, index: int) -> int:
+    return _cost(state, amount, index, ()) if amount.fixed else 0
+
+
+def _cost(state: AccountState, amount: Amount, index: int, charges: Sequence[Charge]) -> int:
+    charge = charges[index] if index < len(charges) and not amount.fixed else CHARGE_RESERVE
+    if amount.items is not None:
+        delivered = amount.items if charge.items is None else set(charge.items)
+        fresh = {(amount.kind, amount.name, item) for item in amount.items if item in delivered} - state.paid
+        state.paid |= fresh
+        return amount.each * len(fresh)
+    if charge.amount is None:
+        return amount.reserved
+    # Rows that were really returned count in full, even past the limit; credits never beyond the reserve.
+    return charge.amount if amount.kind is AmountKind.QUOTA else min(charge.amount, amount.reserved)
+
+
+def _settle(state: AccountState, amount: Amount, cost: int) -> None:
+    """Turn what was reserved into what it cost; windows that have ended are left alone."""
+    if amount.kind is AmountKind.QUOTA:
+        for window, number in amount.windows.items():
+            _count(state.quotas, (amount.name, window), number, cost - amount.reserved)
+        return
+    back = amount.reserved - cost
+    to_balance = min(back, amount.from_balance)
+    if amount.from_balance:
+        state.balances[amount.name] = state.balances.get(amount.name, 0) + to_balance
+        spent = amount.from_balance - to_balance
+        state.totals[amount.name] = state.totals.get(amount.name, 0) - spent
+    for window, number in amount.windows.items():
+        _count(state.included, (amount.name, window), number, to_balance - back)
+
+
+def _count(counters: dict[tuple[str, str], Counter], key: tuple[str, str], number: int, change: int) -> None:
+    counter = counters.get(key)
+    if counter is not None and counter.window == number:
+        counters[key] = Counter(number, max(0, counter.used + change))

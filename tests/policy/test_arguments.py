@@ -1,0 +1,133 @@
+import json
+
+import pytest
+
+from sidecar.errors import ErrorCode
+from sidecar.policy.decide import decide
+from tests.policy.support import caller, judge, one_tool, policy, request
+
+TOOL = one_tool(
+    """
+    arguments:
+      properties:
+        limit: {type: integer, minimum: 1, maximum: 100, default: 25}
+        ids: {type: array, items: {type: string}, maxItems: 3}
+        filter: {type: object, properties: {country: {type: string}}}
+        kind: {enum: [shop, person]}
+    uses: {rows: arguments.limit}
+    """
+)
+
+
+def refused(text, arguments):
+    refusal = judge(text, "t", arguments).refusal
+    return refusal and refusal.code
+
+
+@pytest.mark.parametrize("arguments", [None, {}, {"ids": ["a"]}])
+def test_defaults_are_judged_priced_and_forwarded(arguments):
+    decision = judge(TOOL, "t", arguments)
+    assert decision.refusal is None
+    assert decision.document["params"]["arguments"] == {**(arguments or {}), "limit": 25}
+    assert decision.demands[0].reserve == 25
+
+
+def test_what_needs_no_default_is_forwarded_as_it_came():
+    decision = judge(TOOL, "t", {"limit": 3, "undeclared": {"x": 2**70}})
+    assert decision.document["params"]["arguments"] == {"limit": 3, "undeclared": {"x": 2**70}}
+
+
+def test_null_is_no_absence():
+    assert refused(TOOL, {"limit": None}) is ErrorCode.ARGUMENTS_REFUSED
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"limit": "hunter2"}, "limit must be of type integer."),
+        ({"limit": 101}, "limit must be at most 100."),
+        ({"limit": 0}, "limit must be at least 1."),
+        ({"ids": ["a", 7]}, "ids[1] must be of type string."),
+        ({"ids": ["hunter2"] * 4}, "ids must have at most 3 elements."),
+        ({"filter": {"country": 7}}, "filter.country must be of type string."),
+        ({"kind": "hunter2"}, "kind must be one of shop, person."),
+    ],
+)
+def test_messages_say_what_is_accepted_and_never_what_was_sent(arguments, sentence):
+    refusal = judge(TOOL, "t", arguments).refusal
+    assert refusal is not None
+    assert refusal.detail == sentence
+    assert refusal.rule == "p1.yaml:7"
+    assert "hunter2" not in json.dumps([refusal.detail, refusal.data, refusal.log])
+
+
+@pytest.mark.parametrize(
+    "closed",
+    [
+        "arguments: {properties: {a: {}}, additionalProperties: false}",
+        "arguments: {properties: {a: {}}, unevaluatedProperties: false}",
+        "arguments: {properties: {a: {}}, propertyNames: {maxLength: 1}}",
+    ],
+)
+def test_names_that_the_caller_made_up_are_not_repeated(closed):
+    refusal = judge(one_tool(closed), "t", {"a": 1, "hunter2": 2}).refusal
+    assert refusal is not None
+    assert refusal.detail == "There are arguments that this tool does not accept; it accepts a."
+
+
+def test_a_made_up_name_in_a_path_is_not_repeated_either():
+    text = one_tool("arguments: {properties: {a: {}}, additionalProperties: {type: integer}}")
+    refusal = judge(text, "t", {"hunter2": "x"}).refusal
+    assert refusal is not None
+    assert refusal.detail == "* must be of type integer."
+
+
+@pytest.mark.parametrize("name", ["Limit", "LIMIT", "lim\u0131t", "\uff4cimit", "ID\u017f", "FILTER"])
+def test_names_in_disguise_are_refused(name):
+    expected = None if name == "lim\u0131t" else ErrorCode.ARGUMENTS_REFUSED  # a dotless i is another letter
+    assert refused(TOOL, {"limit": 1, name: 1000}) is expected
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"filter": {"Country": "x"}}, {"__proto__": {}}, {"filter": {"constructor": 1}}, {"other": [{"__proto__": 1}]}],
+)
+def test_disguises_below_the_top_and_poisoned_names(arguments):
+    assert refused(TOOL, arguments) is ErrorCode.ARGUMENTS_REFUSED
+
+
+def test_a_poisoned_name_that_is_declared_is_an_ordinary_one():
+    assert refused(one_tool("arguments: {properties: {constructor: {type: string}}}"), {"constructor": "Bosch"}) is None
+
+
+def test_what_only_an_expression_reads_cannot_be_disguised():
+    text = one_tool("arguments: {properties: {page: {}}}\nuses: {rows: arguments.page.size}")
+    assert judge(text, "t", {"page": {"size": 3}}).demands[0].reserve == 3
+    assert refused(text, {"page": {"size": 3, "Size": 300}}) is ErrorCode.ARGUMENTS_REFUSED
+    items = one_tool("arguments: {properties: {items: {}}}\nspends: {credit: {items: 'arguments.items[].id'}}")
+    assert judge(items, "t", {"items": [{"id": "a"}]}).demands[0].reserve == 1
+    assert refused(items, {"items": [{"id": "a", "ID": "b"}]}) is ErrorCode.ARGUMENTS_REFUSED
+
+
+@pytest.mark.parametrize("arguments", [{"limit": 2**53}, {"ids": [-(2**53)]}, {"filter": {"x": 1, "country": 2**60}}])
+def test_integers_on_which_parsers_disagree_are_malformed_where_the_policy_reads_them(arguments):
+    assert refused(TOOL, arguments) is ErrorCode.PARAMS_MALFORMED
+
+
+@pytest.mark.parametrize("arguments", [[], "x", 3, True, None])
+def test_arguments_are_an_object(arguments):
+    decision = decide(policy(TOOL), request("tools/call", {"name": "t", "arguments": arguments}), caller("s"))
+    assert decision.refusal is not None
+    assert decision.refusal.code is ErrorCode.PARAMS_MALFORMED
+    assert decision.demands == ()
+
+
+def test_patterns_run_in_linear_time():
+    text = one_tool("arguments: {properties: {a: {type: string, pattern: '^(a+)+$'}}}")
+    assert refused(text, {"a": "a" * 50_000 + "!"}) is ErrorCode.ARGUMENTS_REFUSED
+
+
+def test_formats_are_enforced():
+    text = one_tool("arguments: {properties: {mail: {type: string, format: email}}}")
+    assert refused(text, {"mail": "hunter2"}) is ErrorCode.ARGUMENTS_REFUSED
+    assert refused(text, {"mail": "a@example.com"}) is None
