@@ -138,7 +138,8 @@ def _problems(error: ValidationError, document: Document, context: _Context) -> 
         if _counted_short(each, _at(document.value, path)):
             continue
         if each["type"] in _TYPES and "[key]" not in rest:
-            types.setdefault(path, []).append(_TYPES[each["type"]])
+            accepted_type = each.get("ctx", {}).get("accepted", _TYPES[each["type"]])
+            types.setdefault(path, []).append(accepted_type)
         else:
             problems += _found(each, path, rest, document, context)
     for path, accepted in types.items():

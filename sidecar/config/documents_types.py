@@ -78,7 +78,7 @@ class Document:
 
     Attributes:
         file: the file's name as problems and rules show it.
-        value: mappings, lists, text, integers, floats, booleans and None; not to be changed.
+        value: mappings, lists, text, integers, floats, booleans and None; not to be changed, may be secret.
         keys: where the key of a value stands (for an entry of a list, the entry itself).
         values: where the value itself begins.
         texts: what was substituted for values that are wholly a `${...}`, before it was read as a
@@ -88,7 +88,7 @@ class Document:
     """
 
     file: str
-    value: dict[str, Any]
+    value: dict[str, Any] = field(repr=False)
     keys: Mapping[Path, Place] = field(default_factory=dict)
     values: Mapping[Path, Place] = field(default_factory=dict)
     texts: Mapping[Path, str] = field(default_factory=dict, repr=False)

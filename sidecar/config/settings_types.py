@@ -47,9 +47,9 @@ _OWN_HEADERS: Final = frozenset(
 _OWN_PREFIXES: Final = ("mcp-", "x-mcp-")
 
 
-def _text(value: object) -> str:
+def _text(value: object, accepted: str = "text") -> str:
     if not isinstance(value, str):
-        raise PydanticCustomError("string_type", "text expected")
+        raise PydanticCustomError("string_type", "text expected", {"accepted": accepted})
     return value
 
 
@@ -61,7 +61,7 @@ def _schema(pattern: str, description: str) -> WithJsonSchema:
 
 
 def _duration(value: object) -> float:
-    match = re.fullmatch(_DURATION, _text(value))
+    match = re.fullmatch(_DURATION, _text(value, "text such as 250ms, 5s, 2m or 1h"))
     if match is None:
         raise ValueError("not a duration; a duration such as 250ms, 5s, 2m or 1h")
     return int(match[1]) * _SECONDS[match[2]]
@@ -75,7 +75,7 @@ def _positive(value: object) -> float:
 
 
 def _size(value: object) -> int:
-    match = re.fullmatch(_SIZE, _text(value))
+    match = re.fullmatch(_SIZE, _text(value, "text such as 64KiB or 1MiB"))
     if match is None:
         raise ValueError("not a size; a size such as 64KiB or 1MiB")
     return int(match[1]) * _BYTES[match[2]]

@@ -144,9 +144,7 @@ def _standing(state: AccountState, application: Application) -> _Standing:
     return _Standing(_plan_code(terms, plan, granted, consent), plan, granted, consent)
 
 
-def _plan_code(
-    terms: Terms, plan: str | None, granted: PlanTerms | None, consent: Consent | None
-) -> AdmissionCode:
+def _plan_code(terms: Terms, plan: str | None, granted: PlanTerms | None, consent: Consent | None) -> AdmissionCode:
     if terms.plans is not None and plan is None:
         return AdmissionCode.ACCOUNT_UNKNOWN
     if granted is None or not granted.allowed:
@@ -160,9 +158,7 @@ def _plan_code(
 # --- gate 7 ------------------------------------------------------------------------------------
 
 
-def _price(
-    state: AccountState, application: Application, standing: _Standing, now: int, *, take: bool
-) -> Admission:
+def _price(state: AccountState, application: Application, standing: _Standing, now: int, *, take: bool) -> Admission:
     """Price every demand, and take them all or none; what is held already is priced only."""
     assert standing.granted is not None  # noqa: S101 - the caller has looked
     scratch = state.copy(now)

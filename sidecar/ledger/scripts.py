@@ -274,9 +274,7 @@ def grant(
     return _consent(GRANT, (issuer_id, account, subject, client_id), others, scopes)
 
 
-def revoke(
-    issuer_id: str, account: str, subject: str | None, client_id: str, *, others: Sequence[str] = ()
-) -> Command:
+def revoke(issuer_id: str, account: str, subject: str | None, client_id: str, *, others: Sequence[str] = ()) -> Command:
     """Revoke a consent, and tell every sidecar; arguments as in `grant`."""
     return _consent(REVOKE, (issuer_id, account, subject, client_id), others, None)
 

@@ -63,7 +63,7 @@ def _compile(checker: Checker, model: PolicyDocument, items: int) -> Policy:
         tools=MappingProxyType({name: tools.compile(name, tool) for name, tool in model.tools.items()}),
         open_terms=_open_terms(model, plans),
         windows=windows,
-        tests=tuple(_tests(checker, model)),
+        tests=tuple(_tests(checker, model, windows)),
     )
 
 
@@ -134,7 +134,7 @@ def _open_terms(model: PolicyDocument, plans: Mapping[str, Plan] | None) -> Term
     return Terms(model.consent, model.default_plan, every, anything)
 
 
-def _tests(checker: Checker, model: PolicyDocument) -> Iterable[PolicyTest]:
+def _tests(checker: Checker, model: PolicyDocument, windows: Mapping[str, Window]) -> Iterable[PolicyTest]:
     first: dict[str, str] = {}
     for index, test in enumerate(model.tests):
         path = ("tests", index)
@@ -142,7 +142,7 @@ def _tests(checker: Checker, model: PolicyDocument) -> Iterable[PolicyTest]:
         if test.name in first:
             checker.wrong((*path, "name"), f"given twice, the first time at {first[test.name]}", "each name once")
         first.setdefault(test.name, rule)
-        check_test(checker, test, path)
+        check_test(checker, test, windows, path)
         yield PolicyTest(rule, test)
 
 

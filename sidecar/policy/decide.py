@@ -23,17 +23,20 @@ TOKEN_ONLY: Final[Mapping[CallKind, frozenset[str]]] = {
 }
 """What needs a valid token and nothing else."""
 
-UNDECLARED: Final[Mapping[CallKind, frozenset[str]]] = {
-    CallKind.REQUEST: frozenset({"tools/list", "resources/list", "resources/templates/list", "prompts/list"}),
-    CallKind.NOTIFICATION: frozenset(
-        {"notifications/cancelled", "notifications/progress", "notifications/roots/list_changed"}
+UNDECLARED: Final[Mapping[CallKind, Mapping[str, Depth]]] = {
+    # Lists are filtered by the account's plan, so the look goes as far as that.
+    CallKind.REQUEST: dict.fromkeys(
+        ("tools/list", "resources/list", "resources/templates/list", "prompts/list"), Depth.PRICE
     ),
-    CallKind.RESPONSE: frozenset({""}),
-    CallKind.STREAM: frozenset({""}),
+    CallKind.NOTIFICATION: dict.fromkeys(
+        ("notifications/cancelled", "notifications/progress", "notifications/roots/list_changed"), Depth.CONSENT
+    ),
+    CallKind.RESPONSE: {"": Depth.CONSENT},
+    CallKind.STREAM: {"": Depth.CONSENT},
 }
-"""What needs no declaration, but consent and an enabled account."""
+"""What needs no declaration, but consent and an enabled account; and how far gates 5-7 look."""
 
-_NO_METHODS: Final[frozenset[str]] = frozenset()
+_NO_METHODS: Final[Mapping[str, Depth]] = {}
 _NO_ARGUMENTS: Final[Mapping[str, Any]] = {}
 _NO_DEMANDS: Final[tuple[Demand, ...]] = ()
 
@@ -46,10 +49,11 @@ def decide(policy: Policy, call: Call, caller: Caller) -> Decision:
     """
     if call.kind is CallKind.REQUEST and call.method == "tools/call":
         return _decide_tool(policy, call, caller)
-    if call.method in TOKEN_ONLY.get(call.kind, _NO_METHODS):
+    if call.method in TOKEN_ONLY.get(call.kind, ()):
         return Decision(None, None, document=call.document)
-    if call.method in UNDECLARED.get(call.kind, _NO_METHODS):
-        return Decision(None, policy.open_terms, document=call.document)
+    depth = UNDECLARED.get(call.kind, _NO_METHODS).get(call.method)
+    if depth is not None:
+        return Decision(None, policy.open_terms, depth, document=call.document)
     # An unknown method is 404 in the stateless revision and 200 before (spec, basic: errors).
     refusal = Refusal(ErrorCode.METHOD_NOT_ALLOWED, status=404 if call.revision.stateless else None)
     return Decision(refusal, policy.open_terms, Depth.CONSENT)

@@ -151,7 +151,7 @@ class TestCallerDocument(Model):
     quotas: dict[Name, Limits] = Field(default_factory=dict)
     """Units used up already, per quota and window."""
     paid: dict[Name, Lax[tuple[str | int, ...]]] = Field(default_factory=dict)
-    """Items paid for already, per pool."""
+    """Items paid for already, per pool or quota."""
 
 
 class TestCallDocument(Model):

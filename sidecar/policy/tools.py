@@ -135,7 +135,7 @@ class ToolCompiler:
         elif entry.items is None:
             self._check_plain(entry, path)
         else:
-            self._check_items(entry, kind, path)
+            self._check_items(entry, path)
         settle_path = (*path, "settle")
         return Amount(
             kind,
@@ -153,11 +153,9 @@ class ToolCompiler:
             if getattr(entry, key) is not None:
                 self.checker.wrong((*path, key), "has a meaning beside items only", "items, or not this", at_key=True)
 
-    def _check_items(self, entry: AmountDocument, kind: AmountKind, path: Path) -> None:
+    def _check_items(self, entry: AmountDocument, path: Path) -> None:
         if isinstance(entry.settle, int):
             self.checker.wrong((*path, "settle"), "an integer is given", "an expression that gives the items delivered")
-        if entry.once and kind is AmountKind.QUOTA:
-            self.checker.wrong((*path, "once"), "paid items are kept per pool of credits", "once in spends only")
 
     def _units(self, entry: int | str | None, roots: tuple[str, ...], path: Path) -> int | Expression:
         return entry if isinstance(entry, int) else self._expression(entry, roots, path) or 0

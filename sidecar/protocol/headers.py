@@ -11,6 +11,7 @@ import binascii
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from sidecar.errors import ErrorCode, Refusal
@@ -35,7 +36,6 @@ _PARAM_PREFIX: Final = "mcp-param-"
 _SENTINEL: Final = "=?base64?"
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]{1,1024}")
 _PLAIN_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
-_PRINTABLE: Final = re.compile(r"[\t\x20-\x7e]*")
 _JSON_TYPE: Final = re.compile(r'application/json[ \t]*(?:;[ \t]*charset=(?:utf-8|"utf-8")[ \t]*)?', re.IGNORECASE)
 _ZERO: Final = re.compile(r"q=0(?:\.0{0,3})?")
 
@@ -77,7 +77,7 @@ def read(pairs: Iterable[tuple[str, str]]) -> McpHeaders:
         key = name.lower()
         if not key.startswith(_PREFIX) and key != "last-event-id":
             continue
-        if key in single or not _PRINTABLE.fullmatch(value):
+        if key in single or not (value.isascii() and value.isprintable()):
             raise _mismatch("A header of this request is repeated or holds characters that no header may hold.")
         single[key] = value.strip(" \t")
         if key.startswith(_PARAM_PREFIX):
@@ -146,13 +146,18 @@ def check_accept(values: Sequence[str], http_method: str) -> None:
     """
     if http_method == "DELETE":
         return
-    accepted = {_media_range(part) for value in values for part in value.split(",")}
+    accepted = _media_ranges(*values)
     if not accepted & {EVENT_STREAM, "text/*", "*/*"}:
         raise Refusal(
             ErrorCode.NOT_ACCEPTABLE, "Accept must include text/event-stream." if http_method == "GET" else None
         )
     if http_method != "GET" and not accepted & {JSON, "application/*", "*/*"}:
         raise Refusal(ErrorCode.NOT_ACCEPTABLE)
+
+
+@lru_cache(maxsize=64)  # a client sends the same line with every call
+def _media_ranges(*values: str) -> frozenset[str]:
+    return frozenset(_media_range(part) for value in values for part in value.split(","))
 
 
 def _media_range(part: str) -> str:

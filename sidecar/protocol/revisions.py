@@ -9,7 +9,8 @@ id, so the capability is taken out of both directions and peers never create one
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sidecar.errors import ErrorCode, Refusal
@@ -73,28 +74,45 @@ _TYPES: Final[Mapping[str, type]] = {
     "taskId": str,
     "uri": str,
 }
-_LIST: Final = ("_meta", "cursor")
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """The names that are read of one object, as they are and as `fold` sees them."""
+
+    names: frozenset[str]
+    folded: frozenset[str]
+    required: str | None
+
+    @classmethod
+    def of(cls, *names: str, required: str | None = None) -> _Names:
+        read = frozenset(names if required is None else (*names, required))
+        return cls(read, frozenset(map(fold, read)), required)
+
+
+_LIST: Final = _Names.of("_meta", "cursor")
+_URI: Final = _Names.of("_meta", required="uri")
+_TASK: Final = _Names.of("_meta", required="taskId")
 _RETRY: Final = ("_meta", "inputResponses", "requestState")
-# What each method's parameters are called: the first is required unless it is `_meta`.
-_PARAMS: Final[Mapping[str, tuple[str, ...]]] = {
-    "tools/call": ("name", "arguments", "task", *_RETRY),
-    "prompts/get": ("name", "arguments", *_RETRY),
-    "resources/read": ("uri", *_RETRY),
-    "resources/subscribe": ("uri", "_meta"),
-    "resources/unsubscribe": ("uri", "_meta"),
+_READ: Final[Mapping[str, _Names]] = {
+    "tools/call": _Names.of(*_RETRY, "arguments", "task", required="name"),
+    "prompts/get": _Names.of(*_RETRY, "arguments", required="name"),
+    "resources/read": _Names.of(*_RETRY, required="uri"),
+    "resources/subscribe": _URI,
+    "resources/unsubscribe": _URI,
     "tools/list": _LIST,
     "prompts/list": _LIST,
     "resources/list": _LIST,
     "resources/templates/list": _LIST,
-    "initialize": ("protocolVersion", "capabilities", "_meta"),
-    "tasks/get": ("taskId", "_meta"),
-    "tasks/result": ("taskId", "_meta"),
-    "tasks/update": ("taskId", "inputResponses", "_meta"),
-    "tasks/cancel": ("taskId", "_meta"),
+    "initialize": _Names.of("_meta", "capabilities", required="protocolVersion"),
+    "tasks/get": _TASK,
+    "tasks/result": _TASK,
+    "tasks/update": _Names.of("_meta", "inputResponses", required="taskId"),
+    "tasks/cancel": _TASK,
 }
-_ANY_PARAMS: Final = ("_meta",)
-_META: Final = (VERSION_KEY, CAPABILITIES_KEY)
-_CAPABILITIES: Final = ("tasks", "extensions")
+_READ_ANYWHERE: Final = _Names.of("_meta")
+_READ_META: Final = _Names.of(VERSION_KEY, CAPABILITIES_KEY)
+_READ_CAPABILITIES: Final = _Names.of("tasks", "extensions")
 # Keys that unsafe merges in JavaScript backends turn into something else than data.
 _POISONED: Final = frozenset({"__proto__", "constructor"})
 
@@ -198,18 +216,18 @@ def _offered(version: object) -> Revision:
 
 def _check_params(message: Message) -> None:
     """Refuse parameters that the sidecar reads and a backend might read differently."""
-    params, names = message.params, _PARAMS.get(message.method, _ANY_PARAMS)
-    _check_names(params, names)
-    for name in names:
-        if name in params and not isinstance(params[name], _TYPES[name]):
+    params, read = message.params, _READ.get(message.method, _READ_ANYWHERE)
+    _check_names(params, read)
+    for name, value in params.items():
+        if name in read.names and not isinstance(value, _TYPES[name]):
             raise _malformed(f"params.{name} has the wrong type.")
-    if names[0] != "_meta" and names[0] not in params:
-        raise _malformed(f"params.{names[0]} is missing.")
+    if read.required is not None and read.required not in params:
+        raise _malformed(f"params.{read.required} is missing.")
     meta = params.get("_meta", {})
-    _check_names(meta, _META)
+    _check_names(meta, _READ_META)
     capabilities = params.get("capabilities") if message.method == "initialize" else meta.get(CAPABILITIES_KEY)
     if isinstance(capabilities, dict):
-        _check_names(capabilities, _CAPABILITIES)
+        _check_names(capabilities, _READ_CAPABILITIES)
 
 
 def _check_envelope(params: Mapping[str, Any]) -> None:
@@ -221,20 +239,15 @@ def _check_envelope(params: Mapping[str, Any]) -> None:
         raise _malformed(f"params._meta must hold the object {CAPABILITIES_KEY}.")
 
 
-def _check_names(members: Mapping[str, Any], read: tuple[str, ...]) -> None:
+def _check_names(members: Mapping[str, Any], read: _Names) -> None:
     """Refuse names that a lenient parser takes for one that is read here."""
-    strange = members.keys() - set(read)
-    if strange & _POISONED or any(fold(name) in _FOLDED[read] for name in strange):
-        raise _malformed("A parameter's name could be taken for another one.")
+    for name in members:
+        if name not in read.names and (name in _POISONED or fold(name) in read.folded):
+            raise _malformed("A parameter's name could be taken for another one.")
 
 
 def _malformed(detail: str) -> Refusal:
     return Refusal(ErrorCode.PARAMS_MALFORMED, detail)
-
-
-_FOLDED: Final[Mapping[tuple[str, ...], Set[str]]] = {
-    names: frozenset(map(fold, names)) for names in (*_PARAMS.values(), _ANY_PARAMS, _META, _CAPABILITIES)
-}
 
 
 # --- tasks ---------------------------------------------------------------------------------------
@@ -275,10 +288,11 @@ def _without_capability(holder: Mapping[str, Any], key: str) -> Mapping[str, Any
     capabilities = holder.get(key)
     if not isinstance(capabilities, dict):
         return holder
-    kept = {name: value for name, value in capabilities.items() if name != "tasks"}
-    extensions = kept.get("extensions")
-    if isinstance(extensions, dict) and TASKS_EXTENSION in extensions:
-        kept["extensions"] = {name: value for name, value in extensions.items() if name != TASKS_EXTENSION}
-    elif len(kept) == len(capabilities):
+    extensions = capabilities.get("extensions")
+    extended = isinstance(extensions, dict) and TASKS_EXTENSION in extensions
+    if "tasks" not in capabilities and not extended:
         return holder
+    kept = {name: value for name, value in capabilities.items() if name != "tasks"}
+    if extended:
+        kept["extensions"] = {name: value for name, value in kept["extensions"].items() if name != TASKS_EXTENSION}
     return {**holder, key: kept}

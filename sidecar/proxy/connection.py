@@ -204,7 +204,8 @@ class Answer:
         try:
             await waiter
         finally:
-            self._waiter = None
+            if self._waiter is waiter:  # else this reader was cancelled and the next one waits already
+                self._waiter = None
             if timer is not None:
                 timer.cancel()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from sidecar.ledger.settlement import checked, resolution
+from sidecar.ledger.settlement import action
 from sidecar.ledger.store import Store
 from sidecar.model import Action, Application, Call, Charge, Event, Exchange, OnUnknown, Receipt
 from sidecar.policy import pricing
@@ -53,23 +53,26 @@ class Bill:
         self._exchange.code = "ok" if event is Event.RESULT else event.value
         on_unknown = self._tool.on_unknown if self._tool else OnUnknown.RELEASE
         charge_errors = self._tool is not None and self._tool.charge_errors
-        what = resolution(event, on_unknown, charge_errors=charge_errors, resumable=resumable)
-        charges = self._price(response) if what.action is Action.CHARGE_RESULT else ()
-        if self._held is not None:
-            self._exchange.action = what.action
-            self._receipt = self._store.resolve(self._held, what, charges)
+        todo = action(event, on_unknown, charge_errors, resumable=resumable)
+        charges = self._price(response) if todo is Action.CHARGE_RESULT else None
+        if self._held is None:
+            return
+        self._exchange.action = todo
+        if todo is Action.RELEASE:
+            self._receipt = self._store.release(self._held, forwarded=event is not Event.NOT_SENT)
+        else:
+            self._receipt = self._store.settle(self._held, charges)
 
-    def _price(self, response: Response | None) -> Sequence[Charge]:
-        """What the result says the call cost; the log's rows come with it."""
+    def _price(self, response: Response | None) -> Sequence[Charge] | None:
+        """What the result says the call cost, None for what was reserved; the log's rows come with it."""
         tool, demands = self._tool, self._held.demands if self._held else ()
         if tool is None or response is None or response.result is None:
-            return ()
+            return None
         arguments, meta = completed_arguments(tool, self._call), request_meta(self._call)
         settled = pricing.charges(tool.prices, demands, arguments, meta, response.result)
-        charges, misfits = checked(demands, settled.charges)
         self._exchange.rows = settled.rows
-        self._exchange.notes += [*settled.failures, *misfits]
-        return charges
+        self._exchange.notes += settled.failures
+        return settled.charges
 
     def when_known(self, done: Callable[[], None]) -> None:
         """Call back once the store has said what the call cost; at once when nothing was reserved."""

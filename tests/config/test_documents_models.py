@@ -200,3 +200,7 @@ def test_what_was_substituted_is_not_in_the_messages():
         validate(Tree, substituted("leaf: '${A}'\nmode: ${A}\ncolour: ${A}\nratio: ${A}\nmaybe: ${A}x", A="hunter2"))
     assert len(caught.value.problems) == 5
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_document_does_not_show_what_was_substituted():
+    assert "hunter2" not in repr(substituted("a: ${A}\nb: x${A}", A="hunter2"))

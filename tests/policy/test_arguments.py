@@ -28,12 +28,14 @@ def refused(text, arguments):
 def test_defaults_are_judged_priced_and_forwarded(arguments):
     decision = judge(TOOL, "t", arguments)
     assert decision.refusal is None
+    assert decision.document is not None
     assert decision.document["params"]["arguments"] == {**(arguments or {}), "limit": 25}
     assert decision.demands[0].reserve == 25
 
 
 def test_what_needs_no_default_is_forwarded_as_it_came():
     decision = judge(TOOL, "t", {"limit": 3, "undeclared": {"x": 2**70}})
+    assert decision.document is not None
     assert decision.document["params"]["arguments"] == {"limit": 3, "undeclared": {"x": 2**70}}
 
 

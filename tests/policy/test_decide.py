@@ -49,7 +49,7 @@ def test_methods_that_need_a_token_only(method):
 def test_lists_need_consent_and_no_price(method):
     decision = decide(COMPILED, request(method), caller())
     assert decision.refusal is None
-    assert decision.demands == ()
+    assert (decision.demands, decision.depth) == ((), Depth.PRICE)  # the plan decides what is shown
     assert decision.terms is not None
     assert {name: plan.allowed for name, plan in (decision.terms.plans or {}).items()} == {"free": True, "paid": True}
 
@@ -88,6 +88,7 @@ def test_what_is_no_request(kind, method, outcome):
     decision = decide(COMPILED, Call(kind, Revision.V2025_11_25, method), caller())
     found = "refused" if decision.refusal else "token" if decision.terms is None else "consent"
     assert found == outcome
+    assert decision.depth is (Depth.PRICE if found == "token" else Depth.CONSENT)
 
 
 # --- tools and scopes --------------------------------------------------------------------------

@@ -74,6 +74,11 @@ def test_items_paid_once_are_distinct_texts(ids, items, reserve):
     assert judge(ONCE, "t", {"ids": ids}).demands == (Demand(AmountKind.CREDIT, "credit", reserve, items, 2),)
 
 
+def test_quotas_can_count_items_once_too():
+    text = one_tool("arguments: {properties: {ids: {}}}\nuses: {rows: {items: arguments.ids, once: true}}")
+    assert judge(text, "t", {"ids": ["a", "a"]}).demands == (Demand(AmountKind.QUOTA, "rows", 1, ("a",)),)
+
+
 def test_without_once_each_occurrence_counts():
     assert judge(EACH, "t", {"ids": ["a", "a", "b"]}).demands == (Demand(AmountKind.CREDIT, "credit", 6),)
 

@@ -39,7 +39,8 @@ def refused(message: dict[str, Any], sent: dict[str, str]) -> Refusal:
 
 @pytest.mark.parametrize("version", ["2025-03-26", "2025-06-18", "2025-11-25"])
 def test_the_older_revisions_are_named_by_the_header(version: str):
-    call = call_of(request(name="search"), {"MCP-Protocol-Version": version, "Mcp-Session-Id": "s"})
+    sent = {"MCP-Protocol-Version": version, "Mcp-Session-Id": "s", "Mcp-Param-Region": "eu"}
+    call = call_of(request(name="search"), sent)
     assert (call.revision, call.session, call.tool) == (Revision(version), "s", "search")
     assert call.carried == ()
 

@@ -365,7 +365,8 @@ async def test_a_cancelled_reader_loses_nothing(backend: Backend, upstream: Upst
 @pytest.mark.parametrize("head", [b"Content-Length: 100\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n64\r\n", b"\r\n"])
 async def test_an_answer_beyond_the_limit_is_refused(backend: Backend, upstream: Upstream, head: bytes):
     tail = b"\r\n0\r\n\r\n" if b"chunked" in head else b""
-    backend.once(scripted.raw(OK + head + b"x" * 100 + tail), scripted.raw(OK + head + b"x" * 100 + tail))
+    whole = scripted.raw(OK + head + b"x" * 100 + tail, close=head == b"\r\n")
+    backend.once(whole, whole)
     error = await failure(upstream, limit=99)
     assert (error.event, error.code) == (Event.TOO_LARGE, ErrorCode.RESPONSE_TOO_LARGE)
     assert len(await body_of(upstream, limit=100)) == 100

@@ -1,0 +1,16 @@
+#!lua flags=allow-oom
+-- Delete an account's money, holds, paid items, journal, sessions and granted consents. Revocations stay,
+-- and a record that keeps the account disabled until it is set again.
+--
+-- KEYS  1 ledger  2 holds  3 leases  4 paid  5 deferred  6 usage  7 account  8... consents, client
+--       records and sessions
+-- ARGV  1 issuer id  2 account
+-- Returns scripts.ChangeCode: 0, or 2 when nothing is known of the account
+-- include clock.lua
+if redis.call('EXISTS', unpack(KEYS)) == 0 then return 2 end
+for i = 8, #KEYS do
+  if redis.call('HGET', KEYS[i], 'status') ~= 'revoked' then redis.call('DEL', KEYS[i]) end
+end
+for i = 1, 7 do redis.call('DEL', KEYS[i]) end
+redis.call('HSET', KEYS[7], 'issuer', ARGV[1], 'account', ARGV[2], 'status', 'disabled', 'deleted', seconds())
+return 0

@@ -1,0 +1,257 @@
+#!lua
+-- Gates 5-7 in one trip: session, consent, account, plan, then quotas and credits, which are reserved
+-- all or none. `admission.py` is its model. Idempotent on the call id.
+--
+-- KEYS  1 account  2 consent  3 client  4 session  5 ledger  6 holds  7 leases  8 paid  9 deferred
+--       10 usage  11 done of this call
+-- ARGV  1 call id  2 look (1 writes nothing)  3 depth (0 consent, 1 plan, 2 price)  4 lease in ms
+--       5 binding the session must have ('' checks none)  6 issuer id  7 account  8 subject  9 client id
+--       10 owner  11 on_unknown (settle, release)
+--       12 demands: JSON [[kind, name, reserve, fixed, items or null, each], ...]
+--       13 consent mode (required, first_use)  14 default plan ('' none)
+--       15 scopes: JSON [[scope, scope that implies it, ...], ...] or ''
+--       16 number of plans, or -1 without plans  17... name, terms of each plan; or the base terms:
+--       JSON {"allowed": bool, "quotas": {name: {window: limit}}, "credits": {pool: [window, included]}}
+-- Returns {code (model.AdmissionCode), plan, consent scopes, consent since, refused demand, held,
+--       then per demand: needed, left, limit, window (1 minute ... 4 month), resets in}; nil where unknown
+-- include clock.lua
+local LEDGER, HOLDS, LEASES, PAID, DEFERRED, USAGE = unpack(KEYS, 5, 10)
+-- include ledger.lua
+
+local ADMITTED, SESSION_UNKNOWN, CONSENT_MISSING, CONSENT_REVOKED = 0, 1, 2, 3
+local ACCOUNT_UNKNOWN, ACCOUNT_DISABLED, PLAN_REQUIRED, CONSENT_SCOPES = 4, 5, 6, 7
+local QUOTA_EXCEEDED, INSUFFICIENT_CREDITS, RESOLVED_ALREADY = 8, 9, 10
+
+local call, look, depth = ARGV[1], ARGV[2] == '1', tonumber(ARGV[3])
+local demands = cjson.decode(ARGV[12])
+local reserves = #demands > 0 and not look
+local answer = {ADMITTED, false, false, false, false, 0}
+
+-- The `at` of a record; nil unless it is a plain number of seconds.
+local function written(record)
+  local at = record[2]
+  return at and string.find(at, '^%d+%.?%d*$') and tonumber(at) or nil
+end
+
+-- The consent that decides: what was revoked for one subject stays revoked; what was revoked for every
+-- subject is cured by a consent of that subject that says it is newer.
+local function consent()
+  local own = redis.call('HMGET', KEYS[2], 'status', 'at', 'scopes', 'client_id')
+  local every = redis.call('HMGET', KEYS[3], 'status', 'at', 'scopes', 'client_id')
+  local has_own = own[1] or own[2] or own[3] or own[4]
+  local has_every = every[1] or every[2] or every[3] or every[4]
+  if not has_own then return has_every and every or nil end
+  if not has_every or own[1] ~= 'granted' or every[1] == 'granted' then return own end
+  local mine, theirs = written(own), written(every)
+  if mine and theirs and mine > theirs then return own end
+  return every
+end
+
+-- The account's record: plan, status, and its own limits by field (nil when it has none).
+local function account()
+  local flat = redis.call('HGETALL', KEYS[1])
+  local plan, status, own
+  for i = 1, #flat, 2 do
+    local field = flat[i]
+    if field == 'plan' then
+      plan = flat[i + 1]
+    elseif field == 'status' then
+      status = flat[i + 1]
+    elseif string.sub(field, 1, 6) == 'quota:' then
+      own = own or {}
+      own[field] = flat[i + 1]
+    end
+  end
+  if plan == '' then plan = nil end
+  return plan, status == nil or status == 'active', own
+end
+
+local function terms_of(plan)
+  if ARGV[16] == '-1' then return ARGV[17] end
+  for i = 17, 15 + 2 * tonumber(ARGV[16]), 2 do
+    if ARGV[i] == plan then return ARGV[i + 1] end
+  end
+end
+
+local function lists_scopes(scopes)
+  local listed = ' ' .. string.gsub(scopes, '%s+', ' ') .. ' '
+  for _, granting in ipairs(cjson.decode(ARGV[15])) do
+    local found = false
+    for _, scope in ipairs(granting) do
+      found = found or string.find(listed, ' ' .. scope .. ' ', 1, true)
+    end
+    if not found then return false end
+  end
+  return true
+end
+
+-- Gates 5 and 6. Returns the code, the terms of the plan, the account's own limits, and whether a
+-- consent record exists.
+local function standing()
+  if ARGV[5] ~= '' and redis.call('HGET', KEYS[4], 'consent') ~= ARGV[5] then return SESSION_UNKNOWN end
+  local record = consent()
+  if record then
+    local at = written(record)
+    answer[3], answer[4] = record[3], at and floor(at)
+    if record[1] ~= 'granted' then return CONSENT_REVOKED end
+  elseif ARGV[13] ~= 'first_use' then
+    return CONSENT_MISSING
+  end
+  local plan, active, own = account()
+  if not active then return ACCOUNT_DISABLED end
+  if depth == 0 then return ADMITTED, nil, nil, record end
+  local planned = ARGV[16] ~= '-1'
+  if planned then
+    if not plan and ARGV[14] ~= '' then plan = ARGV[14] end
+    if not plan then return ACCOUNT_UNKNOWN end
+    answer[2] = plan
+  end
+  local raw = terms_of(plan)
+  local terms = raw and cjson.decode(raw)
+  if not terms or not terms.allowed then return PLAN_REQUIRED end
+  if record and record[3] and ARGV[15] ~= '' and not lists_scopes(record[3]) then return CONSENT_SCOPES end
+  return ADMITTED, terms, own, record
+end
+
+-- The account's own limit as it is stored: nil for none; what is not understood allows nothing.
+local function own_limit(value)
+  if value == 'unlimited' then return nil end
+  local limit = string.find(value, '^%d+$') and tonumber(value) or 0
+  return limit <= 9007199254740991 and limit or 0
+end
+
+-- What each demand is limited by: {order of the window, its name, limit}, and for credits {window, included}.
+local function bounds(terms, own)
+  local all, fields = {}, {}
+  for i, demand in ipairs(demands) do
+    local kind, name = demand[1], demand[2]
+    if kind == 'credit' then
+      all[i] = terms.credits[name]
+      fields[#fields + 1] = 'balance:' .. name
+      if all[i] then fields[#fields + 1] = 'included:' .. name .. ':' .. all[i][1] end
+    else
+      local planned, list = terms.quotas[name] or {}, {}
+      for order, window_name in ipairs(WINDOWS) do
+        local limit = planned[window_name]
+        local field = 'quota:' .. name .. ':' .. window_name
+        if own and own[field] then limit = own_limit(own[field]) end
+        if limit then
+          list[#list + 1] = {order, window_name, limit}
+          fields[#fields + 1] = field
+        end
+      end
+      all[i] = list
+    end
+  end
+  preload(fields)
+  return all
+end
+
+-- Price one amount of a quota. Of the windows that refuse, the last to end is told: waiting for another
+-- would not help; else the one with the least left.
+local function price_quota(amount, needed, list)
+  local told, told_left
+  for _, bound in ipairs(list) do
+    local number = window(bound[2])
+    local left = math.max(0, bound[3] - (counted('quota:' .. amount.name .. ':' .. bound[2], number) or 0))
+    amount.windows[bound[2]] = number
+    if needed > left or not told or (needed <= told_left and left <= told_left) then told, told_left = bound, left end
+  end
+  if not told then return nil, nil, nil, nil end
+  local _, rest = window(told[2])
+  return told_left, told[3], told[1], rest
+end
+
+local function price_credit(amount, needed, grant)
+  local balance = units('balance:' .. amount.name)
+  if not grant then
+    amount.balance = text(needed)
+    return balance
+  end
+  local number, rest = window(grant[1])
+  local unused = math.max(0, grant[2] - (counted('included:' .. amount.name .. ':' .. grant[1], number) or 0))
+  amount.windows[grant[1]] = number
+  amount.balance = text(math.max(0, needed - unused))
+  return unused + balance, nil, nil, rest
+end
+
+local function take(amount, needed)
+  local field = 'quota:'
+  if amount.kind == 'credit' then
+    field = 'included:'
+    local taken = tonumber(amount.balance)
+    needed = needed - taken
+    if taken > 0 then put('balance:' .. amount.name, text(units('balance:' .. amount.name) - taken)) end
+  end
+  for name, number in pairs(amount.windows) do
+    local at = field .. amount.name .. ':' .. name
+    count(at, number, (counted(at, number) or 0) + needed)
+  end
+end
+
+-- Gate 7. Returns the amounts to hold, or nil and the code; the ledger in memory has them taken.
+local function price(terms, own, held_already)
+  local limits, amounts, refused = bounds(terms, own), {}, nil
+  for i, demand in ipairs(demands) do
+    local needed, items = demand[3], nil
+    if demand[5] ~= cjson.null then
+      items = unpaid(demand[1], demand[2], demand[5])
+      needed = #items * demand[6]
+    end
+    local amount = {kind = demand[1], name = demand[2], reserved = text(needed), windows = {}, items = items}
+    if demand[4] then amount.fixed = true end
+    if items then amount.each = text(demand[6]) end
+    local pricing = amount.kind == 'quota' and price_quota or price_credit
+    local left, limit, order, rest = pricing(amount, needed, limits[i])
+    local at = 2 + 5 * i
+    answer[at], answer[at + 1], answer[at + 2] = needed, left or false, limit or false
+    answer[at + 3], answer[at + 4] = order or false, rest or false
+    if not refused and not held_already and left and needed > left then
+      refused = amount.kind == 'quota' and QUOTA_EXCEEDED or INSUFFICIENT_CREDITS
+      answer[5] = i - 1
+    end
+    if not refused then take(amount, needed) end
+    amounts[i] = amount
+  end
+  return refused, amounts
+end
+
+local function hold(amounts)
+  local document = {owner = ARGV[10], client = ARGV[9], on_unknown = ARGV[11], amounts = amounts}
+  redis.call('HSET', HOLDS, call, cjson.encode(document))
+  redis.call('ZADD', LEASES, text(now_ms + tonumber(ARGV[4])), call)
+end
+
+if reserves and redis.call('EXISTS', KEYS[11]) == 1 then
+  answer[1] = RESOLVED_ALREADY
+  return answer
+end
+expire()
+local code, terms, own, record = standing()
+local amounts
+if code == ADMITTED and depth == 2 then
+  local held_already = reserves and redis.call('HEXISTS', HOLDS, call) == 1
+  local expired, refused = changed, nil
+  changed = {}
+  refused, amounts = price(terms, own, held_already)
+  code = refused or ADMITTED
+  if reserves and not refused then answer[6] = 1 end
+  if refused or held_already then
+    amounts = nil
+  else
+    for field, value in pairs(changed) do expired[field] = value end
+  end
+  changed = expired -- nothing is taken unless everything is
+end
+answer[1] = code
+if look then return answer end
+if code == ADMITTED then
+  if amounts and reserves then hold(amounts) end
+  if not record then
+    redis.call('HSET', KEYS[2], 'status', 'granted', 'at', seconds(), 'issuer', ARGV[6], 'account', ARGV[7],
+      'subject', ARGV[8], 'client_id', ARGV[9])
+  end
+end
+if ARGV[5] ~= '' and code ~= SESSION_UNKNOWN then redis.call('EXPIRE', KEYS[4], 86400) end
+flush()
+return answer

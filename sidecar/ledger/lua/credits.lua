@@ -1,0 +1,56 @@
+#!lua
+-- Grant, spend or set the credits of a pool: for commands, and for other programs that spend from it.
+-- Idempotent on the operation id. An account that was deleted has to be set again first.
+--
+-- KEYS  1 ledger  2 holds  3 leases  4 paid  5 deferred  6 usage  7 account  8 done of this operation
+-- ARGV  1 operation id  2 grant, spend or set  3 pool  4 credits  5 ms to remember the operation
+--       6 window ('' none) and 7 number of the plan's included credits, which a spend takes first
+--       8 whether to create the account (1, 0)  9 issuer id  10 account
+-- Returns {scripts.ChangeCode, balance, taken from included credits}
+-- include clock.lua
+local LEDGER, HOLDS, LEASES, PAID, DEFERRED, USAGE = unpack(KEYS)
+-- include ledger.lua
+
+local DONE, CREATED, UNKNOWN, TOO_LITTLE, TOO_MUCH = 0, 1, 2, 3, 4
+local MAX = 9007199254740991
+local operation, verb, pool, amount = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+
+local known = redis.call('GET', KEYS[8])
+if known then return cjson.decode(known) end
+local exists = redis.call('EXISTS', KEYS[7]) == 1
+local deleted = redis.call('HEXISTS', KEYS[7], 'deleted') == 1
+if deleted or (not exists and ARGV[8] ~= '1') then return {UNKNOWN, '0', '0'} end
+expire()
+
+local balance, total = units('balance:' .. pool), units('total:' .. pool)
+local included = 0
+local change = amount
+if verb == 'set' then
+  change = amount - balance
+elseif verb == 'spend' then
+  if ARGV[6] ~= '' then
+    local field, number = 'included:' .. pool .. ':' .. ARGV[6], (window(ARGV[6]))
+    local used = counted(field, number) or 0
+    included = math.min(amount, math.max(0, tonumber(ARGV[7]) - used))
+    if amount - included <= balance then count(field, number, used + included) end
+  end
+  change = included - amount
+end
+local code = exists and DONE or CREATED
+if balance + change < 0 then code = TOO_LITTLE end
+if total + change > MAX then code = TOO_MUCH end
+if code > CREATED then
+  flush()
+  return {code, text(balance), '0'}
+end
+put('balance:' .. pool, text(balance + change))
+put('total:' .. pool, text(total + change))
+journal[#journal + 1] = {
+  'event', verb, 'call', operation, 'credit:' .. pool, text(amount), 'included:' .. pool, text(included),
+  'total:' .. pool, text(total + change),
+}
+flush()
+if not exists then redis.call('HSET', KEYS[7], 'issuer', ARGV[9], 'account', ARGV[10]) end
+local answer = {code, text(balance + change), text(included)}
+redis.call('SET', KEYS[8], cjson.encode(answer), 'PX', ARGV[5])
+return answer

@@ -1,0 +1,171 @@
+-- One account's ledger in memory: read when needed, changed here, written once by `flush`; a script that
+-- only looks does not flush. `settlement.py` is its model. Needs LEDGER HOLDS LEASES PAID DEFERRED USAGE.
+local EXPIRED_AT_ONCE = 16
+local JOURNAL = 10000 -- entries an account's usage stream keeps, about
+local CHUNK = 1000 -- arguments that go on Lua's stack at once
+
+local cells, changed, journal, gone, undeferred = {}, {}, {}, {}, {}
+local marks, marked = {}, {}
+
+local function preload(fields)
+  if #fields == 0 then return end
+  local values = redis.call('HMGET', LEDGER, unpack(fields))
+  for i, field in ipairs(fields) do cells[field] = values[i] end
+end
+
+local function cell(field)
+  local value = cells[field]
+  if value == nil then
+    value = redis.call('HGET', LEDGER, field)
+    cells[field] = value
+  end
+  return value
+end
+
+local function put(field, value)
+  cells[field] = value
+  changed[field] = value
+end
+
+local function units(field) return tonumber(cell(field) or 0) end
+
+-- What is used in a window; nil when the counter is of another one.
+local function counted(field, number)
+  local value = cell(field)
+  if not value then return nil end
+  local colon = string.find(value, ':', 1, true)
+  if string.sub(value, 1, colon - 1) ~= number then return nil end
+  return tonumber(string.sub(value, colon + 1))
+end
+
+local function count(field, number, used) put(field, number .. ':' .. text(used)) end
+
+-- Those of some items that nobody has paid yet, each once.
+local function unpaid(kind, name, items)
+  local found, asked, once = {}, {}, {}
+  local prefix = kind .. ':' .. name .. ':'
+  for first = 1, #items, CHUNK do
+    local last = math.min(first + CHUNK - 1, #items)
+    for i = first, last do asked[i - first + 1] = prefix .. items[i] end
+    local paid = redis.call('SMISMEMBER', PAID, unpack(asked, 1, last - first + 1))
+    for i = first, last do
+      local member = asked[i - first + 1]
+      if paid[i - first + 1] == 0 and not marked[member] and not once[member] then
+        once[member] = true
+        found[#found + 1] = items[i]
+      end
+    end
+  end
+  return found
+end
+
+local function pay(amount, delivered)
+  local items = amount.items
+  if type(delivered) == 'table' then
+    local wanted = {}
+    for _, item in ipairs(delivered) do wanted[item] = true end
+    items = {}
+    for _, item in ipairs(amount.items) do
+      if wanted[item] then items[#items + 1] = item end
+    end
+  end
+  local fresh = unpaid(amount.kind, amount.name, items)
+  for _, item in ipairs(fresh) do
+    local member = amount.kind .. ':' .. amount.name .. ':' .. item
+    marked[member] = true
+    marks[#marks + 1] = member
+  end
+  return #fresh * tonumber(amount.each)
+end
+
+-- What one amount costs when it is charged; `charge` is a number, a list of items, or else the reserve.
+local function charged(amount, charge)
+  if amount.fixed then charge = nil end
+  if amount.items then return pay(amount, charge) end
+  local reserved = tonumber(amount.reserved)
+  if type(charge) ~= 'number' then return reserved end
+  if amount.kind == 'quota' then return charge end -- rows returned count in full, even past the limit
+  return math.min(charge, reserved)
+end
+
+-- Turn what was reserved into what it cost; windows that have ended are left alone.
+local function settle_amount(amount, cost)
+  local reserved = tonumber(amount.reserved)
+  local change, field = cost - reserved, 'quota:'
+  if amount.kind == 'credit' then
+    field = 'included:'
+    local taken = tonumber(amount.balance)
+    local back = math.min(reserved - cost, taken) -- the balance gets its part back first
+    change = change + back
+    if taken > 0 then
+      put('balance:' .. amount.name, text(units('balance:' .. amount.name) + back))
+      put('total:' .. amount.name, text(units('total:' .. amount.name) - (taken - back)))
+    end
+  end
+  for name, number in pairs(amount.windows) do
+    local at = field .. amount.name .. ':' .. name
+    local used = counted(at, number)
+    if used then count(at, number, math.max(0, used + change)) end
+  end
+end
+
+-- Take a hold apart. Returns the receipt: kind, name and units, three words per amount.
+local function resolve(call, hold, event, forwarded, charges)
+  local receipt = {}
+  local entry = {'event', event, 'call', call, 'client', hold.client}
+  for i, amount in ipairs(hold.amounts) do
+    local cost = 0
+    if event ~= 'released' or (amount.fixed and forwarded) then cost = charged(amount, charges[i]) end
+    settle_amount(amount, cost)
+    receipt[#receipt + 1] = amount.kind
+    receipt[#receipt + 1] = amount.name
+    receipt[#receipt + 1] = text(cost)
+    entry[#entry + 1] = amount.kind .. ':' .. amount.name
+    entry[#entry + 1] = text(cost)
+    if amount.kind == 'credit' then
+      entry[#entry + 1] = 'total:' .. amount.name
+      entry[#entry + 1] = text(units('total:' .. amount.name))
+    end
+  end
+  journal[#journal + 1] = entry
+  gone[#gone + 1] = call
+  if hold.deferred then undeferred[#undeferred + 1] = hold.deferred end
+  return receipt
+end
+
+-- Resolve the first holds whose owner has let the lease run out, from what the holds themselves record.
+local function expire()
+  local calls = redis.call('ZRANGEBYSCORE', LEASES, '-inf', text(now_ms), 'LIMIT', 0, EXPIRED_AT_ONCE)
+  for _, call in ipairs(calls) do
+    local raw = redis.call('HGET', HOLDS, call)
+    if raw then
+      local hold = cjson.decode(raw)
+      local settles = hold.deferred or hold.on_unknown == 'settle'
+      resolve(call, hold, settles and 'settled' or 'released', true, {})
+      local entry = journal[#journal]
+      entry[#entry + 1] = 'expired'
+      entry[#entry + 1] = '1'
+    else
+      gone[#gone + 1] = call
+    end
+  end
+  return #calls
+end
+
+local function flush()
+  local words = {}
+  for field, value in pairs(changed) do
+    words[#words + 1] = field
+    words[#words + 1] = value
+  end
+  if #words > 0 then redis.call('HSET', LEDGER, unpack(words)) end
+  for first = 1, #marks, CHUNK do
+    redis.call('SADD', PAID, unpack(marks, first, math.min(first + CHUNK - 1, #marks)))
+  end
+  if #gone > 0 then
+    redis.call('HDEL', HOLDS, unpack(gone))
+    redis.call('ZREM', LEASES, unpack(gone))
+  end
+  if #undeferred > 0 then redis.call('HDEL', DEFERRED, unpack(undeferred)) end
+  for _, entry in ipairs(journal) do redis.call('XADD', USAGE, 'MAXLEN', '~', JOURNAL, '*', unpack(entry)) end
+end

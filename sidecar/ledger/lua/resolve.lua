@@ -1,0 +1,36 @@
+#!lua flags=allow-oom
+-- Settle or release one call, exactly once. `settlement.settle` and `settlement.release` are its model.
+-- A repetition gets the first answer; what comes when the hold is gone is late and changes nothing. It
+-- leaves a tombstone all the same: an admission of the call that arrives later is refused. It may write
+-- when memory is short, or holds would stay open; admissions, which make them, may not.
+--
+-- KEYS  1 ledger  2 holds  3 leases  4 paid  5 deferred  6 usage  7 done of this call
+-- ARGV  1 call id  2 settled or released  3 whether it was forwarded (1, 0)  4 ms to remember it
+--       5 charges: JSON [units, or [item, ...], or null for the reserve, ...]; missing ones are null
+-- Returns {late (1, 0), then kind, name, units of each amount}
+-- include clock.lua
+local LEDGER, HOLDS, LEASES, PAID, DEFERRED, USAGE = unpack(KEYS)
+-- include ledger.lua
+
+local call, how, life = ARGV[1], ARGV[2], ARGV[4]
+
+local function remember(outcome, receipt)
+  redis.call('SET', KEYS[7], cjson.encode({how = outcome, receipt = receipt}), 'PX', life)
+end
+
+local known = redis.call('GET', KEYS[7])
+if known then
+  local outcome = cjson.decode(known)
+  if outcome.how ~= how then return {1} end
+  return {0, unpack(outcome.receipt)}
+end
+local raw = redis.call('HGET', HOLDS, call)
+if not raw then
+  remember('late', {})
+  if how == 'settled' then redis.call('XADD', USAGE, 'MAXLEN', '~', JOURNAL, '*', 'event', 'late', 'call', call) end
+  return {1}
+end
+local receipt = resolve(call, cjson.decode(raw), how, ARGV[3] == '1', cjson.decode(ARGV[5]))
+flush()
+remember(how, receipt)
+return {0, unpack(receipt)}

@@ -1,0 +1,16 @@
+#!lua flags=allow-oom
+-- Revoke the consent of one subject, or of every subject, to a client, and tell every sidecar. It writes
+-- when memory is short: access that was withdrawn must end.
+--
+-- KEYS  1 the record  2 the client's record for every subject  3... further records to revoke with it
+-- ARGV  1 issuer id  2 account  3 subject ('' every)  4 client id  5 channel  6 message
+-- Returns scripts.ChangeCode: 1 when there was no record, else 0
+-- include clock.lua
+local created = 1 - redis.call('EXISTS', KEYS[1])
+for i, key in ipairs(KEYS) do
+  if i ~= 2 then redis.call('HSET', key, 'status', 'revoked', 'at', seconds()) end
+end
+redis.call('HSET', KEYS[1], 'issuer', ARGV[1], 'account', ARGV[2], 'client_id', ARGV[4])
+if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'subject', ARGV[3]) end
+redis.call('PUBLISH', ARGV[5], ARGV[6])
+return created

@@ -1,0 +1,103 @@
+"""Applications, and the shipped scripts on a real server whose clock the test sets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+
+from sidecar.ledger import accounts, keys, scripts
+from sidecar.ledger.accounts import AccountState
+from sidecar.ledger.store import Command, Script
+from sidecar.model import (
+    AmountKind,
+    Application,
+    Caller,
+    ConsentMode,
+    Demand,
+    Depth,
+    OnUnknown,
+    PlanTerms,
+    Terms,
+)
+from tests.support.store import StoreServer
+
+NOW = 1_790_000_000_000
+"""Milliseconds: 2026-09-21T14:13:20Z."""
+
+CALLER = Caller("main", "https://issuer", "ann", "acme", "https://client/{x}", frozenset({"read"}), 1_700_000_000, 0)
+KEYS = keys.caller_keys(CALLER)
+PLANS = {
+    "free": PlanTerms(True, {"requests": {"minute": 3, "day": 5}, "rows": {"month": 20}}),
+    "growth": PlanTerms(True, {"requests": {"minute": 10}, "rows": {"month": 60}}, {"contact": ("month", 4)}),
+    "closed": PlanTerms(False),
+}
+TERMS = Terms(ConsentMode.REQUIRED, "free", PLANS, PLANS["free"], (("read", "write"),))
+LEASE = 120_000
+
+
+def demand(name: str, reserve: int = 1, *, fixed: bool = False) -> Demand:
+    return Demand(AmountKind.CREDIT if name == "contact" else AmountKind.QUOTA, name, reserve, fixed=fixed)
+
+
+def reveal(*items: str, each: int = 1) -> Demand:
+    return Demand(AmountKind.CREDIT, "contact", each * len(items), items, each)
+
+
+def application(call_id: str = "c1", *demands: Demand, **changes: Any) -> Application:
+    values: dict[str, Any] = {
+        "owner": "p1",
+        "caller": CALLER,
+        "look": False,
+        "depth": Depth.PRICE,
+        "terms": TERMS,
+        "on_unknown": OnUnknown.RELEASE,
+        "lease": LEASE,
+    }
+    return Application(call_id, demands=demands, **(values | changes))
+
+
+class RealLedger:
+    """One account on a real server, under a clock that stands still until it is set."""
+
+    def __init__(self, server: StoreServer, now: int = NOW) -> None:
+        self.client: redis.Redis = server.client()
+        self.raw = redis.Redis(unix_socket_path=str(server.path))
+        self._patched: dict[str, Script] = {}
+        for script in scripts.scripts:
+            source = script.source.replace("redis.call('TIME')", "redis.call('HMGET', 'clock', 's', 'us')")
+            self._patched[script.name] = Script(script.name, source)
+        self.load()
+        self.set_clock(now)
+
+    def load(self) -> None:
+        for script in (*scripts.scripts, *self._patched.values()):
+            self.raw.script_load(script.source)
+
+    def set_clock(self, now: int) -> None:
+        self.now = now
+        self.raw.hset("clock", mapping={"s": now // 1000, "us": now % 1000 * 1000})
+
+    def run(self, command: Command) -> Any:
+        return self.raw.execute_command(
+            *Command(self._patched[command.script.name], command.keys, command.arguments).words()
+        )
+
+    def run_unpatched(self, command: Command) -> Any:
+        return self.raw.execute_command(*command.words())
+
+    def state(self) -> AccountState:
+        """What is stored, read without any script: nothing is resolved by looking."""
+        ends = {call: int(score) for call, score in self.client.zrange(KEYS.leases, 0, -1, withscores=True)}
+        state = accounts.parse(
+            self.client.hgetall(KEYS.account), self.client.hgetall(KEYS.ledger), self.client.hgetall(KEYS.holds), ends
+        )
+        assert ends.keys() == state.holds.keys()
+        for member in self.client.smembers(KEYS.paid):
+            kind, name, item = member.split(":", 2)
+            state.paid.add((AmountKind(kind), name, item))
+        return state
+
+    def close(self) -> None:
+        self.client.close()
+        self.raw.close()

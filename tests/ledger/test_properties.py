@@ -1,0 +1,266 @@
+"""The Lua and the pure model are the same ledger, whatever happens in whatever order; and money adds up."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import redis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from sidecar.ledger import admission, keys, scripts, settlement
+from sidecar.ledger.accounts import AccountState, Consent, Counter, used, window_at
+from sidecar.ledger.scripts import ChangeCode
+from sidecar.model import MAX_AMOUNT, AmountKind, Charge, ConsentMode, Demand, Depth, OnUnknown, PlanTerms, Terms
+from tests.ledger.support import CALLER, KEYS, LEASE, NOW, PLANS, TERMS, RealLedger, application, demand
+from tests.support.store import StoreServer
+
+_ITEMS = st.lists(st.sampled_from(["a", "b", "c", "d:e", "é", "7"]), unique=True, max_size=5).map(tuple)
+_UNITS = st.sampled_from([0, 1, 2, 3, 5, 19, 25, MAX_AMOUNT])
+_CALLS = st.sampled_from([f"c{number}" for number in range(6)])
+_WINDOWS = st.sampled_from(["minute", "hour", "day", "month"])
+_QUOTAS = st.sampled_from(["requests", "rows", "other"])
+_TERMS = st.sampled_from(
+    [
+        TERMS,
+        replace(TERMS, consent=ConsentMode.FIRST_USE),
+        replace(TERMS, default_plan=None),
+        replace(TERMS, scopes=()),
+        Terms(
+            ConsentMode.REQUIRED, None, None, PlanTerms(True, {"rows": {"hour": 7, "day": 7}}, {"contact": ("month", 3)})
+        ),
+    ]
+)
+
+
+@st.composite
+def _demand(draw: st.DrawFn) -> Demand:
+    kind = draw(st.sampled_from(AmountKind))
+    name = "contact" if kind is AmountKind.CREDIT else draw(_QUOTAS)
+    if draw(st.booleans()):
+        items = draw(_ITEMS)
+        each = draw(st.integers(0, 3))
+        return Demand(kind, name, each * len(items), items, each)
+    return Demand(kind, name, draw(_UNITS), fixed=draw(st.booleans()))
+
+
+_CHARGE = st.one_of(
+    st.just(Charge()), st.builds(Charge, amount=st.integers(0, 30)), st.builds(Charge, items=_ITEMS)
+)
+
+
+class Ledgers(RuleBasedStateMachine):
+    """Does everything to both, and compares."""
+
+    server: StoreServer
+
+    @initialize(balance=st.integers(0, 12), plan=st.sampled_from([None, *PLANS]))
+    def begin(self, balance: int, plan: str | None) -> None:
+        with self.server.client() as client:
+            client.flushall()
+        self.real = RealLedger(self.server)
+        self.now = NOW
+        self.model = AccountState(balances={"contact": balance}, totals={"contact": balance})
+        self.real.raw.hset(KEYS.ledger, mapping={"balance:contact": balance, "total:contact": balance})
+        self.real.raw.hset(KEYS.account, "issuer", "main")
+        self.grant(False, ())
+        if plan is not None:
+            self.set_account(plan, True, {})
+
+    @rule(
+        call=_CALLS,
+        look=st.booleans(),
+        demands=st.lists(_demand(), max_size=4),
+        terms=_TERMS,
+        depth=st.sampled_from([Depth.PRICE, Depth.PRICE, Depth.PRICE, Depth.PLAN, Depth.CONSENT]),
+        on_unknown=st.sampled_from(OnUnknown),
+        session=st.sampled_from([None, None, None, "mine", "theirs"]),
+    )
+    def admit(
+        self,
+        call: str,
+        look: bool,
+        demands: list[Demand],
+        terms: Terms,
+        depth: Depth,
+        on_unknown: OnUnknown,
+        session: str | None,
+    ) -> None:
+        asked = application(
+            call, *demands, look=look, terms=terms, depth=depth, on_unknown=on_unknown, session=session
+        )
+        before = self._dump() if look else None
+        expected, self.model = admission.admit(self.model, asked, self.now)
+        assert scripts.admitted(asked, self.real.run(scripts.admit(asked))) == expected
+        assert before is None or self._dump() == before, "a look has written"
+
+    @rule(call=_CALLS, charges=st.none() | st.lists(_CHARGE, max_size=4))
+    def settle(self, call: str, charges: list[Charge] | None) -> None:
+        receipt, self.model = settlement.settle(self.model, call, charges, now=self.now, lease=LEASE)
+        assert scripts.receipt(self.real.run(scripts.settle(application(call), charges))) == receipt
+
+    @rule(call=_CALLS, forwarded=st.booleans())
+    def release(self, call: str, forwarded: bool) -> None:
+        receipt, self.model = settlement.release(self.model, call, forwarded=forwarded, now=self.now, lease=LEASE)
+        assert scripts.receipt(self.real.run(scripts.release(application(call), forwarded=forwarded))) == receipt
+
+    @rule(call=_CALLS)
+    def defer(self, call: str) -> None:
+        request = keys.request_digest("s", call)
+        there, self.model = settlement.defer(self.model, call, request, now=self.now)
+        assert bool(self.real.run(scripts.defer(CALLER, call, request))) == there
+
+    @rule()
+    def sweep(self) -> None:
+        assert self.real.run(scripts.sweep(KEYS)) == settlement.expire(self.model, self.now)
+
+    @rule(by=st.sampled_from([1, 999, 61_000, LEASE, 3_600_000, 86_400_000, 32 * 86_400_000, -5_000]))
+    def pass_time(self, by: int) -> None:
+        self.now += by
+        self.real.set_clock(self.now)
+        for call, done in self.model.done.items():
+            if done.until <= self.now:
+                self.real.raw.delete(KEYS.done(call))
+        self.model = self.model.copy(self.now)
+
+    @rule(plan=st.sampled_from([*PLANS, "gone"]), active=st.booleans(), own=st.dictionaries(
+        st.tuples(_QUOTAS, _WINDOWS), st.none() | st.integers(0, 30), max_size=2))
+    def set_account(self, plan: str, active: bool, own: dict[tuple[str, str], int | None]) -> None:
+        drop = [key for key in self.model.overrides if key not in own]
+        command = scripts.set_account(
+            "main", "acme", plan=plan, active=active or None, quotas=own, drop=drop, create=True
+        )
+        assert self.real.run(command) == ChangeCode.DONE
+        if not active:
+            self.real.raw.hset(KEYS.account, "status", "dormant")  # what is not understood denies
+        self.model = replace(self.model, plan=plan, active=active, overrides=own)
+
+    @rule(everyone=st.booleans(), scopes=st.sampled_from([None, (), ("read",), ("write", "x"), ("x",)]))
+    def grant(self, everyone: bool, scopes: tuple[str, ...] | None) -> None:
+        subject = None if everyone else "ann"
+        others = [KEYS.consent("ann", CALLER.client_id)] if everyone and self._own() else []
+        self.real.run(scripts.grant("main", "acme", subject, CALLER.client_id, scopes, others=others))
+        every = self.model.clients.get(CALLER.client_id)
+        at = self.now if every is None or every.at is None else max(self.now, every.at + 1)
+        self._record(everyone, Consent(True, at, None if scopes is None else frozenset(scopes)), bool(others))
+
+    @rule(everyone=st.booleans(), others=st.booleans())
+    def revoke(self, everyone: bool, others: bool) -> None:
+        too = [KEYS.consent("ann", CALLER.client_id)] if everyone and others and self._own() else []
+        self.real.run(scripts.revoke("main", "acme", None if everyone else "ann", CALLER.client_id, others=too))
+        self._record(everyone, Consent(False, self.now), bool(too), keep_scopes=True)
+
+    @rule(everyone=st.booleans())
+    def forget(self, everyone: bool) -> None:
+        if everyone:
+            self.real.raw.delete(KEYS.client(CALLER.client_id))
+            self.model.clients.clear()
+        else:
+            self.real.raw.delete(KEYS.consent("ann", CALLER.client_id))
+            self.model.consents.clear()
+
+    @rule()
+    def bind(self) -> None:
+        assert self.real.run(scripts.bind_session(CALLER, "mine")) == 1
+        assert self.real.run(scripts.bind_session(replace(CALLER, subject="bob"), "theirs")) == 1
+        self.model.sessions |= {"mine": ("ann", CALLER.client_id), "theirs": ("bob", CALLER.client_id)}
+
+    @rule(verb=st.sampled_from(["grant", "spend", "set"]), amount=_UNITS, planned=st.booleans())
+    def change_credits(self, verb: str, amount: int, planned: bool) -> None:
+        self.operation = getattr(self, "operation", 0) + 1
+        command = scripts.change_credits(
+            "main", "acme", verb, "contact", amount,
+            operation=f"o{self.operation}", included=("month", 4) if planned else None,
+        )  # fmt: skip
+        expected = self._change(verb, amount, planned)
+        assert scripts.credited(self.real.run(command)) == expected
+        assert scripts.credited(self.real.run(command)).code == expected.code
+
+    def _change(self, verb: str, amount: int, planned: bool) -> scripts.CreditChange:
+        model = self.model = self.model.copy(self.now)
+        settlement.expire(model, self.now)
+        balance, total = model.balances.get("contact", 0), model.totals.get("contact", 0)
+        number, _ = window_at("month", self.now)
+        count = used(model.included, "contact", "month", number)
+        included = min(amount, max(0, 4 - count)) if planned and verb == "spend" else 0
+        by = {"grant": amount, "set": amount - balance, "spend": included - amount}[verb]
+        if balance + by < 0:
+            settlement_again = ChangeCode.TOO_LITTLE
+        elif total + by > MAX_AMOUNT:
+            settlement_again = ChangeCode.TOO_MUCH
+        else:
+            model.balances["contact"], model.totals["contact"] = balance + by, total + by
+            if planned and verb == "spend":
+                model.included["contact", "month"] = Counter(number, count + included)
+            return scripts.CreditChange(ChangeCode.DONE, balance + by, included)
+        return scripts.CreditChange(settlement_again, balance, 0)
+
+    def _own(self) -> bool:
+        return bool(self.model.consents)
+
+    def _record(self, everyone: bool, consent: Consent, own_too: bool, keep_scopes: bool = False) -> None:
+        def written(before: Consent | None) -> Consent:
+            return replace(consent, scopes=before.scopes) if keep_scopes and before else consent
+
+        if everyone:
+            self.model.clients[CALLER.client_id] = written(self.model.clients.get(CALLER.client_id))
+        if own_too or not everyone:
+            who = ("ann", CALLER.client_id)
+            self.model.consents[who] = written(self.model.consents.get(who))
+
+    def _dump(self) -> dict[bytes, Any]:
+        names = [name for name in self.real.raw.scan_iter("mcp:*")]
+        return {name: (self.real.raw.dump(name), self.real.raw.pttl(name) > 0) for name in names}
+
+    @invariant()
+    def same(self) -> None:
+        if not hasattr(self, "real"):
+            return
+        stored = self.real.state()
+        outside = {"consents": {}, "clients": {}, "sessions": {}, "done": {}}
+        assert stored == replace(self.model, **outside)  # type: ignore[arg-type]
+        assert stored.imbalance() == {}
+        assert all(balance >= 0 for balance in stored.balances.values())
+        assert all(counter.used >= 0 for counter in (*stored.quotas.values(), *stored.included.values()))
+        assert self.real.client.hlen(KEYS.deferred) <= sum(hold.deferred is not None for hold in stored.holds.values())
+
+    def teardown(self) -> None:
+        if hasattr(self, "real"):
+            self.real.close()
+
+
+def test_the_lua_is_the_model(store_server: StoreServer):
+    machine = type("Machine", (Ledgers,), {"server": store_server})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=120, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
+
+
+def test_parallel_calls_never_spend_a_credit_twice(store_server: StoreServer):
+    ledger = RealLedger(store_server)
+    ledger.run_unpatched(scripts.grant("main", "acme", "ann", CALLER.client_id))
+    ledger.run_unpatched(scripts.change_credits("main", "acme", "grant", "contact", 20, operation="o", create=True))
+
+    def call(number: int) -> bool:
+        asked = application(f"p{number}", demand("contact"))
+        with redis.Redis(unix_socket_path=str(store_server.path)) as client:
+            held = scripts.admitted(asked, client.execute_command(*scripts.admit(asked).words())).held
+            if held:
+                done = scripts.settle(asked, None) if number % 2 else scripts.release(asked)
+                client.execute_command(*done.words())
+                client.execute_command(*done.words())
+        return held
+
+    with ThreadPoolExecutor(16) as pool:
+        held = list(pool.map(call, range(200)))
+    spent = sum(took for number, took in enumerate(held) if number % 2)
+    assert ledger.state().balances == {"contact": 20 - spent}
+    assert ledger.state().holds == {}
+    assert spent <= 20
+    ledger.close()
