@@ -11,8 +11,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from sidecar.config.documents import Document, DocumentError, Place, Problem, Substitute, parse
+from pydantic import Field
+
+from sidecar.config.documents import Document, DocumentError, Model, Place, Problem, Substitute, parse, validate
+from sidecar.config.enforced import withheld, withheld_policy
 from sidecar.config.settings import Settings, settings_of
+from sidecar.config.settings_types import FilePaths
 
 _REFERENCE: Final = re.compile(r"\$\{([^{}]*)\}|\$\{")
 _VARIABLE: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
@@ -29,12 +33,33 @@ def load_settings(path: Path, environ: Mapping[str, str] | None = None) -> Setti
     Raises:
         DocumentError: all that is wrong with it; holds nothing that was substituted.
     """
-    base = path.parent
-    substitute = substitution(os.environ if environ is None else environ, base)
-    return settings_of(parse(str(path), _read(path), substitute), base)
+    return settings_of(withheld(read_config(path, environ)), path.parent)
 
 
-def load_policies(settings: Settings) -> tuple[Document, ...]:
+def read_config(path: Path, environ: Mapping[str, str] | None = None) -> Document:
+    """Parse a config file and substitute `${...}`; arguments as for `load_settings`.
+
+    Raises:
+        DocumentError: nothing sensible can be read.
+    """
+    substitute = substitution(os.environ if environ is None else environ, path.parent)
+    return parse(str(path), _read(path), substitute)
+
+
+class _Policies(Model):
+    policies: FilePaths = Field(default=Settings.model_fields["policies"].default, validate_default=True)
+
+
+def configured_policies(document: Document, base: Path) -> Path | tuple[Path, ...] | None:
+    """Where a config says its policies are, whatever else is wrong with it; None when that cannot be told."""
+    value = {key: document.value[key] for key in ("policies",) if key in document.value}
+    try:
+        return validate(_Policies, Document(document.file, value), base=base).policies
+    except DocumentError:
+        return None
+
+
+def load_policies(policies: Path | tuple[Path, ...]) -> tuple[Document, ...]:
     """Read the policy files: those of a folder by name, or those listed in their order.
 
     What is wrong with a document that can be read is kept in it, for `validate` to raise with the rest.
@@ -42,7 +67,7 @@ def load_policies(settings: Settings) -> tuple[Document, ...]:
     Raises:
         DocumentError: there are none, or some cannot be read at all.
     """
-    return load_documents(policy_files(settings))
+    return tuple(withheld_policy(each) for each in load_documents(policy_files(policies)))
 
 
 def load_documents(files: Iterable[Path]) -> tuple[Document, ...]:
@@ -63,13 +88,12 @@ def load_documents(files: Iterable[Path]) -> tuple[Document, ...]:
     return tuple(documents)
 
 
-def policy_files(settings: Settings) -> tuple[Path, ...]:
-    """The files that make the policy now.
+def policy_files(policies: Path | tuple[Path, ...]) -> tuple[Path, ...]:
+    """The files that make the policy now, where `Settings.policies` says.
 
     Raises:
         DocumentError: the folder cannot be read or has none. No file would mean no rule.
     """
-    policies = settings.policies
     if isinstance(policies, tuple):
         return policies
     if policies.is_file():

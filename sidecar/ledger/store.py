@@ -72,10 +72,10 @@ class Scripts(Protocol):
     def admitted(self, application: Application, reply: Any) -> Admission:
         """What the script answered."""
 
-    def settle(self, application: Application, charges: Sequence[Charge]) -> Command:
+    def settle(self, application: Application, charges: Sequence[Charge] | None) -> Command:
         """Settle the hold of an admitted application."""
 
-    def release(self, application: Application) -> Command:
+    def release(self, application: Application, *, forwarded: bool = False) -> Command:
         """Release the hold of an application, or see that none is made any more."""
 
     def receipt(self, reply: Any) -> Receipt:
@@ -182,13 +182,23 @@ class Store:
             self._undo(application, sent)
             raise
 
-    def settle(self, application: Application, charges: Sequence[Charge]) -> asyncio.Future[Receipt]:
-        """Write a settle to the connection now; the receipt need not be waited for."""
+    def settle(self, application: Application, charges: Sequence[Charge] | None) -> asyncio.Future[Receipt]:
+        """Write a settle to the connection now; the receipt need not be waited for.
+
+        Args:
+            application: as it was admitted.
+            charges: what each demand cost; None charges what was reserved.
+        """
         return self._deliver(self._scripts.settle(application, charges))
 
-    def release(self, application: Application) -> asyncio.Future[Receipt]:
-        """Write a release to the connection now; the receipt need not be waited for."""
-        return self._deliver(self._scripts.release(application))
+    def release(self, application: Application, *, forwarded: bool = False) -> asyncio.Future[Receipt]:
+        """Write a release to the connection now; the receipt need not be waited for.
+
+        Args:
+            application: as it was sent to `admit`.
+            forwarded: whether the call was sent to the backend: then fixed amounts stay consumed.
+        """
+        return self._deliver(self._scripts.release(application, forwarded=forwarded))
 
     async def run(self, command: Command) -> Any:
         """Run any other script once and give its reply.
@@ -201,6 +211,24 @@ class Store:
             await self._connection.settled()
             return await self._answer(command, self._connection.send(*command.words()), end)
         except (StoreError, TimeoutError) as fault:
+            raise _unavailable(fault) from fault
+
+    async def scan(self, pattern: str) -> list[str]:
+        """The keys that match a pattern, found a few at a time so that nobody waits for it.
+
+        Raises:
+            Refusal: `store_unavailable`.
+        """
+        found: set[str] = set()
+        cursor = b"0"
+        try:
+            while True:
+                await self._connection.settled()
+                cursor, keys = await self._connection.send("SCAN", cursor, "MATCH", pattern, "COUNT", 500)
+                found.update(key.decode() for key in keys)
+                if cursor == b"0":
+                    return sorted(found)
+        except StoreError as fault:
             raise _unavailable(fault) from fault
 
     async def _answer(self, command: Command, reply: asyncio.Future[Any], end: float) -> Any:
@@ -243,7 +271,7 @@ class Store:
     def _given(self, delivery: _Delivery, reply: asyncio.Future[Any]) -> None:
         fault = reply.exception()
         if fault is not None and (not isinstance(fault, RejectedError) or fault.code in _NEVER_RAN):
-            delivery.load = False and isinstance(fault, RejectedError) and fault.code == "NOSCRIPT"
+            delivery.load = isinstance(fault, RejectedError) and fault.code == "NOSCRIPT"
             self._give_again(delivery)
             return
         self.undelivered -= 1

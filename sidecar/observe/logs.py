@@ -25,7 +25,10 @@ _REPEATS: Final = 10  # lines of one place in the code ...
 _PER: Final = 10.0  # ... in so many seconds
 _PLACES: Final = 1000  # places remembered
 # What a line gives up, in this order, when it is too long.
-_EXPENDABLE: Final = ("notes", "shadow", "message", "scopes", "rule", "credits", "issuer", "client_id", "account")
+_EXPENDABLE: Final = (
+    *("notes", "shadow", "message", "scopes", "rule", "credits", "issuer", "client_id", "account"),
+    *("trace_id", "plan", "revision", "method", "tool"),
+)
 
 Fields = Mapping[str, Any]
 
@@ -88,15 +91,17 @@ def encode(fields: Fields) -> bytes:
         line = _dump(kept)
         if len(line) < MAX_LINE:
             return line + b"\n"
-    return _dump({"ts": kept.get("ts"), "level": "error", "event": "line_too_long"}) + b"\n"
+    return _dump({name: kept.get(name) for name in ("ts", "level", "event")} | {"truncated": True}) + b"\n"
 
 
 def _dump(fields: Fields) -> bytes:
     try:
         line = orjson.dumps(fields)
     except TypeError:  # a lone surrogate, or an integer beyond 64 bits
-        return json.dumps(fields, separators=(",", ":"), default=_unknown).encode()
-    return line if line.isascii() and b"\x7f" not in line else json.dumps(fields, separators=(",", ":")).encode()
+        line = b"\x7f"
+    if line.isascii() and b"\x7f" not in line:
+        return line
+    return json.dumps(fields, separators=(",", ":"), default=_unknown).replace("\x7f", "\\u007f").encode()
 
 
 def _unknown(value: object) -> str:

@@ -15,13 +15,14 @@ HIDDEN: Final = "[hidden]"
 _QUERY: Final = re.compile(r"(?<=[^\s?])\?[^\s\"'<>]+")
 _USERINFO: Final = re.compile(r"(?<=://)[^\s/@]+@")
 _SCHEME: Final = re.compile(r"\b(bearer|basic|dpop)\s+[^\s\"',;]+", re.IGNORECASE)
+_HEADER: Final = re.compile(r"((?:proxy-)?authorization|(?:set-)?cookie2?)([\"']?\s*[=:]\s*)[^\r\n]+", re.IGNORECASE)
 _NAMED: Final = re.compile(
-    r"\b((?:proxy-)?authorization|(?:set-)?cookie2?|[\w-]*(?:token|secret|passw(?:or)?d|api[_-]?key|assertion|verifier)"
-    r"|code)([\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\r\n,;&]+)",
+    r"((?:token|secret|passw(?:or)?d|api[_-]?key|assertion|verifier)s?|(?<![\w ])code(?==))"
+    r"([\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\r\n,;&]+)",
     re.IGNORECASE,
 )
 # A run this long without a space, with letters and digits, is no word: a token, a key, a digest.
-_OPAQUE: Final = re.compile(r"(?=[\w.~+/-]*[0-9])(?=[\w.~+/-]*[A-Za-z])[A-Za-z0-9_~+-]{24,}(?:[.=/][\w~+=-]*)*")
+_RUN: Final = re.compile(r"[A-Za-z0-9_~+-]{24,}(?:[.=/][\w~+=-]*)*")
 _JWT: Final = re.compile(r"\beyJ[\w-]*\.[\w-]*(?:\.[\w-]*)*")
 
 
@@ -29,11 +30,17 @@ def sentence(text: str, limit: int = 300) -> str:
     """Free text for the log: no credentials, query strings or opaque runs; at most `limit` characters."""
     text = text[: limit * 4]  # what is cut away below need not be searched
     text = _JWT.sub(HIDDEN, text)
+    text = _HEADER.sub(rf"\1\2{HIDDEN}", text)
     text = _SCHEME.sub(rf"\1 {HIDDEN}", text)
     text = _NAMED.sub(rf"\1\2{HIDDEN}", text)
     text = _USERINFO.sub(f"{HIDDEN}@", text)
     text = _QUERY.sub(f"?{HIDDEN}", text)
-    return cut(_OPAQUE.sub(HIDDEN, text), limit)
+    return cut(_RUN.sub(_opaque, text), limit)
+
+
+def _opaque(run: re.Match[str]) -> str:
+    text = run[0]
+    return HIDDEN if any(map(str.isdigit, text)) and any(map(str.isalpha, text)) else text
 
 
 def identifier(text: str, limit: int = 256) -> str:

@@ -62,6 +62,7 @@ def _compile(checker: Checker, model: PolicyDocument, items: int) -> Policy:
         plans=plans,
         tools=MappingProxyType({name: tools.compile(name, tool) for name, tool in model.tools.items()}),
         open_terms=_open_terms(model, plans),
+        account_terms=_account_terms(model, plans),
         windows=windows,
         tests=tuple(_tests(checker, model, windows)),
     )
@@ -132,6 +133,14 @@ def _open_terms(model: PolicyDocument, plans: Mapping[str, Plan] | None) -> Term
     anything = PlanTerms(True)
     every = None if plans is None else dict.fromkeys(plans, anything)
     return Terms(model.consent, model.default_plan, every, anything)
+
+
+def _account_terms(model: PolicyDocument, plans: Mapping[str, Plan] | None) -> Terms:
+    base = PlanTerms(True, {name: limits_of(limits) for name, limits in model.quotas.items()})
+    if plans is None:
+        return Terms(model.consent, model.default_plan, None, base)
+    every = {name: PlanTerms(True, plan.quotas, plan.credits) for name, plan in plans.items()}
+    return Terms(model.consent, model.default_plan, every, base)
 
 
 def _tests(checker: Checker, model: PolicyDocument, windows: Mapping[str, Window]) -> Iterable[PolicyTest]:

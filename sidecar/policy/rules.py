@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from sidecar.model import ConsentMode, OnUnknown, Terms, Window
+from sidecar.model import ConsentMode, OnUnknown, PlanTerms, Terms, Window
 from sidecar.policy.arguments import ArgumentRules
 from sidecar.policy.models import TestDocument
 from sidecar.policy.pricing import Prices
@@ -110,6 +110,7 @@ class Policy:
         credits: description per pool.
         plans: None when the policy has none.
         open_terms: for allowed methods without a price: consent and status only.
+        account_terms: with every quota and pool, for what `serve: usage` and `usage` show.
         windows: the window of included credits per pool, the same in all plans.
         tests: the policy's own tests, as `workbench.testing` reads them.
     """
@@ -126,6 +127,7 @@ class Policy:
     plans: Mapping[str, Plan] | None
     tools: Mapping[str, Tool]
     open_terms: Terms
+    account_terms: Terms
     windows: Mapping[str, Window] = field(default_factory=dict)
     tests: tuple[PolicyTest, ...] = ()
 

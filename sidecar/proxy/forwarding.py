@@ -58,6 +58,11 @@ class Forwarder:
             passage.relaying.add_done_callback(self._outliving.discard)
             await asyncio.shield(passage.relaying)
 
+    @property
+    def streams(self) -> int:
+        """GET streams that are open."""
+        return len(self._listening)
+
     def end_streams(self) -> None:
         """End all GET streams: they would outlive any grace."""
         for task in self._listening:

@@ -12,8 +12,7 @@ from sidecar.identity.declined import Challenges
 from sidecar.ledger import accounts, refusals, scripts
 from sidecar.ledger.keys import caller_keys
 from sidecar.ledger.store import Store
-from sidecar.model import Application, Call, Caller, Decision, Event
-from sidecar.policy.rules import Policy
+from sidecar.model import Application, Call, Caller, Decision, Event, Terms
 from sidecar.proxy.passage import Passage
 from sidecar.proxy.settling import Bill
 
@@ -52,6 +51,8 @@ class Gates:
         self._owner = owner
         self._lease_margin = lease_margin
         self._challenges = Challenges()
+        self.open_holds = 0
+        """Calls whose price is reserved and not yet resolved by this process."""
 
     async def enter(self, passage: Passage, decision: Decision) -> Grant:
         """Pass gates 5-7, or be refused by them, or by gate 4 once they have been looked at.
@@ -64,9 +65,9 @@ class Gates:
         policy, caller, call = passage.snapshot.policy, passage.the_caller, passage.the_call
         if decision.terms is None:
             await self._check_session(caller, call)
-            passage.bill = Bill(self._store, None, call, None, passage.exchange)
+            passage.bill = Bill(self._store, None, call, None, passage.exchange, self._closed)
             return Grant(policy.expand(caller.scopes))
-        application = self._application(passage, decision)
+        application = self._application(passage, decision, decision.terms)
         admission = await self._store.admit(application)
         passage.exchange.plan = admission.plan
         refusal = refusals.refusal(admission, application, policy.manage_url)
@@ -75,23 +76,26 @@ class Gates:
         if refusal is not None:
             raise self._softened(refusal, caller)
         passage.exchange.reserved = admission.prices
-        passage.bill = Bill(
-            self._store, application if admission.held else None, call, passage.tool, passage.exchange
-        )
+        held = application if admission.held else None
+        passage.bill = Bill(self._store, held, call, passage.tool, passage.exchange, self._closed)
+        self.open_holds += admission.held
         return Grant(
             policy.effective(caller.scopes, admission.consent_scopes),
             admission.plan,
             await self._usage(passage) if passage.tool is not None and passage.tool.serve is not None else None,
         )
 
-    def _application(self, passage: Passage, decision: Decision) -> Application:
+    def _closed(self) -> None:
+        self.open_holds -= 1
+
+    def _application(self, passage: Passage, decision: Decision, terms: Terms) -> Application:
         return Application(
             call_id=passage.exchange.request_id,
             owner=self._owner,
             caller=passage.the_caller,
             look=decision.refusal is not None,
             depth=decision.depth,
-            terms=decision.terms,
+            terms=terms,
             demands=decision.demands,
             on_unknown=decision.on_unknown,
             lease=round((passage.timeout(decision) + self._lease_margin) * 1000),
@@ -103,7 +107,7 @@ class Gates:
         policy, bill = passage.snapshot.policy, passage.bill
         if bill is not None:
             bill.resolve(Event.RESULT)
-        seen = await self._store.run(scripts.inspect(caller_keys(passage.the_caller)))
+        seen = scripts.inspected(await self._store.run(scripts.inspect(caller_keys(passage.the_caller))))
         return accounts.usage(seen.state, policy.account_terms, seen.now)
 
     async def _check_session(self, caller: Caller, call: Call) -> None:
@@ -117,7 +121,7 @@ class Gates:
         Raises:
             Refusal: `store_unavailable`.
         """
-        return await self._store.run(scripts.bind_session(caller, session))
+        return bool(await self._store.run(scripts.bind_session(caller, session)))
 
     async def unbind(self, caller: Caller, session: str) -> None:
         """Forget a session that has ended.
@@ -133,6 +137,4 @@ class Gates:
             return refusal
         if not self._challenges.declined(caller, refusal.scopes, time.time()):
             return refusal
-        return Refusal(
-            refusal.code, _DECLINED, shape=Shape.TOOL_RESULT, scopes=refusal.scopes, rule=refusal.rule
-        )
+        return Refusal(refusal.code, _DECLINED, shape=Shape.TOOL_RESULT, scopes=refusal.scopes, rule=refusal.rule)

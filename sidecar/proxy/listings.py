@@ -57,9 +57,7 @@ def editor(call: Call, policy: Policy, viewer: Viewer, collisions: set[str]) -> 
     return None
 
 
-def _filter_tools(
-    result: Result, call: Call, policy: Policy, viewer: Viewer, collisions: set[str]
-) -> Result:
+def _filter_tools(result: Result, call: Call, policy: Policy, viewer: Viewer, collisions: set[str]) -> Result:
     listed: list[Any] = []
     for definition in _entries(result.get("tools")):
         name = definition["name"]

@@ -14,7 +14,7 @@ from collections.abc import Hashable
 from aiohttp.web import BaseRequest, StreamResponse
 
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.model import Call, CallKind, Caller, Decision, Depth, Exchange
+from sidecar.model import Call, Caller, CallKind, Decision, Depth, Exchange
 from sidecar.observe.logs import fault_place
 from sidecar.observe.record import Recorder
 from sidecar.policy.decide import decide
@@ -61,6 +61,10 @@ class Pipeline:
         finally:
             self._leave(passage)
         return passage.response()
+
+    def record(self, exchange: Exchange) -> None:
+        """Leave behind what is known of an exchange that has ended."""
+        self._recorder.finish(exchange)
 
     async def _pass(self, passage: Passage) -> None:
         """The seven gates in their order, then the backend."""
@@ -132,7 +136,7 @@ class Pipeline:
 
     def _finish(self, passage: Passage) -> None:
         self._claims.discard(passage.claim)
-        passage.finish(self._recorder.finish, stopping=self.stopping)
+        passage.finish(self.record, stopping=self.stopping)
 
 
 def _internal(error: Exception) -> Refusal:

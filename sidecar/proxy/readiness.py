@@ -50,11 +50,13 @@ class Readiness:
         self._say = say
         self._backend_error = "not connected yet"
         self._told: dict[str, bool] = {}
+        self.stopping = False
 
     def now(self) -> tuple[Check, ...]:
         """Every check as it stands."""
         backend = Check("backend", None if self._upstream.connected else self._backend_error)
-        return (*self._checks(), backend)
+        checks = (*self._checks(), backend)
+        return (*checks, Check("process", "stopping")) if self.stopping else checks
 
     @property
     def ready(self) -> bool:

@@ -6,7 +6,6 @@ client that has seen its result can rely on its balance.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -42,9 +41,7 @@ class Relay:
         limit: bytes of one answer (`limits.response`); of one event on a GET stream.
     """
 
-    def __init__(
-        self, call: Call, client: Client, bill: Bill, *, edit: Editor | None, idle: float, limit: int
-    ) -> None:
+    def __init__(self, call: Call, client: Client, bill: Bill, *, edit: Editor | None, idle: float, limit: int) -> None:
         self._call = call
         self._client = client
         self._bill = bill

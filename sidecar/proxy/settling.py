@@ -23,16 +23,24 @@ class Bill:
         call: the call, with the arguments its price is computed from.
         tool: its tool; None for methods that have no price.
         exchange: the record that the log line and metrics are made from.
+        closed: told when the hold is resolved.
     """
 
     def __init__(
-        self, store: Store, held: Application | None, call: Call, tool: Tool | None, exchange: Exchange
+        self,
+        store: Store,
+        held: Application | None,
+        call: Call,
+        tool: Tool | None,
+        exchange: Exchange,
+        closed: Callable[[], None],
     ) -> None:
         self._store = store
         self._held = held
         self._call = call
         self._tool = tool
         self._exchange = exchange
+        self._closed = closed
         self._receipt: asyncio.Future[Receipt] | None = None
         self.resolved = False
 
@@ -57,6 +65,7 @@ class Bill:
         charges = self._price(response) if todo is Action.CHARGE_RESULT else None
         if self._held is None:
             return
+        self._closed()
         self._exchange.action = todo
         if todo is Action.RELEASE:
             self._receipt = self._store.release(self._held, forwarded=event is not Event.NOT_SENT)

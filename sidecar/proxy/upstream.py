@@ -24,7 +24,8 @@ from urllib.parse import urlsplit
 
 from sidecar.errors import ErrorCode
 from sidecar.model import Event
-from sidecar.proxy.connection import Answer, Connection, UpstreamError
+from sidecar.proxy.answer import Answer, UpstreamError
+from sidecar.proxy.connection import Connection
 
 __all__ = ["Answer", "Outgoing", "Upstream", "UpstreamError", "tls_context"]
 

@@ -5,8 +5,16 @@ from pathlib import Path
 import pytest
 
 from sidecar.config.documents import DocumentError
-from sidecar.config.load import load_documents, load_policies, load_settings, policy_files, substitution
-from sidecar.config.settings import Settings
+from sidecar.config.load import (
+    configured_policies,
+    load_documents,
+    load_policies,
+    load_settings,
+    policy_files,
+    read_config,
+    substitution,
+)
+from sidecar.config.settings import Settings, settings_of
 
 CONFIG = """\
 resource: ${RESOURCE:-https://mcp.example.com/mcp}
@@ -26,7 +34,7 @@ def write(folder: Path, **files: str) -> None:
 
 def load(folder: Path, text: str = CONFIG, environ: dict[str, str] | None = None) -> Settings:
     write(folder, config__yaml=text, key="k-123\n")
-    return load_settings(folder / "config.yaml", ENVIRON if environ is None else environ)
+    return settings_of(read_config(folder / "config.yaml", ENVIRON if environ is None else environ), folder)
 
 
 def failing(folder: Path, text: str, environ: dict[str, str]) -> list[str]:
@@ -47,7 +55,31 @@ def test_the_environment_is_this_process_s_own(tmp_path, monkeypatch):
     for name, value in ENVIRON.items():
         monkeypatch.setenv(name, value)
     write(tmp_path, config__yaml=CONFIG, key="k")
-    assert load_settings(tmp_path / "config.yaml").workers == 3
+    assert read_config(tmp_path / "config.yaml").value["workers"] == 3
+
+
+def test_what_is_not_enforced_is_not_loaded(tmp_path):
+    write(tmp_path, config__yaml=CONFIG, key="k-123")
+    with pytest.raises(DocumentError) as caught:
+        load_settings(tmp_path / "config.yaml", ENVIRON)
+    assert [str(problem).removeprefix(f"{tmp_path}/") for problem in caught.value.problems] == [
+        "config.yaml:4:3: backend.headers: not enforced by this version",
+        "config.yaml:6:10: workers: not enforced by this version; accepted: 1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [("", "policies"), ("policies: p/", "p"), ("policies: [a, b]", ("a", "b")), ("policies: 1", None), ("[", None)],
+)
+def test_policies_are_found_in_a_broken_config(tmp_path, line, found):
+    write(tmp_path, config__yaml=f"workers: x\nlisten: 5\n{line}\n")
+    if line == "[":
+        with pytest.raises(DocumentError):
+            read_config(tmp_path / "config.yaml")
+        return
+    names = tuple(tmp_path / each for each in found) if isinstance(found, tuple) else found and tmp_path / found
+    assert configured_policies(read_config(tmp_path / "config.yaml"), tmp_path) == names
 
 
 @pytest.mark.parametrize("secret", ["12345", "true", "null", "0123", "1e5", "~", "[a]", "a: b", "'quoted'", ".inf"])
@@ -151,7 +183,7 @@ def test_a_folder_is_read_by_name_and_not_below(tmp_path):
     write(folder, b__yaml="b: 1", a__yaml="a: ${HOME}", c__yml="c: 1", notes__txt="d: 1")
     write(folder / "sub", e__yaml="e: 1")
     (folder / ".hidden.yaml").write_text("f: 1")
-    documents = load_policies(given)
+    documents = load_policies(given.policies)
     assert [document.value for document in documents] == [{"a": "${HOME}"}, {"b": 1}]
     assert documents[0].file == f"{folder}/a.yaml"
 
@@ -159,18 +191,18 @@ def test_a_folder_is_read_by_name_and_not_below(tmp_path):
 def test_a_list_of_files_keeps_its_order(tmp_path):
     write(tmp_path, z__yaml="z: 1", y__yaml="y: 1")
     given = load(tmp_path, CONFIG + "policies: [z.yaml, y.yaml]\n")
-    assert [list(document.value) for document in load_policies(given)] == [["z"], ["y"]]
+    assert [list(document.value) for document in load_policies(given.policies)] == [["z"], ["y"]]
     alone = load(tmp_path, CONFIG + "policies: z.yaml\n")
-    assert policy_files(alone) == (tmp_path / "z.yaml",)
+    assert policy_files(alone.policies) == (tmp_path / "z.yaml",)
 
 
 def test_no_policy_is_a_problem(tmp_path):
     given = load(tmp_path)
     with pytest.raises(DocumentError, match=r"policies:1:1: cannot be read \(No such file or directory\)"):
-        load_policies(given)
+        load_policies(given.policies)
     (tmp_path / "policies").mkdir()
     with pytest.raises(DocumentError, match=r"policies:1:1: no policy in this folder; accepted: files named \*\.yaml"):
-        load_policies(given)
+        load_policies(given.policies)
 
 
 def test_all_problems_of_all_files_are_told_when_one_cannot_be_read(tmp_path):

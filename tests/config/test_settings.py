@@ -272,7 +272,7 @@ def test_the_contract_s_own_example_is_accepted(tmp_path):
         MINIMAL
         + "listen: 0.0.0.0:8080\nadmin: 127.0.0.1:9090\nhosts: []\norigins: []\n"
         + "store:\n  url: embedded\n  directory: var/store\npolicies: policies/\n"
-        + "limits: {body: 1MiB, header: 16KiB, json_depth: 64, items: 500, response: 64MiB, in_flight: 1000, "
-        + "streams_per_account: 32}\nworkers: 1\nshutdown_grace: 30s\nlog: {format: json, level: info}\n"
+        + "limits: {body: 1MiB, header: 16KiB, json_depth: 64, items: 500, response: 64MiB, in_flight: 1000}\n"
+        + "workers: 1\nshutdown_grace: 30s\nlog: {format: json, level: info}\n"
     )
     assert load_settings(tmp_path / "config.yaml", {}).store.directory == tmp_path / "var/store"

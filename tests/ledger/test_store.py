@@ -73,10 +73,10 @@ class Toy:
             raise ValueError("not what was expected")
         return Admission(AdmissionCode(reply), held=reply == 0 and not application.look)
 
-    def settle(self, application: Application, charges: Sequence[Charge]) -> Command:
+    def settle(self, application: Application, charges: Sequence[Charge] | None) -> Command:
         return self._command(self.settling, application)
 
-    def release(self, application: Application) -> Command:
+    def release(self, application: Application, *, forwarded: bool = False) -> Command:
         return self._command(_RELEASE, application)
 
     def receipt(self, reply: Any) -> Receipt:
@@ -257,7 +257,7 @@ async def test_flushed_scripts_are_loaded_again_by_whatever_needs_them(store: St
     flush()
     assert (await store.admit(_application("1"))).held
     flush()
-    assert not (await store.settle(_application("1"), ())).late
+    assert not (await asyncio.wait_for(store.settle(_application("1"), ()), 5)).late
     flush()
     assert await store.run(Toy()._command(_LOOK, _application("2"))) == 0
     assert _books(own_server) == (999, 0, 1)

@@ -1,10 +1,12 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sidecar.errors import ErrorCode
 from sidecar.policy.decide import decide
-from tests.policy.support import caller, judge, one_tool, policy, request
+from tests.policy.support import call, caller, judge, one_tool, policy, request
 
 TOOL = one_tool(
     """
@@ -17,6 +19,7 @@ TOOL = one_tool(
     uses: {rows: arguments.limit}
     """
 )
+COMPILED = policy(TOOL)
 
 
 def refused(text, arguments):
@@ -133,3 +136,25 @@ def test_formats_are_enforced():
     text = one_tool("arguments: {properties: {mail: {type: string, format: email}}}")
     assert refused(text, {"mail": "hunter2"}) is ErrorCode.ARGUMENTS_REFUSED
     assert refused(text, {"mail": "a@example.com"}) is None
+
+
+NAMES = st.sampled_from(["limit", "LIMIT", "ids", "filter", "country", "Country", "kind", "__proto__", "x"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(NAMES, VALUES))
+def test_whatever_is_sent_is_judged_and_never_changed(arguments):
+    before = json.dumps(arguments)
+    decision = decide(COMPILED, call("t", arguments), caller("s"))
+    assert json.dumps(arguments) == before
+    if decision.refusal is None:
+        assert decision.document is not None
+        forwarded = decision.document["params"]["arguments"]
+        assert forwarded == {"limit": 25, **arguments}
+        assert 1 <= forwarded["limit"] <= 100
+        assert decision.demands[0].reserve == forwarded["limit"]
+        assert not {"LIMIT", "__proto__"} & forwarded.keys()

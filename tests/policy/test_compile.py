@@ -253,6 +253,20 @@ def test_effective_scopes_are_expanded_on_both_sides_before_they_are_intersected
     assert compiled.effective(["low"], []) == frozenset()
 
 
+def test_the_terms_of_an_account_hold_every_quota_and_pool():
+    compiled = policy(
+        """\
+        quotas: {a: {day: 1}, b: {hour: 2}}
+        credits: {c: C}
+        plans: {p: {tools: [], quotas: {a: {day: null}}, credits: {c: {month: 3}}}}
+        """
+    )
+    assert compiled.account_terms.base.quotas == {"a": {"day": 1}, "b": {"hour": 2}}
+    (plan,) = (compiled.account_terms.plans or {}).values()
+    assert (plan.quotas, plan.credits) == ({"a": {}, "b": {"hour": 2}}, {"c": ("month", 3)})
+    assert policy("").account_terms.plans is None
+
+
 # --- for editors -------------------------------------------------------------------------------
 
 

@@ -319,6 +319,7 @@ async def test_the_deadline_holds_for_the_whole_answer(backend: Backend, upstrea
         await turn.write(start)
         await turn.hang_up()
 
+    await upstream.probe()
     backend.once(behave)
     error = await failure(upstream, call(within=0.1))
     assert (error.event, error.code) == (Event.TIMED_OUT, ErrorCode.BACKEND_TIMEOUT)
@@ -326,8 +327,8 @@ async def test_the_deadline_holds_for_the_whole_answer(backend: Backend, upstrea
 
 
 async def test_a_deadline_does_not_outlive_its_exchange(backend: Backend, upstream: Upstream):
-    assert await body_of(upstream, call(within=0.1))
-    backend.once(scripted.delayed(0.2, scripted.default()))
+    assert await body_of(upstream, call(within=0.5))
+    backend.once(scripted.delayed(0.7, scripted.default()))
     assert await body_of(upstream), "the first call's deadline broke the second, on the same connection"
     assert backend.connections == 1
 
@@ -512,8 +513,7 @@ async def test_bytes_beyond_an_answer_never_reach_the_next_caller(
     first = OK + b"Content-Length: 2\r\n\r\n{}"
     backend.once(scripted.raw(*([first, tail] if apart else [first + tail]), pause=0.05, close=False))
     assert await body_of(upstream) == b"{}"
-    await asyncio.sleep(0.1)
-    assert upstream.idle == 0
+    await until(lambda: upstream.idle == 0)
     assert b"poison" not in await body_of(upstream)
     assert backend.connections == 2
 
@@ -547,7 +547,7 @@ async def test_an_answer_before_the_request_was_read_ends_the_connection(backend
 
 
 async def test_an_idle_connection_that_the_backend_closes_is_forgotten(backend: Backend, upstream: Upstream):
-    backend.once(scripted.raw(OK + b"Content-Length: 2\r\n\r\n{}", pause=0.02))
+    backend.once(scripted.raw(OK + b"Content-Length: 2\r\n\r\n{}", pause=0.3))
     await body_of(upstream)
     assert upstream.idle == 1
     await until(lambda: upstream.idle == 0)

@@ -1,0 +1,143 @@
+"""What the documents may already name and this version does not do: an error, never ignored.
+
+An operator who writes `listen.tls` and is not told otherwise believes that the listener speaks TLS. What
+is not enforced is therefore taken out of a document, whatever its value, and left behind as a problem.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from sidecar.config.documents import Document, Path, Problem
+from sidecar.config.settings_types import EMBEDDED
+
+NOT_ENFORCED: Final = "not enforced by this version"
+
+_KEYS: Final[tuple[tuple[str, ...], ...]] = (
+    ("issuers", "*", "introspection"),
+    ("listen", "tls"),
+    ("backend", "tls"),
+    ("backend", "headers"),
+    ("backend", "keepalive"),
+    ("limits", "streams_per_account"),
+)
+"""Keys of config.yaml; `*` is any entry of a list."""
+
+_STORES: Final = ("redis", "unix")
+# Sections of a policy whose keys are names: a plan or a tool may well be called `mode`.
+_NAMES: Final = ("scopes", "quotas", "credits", "plans", "tools")
+
+
+def withheld(document: Document) -> Document:
+    """A config without what is not enforced; each such key has become one of its problems."""
+    found = {path: document.problem(path, NOT_ENFORCED, at_key=True) for key in _KEYS for path in _at(document, key)}
+    value = document.value
+    workers = value.get("workers")
+    if type(workers) is int and workers != 1:
+        found["workers",] = document.problem(("workers",), NOT_ENFORCED, "1")
+    store = value.get("store")
+    url = store.get("url") if isinstance(store, dict) else None
+    if isinstance(url, str) and url != EMBEDDED and url.partition("://")[0] not in _STORES:
+        accepted = ", ".join([EMBEDDED, *(f"{scheme}://…" for scheme in _STORES)])
+        found["store", "url"] = document.problem(("store", "url"), NOT_ENFORCED, accepted)
+    return _without(document, found)
+
+
+def withheld_policy(document: Document) -> Document:
+    """A policy file without `mode: shadow`, wherever it stands; each has become one of its problems."""
+    paths = _shadows(document.value, ())
+    return _without(document, {path: document.problem(path, NOT_ENFORCED, at_key=True) for path in paths})
+
+
+def enforced_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """The JSON Schema of config.yaml without what `withheld` refuses: an editor must not offer it."""
+    result = copy.deepcopy(schema)
+    for *above, key in _KEYS:
+        nodes = [result]
+        for step in above:
+            nodes = [below for node in nodes for below in _below(result, node, step)]
+        for node in nodes:
+            node.get("default", {}).pop(key, None)
+            for mapping in _mappings(result, node):
+                mapping["properties"].pop(key, None)
+    _narrow(result, result, "workers", {"const": 1})
+    for store in _below(result, result, "store"):
+        pattern = rf"^({EMBEDDED}|({'|'.join(_STORES)})://.+)$"
+        _narrow(result, store, "url", {"type": "string", "pattern": pattern})
+    _drop_unused(result)
+    return result
+
+
+# --- documents ---------------------------------------------------------------------------------
+
+
+def _at(document: Document, pattern: Sequence[str]) -> Iterator[Path]:
+    places: list[tuple[Path, Any]] = [((), document.value)]
+    for step in pattern:
+        places = [((*path, key), below) for path, value in places for key, below in _entries(value, step)]
+    return (path for path, _ in places)
+
+
+def _entries(value: Any, step: str) -> list[tuple[str | int, Any]]:
+    if step == "*":
+        return list(enumerate(value)) if isinstance(value, list) else []
+    return [(step, value[step])] if isinstance(value, dict) and step in value else []
+
+
+def _shadows(value: Any, path: Path) -> Iterator[Path]:
+    """Every `mode: shadow`, but not what a tool's schema or a test says of an argument of that name."""
+    if path[:1] == ("tests",) or (path[:1] == ("tools",) and path[2:3] == ("arguments",) and len(path) > 3):
+        return
+    if isinstance(value, dict):
+        if value.get("mode") == "shadow" and path not in tuple((name,) for name in _NAMES):
+            yield (*path, "mode")
+        for key, below in value.items():
+            yield from _shadows(below, (*path, key))
+
+
+def _without(document: Document, found: dict[Path, Problem]) -> Document:
+    if not found:
+        return document
+    value = copy.deepcopy(document.value)
+    for path in found:
+        parent: Any = value
+        for step in path[:-1]:
+            parent = parent[step]
+        del parent[path[-1]]
+    return dataclasses.replace(document, value=value, problems=(*document.problems, *found.values()))
+
+
+# --- schemas -----------------------------------------------------------------------------------
+
+
+def _mappings(schema: dict[str, Any], node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every mapping that a node may be, through references and alternatives."""
+    if "$ref" in node:
+        yield from _mappings(schema, schema["$defs"][node["$ref"].rpartition("/")[2]])
+    for each in node.get("anyOf", ()):
+        yield from _mappings(schema, each)
+    if "properties" in node:
+        yield node
+
+
+def _below(schema: dict[str, Any], node: dict[str, Any], step: str) -> list[dict[str, Any]]:
+    if step == "*":
+        return [node["items"]]
+    return [mapping["properties"][step] for mapping in _mappings(schema, node)]
+
+
+def _narrow(schema: dict[str, Any], node: dict[str, Any], key: str, accepted: dict[str, Any]) -> None:
+    """Replace what a value may be; the other alternative is that it is substituted."""
+    for mapping in _mappings(schema, node):
+        mapping["properties"][key]["anyOf"][0] = accepted
+
+
+def _drop_unused(schema: dict[str, Any]) -> None:
+    definitions = schema["$defs"]
+    while unused := [name for name in definitions if f'"#/$defs/{name}"' not in json.dumps(schema)]:
+        for name in unused:
+            del definitions[name]

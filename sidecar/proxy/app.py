@@ -1,0 +1,223 @@
+"""One sidecar process: its two listeners, what stands behind them, its start, reloads and end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Final, Self
+
+from aiohttp.web import BaseRunner, Server, ServerRunner, TCPSite
+
+from sidecar.config.documents import DocumentError
+from sidecar.config.settings import Settings
+from sidecar.config.settings_types import Address
+from sidecar.errors import Refusal
+from sidecar.identity.keys import KeyRing
+from sidecar.ledger import scripts
+from sidecar.ledger.connection import StoreError
+from sidecar.ledger.store import Store
+from sidecar.model import Exchange
+from sidecar.observe.logs import Lines
+from sidecar.observe.metrics import Metrics
+from sidecar.observe.record import Recorder
+from sidecar.proxy.admin import Admin
+from sidecar.proxy.forwarding import Forwarder
+from sidecar.proxy.gates import LEASE_MARGIN, Gates
+from sidecar.proxy.pipeline import Pipeline
+from sidecar.proxy.readiness import Check, Readiness
+from sidecar.proxy.server import check_parser, make_runner
+from sidecar.proxy.snapshot import Snapshot
+from sidecar.proxy.sweeper import sweep_forever
+from sidecar.proxy.upstream import Upstream
+from sidecar.workbench.load import Loaded, load
+
+_SETTLE_GRACE: Final = 5.0  # seconds for what is still owed to the store when the process ends
+_GAUGES_EVERY: Final = 1.0  # seconds
+
+
+class Sidecar:
+    """A running sidecar: `async with Sidecar(...)` listens, and leaving it shuts down gracefully.
+
+    Args:
+        config: the config file, read again by `reload`.
+        loaded: what it and its policies say.
+        lines: the log.
+        lease_margin: seconds a hold outlives its call's timeout before others may resolve it.
+    """
+
+    def __init__(self, config: Path, loaded: Loaded, lines: Lines, lease_margin: float = LEASE_MARGIN) -> None:
+        settings = loaded.settings
+        self._config = config
+        self._lines = lines
+        self._settings = settings
+        self._policy = loaded.policy
+        self._lease_margin = lease_margin
+        self.metrics = Metrics()
+        self.store = Store(
+            settings.store.url, scripts, directory=settings.store.directory if settings.store.embedded else None
+        )
+        self._ring = KeyRing()
+        self._upstream = Upstream(settings.backend.url, connect_timeout=settings.backend.connect_timeout)
+        self._readiness = Readiness(self._checks, self._upstream, self._say)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stack = contextlib.AsyncExitStack()
+        self.addresses: dict[str, Address] = {}
+        """Where it really listens, by `listen` and `admin`: port 0 takes any that is free."""
+
+    async def __aenter__(self) -> Self:
+        """Start listening; what is not reachable yet is waited for behind `/readyz`.
+
+        Raises:
+            OSError: an address cannot be listened on.
+        """
+        check_parser()
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def _start(self) -> None:
+        settings = self._settings
+        await self._stack.enter_async_context(self._ring)
+        self._stack.callback(self._upstream.close)
+        self._stack.push_async_callback(self.store.close, _SETTLE_GRACE)
+        self._gates = gates = Gates(self.store, secrets.token_hex(8), self._lease_margin)
+        self._forwarder = Forwarder(self._upstream, gates)
+        snapshot = Snapshot.of(settings, self._policy, self._ring)
+        self.pipeline = Pipeline(snapshot, gates, self._forwarder, Recorder(self.metrics, self._lines))
+        self._reloaded(True)
+        # Tasks end before the store is closed, and after the listeners have been.
+        self._stack.push_async_callback(self._end_tasks)
+        self._spawn(self._connect_store(), "store")
+        self._spawn(self._readiness.watch(), "readiness")
+        self._spawn(sweep_forever(self.store, self.metrics), "sweep")
+        self._spawn(self._keep_gauges(), "gauges")
+        admin = ServerRunner(Server(Admin(self.metrics, self._readiness).handle, access_log=None))
+        await self._listen("admin", admin, settings.admin)
+        public = make_runner(self.pipeline.handle, self._malformed, settings.limits, settings.shutdown_grace)
+        await self._listen("listen", public, settings.listen.address)
+        self._stack.callback(self._stopping)
+        self._lines.event(
+            "listening",
+            resource=settings.resource,
+            listen=str(self.addresses["listen"]),
+            admin=str(self.addresses["admin"]),
+            policy=self._policy.revision,
+        )
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop: no new requests, streams ended, calls in flight finished within the grace, holds resolved."""
+        await self._stack.aclose()
+        self._lines.event("stopped")
+
+    async def reload(self) -> bool:
+        """Read all files again and, if nothing is wrong with them, serve by them from the next request on.
+
+        Returns:
+            Whether the new files are in force; else the old ones stay, and the log says why.
+        """
+        try:
+            loaded = await asyncio.to_thread(load, self._config)
+            kept = _needs_restart(self._settings, loaded.settings)
+        except DocumentError as error:
+            for problem in error.problems:
+                self._lines.event("reload_refused", "error", problem=str(problem))
+            return self._reloaded(False)
+        if kept:
+            self._lines.event("reload_refused", "error", problem=f"changing {', '.join(kept)} needs a restart")
+            return self._reloaded(False)
+        self._settings, self._policy = loaded.settings, loaded.policy
+        self.pipeline.snapshot = Snapshot.of(loaded.settings, loaded.policy, self._ring)
+        await self._ring.retain(loaded.settings.issuers)
+        self._lines.event("reloaded", policy=loaded.policy.revision)
+        return self._reloaded(True)
+
+    def _reloaded(self, worked: bool) -> bool:
+        self.metrics.reload_success.set(worked)
+        self.metrics.files_valid.set(worked)
+        if worked:
+            self.metrics.reload_time.set(time.time())
+            self.metrics.policy(self._policy.revision)
+        return worked
+
+    async def _listen(self, name: str, runner: BaseRunner, address: Address) -> None:
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        site = TCPSite(runner, address.host, address.port)
+        await site.start()
+        self.addresses[name] = Address(address.host, site.port)
+
+    def _stopping(self) -> None:
+        self.pipeline.stopping = True
+        self._readiness.stopping = True
+        self._forwarder.end_streams()
+
+    async def _end_tasks(self) -> None:
+        await self._forwarder.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._tasks.append(asyncio.create_task(work, name=name))
+
+    async def _connect_store(self) -> None:
+        """Connect; the connection itself goes on trying, but a private server may fail to start at all."""
+        while True:
+            try:
+                await self.store.start()
+            except StoreError as error:
+                self._lines.event("store_unavailable", "error", problem=str(error))
+                await asyncio.sleep(1)
+            else:
+                return
+
+    async def _keep_gauges(self) -> None:
+        metrics = self.metrics
+        while True:
+            metrics.store_up.set(self.store.up)
+            metrics.backend_up.set(self._upstream.connected)
+            metrics.in_flight.set(self.pipeline.in_flight)
+            metrics.open_streams.set(self._forwarder.streams)
+            metrics.open_holds.set(self._gates.open_holds)
+            for issuer in self._settings.issuers:
+                health = self._ring.of(issuer).health()
+                metrics.keys_up.labels(issuer.id).set(health.keys > 0)
+                if health.age is not None:
+                    metrics.keys_fetched.labels(issuer.id).set(time.time() - health.age)
+            await asyncio.sleep(_GAUGES_EVERY)
+
+    def _checks(self) -> list[Check]:
+        issuers = self._settings.issuers
+        healths = {issuer.id: self._ring.of(issuer).health() for issuer in issuers}
+        keys = any(health.keys for health in healths.values())
+        lacks = "; ".join(f"{name}: {health.problem or 'not fetched yet'}" for name, health in healths.items())
+        return [
+            Check("policy", None),
+            Check("store", None if self.store.up else self.store.error or "not connected"),
+            Check("keys", None if keys else lacks),
+        ]
+
+    def _say(self, check: str, lack: str | None) -> None:
+        if lack is None:
+            self._lines.event("ready", what=check)
+        else:
+            self._lines.event("not_ready", "warning", what=check, problem=lack)
+
+    def _malformed(self, refusal: Refusal) -> None:
+        """A request that could not be parsed, or an answer that could not be written."""
+        exchange = Exchange(secrets.token_hex(16), time.monotonic())
+        exchange.refusal, exchange.code, exchange.http_status = refusal, refusal.code.id, refusal.status
+        self.pipeline.record(exchange)
+
+
+def _needs_restart(before: Settings, after: Settings) -> list[str]:
+    """The settings that a reload cannot change, of those that have changed."""
+    fixed = ("listen", "admin", "backend", "store", "workers", "shutdown_grace", "log")
+    return [name for name in fixed if getattr(before, name) != getattr(after, name)]

@@ -1,0 +1,40 @@
+"""The slow sweep: holds whose owner died, in accounts that nobody calls any more."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from sidecar.errors import Refusal
+from sidecar.ledger import scripts
+from sidecar.ledger.keys import EVERY_LEASES_KEY, keys_of
+from sidecar.ledger.store import Store
+from sidecar.observe.metrics import Metrics
+
+SWEEP_EVERY: Final = 30.0
+"""Seconds between sweeps. Every script of an account resolves what it finds there anyhow."""
+
+
+async def sweep_forever(store: Store, metrics: Metrics, every: float = SWEEP_EVERY) -> None:
+    """Resolve what dead owners left, again and again; never returns."""
+    while True:
+        try:
+            await sweep(store)
+        except Refusal:
+            metrics.store_errors.inc()  # the store is away; readiness says so, the next sweep tries again
+        await asyncio.sleep(every)
+
+
+async def sweep(store: Store) -> int:
+    """Look once at every account that has open holds.
+
+    Returns:
+        How many holds were resolved.
+
+    Raises:
+        Refusal: `store_unavailable`.
+    """
+    resolved = 0
+    for key in await store.scan(EVERY_LEASES_KEY):
+        resolved += await store.run(scripts.sweep(keys_of(key)))
+    return resolved

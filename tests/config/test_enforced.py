@@ -1,0 +1,147 @@
+"""What this version does not do is a located error, whatever is said of it, and no editor offers it."""
+
+import json
+from pathlib import Path
+
+import jsonschema_rs
+import pytest
+import yaml
+
+from sidecar.config.documents import DocumentError, parse
+from sidecar.config.enforced import enforced_schema, withheld, withheld_policy
+from sidecar.config.settings import settings_of
+from sidecar.config.settings_schema import settings_schema
+
+MINIMAL = """\
+resource: https://mcp.example.com/mcp
+listen: {address: "127.0.0.1:8080"}
+backend: {url: "http://127.0.0.1:8000/mcp"}
+issuers: [{issuer: "https://example.com/api/auth"}]
+"""
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(DocumentError) as caught:
+        settings_of(withheld(parse("c.yaml", text)), Path("/etc"))
+    return [str(problem) for problem in caught.value.problems]
+
+
+KEYS = [
+    ("issuers", "{id: a, introspection: VALUE}", "issuers[0].introspection", 14),
+    ("listen", "{address: 'a:1', tls: VALUE}", "listen.tls", 27),
+    ("backend", "{url: 'http://b', tls: VALUE}", "backend.tls", 28),
+    ("backend", "{url: 'http://b', headers: VALUE}", "backend.headers", 28),
+    ("backend", "{url: 'http://b', keepalive: VALUE}", "backend.keepalive", 28),
+    ("limits", "{streams_per_account: VALUE}", "limits.streams_per_account", 10),
+]
+
+
+@pytest.mark.parametrize("value", ["{}", "null", "5s", "1", "[]", "{url: x}", "false"])
+@pytest.mark.parametrize(("section", "body", "path", "column"), KEYS)
+def test_a_key_that_is_not_enforced_is_an_error_whatever_its_value(section, body, path, column, value):
+    lines = [line for line in MINIMAL.splitlines() if not line.startswith(f"{section}:")]
+    body = body.replace("VALUE", value)
+    written = f"[{body.replace('id: a', 'issuer: https://a')}]" if section == "issuers" else body
+    found = problems("\n".join([*lines, f"{section}: {written}"]))
+    assert len(found) == 1
+    assert found[0].endswith(f": {path}: not enforced by this version")
+    assert found[0].startswith(f"c.yaml:{len(lines) + 1}:")
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("workers: 2", "c.yaml:5:10: workers: not enforced by this version; accepted: 1"),
+        ("workers: 0", "c.yaml:5:10: workers: not enforced by this version; accepted: 1"),
+        ("workers: two", "c.yaml:5:10: workers: text is given; accepted: an integer"),
+        ("workers: true", "c.yaml:5:10: workers: true or false is given; accepted: an integer"),
+        *(
+            (
+                f"store: {{url: '{url}'}}",
+                "c.yaml:5:14: store.url: not enforced by this version; accepted: embedded, redis://…, unix://…",
+            )
+            for url in (
+                "rediss://:hunter2@a",
+                "redis+sentinel://a/b",
+                "redis+cluster://a",
+                "memory",
+                "EMBEDDED",
+                "http://a",
+            )
+        ),
+    ],
+)
+def test_values_that_are_not_enforced(line, problem):
+    assert problems(MINIMAL + line) == [problem]
+
+
+@pytest.mark.parametrize("line", ["workers: 1", "store: {url: embedded}", "store: {url: 'redis://a'}", "store: {}",
+                                  "store: {url: 'unix:///a'}", "limits: {items: 5}", ""])  # fmt: skip
+def test_what_is_enforced_is_untouched(line):
+    document = parse("c.yaml", MINIMAL + line)
+    assert withheld(document) is document
+
+
+def test_the_document_itself_is_not_changed():
+    document = parse("c.yaml", MINIMAL + "workers: 2\nlimits: {streams_per_account: 1, items: 5}")
+    other = withheld(document)
+    assert document.value["workers"] == 2
+    assert "streams_per_account" in document.value["limits"]
+    assert other.value["limits"] == {"items": 5}
+
+
+@pytest.mark.parametrize(
+    "text", ["listen: 5", "backend: []", "issuers: x", "issuers: [1, null]", "store: x", "limits:"]
+)
+def test_sections_of_a_wrong_type_are_told_as_such(text):
+    assert withheld(parse("c.yaml", text)).problems == ()
+
+
+# --- policies ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "paths"),
+    [
+        ("mode: shadow", ["mode"]),
+        ("quotas: {q: {day: 1, mode: shadow}}", ["quotas.q.mode"]),
+        ("plans: {p: {mode: shadow}, q: {tools: {mode: shadow}}}", ["plans.p.mode", "plans.q.tools.mode"]),
+        ("tools: {t: {mode: shadow, confirm: {mode: shadow}}}", ["tools.t.mode", "tools.t.confirm.mode"]),
+        ("tools: {t: {arguments: {mode: shadow}}}", ["tools.t.arguments.mode"]),
+        ("tools: {t: {arguments: {properties: {mode: {const: shadow}, x: {default: {mode: shadow}}}}}}", []),
+        ("tests: [{call: {arguments: {mode: shadow}}}]", []),
+        ("credits: {mode: shadow}\nscopes: {mode: shadow}", []),
+    ],
+)
+def test_shadow_is_an_error_wherever_it_stands(text, paths):
+    found = withheld_policy(parse("p.yaml", text)).problems
+    assert [(each.path, each.wrong) for each in found] == [(path, "not enforced by this version") for path in paths]
+
+
+# --- the schema for editors --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def schema():
+    return enforced_schema(settings_schema())
+
+
+def test_the_schema_offers_nothing_that_is_refused(schema):
+    text = json.dumps(schema)
+    for word in ("introspection", "tls", '"headers"', "keepalive", "streams_per_account", "rediss", "sentinel", "Tls"):
+        assert word not in text, word
+
+
+@pytest.mark.parametrize("line", ["", "workers: 1", "workers: ${WORKERS}", "store: {url: 'redis://a'}",
+                                  "store: {url: embedded, directory: x}", "store: {url: '${STORE}'}"])  # fmt: skip
+def test_the_schema_accepts_what_is_enforced(schema, line):
+    validator = jsonschema_rs.Draft202012Validator(schema)
+    assert [error.message for error in validator.iter_errors(yaml.safe_load(MINIMAL + line))] == []
+
+
+@pytest.mark.parametrize("line", ["workers: 2", "store: {url: 'rediss://a'}", "store: {url: memory}",
+                                  "limits: {streams_per_account: 1}", "listen: {address: 'a:1', tls: {}}"])  # fmt: skip
+def test_the_schema_refuses_what_is_not_enforced(schema, line):
+    key = line.split(":")[0]
+    text = "\n".join([*(each for each in MINIMAL.splitlines() if not each.startswith(key)), line])
+    assert not jsonschema_rs.Draft202012Validator(schema).is_valid(yaml.safe_load(text))

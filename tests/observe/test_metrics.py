@@ -1,0 +1,162 @@
+"""The numbers: named as promised, counted once, with labels that no client can invent."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.errors import ErrorCode, Refusal
+from sidecar.model import Action, AmountKind, Call, CallKind, Exchange, Price, Receipt, Revision
+from sidecar.observe.metrics import CODES, OTHER, Metrics, credits_of, tool_label
+
+
+def exchange(**values: Any) -> Exchange:
+    call = Call(CallKind.REQUEST, Revision.V2026_07_28, "tools/call", 1, {"name": values.get("tool") or "CANARY"})
+    defaults: dict[str, Any] = {"call": call, "method": "tools/call"}
+    return Exchange("r", 0.0, **{**defaults, **values})
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(f"mcp_sidecar_{name}", labels)
+
+
+def test_a_call_is_counted_by_method_tool_status_and_code():
+    metrics = Metrics()
+    for _ in range(3):
+        metrics.count(exchange(tool="reveal_contacts", backend_seconds=0.75), "ok", 1.0)
+    labels = {"method": "tools/call", "tool": "reveal_contacts"}
+    assert value(metrics, "requests_total", **labels, status="ok", code="ok") == 3
+    assert value(metrics, "request_seconds_sum", **labels) == 3.0
+    assert value(metrics, "backend_seconds_sum", **labels) == 2.25
+    assert value(metrics, "overhead_seconds_sum", **labels) == 0.75
+
+
+def test_nothing_a_client_says_becomes_a_label():
+    metrics = Metrics()
+    for number in range(50):
+        metrics.count(exchange(code=f"CANARY-{number}"), "ok", 0.1)
+        metrics.count(Exchange("r", 0.0, code=f"CANARY-{number}"), "refused", 0.1)
+    text = metrics.expose()
+    assert b"CANARY" not in text
+    assert value(metrics, "requests_total", method="tools/call", tool=OTHER, status="ok", code=OTHER) == 50
+    assert value(metrics, "requests_total", method=OTHER, tool="", status="refused", code=OTHER) == 50
+
+
+def test_other_methods_have_no_tool():
+    call = Call(CallKind.REQUEST, Revision.V2026_07_28, "tools/list", 1)
+    assert tool_label(exchange(call=call)) == ""
+    assert tool_label(exchange()) == OTHER
+    assert tool_label(exchange(tool="get_usage")) == "get_usage"
+
+
+def test_every_refusal_can_be_counted():
+    metrics = Metrics()
+    for code in ErrorCode:
+        assert code.id in CODES
+        metrics.count(exchange(refusal=Refusal(code), code=code.id), "refused", 0.1)
+        assert value(metrics, "refusals_total", gate=code.row.gate.value, code=code.id) == 1
+        labels = {"method": "tools/call", "tool": OTHER, "status": "refused", "code": code.id}
+        assert value(metrics, "requests_total", **labels) == 1
+
+
+def test_an_open_stream_is_no_latency():
+    metrics = Metrics()
+    metrics.count(exchange(call=Call(CallKind.STREAM, Revision.V2025_11_25), method=None), "ok", 3600.0)
+    assert value(metrics, "requests_total", method=OTHER, tool="", status="ok", code="ok") == 1
+    assert value(metrics, "request_seconds_count", method=OTHER, tool="") in (None, 0.0)
+
+
+PRICES = (Price(AmountKind.CREDIT, "contact", 5, 9), Price(AmountKind.QUOTA, "requests", 1, 60))
+
+
+def money(metrics: Metrics) -> tuple[float | None, ...]:
+    return tuple(value(metrics, f"credits_{what}_total", pool="contact") for what in ("reserved", "spent", "released"))
+
+
+@pytest.mark.parametrize(
+    ("action", "receipt", "expected"),
+    [
+        (Action.CHARGE_RESULT, Receipt({"contact": 2}), (5, 2, 3)),
+        (Action.CHARGE_RESERVE, Receipt({"contact": 5}), (5, 5, None)),
+        (Action.CHARGE_RESULT, Receipt({"contact": 0}), (5, None, 5)),
+        (Action.RELEASE, Receipt(), (5, None, 5)),
+        (Action.CHARGE_RESULT, Receipt({"contact": 2}, late=True), (5, None, None)),
+        (Action.CHARGE_RESULT, None, (5, None, None)),
+        (None, None, (None, None, None)),
+    ],
+)
+def test_credits_reserved_are_spent_or_released(
+    action: Action | None, receipt: Receipt | None, expected: tuple[float | None, ...]
+):
+    metrics = Metrics()
+    metrics.count(exchange(tool="reveal_contacts", reserved=PRICES, action=action, receipt=receipt), "ok", 0.1)
+    assert money(metrics) == expected
+    assert value(metrics, "late_settlements_total") == (1 if receipt and receipt.late else 0)
+    if action is not None:
+        assert value(metrics, "settlements_total", action=action.value) == 1
+
+
+def test_two_amounts_of_one_pool_are_added():
+    assert credits_of([*PRICES, Price(AmountKind.CREDIT, "contact", 2, 9)]) == {"contact": 7}
+
+
+def test_shadow_refusals_and_settling_problems_are_counted_by_tool():
+    metrics = Metrics()
+    metrics.count(exchange(tool="reveal_contacts", shadow=("p.yaml:3",), notes=["a", "b"]), "ok", 0.1)
+    assert value(metrics, "shadow_refusals_total", tool="reveal_contacts") == 1
+    assert value(metrics, "settle_problems_total", tool="reveal_contacts") == 2
+
+
+def test_one_policy_is_in_force():
+    metrics = Metrics()
+    metrics.policy("one")
+    metrics.policy("one")
+    metrics.policy("two")
+    assert value(metrics, "policy_info", revision="one") is None
+    assert value(metrics, "policy_info", revision="two") == 1
+
+
+def test_what_the_contract_names_is_exposed():
+    text = Metrics().expose().decode()
+    names = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    assert all(name.startswith("mcp_sidecar_") for name in names)
+    for name in (
+        *("requests_total", "request_seconds", "backend_seconds", "overhead_seconds", "refusals_total"),
+        *("credits_reserved_total", "credits_spent_total", "credits_released_total", "open_holds", "open_streams"),
+        *("store_up", "keys_up", "policy_info", "last_reload_success", "files_valid", "build_info"),
+    ):
+        assert f"mcp_sidecar_{name}" in names
+
+
+def test_two_processes_are_two_registries():
+    first, second = Metrics(), Metrics()
+    first.count(exchange(), "ok", 0.1)
+    assert b'status="ok"' not in second.expose()
+
+
+WORKER = """
+from sidecar.observe.metrics import Metrics
+metrics = Metrics()
+metrics.log_dropped.inc()
+metrics.open_streams.inc(2)
+metrics.policy("one")
+metrics.policy("two")
+print(metrics.expose().decode())
+"""
+
+
+def test_workers_are_added_up(tmp_path: Path):
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-c", WORKER], env=environment, capture_output=True, text=True, check=True, timeout=50
+        ).stdout
+        for _ in range(2)
+    ]
+    assert "mcp_sidecar_log_lines_dropped_total 2.0" in outputs[1]
+    assert 'mcp_sidecar_policy_info{revision="two"} 1.0' in outputs[1]
