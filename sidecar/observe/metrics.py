@@ -35,6 +35,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._children: dict[Labels, _CallChildren] = {}
+        self._by_name: dict[tuple[Counter, str], Counter] = {}
         self._policy_revision: str | None = None
         self._make_call_metrics()
         self._make_state_metrics()
@@ -104,9 +105,9 @@ class Metrics:
         if exchange.refusal is not None:
             self.refusals.labels(exchange.refusal.gate.value, exchange.refusal.code.id).inc()
         if exchange.shadow:
-            self.shadow.labels(tool).inc()
+            self._named(self.shadow, tool).inc()
         if exchange.notes:
-            self.settle_problems.labels(tool).inc(len(exchange.notes))
+            self._named(self.settle_problems, tool).inc(len(exchange.notes))
         if exchange.action is not None:
             self._count_money(exchange, exchange.action)
 
@@ -119,10 +120,10 @@ class Metrics:
         return generate_latest(everybody)
 
     def _count_money(self, exchange: Exchange, action: Action) -> None:
-        self.settlements.labels(action.value).inc()
+        self._named(self.settlements, action.value).inc()
         reserved = credits_of(exchange.reserved)
         for pool, amount in reserved.items():
-            self.reserved.labels(pool).inc(amount)
+            self._named(self.reserved, pool).inc(amount)
         receipt = exchange.receipt
         if receipt is None:
             return  # the lease decides; nobody here learns how
@@ -131,10 +132,10 @@ class Metrics:
             return
         for pool, amount in receipt.paid.items():
             if amount:
-                self.spent.labels(pool).inc(amount)
+                self._named(self.spent, pool).inc(amount)
         for pool, amount in reserved.items():
             if amount > receipt.paid.get(pool, 0):
-                self.released.labels(pool).inc(amount - receipt.paid.get(pool, 0))
+                self._named(self.released, pool).inc(amount - receipt.paid.get(pool, 0))
 
     def _call_children(self, labels: Labels) -> _CallChildren:
         """Looking labels up takes longer than counting, so what was looked up is kept."""
@@ -142,6 +143,14 @@ class Metrics:
         if children is None:
             children = self._children[labels] = _CallChildren(self, labels)
         return children
+
+    def _named(self, counter: Counter, name: str) -> Counter:
+        """The child of a counter that has one label."""
+        key = (counter, name)
+        child = self._by_name.get(key)
+        if child is None:
+            child = self._by_name[key] = counter.labels(name)
+        return child
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"mcp_sidecar_{name}", text, labels, registry=self.registry)

@@ -45,7 +45,7 @@ def _opaque(run: re.Match[str]) -> str:
 
 def identifier(text: str, limit: int = 256) -> str:
     """An account, client or issuer id: whole, but for the query and userinfo of one that is a URL."""
-    if "://" in text:
+    if "://" in text and ("?" in text or "@" in text):
         text = _QUERY.sub(f"?{HIDDEN}", _USERINFO.sub(f"{HIDDEN}@", text))
     return cut(text, limit)
 

@@ -225,17 +225,23 @@ def _store_steps(policy: Policy, tool: Tool | None, given: str | None, found: Ve
     yield Step(Gate.CONSENT, "consent", True, says)
     code = None if found.refusal is None else found.refusal.code
     plan = found.admission.plan if found.admission else None
-    rule = policy.plans[plan].rule if policy.plans and plan in policy.plans else None
+    known = (policy.plans or {}).get(plan) if plan is not None else None
     if code is ErrorCode.ACCOUNT_UNKNOWN:
         yield Step(Gate.ACCOUNT, "plan", False, "none is known of the account, and there is no default_plan")
     elif tool is not None:
         includes = code is not ErrorCode.PLAN_REQUIRED
         whose = "" if given else " (default_plan)"
         says = f"{plan}{whose} {'includes' if includes else 'does not include'} {tool.name}"
-        yield Step(Gate.ACCOUNT, "plan", includes, says if policy.plans is not None else "there are no plans", rule)
+        yield Step(
+            Gate.ACCOUNT,
+            "plan",
+            includes,
+            says if policy.plans is not None else "there are no plans",
+            known.rule if known else None,
+        )
     if found.admission is None or not found.admission.prices:
-        free = tool is not None and not tool.prices.amounts
-        yield Step(Gate.BUDGET, "price", True if free else None, "nothing" if free else "cannot be computed")
+        free = found.refusal is None
+        yield Step(Gate.BUDGET, "price", True if free else None, "nothing" if free else "not asked")
         return
     over = code in (ErrorCode.QUOTA_EXCEEDED, ErrorCode.INSUFFICIENT_CREDITS)
     told = [f"{price.needed} {_unit(price)}{_left(price)}" for price in found.admission.prices]
