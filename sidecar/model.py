@@ -388,5 +388,3 @@ class Exchange:
     trace_id: str | None = None
     shadow: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)  # for the log only: what was wrong when settling
-
-

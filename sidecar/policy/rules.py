@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from sidecar.model import ConsentMode, OnUnknown, PlanTerms, Terms, Window
+from sidecar.model import ConsentMode, OnUnknown, Terms, Window
 from sidecar.policy.arguments import ArgumentRules
 from sidecar.policy.models import TestDocument
 from sidecar.policy.pricing import Prices

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import orjson
 from aiohttp.web import BaseRequest, Response
 
@@ -15,11 +17,13 @@ class Admin:
     Args:
         metrics: what Prometheus reads.
         readiness: what `/readyz` says.
+        refresh: brings the gauges up to date before they are read.
     """
 
-    def __init__(self, metrics: Metrics, readiness: Readiness) -> None:
+    def __init__(self, metrics: Metrics, readiness: Readiness, refresh: Callable[[], None]) -> None:
         self._metrics = metrics
         self._readiness = readiness
+        self._refresh = refresh
 
     async def handle(self, request: BaseRequest) -> Response:
         """Serve one request."""
@@ -31,6 +35,7 @@ class Admin:
         if path == "/readyz":
             return self._ready()
         if path == "/metrics":
+            self._refresh()
             return Response(body=self._metrics.expose(), headers={"Content-Type": CONTENT_TYPE})
         return Response(status=404, text="/metrics, /healthz, /readyz\n")
 

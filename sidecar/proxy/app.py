@@ -36,7 +36,6 @@ from sidecar.proxy.upstream import Upstream
 from sidecar.workbench.load import Loaded, load
 
 _SETTLE_GRACE: Final = 5.0  # seconds for what is still owed to the store when the process ends
-_GAUGES_EVERY: Final = 1.0  # seconds
 
 
 class Sidecar:
@@ -97,8 +96,7 @@ class Sidecar:
         self._spawn(self._connect_store(), "store")
         self._spawn(self._readiness.watch(), "readiness")
         self._spawn(sweep_forever(self.store, self.metrics), "sweep")
-        self._spawn(self._keep_gauges(), "gauges")
-        admin = ServerRunner(Server(Admin(self.metrics, self._readiness).handle, access_log=None))
+        admin = ServerRunner(Server(Admin(self.metrics, self._readiness, self._refresh).handle, access_log=None))
         await self._listen("admin", admin, settings.admin)
         public = make_runner(self.pipeline.handle, self._malformed, settings.limits, settings.shutdown_grace)
         await self._listen("listen", public, settings.listen.address)
@@ -178,20 +176,19 @@ class Sidecar:
             else:
                 return
 
-    async def _keep_gauges(self) -> None:
+    def _refresh(self) -> None:
+        """Bring the gauges up to date: their truth lives elsewhere."""
         metrics = self.metrics
-        while True:
-            metrics.store_up.set(self.store.up)
-            metrics.backend_up.set(self._upstream.connected)
-            metrics.in_flight.set(self.pipeline.in_flight)
-            metrics.open_streams.set(self._forwarder.streams)
-            metrics.open_holds.set(self._gates.open_holds)
-            for issuer in self._settings.issuers:
-                health = self._ring.of(issuer).health()
-                metrics.keys_up.labels(issuer.id).set(health.keys > 0)
-                if health.age is not None:
-                    metrics.keys_fetched.labels(issuer.id).set(time.time() - health.age)
-            await asyncio.sleep(_GAUGES_EVERY)
+        metrics.store_up.set(self.store.up)
+        metrics.backend_up.set(self._upstream.connected)
+        metrics.in_flight.set(self.pipeline.in_flight)
+        metrics.open_streams.set(self._forwarder.streams)
+        metrics.open_holds.set(self._gates.open_holds)
+        for issuer in self._settings.issuers:
+            health = self._ring.of(issuer).health()
+            metrics.keys_up.labels(issuer.id).set(health.keys > 0)
+            if health.age is not None:
+                metrics.keys_fetched.labels(issuer.id).set(time.time() - health.age)
 
     def _checks(self) -> list[Check]:
         issuers = self._settings.issuers

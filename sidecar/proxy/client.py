@@ -84,6 +84,7 @@ class Client:
 
 
 def _set(response: StreamResponse, *groups: Iterable[Header]) -> None:
+    response.headers["Server"] = "mcp-sidecar"  # aiohttp would tell its version and Python's
     for group in groups:
         for name, value in group:
             response.headers[name] = value

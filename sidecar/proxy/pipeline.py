@@ -10,6 +10,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Hashable
+from typing import Final
 
 from aiohttp.web import BaseRequest, StreamResponse
 
@@ -73,7 +74,9 @@ class Pipeline:
             return
         snapshot.doors.check(request, self.in_flight)
         passage.caller = await snapshot.authenticator.authenticate(request.headers.getall("Authorization", ()))
+        passage.exchange.caller = passage.caller
         passage.call = await self._read(passage)
+        passage.exchange.call = passage.call
         decision = self._decide(passage, passage.call, passage.caller)
         grant = await self._gates.enter(passage, decision)
         if grant.usage is not None:
@@ -112,7 +115,8 @@ class Pipeline:
         if tool is not None and tool.name in self._forwarder.collisions:
             decision = Decision(Refusal(ErrorCode.TOOL_UNKNOWN), policy.open_terms, Depth.CONSENT)
         passage.tool = tool
-        exchange.call, exchange.caller, exchange.rule = call, caller, decision.rule
+        exchange.rule = decision.rule
+        exchange.method = method_label(call)
         exchange.tool = tool.name if tool is not None else None
         exchange.policy_revision, exchange.shadow = policy.revision, decision.shadow
         return decision
@@ -137,6 +141,14 @@ class Pipeline:
     def _finish(self, passage: Passage) -> None:
         self._claims.discard(passage.claim)
         passage.finish(self.record, stopping=self.stopping)
+
+
+_BODILESS: Final = {CallKind.STREAM: "GET", CallKind.END_SESSION: "DELETE", CallKind.RESPONSE: "response"}
+
+
+def method_label(call: Call) -> str | None:
+    """The method for log and metrics: what the protocol knows, never a name that a client made up."""
+    return call.method if call.method in revisions.METHODS else _BODILESS.get(call.kind)
 
 
 def _internal(error: Exception) -> Refusal:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import redis
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -30,7 +31,10 @@ _TERMS = st.sampled_from(
         replace(TERMS, default_plan=None),
         replace(TERMS, scopes=()),
         Terms(
-            ConsentMode.REQUIRED, None, None, PlanTerms(True, {"rows": {"hour": 7, "day": 7}}, {"contact": ("month", 3)})
+            ConsentMode.REQUIRED,
+            None,
+            None,
+            PlanTerms(True, {"rows": {"hour": 7, "day": 7}}, {"contact": ("month", 3)}),
         ),
     ]
 )
@@ -47,9 +51,7 @@ def _demand(draw: st.DrawFn) -> Demand:
     return Demand(kind, name, draw(_UNITS), fixed=draw(st.booleans()))
 
 
-_CHARGE = st.one_of(
-    st.just(Charge()), st.builds(Charge, amount=st.integers(0, 30)), st.builds(Charge, items=_ITEMS)
-)
+_CHARGE = st.one_of(st.just(Charge()), st.builds(Charge, amount=st.integers(0, 30)), st.builds(Charge, items=_ITEMS))
 
 
 class Ledgers(RuleBasedStateMachine):
@@ -89,9 +91,7 @@ class Ledgers(RuleBasedStateMachine):
         on_unknown: OnUnknown,
         session: str | None,
     ) -> None:
-        asked = application(
-            call, *demands, look=look, terms=terms, depth=depth, on_unknown=on_unknown, session=session
-        )
+        asked = application(call, *demands, look=look, terms=terms, depth=depth, on_unknown=on_unknown, session=session)
         before = self._dump() if look else None
         expected, self.model = admission.admit(self.model, asked, self.now)
         assert scripts.admitted(asked, self.real.run(scripts.admit(asked))) == expected
@@ -126,8 +126,11 @@ class Ledgers(RuleBasedStateMachine):
                 self.real.raw.delete(KEYS.done(call))
         self.model = self.model.copy(self.now)
 
-    @rule(plan=st.sampled_from([*PLANS, "gone"]), active=st.booleans(), own=st.dictionaries(
-        st.tuples(_QUOTAS, _WINDOWS), st.none() | st.integers(0, 30), max_size=2))
+    @rule(
+        plan=st.sampled_from([*PLANS, "gone"]),
+        active=st.booleans(),
+        own=st.dictionaries(st.tuples(_QUOTAS, _WINDOWS), st.none() | st.integers(0, 30), max_size=2),
+    )
     def set_account(self, plan: str, active: bool, own: dict[tuple[str, str], int | None]) -> None:
         drop = [key for key in self.model.overrides if key not in own]
         command = scripts.set_account(
@@ -188,15 +191,15 @@ class Ledgers(RuleBasedStateMachine):
         included = min(amount, max(0, 4 - count)) if planned and verb == "spend" else 0
         by = {"grant": amount, "set": amount - balance, "spend": included - amount}[verb]
         if balance + by < 0:
-            settlement_again = ChangeCode.TOO_LITTLE
+            code = ChangeCode.TOO_LITTLE
         elif total + by > MAX_AMOUNT:
-            settlement_again = ChangeCode.TOO_MUCH
+            code = ChangeCode.TOO_MUCH
         else:
             model.balances["contact"], model.totals["contact"] = balance + by, total + by
             if planned and verb == "spend":
                 model.included["contact", "month"] = Counter(number, count + included)
             return scripts.CreditChange(ChangeCode.DONE, balance + by, included)
-        return scripts.CreditChange(settlement_again, balance, 0)
+        return scripts.CreditChange(code, balance, 0)
 
     def _own(self) -> bool:
         return bool(self.model.consents)
@@ -232,12 +235,13 @@ class Ledgers(RuleBasedStateMachine):
             self.real.close()
 
 
+@pytest.mark.timeout(300)  # a failure is worth its shrinking
 def test_the_lua_is_the_model(store_server: StoreServer):
     machine = type("Machine", (Ledgers,), {"server": store_server})
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=120, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
 
