@@ -56,7 +56,7 @@ class Issuer(Model):
     audience: OneOrMore | None = None
     """What `aud` has to name, one of them; None: the resource."""
     typ: OneOrMore | None = None
-    """Values of the token's `typ` that are accepted; None: `at+jwt` (RFC 9068)."""
+    """Values of the token's `typ` that are accepted; None: `at+jwt` (RFC 9068), `JWT`, or none at all."""
     leeway: DurationOrZero = 10.0
     """How far the issuer's clock may differ."""
     claims: Claims = Claims()

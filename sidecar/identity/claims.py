@@ -176,15 +176,12 @@ def issuer_of(token: Token) -> str:
 
 
 def _check_kind(token: Token, issuer: Issuer) -> None:
-    accepted = {_media_type(typ) for typ in _texts(issuer.typ)} or {_ACCESS_TOKEN}
+    accepted = {_media_type(typ) for typ in _texts(issuer.typ)} or {_ACCESS_TOKEN, _ANY_TOKEN}
     if token.typ not in accepted:
         raise invalid("its typ is not that of an access token")
     # Without RFC 9068's typ, an ID token for the same audience looks alike but for these claims.
-    if token.typ != _ACCESS_TOKEN:
-        if any(name in token.claims for name in _ID_TOKEN_CLAIMS):
-            raise invalid("it is an ID token")
-        if _first(token.claims, issuer.claims.scopes, _SCOPES) is None:
-            raise invalid("it has no scope")
+    if token.typ != _ACCESS_TOKEN and any(name in token.claims for name in _ID_TOKEN_CLAIMS):
+        raise invalid("it is an ID token")
     # Bound to a key of the client (RFC 7800): as a plain bearer token it may be stolen.
     if "cnf" in token.claims:
         raise invalid("it is bound to a key and cannot be used as a bearer token")

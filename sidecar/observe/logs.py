@@ -39,7 +39,7 @@ class Lines:
     Args:
         level: lines below it are not written: debug, info, warning or error.
         fd: the file descriptor.
-        dropped: called for each line that could not be written whole.
+        dropped: called for each line that could not be written whole; may be set later.
         clock: seconds since the epoch.
     """
 
@@ -52,7 +52,7 @@ class Lines:
     ) -> None:
         self.threshold = LEVELS[level]
         self._fd = fd
-        self._dropped = dropped
+        self.dropped = dropped
         self._clock = clock
 
     def wants(self, level: str) -> bool:
@@ -74,7 +74,7 @@ class Lines:
         except OSError:
             written = 0
         if written != len(line):
-            self._dropped()
+            self.dropped()
 
 
 def encode(fields: Fields) -> bytes:

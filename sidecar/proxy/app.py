@@ -56,6 +56,7 @@ class Sidecar:
         self._policy = loaded.policy
         self._lease_margin = lease_margin
         self.metrics = Metrics()
+        lines.dropped = self.metrics.log_dropped.inc
         self.store = Store(
             settings.store.url, scripts, directory=settings.store.directory if settings.store.embedded else None
         )

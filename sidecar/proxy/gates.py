@@ -13,6 +13,7 @@ from sidecar.ledger import accounts, refusals, scripts
 from sidecar.ledger.keys import caller_keys
 from sidecar.ledger.store import Store
 from sidecar.model import Application, Call, Caller, Decision, Event, Terms
+from sidecar.policy.rules import Policy
 from sidecar.proxy.passage import Passage
 from sidecar.proxy.settling import Bill
 
@@ -74,7 +75,7 @@ class Gates:
         if refusal is None and decision.refusal is not None:
             refusal = refusals.with_price(decision.refusal, admission.prices)
         if refusal is not None:
-            raise self._softened(refusal, caller)
+            raise self._softened(refusal, caller, policy)
         passage.exchange.reserved = admission.prices
         held = application if admission.held else None
         passage.bill = Bill(self._store, held, call, passage.tool, passage.exchange, self._closed)
@@ -131,10 +132,12 @@ class Gates:
         """
         await self._store.run(scripts.end_session(caller, session))
 
-    def _softened(self, refusal: Refusal, caller: Caller) -> Refusal:
+    def _softened(self, refusal: Refusal, caller: Caller, policy: Policy) -> Refusal:
         """Tell the model, instead of challenging again, when the person has declined these scopes."""
         if refusal.code is not ErrorCode.INSUFFICIENT_SCOPE or refusal.shape is not Shape.CHALLENGE:
             return refusal
+        # A challenge names scopes of this policy only, whatever else the token carries.
+        refusal.scopes = tuple(scope for scope in refusal.scopes if scope in policy.scopes.rules)
         if not self._challenges.declined(caller, refusal.scopes, time.time()):
             return refusal
         return Refusal(refusal.code, _DECLINED, shape=Shape.TOOL_RESULT, scopes=refusal.scopes, rule=refusal.rule)

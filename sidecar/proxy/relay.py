@@ -89,8 +89,8 @@ class Relay:
             raise UpstreamError(Event.HTTP_FAILED, f"the backend answered {answer.status}")
         if answer.status < 400 or answer.status in _MISLEADING:
             raise UpstreamError(Event.HTTP_REFUSED, f"the backend answered {answer.status}")
+        self._bill.resolve(Event.HTTP_REFUSED)  # the status says it all, whatever becomes of the body
         data = await answer.read(self._limit)
-        self._bill.resolve(Event.HTTP_REFUSED)
         self._client.answer(answer.status, relayed_headers(answer.headers), data)
 
     async def _stream(self, answer: Answer) -> None:

@@ -96,6 +96,8 @@ class Doors:
         """
         if in_flight > self.limits.in_flight:
             raise Refusal(ErrorCode.OVERLOADED, retry_after=1)
+        if sum(len(name) + len(value) for name, value in request.raw_headers) > self.limits.header:
+            raise Refusal(ErrorCode.REQUEST_MALFORMED, "The headers of this request are too large.")
         if (request.content_length or 0) > self.limits.body:
             raise too_large(self.limits.body)
         fields = request.headers

@@ -1,0 +1,153 @@
+"""`account`: the accounts that the store knows, their plans and their status."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from sidecar.cli.common import Commands, CommandError, UsageError, command, emit, issuer_id, name, not_enforced, table
+from sidecar.cli.common import verbs as add_verbs
+from sidecar.cli.store import Session, Target, with_store
+from sidecar.config.load import load_settings
+from sidecar.ledger import scripts
+from sidecar.ledger.keys import EVERY_ACCOUNT_KEY, keys_of
+from sidecar.ledger.scripts import ChangeCode
+from sidecar.workbench.load import load
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    verbs = add_verbs(commands, "account", "list and change accounts")
+    about = (
+        (_list, "list", "list the accounts that have a record"),
+        (_show, "show", "show one account"),
+        (_set, "set", "set plan or status"),
+        (_delete, "delete", "delete all but revocations, and leave the account disabled"),
+    )
+    for run, verb, text in about:
+        parser = command(verbs, verb, run, text)
+        parser.add_argument("--issuer", metavar="ID", help="required where several are configured")
+        if verb != "list":
+            parser.add_argument("account", type=name, metavar="ACCOUNT")
+        if verb == "set":
+            parser.add_argument("--plan")
+            parser.add_argument("--status", choices=("active", "disabled"))
+            parser.add_argument("--create", action="store_true", help="also when the store does not know the account")
+            not_enforced(parser, "--quota")
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    settings = load_settings(arguments.config)
+    issuer = issuer_id(arguments, settings)
+    found = [each for each in with_store(settings, _records) if each["issuer"] in (issuer, None)]
+    rows = [(each["account"] or f"({each['digest']})", each["plan"] or "-", each["status"]) for each in found]
+    emit(arguments, found, table(("ACCOUNT", "PLAN", "STATUS"), rows))
+    return 0
+
+
+async def _records(session: Session) -> list[dict[str, Any]]:
+    found = []
+    for key in await session.keys(EVERY_ACCOUNT_KEY):
+        fields = await session.record(key)
+        if fields:
+            found.append({**_plain(fields), "digest": keys_of(key).digest})
+    return sorted(found, key=lambda each: (each["issuer"] or "", each["account"] or "", each["digest"]))
+
+
+def _plain(fields: dict[str, str]) -> dict[str, Any]:
+    status = "active" if fields.get("status", "active") == "active" else "disabled"
+    return {
+        "issuer": fields.get("issuer"),
+        "account": fields.get("account"),
+        "plan": fields.get("plan") or None,
+        "status": "deleted" if "deleted" in fields else status,
+    }
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    settings = load_settings(arguments.config)
+    target = Target.of(arguments, settings)
+    shown = with_store(settings, lambda session: _shown(session, target))
+    pools = (f"{pool}: {balance}" for pool, balance in shown["balances"].items())
+    lines = [
+        f"account   {target}",
+        f"plan      {shown['plan'] or '- (the default plan of the policy)'}",
+        f"status    {shown['status']}",
+        f"quotas    {', '.join(f'{key}={limit}' for key, limit in shown['quotas'].items()) or 'as in the plan'}",
+        f"balances  {', '.join(pools) or 'none'}",
+        f"consents  {shown['consents']}",
+    ]
+    emit(arguments, shown, lines)
+    return 0
+
+
+async def _shown(session: Session, target: Target) -> dict[str, Any]:
+    fields = await session.record(target.keys.account)
+    if not fields:
+        raise CommandError(f"the store has no record of account {target}")
+    state = (await session.inspect(target)).state
+    return {
+        **_plain(fields),
+        "issuer": target.issuer,
+        "account": target.account,
+        "quotas": {
+            f"{quota}.{window}": "unlimited" if limit is None else limit
+            for (quota, window), limit in state.overrides.items()
+        },
+        "balances": state.balances,
+        "consents": len(await session.consents(target)),
+    }
+
+
+# --- changing ----------------------------------------------------------------------------------
+
+
+def _set(arguments: argparse.Namespace) -> int:
+    if arguments.plan is None and arguments.status is None and not arguments.create:
+        raise UsageError("nothing to set: --plan, --status or --create")
+    settings = load_settings(arguments.config)
+    target = Target.of(arguments, settings)
+    if arguments.plan is not None:
+        plans = load(arguments.config, tests=False).policy.plans or {}
+        if arguments.plan not in plans:
+            raise UsageError(f"there is no plan {arguments.plan!r}: {', '.join(plans) or 'the policy has none'}")
+    change = scripts.set_account(
+        target.issuer,
+        target.account,
+        plan=arguments.plan,
+        active=None if arguments.status is None else arguments.status == "active",
+        create=arguments.create,
+    )
+    code = ChangeCode(with_store(settings, lambda session: session.run(change)))
+    if code is ChangeCode.UNKNOWN:
+        raise CommandError(f"the store does not know account {target}: --create makes a record")
+    return _done(arguments, target, "created" if code is ChangeCode.CREATED else "changed")
+
+
+def _delete(arguments: argparse.Namespace) -> int:
+    settings = load_settings(arguments.config)
+    target = Target.of(arguments, settings)
+    code = with_store(settings, lambda session: _deleted(session, target))
+    if code is ChangeCode.UNKNOWN:
+        raise CommandError(f"the store knows nothing of account {target}")
+    text = "deleted; revocations are kept and the account stays disabled until `account set --create`"
+    return _done(arguments, target, "deleted", text)
+
+
+async def _deleted(session: Session, target: Target) -> ChangeCode:
+    keys = target.keys
+    others = [
+        key
+        for pattern in (keys.every_consent, keys.every_client, keys.every_session)
+        for key in await session.keys(pattern)
+    ]
+    return ChangeCode(await session.run(scripts.delete_account(target.issuer, target.account, others=others)))
+
+
+def _done(arguments: argparse.Namespace, target: Target, what: str, text: str | None = None) -> int:
+    document = {"done": what, "issuer": target.issuer, "account": target.account}
+    emit(arguments, document, [f"account {target}: {text or what}"])
+    return 0

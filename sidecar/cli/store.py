@@ -1,0 +1,144 @@
+"""The store, as a command uses it: one connection, the shipped scripts, and SCAN to find records."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from sidecar.cli.common import CommandError, issuer_id
+from sidecar.config.settings import Settings, Store
+from sidecar.ledger import scripts
+from sidecar.ledger.accounts import Consent, parse_consent
+from sidecar.ledger.connection import Argument, Connection, RejectedError, StoreError, UnansweredError, UnsentError
+from sidecar.ledger.embedded import EmbeddedStore
+from sidecar.ledger.endpoint import parse_url
+from sidecar.ledger.keys import AccountKeys, account_keys
+from sidecar.ledger.scripts import Inspection
+from sidecar.ledger.store import Command
+
+_CONNECT_WITHIN: Final = 5.0
+_ATTEMPTS: Final = 3
+_TIMEOUT: Final = 10.0  # SCAN and long scripts may take longer than a call may wait
+_COUNT: Final = 1000
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The account that a command is about."""
+
+    issuer: str
+    account: str
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace, settings: Settings) -> Target:
+        """The account that the command line names."""
+        return cls(issuer_id(arguments, settings), arguments.account)
+
+    @property
+    def keys(self) -> AccountKeys:
+        """Where it is kept."""
+        return account_keys(self.issuer, self.account)
+
+    def __str__(self) -> str:
+        return f"{self.account} ({self.issuer})"
+
+
+class Session:
+    """What one command asks the store."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def run(self, command: Command) -> Any:
+        """Run a script. All that commands run may run twice: each is idempotent or names its operation.
+
+        Raises:
+            StoreError: it did not run, or nobody knows.
+        """
+        try:
+            return await self._call(*command.words())
+        except RejectedError as error:
+            if error.code != "NOSCRIPT":
+                raise
+        await self._call("SCRIPT", "LOAD", command.script.source)  # somebody flushed them just now
+        return await self._call(*command.words())
+
+    async def inspect(self, target: Target) -> Inspection:
+        """An account as it stands now."""
+        return scripts.inspected(await self.run(scripts.inspect(target.keys)))
+
+    async def keys(self, pattern: str) -> list[str]:
+        """All keys of a pattern, sorted."""
+        found: set[str] = set()
+        cursor = b"0"
+        while True:
+            cursor, batch = await self._call("SCAN", cursor, "MATCH", pattern, "COUNT", _COUNT)
+            found.update(key.decode(errors="replace") for key in batch)
+            if cursor == b"0":
+                return sorted(found)
+
+    async def record(self, key: str) -> dict[str, str]:
+        """The fields of a hash; none when there is no such key."""
+        flat = [each.decode(errors="replace") for each in await self._call("HGETALL", key)]
+        return dict(zip(flat[::2], flat[1::2], strict=True))
+
+    async def consents(self, target: Target) -> dict[str, tuple[dict[str, str], Consent]]:
+        """Key, fields and meaning of every consent record of an account, those for every subject included."""
+        found = {}
+        for key in [*await self.keys(target.keys.every_client), *await self.keys(target.keys.every_consent)]:
+            fields = await self.record(key)
+            consent = parse_consent(fields)
+            if consent is not None:
+                found[key] = fields, consent
+        return found
+
+    async def _call(self, *words: Argument) -> Any:
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return await self._connection.call(*words)
+            except (UnsentError, UnansweredError):
+                await asyncio.sleep(0.1)
+        return await self._connection.call(*words)
+
+
+def with_store(settings: Settings, work: Callable[[Session], Awaitable[T]]) -> T:
+    """Connect to the configured store (starting the embedded one if nobody has), work, and leave.
+
+    Raises:
+        CommandError: the store cannot be reached or refuses; the message is for the operator.
+    """
+    return asyncio.run(_with_store(settings.store, work))
+
+
+async def _with_store(store: Store, work: Callable[[Session], Awaitable[T]]) -> T:
+    embedded = EmbeddedStore(store.directory) if store.embedded else None
+    try:
+        if embedded is not None:
+            embedded.enter()
+        connection = Connection(
+            parse_url(store.url if embedded is None else embedded.url), prepare=_prepare, timeout=_TIMEOUT
+        )
+        try:
+            await connection.start(_CONNECT_WITHIN)
+            return await work(Session(connection))
+        finally:
+            await connection.close()
+    except RejectedError as error:
+        raise CommandError(f"the store refuses: {error}") from error
+    except (StoreError, OSError, ValueError) as error:
+        text = str(error)
+        raise CommandError(text if "store" in text else f"the store cannot be used: {text}") from error
+    finally:
+        if embedded is not None:
+            embedded.leave()
+
+
+async def _prepare(send: Callable[..., asyncio.Future[Any]]) -> None:
+    loads = [send("SCRIPT", "LOAD", script.source) for script in scripts.scripts]
+    for load in loads:
+        await load

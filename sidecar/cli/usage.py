@@ -1,0 +1,127 @@
+"""`usage`: what an account has used, what it has left, and which calls hold some of it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+from sidecar.cli.common import Commands, CommandError, command, emit, name, not_enforced, shown
+from sidecar.cli.store import Session, Target, with_store
+from sidecar.ledger import accounts
+from sidecar.ledger.accounts import Hold
+from sidecar.ledger.scripts import Inspection
+from sidecar.model import AmountKind
+from sidecar.policy.rules import Policy
+from sidecar.workbench.load import load
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = command(commands, "usage", run, "show windows, balances and open holds of an account")
+    parser.add_argument("account", type=name, metavar="ACCOUNT")
+    parser.add_argument("--issuer", metavar="ID", help="required where several are configured")
+    not_enforced(parser, "--follow", "--verify")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show one account."""
+    loaded = load(arguments.config, tests=False)
+    target = Target.of(arguments, loaded.settings)
+    seen = with_store(loaded.settings, lambda session: known(session, target))
+    document = {
+        "issuer": target.issuer,
+        "account": target.account,
+        "known": seen.known,
+        **usage_of(seen, loaded.policy),
+        "holds": [_hold(call_id, hold, seen.now) for call_id, hold in sorted(seen.state.holds.items())],
+    }
+    emit(arguments, document, _lines(target, document))
+    return 0
+
+
+async def known(session: Session, target: Target) -> Inspection:
+    """An account that the store knows anything of.
+
+    An account of the default plan has no record of its own, and yet it has used something.
+
+    Raises:
+        CommandError: nothing is known of it, so that its name may well be a slip.
+    """
+    seen = await session.inspect(target)
+    state = seen.state
+    traces = (state.balances, state.quotas, state.included, state.holds)
+    if not seen.known and not any(traces) and not await session.record(target.keys.account):
+        raise CommandError(f"the store knows nothing of account {target}")
+    return seen
+
+
+def usage_of(seen: Inspection, policy: Policy) -> dict[str, Any]:
+    """`{plan, status, quotas, credits}`, with every pool of the policy."""
+    usage = accounts.usage(seen.state, policy.account_terms, seen.now)
+    empty = {pool: {"left": 0, "balance": 0, "held": 0} for pool in policy.credits if pool not in usage["credits"]}
+    return {**usage, "credits": {**usage["credits"], **empty}}
+
+
+# --- words -------------------------------------------------------------------------------------
+
+
+def _hold(call_id: str, hold: Hold, now: int) -> dict[str, Any]:
+    return {
+        "call": call_id,
+        "client_id": hold.client_id,
+        "owner": hold.owner,
+        "lease_seconds": max(0, -(-(hold.until - now) // 1000)),
+        "on_unknown": hold.on_unknown.value,
+        "deferred": hold.deferred is not None,
+        "amounts": [
+            {"kind": amount.kind.value, "name": amount.name, "reserved": amount.reserved} for amount in hold.amounts
+        ],
+    }
+
+
+def _lines(target: Target, facts: dict[str, Any]) -> Iterator[str]:
+    record = "" if facts["known"] else "; it has no record of its own"
+    yield f"account {target}: plan {facts['plan'] or '-'}, {facts['status']}{record}"
+    for quota, windows in facts["quotas"].items():
+        for window, entry in windows.items():
+            yield (
+                f"  quota    {quota} per {window}: {entry['used']} of {entry['limit']} used, "
+                f"{entry['left']} left, anew in {span(entry['resets_in'])}"
+            )
+    for pool, entry in facts["credits"].items():
+        yield f"  credits  {pool_line(pool, entry)}"
+    if not facts["holds"]:
+        yield "  holds    none"
+    for hold in facts["holds"]:
+        units = (f"{each['reserved']} {_unit(each)}" for each in hold["amounts"])
+        yield (
+            f"  hold     {shown(hold['call'])} of client {shown(hold['client_id'])}: {', '.join(units)}; "
+            f"{hold['on_unknown']} in {span(hold['lease_seconds'])} unless its call ends before"
+        )
+
+
+def _unit(amount: dict[str, Any]) -> str:
+    credit = amount["kind"] == AmountKind.CREDIT.value
+    return f"{amount['name']} credits" if credit else str(amount["name"])
+
+
+def pool_line(pool: str, facts: dict[str, Any]) -> str:
+    """One pool of credits for people."""
+    held = f", {facts['held']} of it held by open calls" if facts["held"] else ""
+    line = f"{pool}: {facts['left']} left; balance {facts['balance']}{held}"
+    included = facts.get("included")
+    if included is None:
+        return line
+    return (
+        f"{line}; included {included['used']} of {included['limit']} used per {included['window']}, "
+        f"anew in {span(included['resets_in'])}"
+    )
+
+
+def span(seconds: int) -> str:
+    """A length of time in the largest unit that makes at least two of it: `90s`, `119m`, `3d`."""
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
