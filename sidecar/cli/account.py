@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from sidecar.cli.common import Commands, CommandError, UsageError, command, emit, issuer_id, name, not_enforced, table
+from sidecar.cli.common import CommandError, Commands, UsageError, command, emit, issuer_id, name, not_enforced, table
 from sidecar.cli.common import verbs as add_verbs
 from sidecar.cli.store import Session, Target, with_store
 from sidecar.config.load import load_settings

@@ -7,15 +7,15 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, TypeAlias
 
 from sidecar.config.documents import Problem
 from sidecar.config.enforced import NOT_ENFORCED
 from sidecar.config.settings import Settings
 from sidecar.model import MAX_AMOUNT
 
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+# The class cannot be subscripted where Python runs, only where types are checked.
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 MAX_NAME: Final = 2048
 """Characters of a name on the command line; client ids may be URLs."""
@@ -33,7 +33,13 @@ class UsageError(Exception):
 
 
 def command(
-    commands: Commands, name: str, run: Callable[[argparse.Namespace], int], about: str, *, config: bool = True
+    commands: Commands,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    about: str,
+    *,
+    config: bool = True,
+    output: bool = True,
 ) -> argparse.ArgumentParser:
     """Add a command with the options that every one has."""
     parser = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".", allow_abbrev=False)
@@ -42,7 +48,9 @@ def command(
         parser.add_argument(
             "--config", type=Path, default=Path("config.yaml"), metavar="FILE", help="default: config.yaml"
         )
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    parser.set_defaults(format="text")
+    if output:
+        parser.add_argument("--format", choices=("text", "json"), help="default: text")
     return parser
 
 

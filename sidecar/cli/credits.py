@@ -6,7 +6,7 @@ import argparse
 import uuid
 from typing import Any
 
-from sidecar.cli.common import Commands, CommandError, UsageError, amount, command, emit, name
+from sidecar.cli.common import CommandError, Commands, UsageError, amount, command, emit, name
 from sidecar.cli.common import verbs as add_verbs
 from sidecar.cli.store import Session, Target, with_store
 from sidecar.cli.usage import known, pool_line, usage_of

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import importlib
 
-from sidecar.cli.common import Commands, CommandError, command
+from sidecar.cli.common import CommandError, Commands, command
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = command(commands, "demo", run, "show every refusal, with all that it takes on this machine", config=False)
+    parser = command(
+        commands, "demo", run, "show every refusal, with all that it takes on this machine", config=False, output=False
+    )
     parser.add_argument("--keep", action="store_true", help="leave it running, and say what to try with curl")
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.cli.common import (
-    Commands,
     CommandError,
+    Commands,
     UsageError,
     command,
     emit,

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 
 from sidecar.cli.common import Commands, command
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    command(commands, "serve", run, "run the sidecar")
+    parser = command(commands, "serve", run, "run the sidecar", output=False)
+    parser.description = "Serve until SIGTERM or SIGINT; SIGHUP reads config and policy again."
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal ends it."""
-    # Imported only here: the other commands need no server.
-    status: int = importlib.import_module("sidecar.proxy.app").serve(arguments.config)
-    return status
+    from sidecar.proxy.serve import serve  # only here: the other commands need no server
+
+    return serve(arguments.config)

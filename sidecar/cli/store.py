@@ -129,10 +129,9 @@ async def _with_store(store: Store, work: Callable[[Session], Awaitable[T]]) -> 
         finally:
             await connection.close()
     except RejectedError as error:
-        raise CommandError(f"the store refuses: {error}") from error
+        raise CommandError(f"store: it refuses: {error}") from error
     except (StoreError, OSError, ValueError) as error:
-        text = str(error)
-        raise CommandError(text if "store" in text else f"the store cannot be used: {text}") from error
+        raise CommandError(f"store: {error}") from error
     finally:
         if embedded is not None:
             embedded.leave()

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
-from sidecar.cli.common import Commands, CommandError, command, emit, name, not_enforced, shown
+from sidecar.cli.common import CommandError, Commands, command, emit, name, not_enforced, shown
 from sidecar.cli.store import Session, Target, with_store
 from sidecar.ledger import accounts
 from sidecar.ledger.accounts import Hold

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from sidecar.ledger.accounts import AccountState, Amount, Counter, Done, Hold
+from sidecar.ledger.accounts import AccountState, Amount, Counter, Done, Hold, window_at
 from sidecar.model import CHARGE_RESERVE, Action, AmountKind, Charge, Event, OnUnknown, Receipt
 
 Cost = Callable[[AccountState, Amount, int], int]
@@ -105,7 +105,7 @@ def _resolve(
     if done is not None:
         return (done.receipt if done.how == how else _LATE), state
     hold = state.holds.pop(call_id, None)
-    receipt = _LATE if hold is None else _apply(state, hold, cost)
+    receipt = _LATE if hold is None else _apply(state, hold, cost, now)
     state.done[call_id] = Done("late" if hold is None else how, receipt, now + lease)
     return receipt, state
 
@@ -119,7 +119,7 @@ def expire(state: AccountState, now: int) -> int:
     for _, _, call_id in over[:EXPIRED_AT_ONCE]:
         hold = state.holds.pop(call_id)
         charged = hold.deferred is not None or hold.on_unknown is OnUnknown.SETTLE
-        _apply(state, hold, partial(_cost, charges=()) if charged else _released)
+        _apply(state, hold, partial(_cost, charges=()) if charged else _released, now)
     return min(len(over), EXPIRED_AT_ONCE)
 
 
@@ -133,12 +133,12 @@ def defer(before: AccountState, call_id: str, request: str, *, now: int) -> tupl
     return True, state
 
 
-def _apply(state: AccountState, hold: Hold, cost: Cost) -> Receipt:
+def _apply(state: AccountState, hold: Hold, cost: Cost, now: int) -> Receipt:
     paid: dict[str, int] = {}
     used: dict[str, int] = {}
     for index, amount in enumerate(hold.amounts):
         units = cost(state, amount, index)
-        _settle(state, amount, units)
+        _settle(state, amount, units, now)
         total = paid if amount.kind is AmountKind.CREDIT else used
         total[amount.name] = total.get(amount.name, 0) + units
     return Receipt(paid, used)
@@ -165,23 +165,18 @@ def _cost(state: AccountState, amount: Amount, index: int, charges: Sequence[Cha
     return charge.amount if amount.kind is AmountKind.QUOTA else min(charge.amount, amount.reserved)
 
 
-def _settle(state: AccountState, amount: Amount, cost: int) -> None:
+def _settle(state: AccountState, amount: Amount, cost: int, now: int) -> None:
     """Turn what was reserved into what it cost; windows that have ended are left alone."""
-    if amount.kind is AmountKind.QUOTA:
-        for window, number in amount.windows.items():
-            _count(state.quotas, (amount.name, window), number, cost - amount.reserved)
-        return
-    back = amount.reserved - cost
-    to_balance = min(back, amount.from_balance)
-    if amount.from_balance:
-        state.balances[amount.name] = state.balances.get(amount.name, 0) + to_balance
-        spent = amount.from_balance - to_balance
-        state.totals[amount.name] = state.totals.get(amount.name, 0) - spent
+    change = cost - amount.reserved
+    counters = state.quotas
+    if amount.kind is AmountKind.CREDIT:
+        counters = state.included
+        back = min(-change, amount.from_balance)
+        change += back
+        if amount.from_balance:
+            state.balances[amount.name] = state.balances.get(amount.name, 0) + back
+            state.totals[amount.name] = state.totals.get(amount.name, 0) - (amount.from_balance - back)
     for window, number in amount.windows.items():
-        _count(state.included, (amount.name, window), number, to_balance - back)
-
-
-def _count(counters: dict[tuple[str, str], Counter], key: tuple[str, str], number: int, change: int) -> None:
-    counter = counters.get(key)
-    if counter is not None and counter.window == number:
-        counters[key] = Counter(number, max(0, counter.used + change))
+        counter = counters.get((amount.name, window))
+        if counter is not None and counter.window == number >= window_at(window, now)[0]:
+            counters[amount.name, window] = Counter(number, max(0, counter.used + change))

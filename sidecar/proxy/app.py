@@ -65,6 +65,7 @@ class Sidecar:
         self._readiness = Readiness(self._checks, self._upstream, self._say)
         self._tasks: list[asyncio.Task[None]] = []
         self._stack = contextlib.AsyncExitStack()
+        self._grace_ends = 0.0
         self.addresses: dict[str, Address] = {}
         """Where it really listens, by `listen` and `admin`: port 0 takes any that is free."""
 
@@ -153,12 +154,13 @@ class Sidecar:
         self.addresses[name] = Address(address.host, site.port)
 
     def _stopping(self) -> None:
+        self._grace_ends = asyncio.get_running_loop().time() + self._settings.shutdown_grace
         self.pipeline.stopping = True
         self._readiness.stopping = True
         self._forwarder.end_streams()
 
     async def _end_tasks(self) -> None:
-        await self._forwarder.close()
+        await self._forwarder.close(max(0.0, self._grace_ends - asyncio.get_running_loop().time()))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -68,9 +68,11 @@ class Forwarder:
         for task in self._listening:
             task.cancel()
 
-    async def close(self) -> None:
-        """Give up what still goes on without its client."""
+    async def close(self, grace: float) -> None:
+        """Wait at most `grace` seconds for what goes on without its client, then give it up."""
         tasks = list(self._outliving)
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -72,7 +72,7 @@ class Pipeline:
         request, snapshot = passage.request, passage.snapshot
         if snapshot.doors.answer(request, passage.client):  # documents and preflights are for everybody
             return
-        snapshot.doors.check(request, self.in_flight)
+        snapshot.doors.check(request, self.in_flight - self._forwarder.streams)
         passage.caller = await snapshot.authenticator.authenticate(request.headers.getall("Authorization", ()))
         passage.exchange.caller = passage.caller
         passage.call = await self._read(passage)
@@ -101,7 +101,7 @@ class Pipeline:
         """Refuse a request id that is in flight on its session: one answer could be taken for the other's."""
         if call.kind is not CallKind.REQUEST or call.session is None:
             return
-        claim = (call.session, type(call.id), call.id)
+        claim = (passage.caller, call.session, type(call.id), call.id)
         if claim in self._claims:
             raise Refusal(ErrorCode.MESSAGE_MALFORMED, "A request with this id is in flight on this session.")
         self._claims.add(claim)

@@ -62,6 +62,7 @@ class Relay:
             elif self._call.kind is CallKind.STREAM:
                 await self._listen(answer)
             elif self._call.kind is not CallKind.REQUEST:
+                self._bill.resolve(Event.RESULT)
                 self._client.answer(answer.status, (), b"")
             elif answer.media_type == "text/event-stream":
                 await self._stream(answer)
@@ -112,6 +113,7 @@ class Relay:
         """Relay a GET stream: the server's own messages, without an end of their own."""
         if answer.media_type != "text/event-stream":
             raise UpstreamError(Event.UNUSABLE, "the backend's GET answer is no event stream")
+        self._bill.resolve(Event.RESULT)  # it was opened, which is all that was asked for
         await self._client.start(answer.status, _STREAM_HEADERS)
         parser = sse.Parser(self._limit)
         while chunk := await self._chunk(answer):

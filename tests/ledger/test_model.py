@@ -223,7 +223,7 @@ def test_usage_shows_what_is_left_and_never_less_than_nothing():
         included={("contact", "month"): Counter(_MONTH, 1)},
         overrides={("rows", "day"): 8},
     )
-    day, day_left = window_at("day", NOW)
+    _, day_left = window_at("day", NOW)
     shown = accounts.usage(state, TERMS, NOW)
     assert (shown["plan"], shown["status"]) == ("growth", "active")
     assert shown["quotas"]["rows"] == {

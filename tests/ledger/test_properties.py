@@ -165,6 +165,14 @@ class Ledgers(RuleBasedStateMachine):
             self.real.raw.delete(KEYS.consent("ann", CALLER.client_id))
             self.model.consents.clear()
 
+    @rule(everyone=st.booleans(), status=st.sampled_from(["granted", "revoked", "Granted", None]))
+    def write_directly(self, everyone: bool, status: str | None) -> None:
+        """Another program writes a record by hand, and forgets to say when."""
+        key = KEYS.client(CALLER.client_id) if everyone else KEYS.consent("ann", CALLER.client_id)
+        self.real.raw.delete(key)
+        self.real.raw.hset(key, mapping={"client_id": "x"} | ({} if status is None else {"status": status}))
+        self._record(everyone, Consent(status == "granted", None), False)
+
     @rule()
     def bind(self) -> None:
         assert self.real.run(scripts.bind_session(CALLER, "mine")) == 1

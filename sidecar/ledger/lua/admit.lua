@@ -92,7 +92,7 @@ local function standing()
   local record = consent()
   if record then
     local at = written(record)
-    answer[3], answer[4] = record[3], at and floor(at)
+    answer[3], answer[4] = record[3], at and floor(at) or false
     if record[1] ~= 'granted' then return CONSENT_REVOKED end
   elseif ARGV[13] ~= 'first_use' then
     return CONSENT_MISSING

@@ -105,7 +105,7 @@ local function settle_amount(amount, cost)
   for name, number in pairs(amount.windows) do
     local at = field .. amount.name .. ':' .. name
     local used = counted(at, number)
-    if used then count(at, number, math.max(0, used + change)) end
+    if used and tonumber(number) >= tonumber((window(name))) then count(at, number, math.max(0, used + change)) end
   end
 end
 

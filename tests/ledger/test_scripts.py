@@ -1,0 +1,325 @@
+"""The shipped scripts on a real server: their codes and headers, and what only a server can show."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import redis
+
+from sidecar.ledger import keys, scripts, settlement
+from sidecar.ledger.accounts import window_at
+from sidecar.ledger.scripts import ChangeCode, CreditChange
+from sidecar.ledger.store import Script, Scripts
+from sidecar.model import MAX_AMOUNT, WINDOWS, Admission, AdmissionCode, Application, ConsentMode, Receipt
+from tests.ledger.support import CALLER, KEYS, NOW, TERMS, RealLedger, application, demand, reveal
+from tests.support.store import StoreServer, free_port
+
+_GROWTH = {"plan": "growth", "issuer": "main", "account": "acme"}
+
+
+@pytest.fixture
+def ledger(store_server: StoreServer) -> Iterator[RealLedger]:
+    real = RealLedger(store_server)
+    real.client.hset(KEYS.account, mapping=_GROWTH)
+    real.run(scripts.grant("main", "acme", "ann", CALLER.client_id))
+    yield real
+    real.close()
+
+
+def _admit(ledger: RealLedger, asked: Application) -> Admission:
+    return scripts.admitted(asked, ledger.run(scripts.admit(asked)))
+
+
+def _credits(ledger: RealLedger, verb: str, amount: int, operation: str, **more: Any) -> CreditChange:
+    command = scripts.change_credits("main", "acme", verb, "contact", amount, operation=operation, **more)
+    return scripts.credited(ledger.run(command))
+
+
+# --- what is written in the files ----------------------------------------------------------------
+
+
+def test_the_module_is_what_the_store_wants():
+    wanted: Scripts = scripts
+    assert {script.name for script in wanted.scripts} >= {"admit", "resolve", "revoke"}
+
+
+@pytest.mark.parametrize("script", scripts.scripts, ids=lambda script: script.name)
+def test_every_script_says_what_it_takes_and_gives(script: Script):
+    lines = script.source.splitlines()
+    assert re.fullmatch(r"#!lua( flags=allow-oom)?", lines[0])
+    header = "\n".join(lines[1 : next(i for i, line in enumerate(lines) if i and not line.startswith("--"))])
+    assert "KEYS" in header
+    assert "Returns" in header
+    assert ("ARGV" in header) == ("ARGV[" in script.source)
+    assert "-- include" not in script.source
+
+
+def test_only_what_takes_access_away_or_frees_memory_may_write_when_memory_is_short():
+    allowed = {script.name for script in scripts.scripts if "allow-oom" in script.source.splitlines()[0]}
+    assert allowed == {"revoke", "resolve", "sweep", "account_delete"}
+
+
+@pytest.mark.parametrize(("script", "codes"), [(scripts.ADMIT, AdmissionCode), (scripts.CREDITS, ChangeCode)])
+def test_the_codes_in_lua_are_the_enum_s(script: Script, codes: Any):
+    found: dict[str, int] = {}
+    for names, numbers in re.findall(r"^local ([A-Z_, ]+) = ([0-9, ]+)$", script.source, re.MULTILINE):
+        found |= dict(zip(names.split(", "), map(int, numbers.split(", ")), strict=True))
+    assert {name: found.get(name) for name in codes.__members__} == {code.name: code.value for code in codes}
+
+
+def test_limits_that_stand_in_both_languages_are_equal():
+    assert f"EXPIRED_AT_ONCE = {settlement.EXPIRED_AT_ONCE}\n" in scripts.ADMIT.source
+    assert f"'EXPIRE', KEYS[4], {scripts.SESSION_LIFE})" in scripts.ADMIT.source
+    assert f"MAX = {MAX_AMOUNT}\n" in scripts.CREDITS.source
+
+
+def test_windows_are_the_model_s(store_server: StoreServer):
+    moments = [0, 951_782_399, 951_782_400, 4_107_542_400, *range(1_600_000_000, 4_200_000_000, 7_654_321)]
+    clock = scripts.SESSION.source.partition("local bound")[0]
+    body = "local all = {}\nfor i, at in ipairs(ARGV) do all[i] = {window_at(KEYS[1], tonumber(at))} end\nreturn all"
+    with store_server.client() as client:
+        for window in WINDOWS:
+            found = client.eval(clock + body, 1, window, *moments)
+            assert [tuple(each) for each in found] == [window_at(window, at * 1000) for at in moments]
+
+
+# --- money -----------------------------------------------------------------------------------------
+
+
+def test_the_largest_amounts_stay_exact(ledger: RealLedger):
+    assert _credits(ledger, "set", MAX_AMOUNT, "o1").balance == MAX_AMOUNT
+    assert _credits(ledger, "grant", 1, "o2") == CreditChange(ChangeCode.TOO_MUCH, MAX_AMOUNT, 0)
+    asked = application("c", demand("contact", MAX_AMOUNT), demand("other", MAX_AMOUNT))
+    admission = _admit(ledger, asked)
+    assert admission.held
+    assert [price.needed for price in admission.prices] == [MAX_AMOUNT, MAX_AMOUNT]
+    assert ledger.state().balances == {"contact": 4}
+    receipt = scripts.receipt(ledger.run(scripts.settle(asked, None)))
+    assert receipt == Receipt({"contact": MAX_AMOUNT}, {"other": MAX_AMOUNT})
+    assert ledger.state().totals == {"contact": 4}
+
+
+def test_many_items_fit(ledger: RealLedger):
+    items = tuple(f"item-{number}" for number in range(9_000))
+    _credits(ledger, "set", 9_000, "o")
+    asked = application("c", reveal(*items))
+    assert _admit(ledger, asked).prices[0].needed == 9_000
+    assert scripts.receipt(ledger.run(scripts.settle(asked, None))).paid == {"contact": 9_000}
+    assert _admit(ledger, application("c2", reveal(*items, "new"))).prices[0].needed == 1
+
+
+def test_a_release_before_its_admission_keeps_it_out(ledger: RealLedger):
+    asked = application("c", demand("contact"))
+    assert scripts.receipt(ledger.run(scripts.release(asked))).late
+    assert _admit(ledger, asked) == Admission(AdmissionCode.RESOLVED_ALREADY)
+    assert 0 < ledger.client.pttl(KEYS.done("c")) <= asked.lease
+
+
+def test_what_is_resolved_is_journaled_with_the_balance_it_leaves(ledger: RealLedger):
+    _credits(ledger, "grant", 10, "o")
+    asked = application("c", demand("contact", 6), demand("requests", fixed=True))
+    _admit(ledger, asked)
+    ledger.run(scripts.settle(asked, None))
+    ledger.run(scripts.settle(asked, None))
+    ledger.run(scripts.settle(application("never"), None))
+    entries = [fields for _, fields in ledger.client.xrange(KEYS.usage)]
+    assert [entry["event"] for entry in entries] == ["grant", "settled", "late"]
+    assert entries[1] == {
+        "event": "settled",
+        "call": "c",
+        "client": CALLER.client_id,
+        "credit:contact": "6",
+        "total:contact": "8",
+        "quota:requests": "1",
+    }
+
+
+def test_a_change_of_a_balance_given_twice_happens_once(ledger: RealLedger):
+    first = _credits(ledger, "grant", 5, "o")
+    assert _credits(ledger, "grant", 5, "o") == first == CreditChange(ChangeCode.DONE, 5, 0)
+    assert _credits(ledger, "spend", 7, "o2", included=("month", 4)) == CreditChange(ChangeCode.DONE, 2, 4)
+    assert _credits(ledger, "spend", 3, "o3", included=("month", 4)) == CreditChange(ChangeCode.TOO_LITTLE, 2, 0)
+
+
+def test_accounts_that_are_not_known_need_to_be_created(ledger: RealLedger):
+    ledger.client.delete(KEYS.account)
+    assert _credits(ledger, "grant", 5, "o").code is ChangeCode.UNKNOWN
+    assert ledger.run(scripts.set_account("main", "acme", plan="free")) == ChangeCode.UNKNOWN
+    assert _credits(ledger, "grant", 5, "o", create=True).code is ChangeCode.CREATED
+    assert ledger.client.hgetall(KEYS.account) == {"issuer": "main", "account": "acme"}
+
+
+def test_an_inspection_is_the_whole_account(ledger: RealLedger):
+    _credits(ledger, "grant", 5, "o")
+    _admit(ledger, application("c", demand("contact", 6)))
+    seen = scripts.inspected(ledger.run(scripts.inspect(KEYS)))
+    assert (seen.now, seen.known) == (NOW, True)
+    assert seen.state == ledger.state()
+    assert seen.state.held("contact") == 2
+
+
+def test_a_deferred_request_finds_its_call_until_it_is_resolved(ledger: RealLedger):
+    asked = application("c", demand("contact"))
+    request = keys.request_digest("s", 7)
+    assert ledger.run(scripts.defer(CALLER, "c", request)) == 0
+    _admit(ledger, asked)
+    assert ledger.run(scripts.defer(CALLER, "c", request)) == 1
+    assert ledger.client.hget(KEYS.deferred, request) == "c"
+    ledger.run(scripts.settle(asked, None))
+    assert not ledger.client.exists(KEYS.deferred)
+
+
+# --- access ------------------------------------------------------------------------------------------
+
+
+def test_a_first_use_is_written_with_clear_names(ledger: RealLedger):
+    key = KEYS.consent("ann", CALLER.client_id)
+    ledger.client.delete(key)
+    assert _admit(ledger, application(terms=replace(TERMS, consent=ConsentMode.FIRST_USE))).code == 0
+    assert ledger.client.hgetall(key) == {
+        "status": "granted",
+        "at": f"{NOW / 1000:.3f}",
+        "issuer": "main",
+        "account": "acme",
+        "subject": "ann",
+        "client_id": CALLER.client_id,
+    }
+
+
+@pytest.mark.parametrize("record", [{"status": "Granted"}, {"status": ""}, {"client_id": "c"}, {"at": "1"}])
+@pytest.mark.parametrize("mode", ConsentMode)
+def test_a_record_written_wrongly_denies(ledger: RealLedger, record: dict[str, str], mode: ConsentMode):
+    key = KEYS.consent("ann", CALLER.client_id)
+    ledger.client.delete(key)
+    ledger.client.hset(key, mapping=record)
+    asked = application(terms=replace(TERMS, consent=mode))
+    assert _admit(ledger, asked).code is AdmissionCode.CONSENT_REVOKED
+
+
+@pytest.mark.parametrize("at", ["soon", "nan", "inf", "-1", "", "0x7fffffff"])
+def test_a_consent_that_does_not_say_when_never_outlives_a_revocation_for_all(ledger: RealLedger, at: str):
+    ledger.run(scripts.revoke("main", "acme", None, CALLER.client_id))
+    ledger.client.hset(KEYS.consent("ann", CALLER.client_id), "at", at)
+    assert _admit(ledger, application()).code is AdmissionCode.CONSENT_REVOKED
+
+
+def test_a_grant_cures_a_revocation_for_all_even_on_a_clock_that_went_back(ledger: RealLedger):
+    ledger.run(scripts.revoke("main", "acme", None, CALLER.client_id))
+    ledger.set_clock(NOW - 60_000)
+    ledger.run(scripts.grant("main", "acme", "ann", CALLER.client_id))
+    assert _admit(ledger, application()).code is AdmissionCode.ADMITTED
+
+
+def test_a_revocation_is_told_to_every_sidecar(ledger: RealLedger):
+    listener = ledger.client.pubsub(ignore_subscribe_messages=True)
+    listener.subscribe(keys.REVOKED_CHANNEL)
+    listener.get_message(timeout=1)
+    ledger.run(scripts.revoke("main", "acme", "ann", CALLER.client_id))
+    ledger.run(scripts.revoke("main", "acme", None, CALLER.client_id))
+    heard = []
+    deadline = time.monotonic() + 5
+    while len(heard) < 2 and time.monotonic() < deadline:
+        message = listener.get_message(timeout=0.2)
+        heard += [message["data"]] if message else []
+    listener.close()
+    assert heard == [
+        f"{KEYS.digest} {keys.consent_digest('ann', CALLER.client_id)}",
+        f"{KEYS.digest} {keys.client_digest(CALLER.client_id)}",
+    ]
+
+
+def test_a_session_is_its_caller_s_and_lives_while_it_is_used(ledger: RealLedger):
+    bob = replace(CALLER, subject="bob")
+    key = KEYS.session("s")
+    assert ledger.run(scripts.touch_session(CALLER, "s")) == 0
+    assert ledger.run(scripts.bind_session(CALLER, "s")) == 1
+    assert ledger.run(scripts.bind_session(bob, "s")) == 0
+    for touch in (scripts.touch_session(CALLER, "s"), scripts.admit(application(session="s"))):
+        ledger.client.expire(key, 10)
+        ledger.run(touch)
+        assert ledger.client.ttl(key) > 86_000
+    for refused in (scripts.touch_session(bob, "s"), scripts.end_session(bob, "s")):
+        assert ledger.run(refused) == 0
+    ledger.client.expire(key, 10)
+    assert _admit(ledger, application(session="s", caller=bob)).code is AdmissionCode.SESSION_UNKNOWN
+    assert _admit(ledger, application(session="s", look=True)).code is AdmissionCode.ADMITTED
+    assert ledger.client.ttl(key) <= 10
+    assert ledger.run(scripts.end_session(CALLER, "s")) == 1
+    assert not ledger.client.exists(key)
+
+
+def test_a_deleted_account_keeps_its_revocations_and_stays_disabled(ledger: RealLedger):
+    _credits(ledger, "grant", 5, "o")
+    _admit(ledger, application("c", demand("contact")))
+    ledger.run(scripts.bind_session(CALLER, "s"))
+    ledger.run(scripts.revoke("main", "acme", "bob", "evil"))
+    others = [*ledger.client.scan_iter(KEYS.every_consent), *ledger.client.scan_iter(KEYS.every_session)]
+    assert ledger.run(scripts.delete_account("main", "acme", others=others)) == ChangeCode.DONE
+    left = {key.removeprefix(KEYS.prefix).partition(":")[0] for key in ledger.client.scan_iter(KEYS.prefix + "*")}
+    assert left == {"account", "consent", "done"}
+    ledger.run(scripts.grant("main", "acme", "ann", CALLER.client_id))
+    assert _admit(ledger, application()).code is AdmissionCode.ACCOUNT_DISABLED
+    assert _credits(ledger, "grant", 5, "o2", create=True).code is ChangeCode.UNKNOWN
+    assert ledger.run(scripts.set_account("main", "acme", plan="free")) == ChangeCode.UNKNOWN
+    assert ledger.run(scripts.set_account("main", "acme", plan="free", create=True)) == ChangeCode.CREATED
+    assert _admit(ledger, application()).code is AdmissionCode.ADMITTED
+    assert ledger.run(scripts.delete_account("main", "nobody")) == ChangeCode.UNKNOWN
+
+
+# --- faults ------------------------------------------------------------------------------------------
+
+
+def test_without_memory_access_still_ends_and_holds_still_resolve(own_server: StoreServer):
+    real = RealLedger(own_server)
+    real.run_unpatched(scripts.grant("main", "acme", "ann", CALLER.client_id))
+    real.client.hset(KEYS.account, mapping=_GROWTH)
+    asked = application("c", demand("contact"))
+    assert scripts.admitted(asked, real.run_unpatched(scripts.admit(asked))).held
+    real.client.config_set("maxmemory", 1)
+    for command in (scripts.admit(application("c2")), scripts.admit(application("c3", look=True))):
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            real.run_unpatched(command)
+    with pytest.raises(redis.exceptions.OutOfMemoryError):
+        real.run_unpatched(scripts.grant("main", "acme", "bob", "c"))
+    assert scripts.receipt(real.run_unpatched(scripts.settle(asked, None))).paid == {"contact": 1}
+    real.run_unpatched(scripts.revoke("main", "acme", "ann", CALLER.client_id))
+    real.client.config_set("maxmemory", 0)
+    answer = scripts.admitted(asked, real.run_unpatched(scripts.admit(application("c4"))))
+    assert answer.code is AdmissionCode.CONSENT_REVOKED
+    real.close()
+
+
+def test_a_replica_answers_nothing_not_even_a_look(own_server: StoreServer):
+    real = RealLedger(own_server)
+    real.client.replicaof("127.0.0.1", free_port())
+    for asked in (application("c", demand("contact")), application("c", look=True)):
+        with pytest.raises(redis.exceptions.ReadOnlyError):
+            real.run_unpatched(scripts.admit(asked))
+    real.client.replicaof("NO", "ONE")
+    real.close()
+
+
+def test_an_emptied_store_denies(ledger: RealLedger):
+    ledger.raw.flushall()
+    ledger.load()
+    ledger.set_clock(NOW)
+    assert _admit(ledger, application("c", demand("contact"))).code is AdmissionCode.CONSENT_MISSING
+
+
+def test_a_hold_survives_the_death_of_the_server(own_server: StoreServer):
+    real = RealLedger(own_server)
+    real.client.hset(KEYS.account, mapping=_GROWTH)
+    real.run_unpatched(scripts.grant("main", "acme", "ann", CALLER.client_id))
+    asked = application("c", demand("contact", 3))
+    assert scripts.admitted(asked, real.run_unpatched(scripts.admit(asked))).held
+    own_server.kill()
+    own_server.start()
+    again = RealLedger(own_server)
+    assert again.state().holds["c"].amounts[0].reserved == 3
+    assert scripts.receipt(again.run_unpatched(scripts.settle(asked, None))).paid == {"contact": 3}
+    again.close()
