@@ -370,6 +370,7 @@ class Exchange:
 
     request_id: str
     started: float
+    ended: float | None = None  # when the answer was ready; the store's receipt may come later
     call: Call | None = None
     caller: Caller | None = None
     tool: str | None = None  # only ever a tool that the policy declares

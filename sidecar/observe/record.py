@@ -52,7 +52,8 @@ class Recorder:
 
     def finish(self, exchange: Exchange) -> None:
         """Count and log one exchange that has ended; call it once, when its receipt is known."""
-        seconds = max(0.0, self._clock() - exchange.started)
+        ended = self._clock() if exchange.ended is None else exchange.ended
+        seconds = max(0.0, ended - exchange.started)
         status = status_of(exchange)
         self._metrics.count(exchange, status.value, seconds)
         level = _level(exchange, status)

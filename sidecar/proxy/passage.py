@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Hashable
 
 from aiohttp.web import BaseRequest, Response, StreamResponse
@@ -102,6 +103,7 @@ class Passage:
             stopping: whether this process is leaving, and not the client.
         """
         response, bill = self.client.response, self.bill
+        self.exchange.ended = time.monotonic()
         self.exchange.http_status = response.status if response is not None else None
         if bill is None:
             record(self.exchange)

@@ -61,8 +61,8 @@ class RealLedger:
     """One account on a real server, under a clock that stands still until it is set."""
 
     def __init__(self, server: StoreServer, now: int = NOW) -> None:
-        self.client: redis.Redis = server.client()
-        self.raw = redis.Redis(unix_socket_path=str(server.path))
+        self.client: Any = server.client()  # redis-py's types do not know that it decodes
+        self.raw: Any = redis.Redis(unix_socket_path=str(server.path))
         self._patched: dict[str, Script] = {}
         for script in scripts.scripts:
             source = script.source.replace("redis.call('TIME')", "redis.call('HMGET', 'clock', 's', 'us')")

@@ -52,7 +52,7 @@ def test_the_gates_are_asked_in_order():
         {"consents": {_WHO: Consent(True, NOW)}},
         {"balances": {"contact": 95}},
     ):
-        bad = replace(bad, **cure)  # type: ignore[arg-type]
+        bad = replace(bad, **cure)
         seen.append(_admit(bad, asked).code)
     code = AdmissionCode
     assert seen == [

@@ -231,8 +231,8 @@ class Ledgers(RuleBasedStateMachine):
         if not hasattr(self, "real"):
             return
         stored = self.real.state()
-        outside = {"consents": {}, "clients": {}, "sessions": {}, "done": {}}
-        assert stored == replace(self.model, **outside)  # type: ignore[arg-type]
+        outside: dict[str, Any] = {"consents": {}, "clients": {}, "sessions": {}, "done": {}}
+        assert stored == replace(self.model, **outside)
         assert stored.imbalance() == {}
         assert all(balance >= 0 for balance in stored.balances.values())
         assert all(counter.used >= 0 for counter in (*stored.quotas.values(), *stored.included.values()))

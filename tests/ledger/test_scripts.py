@@ -221,7 +221,7 @@ def test_a_revocation_is_told_to_every_sidecar(ledger: RealLedger):
     listener.get_message(timeout=1)
     ledger.run(scripts.revoke("main", "acme", "ann", CALLER.client_id))
     ledger.run(scripts.revoke("main", "acme", None, CALLER.client_id))
-    heard = []
+    heard: list[str] = []
     deadline = time.monotonic() + 5
     while len(heard) < 2 and time.monotonic() < deadline:
         message = listener.get_message(timeout=0.2)
