@@ -14,7 +14,7 @@ from sidecar.policy.models import PolicyDocument
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = command(commands, "schema", run, "print a JSON Schema for editors", config=False, output=False)
+    parser = command(commands, "schema", run, "print a JSON Schema for editors", config=False)
     parser.add_argument("document", choices=("config", "policy"))
 
 

@@ -1,7 +1,7 @@
 """What config.yaml says: the models of every section, with their defaults.
 
-Times are seconds, sizes are bytes. Every key is enforced; one that no part of this build reads has
-no field here, and so is refused as unknown.
+Times are seconds, sizes are bytes. Some keys are modelled before they are enforced: `enforced.withheld`
+refuses those before a file comes here.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A StoreInspect-like MCP server without any authentication: what the sidecar stands in front of.
 
 Everything is invented, fixed and below `.example`; the same arguments always give the same answer.
-Three domains misbehave on purpose, so that the unhappy ends of a call can be shown and tested. The
-backend counts and charges nothing: that is the sidecar's business, and a backend without a policy
-is what an operator starts from.
+Three domains and a contact misbehave on purpose, so that the unhappy ends of a call can be shown
+and tested. The backend counts and charges nothing: that is the sidecar's business, and a backend
+without a policy is what an operator starts from.
 """
 
 from __future__ import annotations
@@ -11,134 +11,49 @@ from __future__ import annotations
 import argparse
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import uvicorn
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sidecar import __version__
+from sidecar.demo.catalogue import (
+    CATEGORIES,
+    CONTACTS,
+    COUNTRIES,
+    STORES,
+    Category,
+    Preview,
+    PreviewRows,
+    Revealed,
+    Store,
+    StoreRows,
+    Taxonomy,
+)
 
 PATH: Final = "/mcp"
-Category = Literal["apparel", "beauty", "coffee", "garden", "toys"]
-CATEGORIES: Final[tuple[Category, ...]] = ("apparel", "beauty", "coffee", "garden", "toys")
-
+BACKSTAGE: Final = "/demo"
+"""Where a story asks what has arrived, and changes how the backend behaves; not part of the protocol."""
 SLOW_DOMAIN: Final = "slow.example"
 """`get_shopify_store` of it takes `Backend.slow` seconds."""
+SLOW_CONTACT: Final = "c80"
+"""`reveal_contacts` of it takes as long."""
 BROKEN_DOMAIN: Final = "broken.example"
 """`get_shopify_store` of it crashes: a tool result with isError."""
 HUGE_DOMAIN: Final = "huge.example"
 """`get_shopify_store` of it answers `Backend.huge` bytes of description."""
-
-
-# --- what is known -----------------------------------------------------------------------------
-
-
-class Store(BaseModel):
-    """One shop."""
-
-    domain: str
-    name: str
-    category: Category
-    country: str
-    apps: list[str]
-    description: str = ""
-
-
-class Preview(BaseModel):
-    """A contact without its channels: what searching shows."""
-
-    id: str
-    domain: str
-    name: str
-    role: str
-
-
-class Contact(Preview):
-    """A contact with its channels: what revealing shows."""
-
-    email: str
-    phone: str
-
-
-class Taxonomy(BaseModel):
-    """The words that stores are searched by."""
-
-    categories: list[Category]
-    countries: list[str]
-
-
-class StoreRows(BaseModel):
-    """Stores found, at most as many as asked for, and how many there are."""
-
-    rows: list[Store]
-    total: int
-
-
-class PreviewRows(BaseModel):
-    """Previews found, at most as many as asked for, and how many there are."""
-
-    rows: list[Preview]
-    total: int
-
-
-class Revealed(BaseModel):
-    """Contacts that exist among those asked for; the others are left out."""
-
-    contacts: list[Contact]
-
-
-_COUNTRIES: Final = ("DE", "FR", "US")
-_APPS: Final = ("reviews", "loyalty", "subscriptions", "bundles")
-_PEOPLE: Final = (("Ada Ames", "founder"), ("Ben Boor", "marketing"))
-
-
-def _stores() -> dict[str, Store]:
-    stores = (
-        Store(
-            domain=f"{category}-{number}.example",
-            name=f"{category.title()} Shop {number}",
-            category=category,
-            country=_COUNTRIES[number % len(_COUNTRIES)],
-            apps=list(_APPS[: 1 + number % len(_APPS)]),
-        )
-        for category in CATEGORIES
-        for number in range(1, 9)
-    )
-    return {store.domain: store for store in stores}
-
-
-STORES: Final = _stores()
-"""All stores by domain, `apparel-1.example` to `toys-8.example`."""
-
-
-def _contacts() -> dict[str, Contact]:
-    pairs = ((store, person) for store in STORES.values() for person in _PEOPLE)
-    contacts = (
-        Contact(
-            id=f"c{number}",
-            domain=store.domain,
-            name=name,
-            role=role,
-            email=f"{name.partition(' ')[0].lower()}@{store.domain}",
-            phone=f"+00 555 {number:04}",
-        )
-        for number, (store, (name, role)) in enumerate(pairs, start=1)
-    )
-    return {contact.id: contact for contact in contacts}
-
-
-CONTACTS: Final = _contacts()
-"""All contacts by id, `c1` to `c80`; two per store, in the order of the stores."""
 
 
 # --- the server --------------------------------------------------------------------------------
@@ -159,7 +74,7 @@ class Backend:
     """How the backend behaves, and what has reached it.
 
     Attributes:
-        slow: seconds that `SLOW_DOMAIN` takes.
+        slow: seconds that `SLOW_DOMAIN` and `SLOW_CONTACT` take.
         huge: bytes of description that `HUGE_DOMAIN` has.
         json_response: answer the older revisions with JSON instead of an event stream.
         locked: answer 401 to every message from now on, as a backend that lost its API key does.
@@ -189,7 +104,7 @@ class Backend:
             middleware=[self._record],
         )
         _add_store_tools(server, self)
-        _add_contact_tools(server)
+        _add_contact_tools(server, self)
         server.resource("docs://handbook", mime_type="text/plain")(_handbook)
         return server
 
@@ -197,7 +112,18 @@ class Backend:
         """The ASGI application, with the protocol at `PATH`; on loopback it refuses foreign Hosts."""
         app = self.server().streamable_http_app(streamable_http_path=PATH, json_response=self.json_response, host=host)
         app.add_middleware(_Door, backend=self)
+        app.add_route(BACKSTAGE, self._backstage, methods=["GET", "POST"])
         return app
+
+    async def _backstage(self, request: Request) -> Response:
+        """Change `slow`, `huge` and `locked` if asked to, and tell what has arrived."""
+        if request.method == "POST":
+            wanted = await request.json()
+            self.slow = float(wanted.get("slow", self.slow))
+            self.huge = int(wanted.get("huge", self.huge))
+            self.locked = bool(wanted.get("locked", self.locked))
+        called = Counter(seen.tool for seen in self.seen if seen.tool is not None)
+        return JSONResponse({"requests": self.requests, "tool_calls": called.total(), "tools": dict(called)})
 
     async def _record(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         params = dict(ctx.params or {})
@@ -221,7 +147,7 @@ def _add_store_tools(server: MCPServer[Any], backend: Backend) -> None:
     @server.tool(annotations=_READS)
     def list_taxonomy() -> Taxonomy:
         """List the categories and countries that stores can be searched by."""
-        return Taxonomy(categories=list(CATEGORIES), countries=list(_COUNTRIES))
+        return Taxonomy(categories=list(CATEGORIES), countries=list(COUNTRIES))
 
     @server.tool(annotations=_READS)
     async def get_shopify_store(domain: str) -> Store:
@@ -259,7 +185,7 @@ def _add_store_tools(server: MCPServer[Any], backend: Backend) -> None:
         return StoreRows(rows=found, total=len(found))
 
 
-def _add_contact_tools(server: MCPServer[Any]) -> None:
+def _add_contact_tools(server: MCPServer[Any], backend: Backend) -> None:
     @server.tool(annotations=_READS)
     def search_shopify_contacts(query: str = "", domain: str | None = None, limit: _Limit = 25) -> PreviewRows:
         """Search contacts by words in their name, role or store; the previews have no channels."""
@@ -272,12 +198,14 @@ def _add_contact_tools(server: MCPServer[Any]) -> None:
         return PreviewRows(rows=found[:limit], total=len(found))
 
     @server.tool(annotations=ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True))
-    def reveal_contacts(
+    async def reveal_contacts(
         contact_ids: list[str], confirm_spend_credits: bool = False, idempotency_key: str | None = None
     ) -> Revealed:
         """Show the channels of contacts. Costs one contact credit for each contact shown the first time."""
         # Whether the flag is there, and what a repeat costs, is for the sidecar to see to.
         del confirm_spend_credits, idempotency_key
+        if SLOW_CONTACT in contact_ids:
+            await asyncio.sleep(backend.slow)
         return Revealed(contacts=[CONTACTS[key] for key in dict.fromkeys(contact_ids) if key in CONTACTS])
 
 
@@ -300,7 +228,7 @@ class _Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._app
-        if scope["type"] == "http":
+        if scope["type"] == "http" and scope["path"] != BACKSTAGE:
             self._backend.requests += 1
             if self._backend.locked:
                 app = PlainTextResponse("Who are you?", status_code=401)

@@ -8,25 +8,15 @@ it belongs on one machine only: there is no login, no page to approve on, and no
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import json
 import secrets
-import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
-import jwt
-from aiohttp import web
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+from sidecar.demo.oauth import Approval, Client, Code, Grant, OAuthError, Refresh, Signer, proves, redirectable
 
-PATH: Final = "/api/auth"
 CODE_LIFETIME: Final = 60.0
 """Seconds that an authorization code can be redeemed."""
 STORY_SCOPES: Final = ("usage:read", "stores:read", "contacts:search", "contacts:reveal")
@@ -34,80 +24,6 @@ _OFFLINE: Final = "offline_access"
 _OPENID: Final = "openid"
 
 Params = dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Approval:
-    """A person approved a client: what an operator mirrors into the sidecar's store."""
-
-    subject: str
-    client_id: str
-    client_name: str
-    scopes: tuple[str, ...]
-
-
-@dataclass(slots=True)
-class _Grant:
-    """One approval, which its code and its refresh tokens share."""
-
-    client_id: str
-    subject: str
-    scopes: tuple[str, ...]
-    resource: str
-    revoked: bool = False
-
-
-@dataclass(slots=True)
-class _Code:
-    grant: _Grant
-    challenge: str
-    redirect_uri: str
-    expires: float
-    used: bool = False
-
-
-@dataclass(slots=True)
-class _Refresh:
-    grant: _Grant
-    used: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Client:
-    name: str
-    redirect_uris: tuple[str, ...]
-
-
-class OAuthError(Exception):
-    """An answer in the shape of RFC 6749 section 5.2; `code` is one of its error codes."""
-
-    def __init__(self, code: str, description: str, status: int = 400) -> None:
-        super().__init__(code)
-        self.code = code
-        self.description = description
-        self.status = status
-
-
-class Signer:
-    """One signing key under a `kid`; `algorithm` is RS256 or ES256."""
-
-    def __init__(self, algorithm: str = "RS256") -> None:
-        self.algorithm = algorithm
-        self.kid = secrets.token_urlsafe(8)
-        self._key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
-        if algorithm == "RS256":
-            self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-            public = RSAAlgorithm.to_jwk(self._key.public_key())
-        elif algorithm == "ES256":
-            self._key = ec.generate_private_key(ec.SECP256R1())
-            public = ECAlgorithm.to_jwk(self._key.public_key())
-        else:
-            raise ValueError(f"algorithm {algorithm!r}: RS256 and ES256 are known")
-        self.jwk: dict[str, Any] = {**json.loads(public), "kid": self.kid, "alg": algorithm, "use": "sig"}
-
-    def sign(self, claims: dict[str, Any], typ: str = "at+jwt") -> str:
-        """The claims as a compact JWS; `typ` goes into its header (RFC 9068 section 2.1)."""
-        return jwt.encode(claims, self._key, algorithm=self.algorithm, headers={"kid": self.kid, "typ": typ})
 
 
 @dataclass(slots=True)
@@ -137,9 +53,9 @@ class Issuer:
     keys_down: bool = False
     key_fetches: int = 0
     keys: list[Signer] = field(default_factory=lambda: [Signer()])
-    _clients: dict[str, _Client] = field(default_factory=dict)
-    _codes: dict[str, _Code] = field(default_factory=dict)
-    _refreshes: dict[str, _Refresh] = field(default_factory=dict)
+    _clients: dict[str, Client] = field(default_factory=dict)
+    _codes: dict[str, Code] = field(default_factory=dict)
+    _refreshes: dict[str, Refresh] = field(default_factory=dict)
 
     # --- what a story does -----------------------------------------------------------------
 
@@ -187,7 +103,7 @@ class Issuer:
         Access tokens stay valid until they expire, as everywhere: it is the sidecar's consent
         record that stops them at once.
         """
-        entries: list[_Code | _Refresh] = [*self._codes.values(), *self._refreshes.values()]
+        entries: list[Code | Refresh] = [*self._codes.values(), *self._refreshes.values()]
         grants = {id(entry.grant): entry.grant for entry in entries}
         ended = [
             grant
@@ -222,11 +138,11 @@ class Issuer:
         """Register a public client (RFC 7591 section 3.1)."""
         wanted = document if isinstance(document, dict) else {}
         uris = wanted.get("redirect_uris")
-        if not isinstance(uris, list) or not uris or not all(_redirectable(uri) for uri in uris):
+        if not isinstance(uris, list) or not uris or not all(redirectable(uri) for uri in uris):
             raise OAuthError("invalid_redirect_uri", "redirect_uris must be https, or http on this machine.")
         client_id = secrets.token_urlsafe(12)
         name = wanted.get("client_name")
-        self._clients[client_id] = _Client(name if isinstance(name, str) else client_id, tuple(uris))
+        self._clients[client_id] = Client(name if isinstance(name, str) else client_id, tuple(uris))
         return {
             "client_id": client_id,
             "client_id_issued_at": int(time.time()),
@@ -256,18 +172,18 @@ class Issuer:
         joint = "&" if urlsplit(redirect_uri).query else "?"
         return f"{redirect_uri}{joint}{urlencode({**answer, 'iss': self.url})}"
 
-    async def _approve(self, client_id: str, client: _Client, redirect_uri: str, params: Params) -> str:
+    async def _approve(self, client_id: str, client: Client, redirect_uri: str, params: Params) -> str:
         if params.get("response_type") != "code":
             raise OAuthError("unsupported_response_type", "Only response_type=code is known.")
         challenge = params.get("code_challenge", "")
         if params.get("code_challenge_method") != "S256" or not challenge:
             raise OAuthError("invalid_request", "PKCE with S256 is required.")
-        grant = _Grant(client_id, self.person, self._approved(params.get("scope")), self._resource(params))
+        grant = Grant(client_id, self.person, self._approved(params.get("scope")), self._resource(params))
         if self.on_approval is not None:
             business = tuple(scope for scope in grant.scopes if scope in self.scopes)
             await self.on_approval(Approval(self.person, client_id, client.name, business))
         code = secrets.token_urlsafe(24)
-        self._codes[code] = _Code(grant, challenge, redirect_uri, time.monotonic() + CODE_LIFETIME)
+        self._codes[code] = Code(grant, challenge, redirect_uri, time.monotonic() + CODE_LIFETIME)
         return code
 
     def _approved(self, asked: str | None) -> tuple[str, ...]:
@@ -298,19 +214,19 @@ class Issuer:
             raise OAuthError("unsupported_grant_type", "Known: authorization_code, refresh_token.")
         return self._issue(grant, self._narrowed(grant, params.get("scope")))
 
-    def _redeem(self, params: Params) -> _Grant:
+    def _redeem(self, params: Params) -> Grant:
         code = self._codes.get(params.get("code", ""))
         if code is None or code.expires < time.monotonic() or code.grant.revoked:
             raise OAuthError("invalid_grant", "This code is not valid.")
         if (code.grant.client_id, code.redirect_uri) != (params["client_id"], params.get("redirect_uri")):
             raise OAuthError("invalid_grant", "This code is another client's, or for another redirect URI.")
         self._once(code)
-        if not _proves(params.get("code_verifier", ""), code.challenge):
+        if not proves(params.get("code_verifier", ""), code.challenge):
             raise OAuthError("invalid_grant", "The code verifier does not match.")
         self._check_resource(code.grant, params)
         return code.grant
 
-    def _refresh(self, params: Params) -> _Grant:
+    def _refresh(self, params: Params) -> Grant:
         entry = self._refreshes.get(params.get("refresh_token", ""))
         if entry is None or entry.grant.revoked or entry.grant.client_id != params["client_id"]:
             raise OAuthError("invalid_grant", "This refresh token is not valid.")
@@ -319,7 +235,7 @@ class Issuer:
         return entry.grant
 
     @staticmethod
-    def _once(entry: _Code | _Refresh) -> None:
+    def _once(entry: Code | Refresh) -> None:
         """Use a code or refresh token; a second use ends the grant, as one of the two users is a thief."""
         if entry.used:
             entry.grant.revoked = True
@@ -327,18 +243,18 @@ class Issuer:
         entry.used = True
 
     @staticmethod
-    def _check_resource(grant: _Grant, params: Params) -> None:
+    def _check_resource(grant: Grant, params: Params) -> None:
         if params.get("resource", grant.resource) != grant.resource:
             raise OAuthError("invalid_target", "This approval is for another resource.")
 
     @staticmethod
-    def _narrowed(grant: _Grant, asked: str | None) -> tuple[str, ...]:
+    def _narrowed(grant: Grant, asked: str | None) -> tuple[str, ...]:
         names = grant.scopes if asked is None else tuple(dict.fromkeys(asked.split()))
         if not set(names) <= set(grant.scopes):
             raise OAuthError("invalid_scope", "These scopes were not approved.")
         return names
 
-    def _issue(self, grant: _Grant, scopes: tuple[str, ...]) -> dict[str, Any]:
+    def _issue(self, grant: Grant, scopes: tuple[str, ...]) -> dict[str, Any]:
         # With openid the token is also for the userinfo endpoint: the resource is one audience of two.
         audience = [grant.resource, f"{self.url}/oauth2/userinfo"] if _OPENID in scopes else grant.resource
         business = [scope for scope in scopes if scope != _OFFLINE]
@@ -351,7 +267,7 @@ class Issuer:
         }
         if _OFFLINE in grant.scopes:
             refresh = secrets.token_urlsafe(24)
-            self._refreshes[refresh] = _Refresh(grant)
+            self._refreshes[refresh] = Refresh(grant)
             answer["refresh_token"] = refresh
         return answer
 
@@ -360,112 +276,3 @@ class Issuer:
         entry = self._refreshes.get(params.get("token", ""))
         if entry is not None and entry.grant.client_id == params.get("client_id"):
             entry.grant.revoked = True
-
-
-def _redirectable(uri: object) -> bool:
-    if not isinstance(uri, str):
-        return False
-    parts = urlsplit(uri)
-    local = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost")
-    return (local or (parts.scheme == "https" and bool(parts.hostname))) and not parts.fragment
-
-
-def _proves(verifier: str, challenge: str) -> bool:
-    digest = hashlib.sha256(verifier.encode()).digest()
-    made = base64.urlsafe_b64encode(digest).rstrip(b"=")
-    return 43 <= len(verifier) <= 128 and hmac.compare_digest(made, challenge.encode())
-
-
-# --- serving it --------------------------------------------------------------------------------
-
-_NO_STORE: Final = {"Cache-Control": "no-store"}
-
-
-def application(issuer: Issuer) -> web.Application:
-    """The issuer's endpoints below `PATH`, with its metadata at every place that clients look."""
-
-    async def metadata(_: web.Request) -> web.Response:
-        return web.json_response(issuer.metadata())
-
-    async def jwks(_: web.Request) -> web.Response:
-        issuer.key_fetches += 1
-        if issuer.keys_down:
-            return web.json_response({"error": "temporarily_unavailable"}, status=503)
-        return web.json_response({"keys": [key.jwk for key in issuer.keys]})
-
-    async def register(request: web.Request) -> web.Response:
-        try:
-            document = await request.json()
-        except ValueError as error:
-            raise OAuthError("invalid_client_metadata", "The body is not JSON.") from error
-        return web.json_response(issuer.register(document), status=201, headers=_NO_STORE)
-
-    async def authorize(request: web.Request) -> web.Response:
-        location = await issuer.authorize(_single(request.query.items()))
-        return web.Response(status=302, headers={"Location": location, **_NO_STORE})
-
-    async def token(request: web.Request) -> web.Response:
-        return web.json_response(issuer.token(await _form(request)), headers=_NO_STORE)
-
-    async def revoke(request: web.Request) -> web.Response:
-        issuer.forget(await _form(request))
-        return web.Response(headers=_NO_STORE)
-
-    app = web.Application(middlewares=[_answer_errors])
-    app.add_routes(
-        [
-            web.get(f"/.well-known/oauth-authorization-server{PATH}", metadata),
-            web.get(f"/.well-known/openid-configuration{PATH}", metadata),
-            web.get(f"{PATH}/.well-known/openid-configuration", metadata),
-            web.get(f"{PATH}/jwks", jwks),
-            web.post(f"{PATH}/oauth2/register", register),
-            web.get(f"{PATH}/oauth2/authorize", authorize),
-            web.post(f"{PATH}/oauth2/token", token),
-            web.post(f"{PATH}/oauth2/revoke", revoke),
-        ]
-    )
-    return app
-
-
-@web.middleware
-async def _answer_errors(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except OAuthError as error:
-        body = {"error": error.code, "error_description": error.description}
-        return web.json_response(body, status=error.status, headers=_NO_STORE)
-
-
-async def _form(request: web.Request) -> Params:
-    return _single((name, value) for name, value in (await request.post()).items() if isinstance(value, str))
-
-
-def _single(pairs: Iterable[tuple[str, str]]) -> Params:
-    """Parameters by name; none may come twice (RFC 6749 section 3.1)."""
-    params: Params = {}
-    for name, value in pairs:
-        if name in params:
-            raise OAuthError("invalid_request", "A parameter was sent twice.")
-        params[name] = value
-    return params
-
-
-@asynccontextmanager
-async def serving(issuer: Issuer, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
-    """Serve the issuer in this event loop for as long as the context is open; gives and sets its URL.
-
-    Raises:
-        OSError: the address cannot be had.
-    """
-    listener = socket.create_server((host, port))
-    issuer.url = f"http://{host}:{listener.getsockname()[1]}{PATH}"
-    runner = web.AppRunner(application(issuer), access_log=None, shutdown_timeout=1, handler_cancellation=True)
-    try:
-        await runner.setup()
-        await web.SockSite(runner, listener).start()
-        yield issuer.url
-    finally:
-        await runner.cleanup()
-        listener.close()

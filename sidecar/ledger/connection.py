@@ -73,21 +73,32 @@ class _Wire(asyncio.Protocol):
         self._suspect: asyncio.Future[Any] | None = None
         self._transport: asyncio.Transport | None = None
         self.lost: asyncio.Future[str] = self._loop.create_future()
+        self._unwritten: list[bytes] = []
         self._why = "the connection was closed"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's own does not inherit from it
 
-    def send(self, command: tuple[Argument, ...]) -> asyncio.Future[Any]:
+    def send(self, command: tuple[Argument, ...], *, now: bool = True) -> asyncio.Future[Any]:
         if self._transport is None or self.lost.done() or self._transport.is_closing():
             raise UnsentError("the store is not connected")
-        self._transport.write(_pack(command))
+        if not self._unwritten and not now:
+            self._loop.call_soon(self.flush)
+        self._unwritten.append(_pack(command))
+        if now:
+            self.flush()
         future: asyncio.Future[Any] = self._loop.create_future()
         deadline = self._loop.time() + self._timeout
         self._owed.append((future, deadline))
         if self._timer is None:
             self._timer = self._loop.call_at(deadline, self._look)
         return future
+
+    def flush(self) -> None:
+        """Write what has been given and not yet written, in its order."""
+        if self._unwritten and self._transport is not None:
+            self._transport.write(b"".join(self._unwritten))
+            self._unwritten.clear()
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -196,15 +207,20 @@ class Connection:
                 await self._task
             self._task = None
 
-    def send(self, *command: Argument) -> asyncio.Future[Any]:
-        """Write one command now; the future gives its reply.
+    def send(self, *command: Argument, now: bool = True) -> asyncio.Future[Any]:
+        """Write one command; the future gives its reply.
+
+        Args:
+            command: its words.
+            now: False lets it wait for others until this turn of the event loop ends: one write
+                costs as much as all else that is done for a command.
 
         Raises:
             UnsentError: there is no connection at this moment.
         """
         if self._wire is None:
             raise UnsentError(f"the store cannot be reached: {self.error}")
-        return self._wire.send(command)
+        return self._wire.send(command, now=now)
 
     async def settled(self) -> None:
         """Wait, at most `WAIT_TIMEOUT`, while a connection that was just lost may come back."""

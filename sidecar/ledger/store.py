@@ -171,7 +171,7 @@ class Store:
         sent = False
         try:
             await self._connection.settled()
-            reply = self._connection.send(*command.words())
+            reply = self._connection.send(*command.words(), now=False)
             sent = True
             return self._scripts.admitted(application, await self._answer(command, reply, end))
         except (StoreError, TimeoutError) as fault:

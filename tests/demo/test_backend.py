@@ -11,7 +11,8 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from sidecar.demo.backend import BROKEN_DOMAIN, CONTACTS, HUGE_DOMAIN, SLOW_DOMAIN, STORES, Backend, serving
+from sidecar.demo.backend import BROKEN_DOMAIN, HUGE_DOMAIN, SLOW_DOMAIN, Backend, serving
+from sidecar.demo.catalogue import CONTACTS, STORES
 
 MODES = ["legacy", "auto", "2026-07-28"]
 TOOLS = {

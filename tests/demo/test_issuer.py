@@ -8,7 +8,9 @@ import httpx2
 import jwt
 import pytest
 
-from sidecar.demo.issuer import Issuer, Signer, serving
+from sidecar.demo.issuer import Issuer
+from sidecar.demo.issuer_server import serving
+from sidecar.demo.oauth import Signer
 
 RESOURCE = "http://127.0.0.1:8080/mcp"
 REDIRECT = "http://127.0.0.1:7777/callback"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,19 +15,25 @@ import redis
 import yaml
 
 from sidecar.ledger import scripts
+from sidecar.ledger.keys import account_keys
 from sidecar.ledger.store import Command
+from sidecar.model import AmountKind
 from sidecar.observe.logs import Lines
 from sidecar.proxy.app import Sidecar
 from sidecar.workbench.load import load
 from tests.support.backend import Backend
 from tests.support.issuer import Issuer
-from tests.support.store import StoreServer, free_port
+from tests.support.store import StoreServer, free_port, until
 
 Json = dict[str, Any]
+Headers = Mapping[str, str | None]
+"""Headers beside the usual ones; None leaves a usual one out."""
 
 STORE_POLICY = Path(__file__).parents[2] / "policies" / "storeinspect.yaml"
 MODERN = "2026-07-28"
+LEGACY = "2025-11-25"
 ACCEPT = "application/json, text/event-stream"
+REFUSAL = "mcp-policy-sidecar/refusal"
 
 
 @dataclass(slots=True)
@@ -48,14 +55,67 @@ class Reply:
         return [json.loads(line[5:]) for line in lines if line.startswith("data:") and line[5:].strip()]
 
     @property
-    def code(self) -> str | None:
-        """The refusal's code, wherever this shape of answer has it."""
+    def detail(self) -> Json:
+        """The machine detail of a refusal, wherever this shape of answer has it."""
         document = self.json
         result = document.get("result") or {}
-        found = (result.get("_meta") or {}).get("mcp-policy-sidecar/refusal") or (document.get("error") or {}).get(
-            "data"
-        )
-        return (found or document).get("code")
+        found = (result.get("_meta") or {}).get(REFUSAL) or (document.get("error") or {}).get("data")
+        return dict(found or document)
+
+    @property
+    def code(self) -> str | None:
+        """The refusal's code; None when it is none."""
+        return self.detail.get("code")
+
+
+@dataclass(slots=True)
+class Stream:
+    """An answer that arrives event by event."""
+
+    answer: aiohttp.ClientResponse
+
+    @property
+    def status(self) -> int:
+        return self.answer.status
+
+    async def event(self) -> str | None:
+        """The next event as it was on the wire; None when the stream has ended."""
+        lines: list[str] = []
+        async with asyncio.timeout(10):
+            while line := await self.answer.content.readline():
+                if line == b"\n":
+                    return "".join(lines)
+                lines.append(line.decode())
+        assert not lines, f"the stream ended within an event: {lines}"
+        return None
+
+    async def message(self) -> Json | None:
+        """The message in the next event that has one; None when the stream has ended."""
+        while (event := await self.event()) is not None:
+            data = "".join(line[5:] for line in event.splitlines() if line.startswith("data:")).strip()
+            if data:
+                return dict(json.loads(data))
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What the store says of one account.
+
+    Attributes:
+        used: units per quota, in its fullest window.
+        included: included credits used, per pool.
+        balance: credits per pool that are not held.
+        holds: open holds.
+    """
+
+    used: dict[str, int]
+    included: dict[str, int]
+    balance: dict[str, int]
+    holds: int
+
+    def left(self, pool: str = "contact") -> int:
+        return self.balance.get(pool, 0)
 
 
 @dataclass(slots=True)
@@ -63,7 +123,10 @@ class Rig:
     """A running sidecar and everything round it.
 
     Attributes:
+        url: the resource, where MCP is served.
+        config: the config file, for tests that reload it.
         lines: the file its log goes to.
+        headers: sent with every request, beside the usual ones.
     """
 
     sidecar: Sidecar
@@ -72,10 +135,13 @@ class Rig:
     server: StoreServer
     url: str
     admin: str
+    config: Path
     lines: Path
     http: aiohttp.ClientSession
     ids: int = 0
     headers: dict[str, str] = field(default_factory=dict)
+
+    # --- what it leaves behind -------------------------------------------------------------------
 
     @property
     def log(self) -> list[Json]:
@@ -87,11 +153,31 @@ class Rig:
         """The lines of calls."""
         return [line for line in self.log if line["event"] == "call"]
 
+    async def recorded(self, count: int = 1) -> list[Json]:
+        """Wait until so many calls have ended and their settlements are known; their lines."""
+        await until(lambda: len(self.calls) >= count)
+        return self.calls
+
+    async def metrics(self) -> str:
+        async with self.http.get(f"{self.admin}/metrics") as answer:
+            return await answer.text()
+
+    async def metric(self, series: str) -> float | None:
+        """The value of one series, named with its labels; None without it."""
+        lines = (await self.metrics()).splitlines()
+        return next((float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == series), None)
+
+    async def ready(self) -> tuple[int, Json]:
+        async with self.http.get(f"{self.admin}/readyz") as answer:
+            return answer.status, await answer.json()
+
+    # --- the store -------------------------------------------------------------------------------
+
     async def run(self, command: Command) -> Any:
         """Run one of the store's scripts on the sidecar's own connection."""
         return await self.sidecar.store.run(command)
 
-    async def account(self, name: str = "ada", *, plan: str = "growth", credits: int = 0, **options: Any) -> None:
+    async def account(self, name: str = "ada", *, plan: str | None = "growth", credits: int = 0, **options: Any) -> None:
         """Create an account with a plan and a balance."""
         await self.run(scripts.set_account("main", name, plan=plan, create=True, **options))
         if credits:
@@ -106,40 +192,59 @@ class Rig:
         await self.run(scripts.revoke("main", account, account, client))
 
     async def seen(self, account: str = "ada") -> scripts.Inspection:
-        """The account as the store has it."""
-        from sidecar.ledger.keys import account_keys
-
+        """The account as the store has it, behind everything that was sent to it before."""
         return scripts.inspected(await self.run(scripts.inspect(account_keys("main", account))))
+
+    async def books(self, account: str = "ada") -> Books:
+        """What the account has used and has left; a mistake in the sums fails the test."""
+        state = (await self.seen(account)).state
+        assert not state.imbalance()
+        used: dict[str, int] = {}
+        for (quota, _), counter in state.quotas.items():
+            used[quota] = max(used.get(quota, 0), counter.used)
+        included = {pool: counter.used for (pool, _), counter in state.included.items()}
+        return Books(used, included, dict(state.balances), len(state.holds))
+
+    async def paid(self, account: str = "ada") -> set[str]:
+        """The items that need not be paid again."""
+        with self.redis() as client:
+            members: Any = client.smembers(account_keys("main", account).paid)
+        return {member.removeprefix(f"{AmountKind.CREDIT.value}:contact:") for member in members}
 
     def redis(self) -> redis.Redis:
         return self.server.client()
 
+    # --- requests --------------------------------------------------------------------------------
+
     def message(self, method: str, params: Json | None = None, *, revision: str = MODERN, id_: Any = None) -> Json:
         """A request as a client of that revision sends it."""
         self.ids += 1
-        named = dict(params or {})
+        made = {"jsonrpc": "2.0", "id": self.ids if id_ is None else id_, "method": method, "params": dict(params or {})}
         if revision == MODERN:
-            named["_meta"] = {
+            made["params"]["_meta"] = {
                 "io.modelcontextprotocol/protocolVersion": MODERN,
                 "io.modelcontextprotocol/clientCapabilities": {},
-                **named.get("_meta", {}),
+                **made["params"].get("_meta", {}),
             }
-        return {"jsonrpc": "2.0", "id": self.ids if id_ is None else id_, "method": method, "params": named}
+        if method.startswith("notifications/"):
+            del made["id"]
+        return made
 
     def request_headers(
-        self, message: Json, revision: str, token: str | None, extra: Mapping[str, str | None]
+        self, message: Json, revision: str, token: str | None, extra: Headers | None = None
     ) -> dict[str, str]:
+        """The headers of a POST; an empty token mints a good one, None sends none."""
         made: dict[str, str | None] = {"Accept": ACCEPT, "Content-Type": "application/json", **self.headers}
         if token is not None:
             made["Authorization"] = f"Bearer {token or self.issuer.mint()}"
         if message.get("method") != "initialize":
             made["MCP-Protocol-Version"] = revision
-        if revision == MODERN:
+        if revision == MODERN and "method" in message:
             made["Mcp-Method"] = message["method"]
             params = message.get("params", {})
             if isinstance(params.get("name"), str):
                 made["Mcp-Name"] = params["name"]
-        return {name: value for name, value in {**made, **extra}.items() if value is not None}
+        return {name: value for name, value in {**made, **(extra or {})}.items() if value is not None}
 
     async def post(
         self,
@@ -149,28 +254,97 @@ class Rig:
         token: str | None = "",
         revision: str = MODERN,
         id_: Any = None,
-        headers: Mapping[str, str | None] | None = None,
+        headers: Headers | None = None,
     ) -> Reply:
-        """Send one request and read the answer whole; an empty token mints a good one, None sends none."""
+        """Send one request or notification and read the answer whole."""
         message = self.message(method, params, revision=revision, id_=id_)
-        return await self.send(message, self.request_headers(message, revision, token, headers or {}))
+        return await self.send(message, self.request_headers(message, revision, token, headers))
 
     async def send(self, message: Json | bytes, headers: Mapping[str, str]) -> Reply:
+        """POST this, with these headers and no others."""
         body = message if isinstance(message, bytes) else json.dumps(message).encode()
-        async with self.http.post(self.url, data=body, headers=headers) as answer:
+        return await self.request("POST", self.url, body, headers)
+
+    async def request(
+        self, method: str, url: str | None = None, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        """Any request, read whole."""
+        async with self.http.request(method, url or self.url, data=body, headers=headers) as answer:
             return Reply(answer.status, answer.headers, await answer.read())
 
     async def call(self, tool: str, arguments: Json | None = None, **options: Any) -> Reply:
         """Call a tool."""
         return await self.post("tools/call", {"name": tool, "arguments": arguments or {}}, **options)
 
-    async def metrics(self) -> str:
-        async with self.http.get(f"{self.admin}/metrics") as answer:
-            return await answer.text()
+    async def respond(self, *, session: str | None = None, token: str | None = "", revision: str = LEGACY) -> Reply:
+        """Post a client's response to a request of the server."""
+        message: Json = {"jsonrpc": "2.0", "id": 1, "result": {}}
+        return await self.send(message, self.request_headers(message, revision, token, {"Mcp-Session-Id": session}))
 
-    async def ready(self) -> tuple[int, Json]:
-        async with self.http.get(f"{self.admin}/readyz") as answer:
-            return answer.status, await answer.json()
+    def bare_headers(self, session: str | None, token: str | None, extra: Headers | None = None) -> dict[str, str]:
+        """The headers of a GET or DELETE of the older revisions."""
+        made = self.request_headers({}, LEGACY, token, {"Mcp-Session-Id": session, "Content-Type": None})
+        return {name: value for name, value in {**made, **(extra or {})}.items() if value is not None}
+
+    async def get(self, *, session: str | None = None, token: str | None = "", headers: Headers | None = None) -> Reply:
+        """Ask for the server's own stream and read the answer whole."""
+        return await self.request("GET", headers=self.bare_headers(session, token, headers))
+
+    async def delete(
+        self, *, session: str | None = None, token: str | None = "", headers: Headers | None = None
+    ) -> Reply:
+        """End a session."""
+        return await self.request("DELETE", headers=self.bare_headers(session, token, headers))
+
+    async def initialize(self, *, token: str | None = "", version: str = LEGACY, **params: Any) -> Reply:
+        """The first request of the older revisions."""
+        return await self.post(
+            "initialize",
+            {"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}, **params},
+            token=token,
+            revision=LEGACY,
+        )
+
+    async def session(self, *, token: str | None = "") -> str:
+        """Open a session."""
+        reply = await self.initialize(token=token)
+        assert reply.status == 200, reply
+        return reply.headers["Mcp-Session-Id"]
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        tool: str | None = None,
+        arguments: Json | None = None,
+        *,
+        token: str | None = "",
+        revision: str = MODERN,
+        session: str | None = None,
+    ) -> AsyncIterator[Stream]:
+        """Call a tool, or without one GET, and read the answer as it arrives; leaving disconnects."""
+        if tool is None:
+            headers = self.bare_headers(session, token)
+            asked = self.http.get(self.url, headers=headers)
+        else:
+            message = self.message("tools/call", {"name": tool, "arguments": arguments or {}}, revision=revision)
+            headers = self.request_headers(message, revision, token, {"Mcp-Session-Id": session})
+            asked = self.http.post(self.url, json=message, headers=headers)
+        async with asked as answer:
+            try:
+                yield Stream(answer)
+            finally:
+                answer.close()
+
+    async def raw(self, data: bytes) -> bytes:
+        """Write these bytes to the public listener and read until it closes the connection."""
+        address = self.sidecar.addresses["listen"]
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+        try:
+            writer.write(data)
+            async with asyncio.timeout(10):
+                return await reader.read()
+        finally:
+            writer.transport.abort()
 
 
 def config_of(
@@ -200,6 +374,7 @@ async def rig(
     policy: Path | str | Json = STORE_POLICY,
     backend: Backend | None = None,
     backend_url: str | None = None,
+    prepare: Callable[[Issuer], None] = lambda issuer: None,
     ready: bool = True,
     lease_margin: float = 60.0,
     store_url: str | None = None,
@@ -213,6 +388,7 @@ async def rig(
         policy: a file, or a policy's text or content.
         backend: a prepared backend.
         backend_url: another backend than the scripted one.
+        prepare: what is to be done to the issuer before the sidecar asks it.
         ready: wait until the sidecar is ready.
         changes: sections of the config.
     """
@@ -222,7 +398,9 @@ async def rig(
         policy = written
     port = free_port()
     lines = folder / "log.jsonl"
-    async with Issuer(resource=f"http://127.0.0.1:{port}/mcp") as issuer, backend or Backend() as scripted:
+    url = f"http://127.0.0.1:{port}/mcp"
+    async with Issuer(resource=url) as issuer, backend or Backend() as scripted:
+        prepare(issuer)
         config = folder / "config.yaml"
         made = config_of(issuer, backend_url or scripted.url, store_url or server.url, port, policy, **changes)
         config.write_text(yaml.safe_dump(made))
@@ -230,10 +408,10 @@ async def rig(
             loaded = load(config)
             async with (
                 Sidecar(config, loaded, Lines(loaded.settings.log.level, fd=log.fileno()), lease_margin) as sidecar,
-                aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http,
+                aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False) as http,
             ):
                 admin = f"http://{sidecar.addresses['admin']}"
-                made_rig = Rig(sidecar, issuer, scripted, server, f"http://127.0.0.1:{port}/mcp", admin, lines, http)
+                made_rig = Rig(sidecar, issuer, scripted, server, url, admin, config, lines, http)
                 if ready:
                     await until_ready(made_rig)
                 yield made_rig
@@ -241,8 +419,6 @@ async def rig(
 
 async def until_ready(rig: Rig) -> None:
     """Wait until `/readyz` says yes."""
-    import asyncio
-
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while (await rig.ready())[0] != 200:
-            await asyncio.sleep(0.01)
+            pass

@@ -1,0 +1,45 @@
+"""Sidecars for the tests of the proxy."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.proxy.support import POLICY, Launch
+from tests.support import rig as rigs
+from tests.support.rig import Rig
+from tests.support.store import StoreServer
+
+
+@pytest.fixture
+async def bare(tmp_path: Path, store_server: StoreServer) -> AsyncIterator[Launch]:
+    """Starts a sidecar as told; nobody has an account or a consent."""
+    async with AsyncExitStack() as stack:
+
+        async def start(*, server: StoreServer = store_server, **options: Any) -> Rig:
+            return await stack.enter_async_context(rigs.rig(tmp_path, server, **{"policy": POLICY, **options}))
+
+        yield start
+
+
+@pytest.fixture
+def launch(bare: Launch) -> Launch:
+    """Starts a sidecar as told; Ada is on the growth plan with ten credits, and has approved cli-1."""
+
+    async def start(*, plan: str = "growth", credits: int = 10, **options: Any) -> Rig:
+        rig = await bare(**options)
+        await rig.account(plan=plan, credits=credits)
+        await rig.grant()
+        return rig
+
+    return start
+
+
+@pytest.fixture
+async def rig(launch: Launch) -> Rig:
+    """A sidecar that is ready; Ada is on the growth plan with ten credits, and has approved cli-1."""
+    return await launch()

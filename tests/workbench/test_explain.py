@@ -1,0 +1,116 @@
+"""What `explain` says is what the gates do."""
+
+from textwrap import dedent
+
+import pytest
+
+from sidecar.config.documents import parse
+from sidecar.model import Caller
+from sidecar.policy.compile import compile_policy
+from sidecar.workbench.explain import Explanation, Step, explain
+from sidecar.workbench.testing import NOW
+
+POLICY = """\
+scopes: {read: Read., write: {description: Write., implies: [read]}}
+quotas: {requests: {minute: 60}, rows: {month: 100}}
+credits: {contact: One.}
+plans:
+  small: {tools: [search]}
+  large: {credits: {contact: {month: 3}}, quotas: {rows: {month: null}}}
+defaults: {uses: {requests: 1}}
+tools:
+  search:
+    scopes: [read]
+    arguments: {properties: {limit: {type: integer, maximum: 500, default: 5}}}
+    uses: {rows: arguments.limit}
+  reveal:
+    scopes: [read, write]
+    arguments: {properties: {ids: {type: array}, ok: {type: boolean}}, required: [ids]}
+    confirm: {argument: ok}
+    spends: {contact: {items: arguments.ids, each: 2, once: true}}
+  open: {scopes: [], uses: {}}
+"""
+
+
+def told(tool: str, arguments=None, scopes=("write",), plan: str | None = "large", more: str = "") -> Explanation:
+    policy = compile_policy([parse("p.yaml", POLICY + dedent(more))])
+    caller = Caller("main", "https://issuer", "alice", "acme", "app", frozenset(scopes), NOW // 1000, NOW // 1000 + 1)
+    return explain(policy, tool, arguments or {}, caller, plan, NOW)
+
+
+def step(explanation: Explanation, question: str) -> Step:
+    return next(each for each in explanation.steps if each.question == question)
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "scopes", "plan", "outcome"),
+    [
+        ("search", {}, ["read"], "small", "allow"),
+        ("search", {}, ["write"], "small", "allow"),
+        ("search", {}, [], "small", "insufficient_scope"),
+        ("search", {"limit": 501}, ["read"], "small", "arguments_refused"),
+        ("search", {"limit": 101}, ["read"], "small", "quota_exceeded"),
+        ("search", {"limit": 101}, ["read"], "large", "allow"),
+        ("search", {}, ["read"], None, "account_unknown"),
+        ("search", {}, ["read"], "gone", "plan_required"),
+        ("reveal", {"ids": ["a"], "ok": True}, ["write"], "small", "plan_required"),
+        ("reveal", {"ids": ["a"], "ok": True}, ["write"], "large", "allow"),
+        ("reveal", {"ids": ["a"]}, ["write"], "large", "confirmation_required"),
+        ("reveal", {"ids": ["a", "b"], "ok": True}, ["write"], "large", "insufficient_credits"),
+        ("open", {}, [], "large", "allow"),
+        ("secret", {}, ["write"], "large", "tool_unknown"),
+    ],
+)
+def test_outcomes(tool, arguments, scopes, plan, outcome):
+    explanation = told(tool, arguments, scopes, plan)
+    assert explanation.outcome == outcome
+    failed = [each for each in explanation.steps if each.passed is False]
+    assert bool(failed) == (outcome != "allow")
+    text = str(explanation)
+    assert f"=> {outcome}" in text
+    assert explanation.document()["outcome"] == outcome
+
+
+def test_scopes_are_told_with_what_implies_them():
+    explanation = told("reveal", {"ids": []}, ["write"])
+    assert [each.says for each in explanation.steps if each.question == "scope"] == [
+        "read is needed and held, implied by write",
+        "write is needed and held",
+    ]
+    assert step(explanation, "scope").rule == "p.yaml:14"
+    assert step(told("open"), "scope").says == "any valid token will do"
+
+
+def test_arguments_and_confirmation_answer_although_the_scope_is_missing():
+    explanation = told("reveal", {"ok": False}, [])
+    assert explanation.outcome == "insufficient_scope"
+    assert step(explanation, "arguments").says == "The arguments object lacks ids."
+    assert step(explanation, "confirmation") == Step(
+        "policy", "confirmation", False, "ok must be JSON true", "p.yaml:16"
+    )
+    assert explanation.scopes == ("read", "write")
+    assert step(explanation, "price").passed is None
+
+
+def test_the_price_is_told_with_its_lines():
+    explanation = told("reveal", {"ids": ["a", "a"], "ok": True})
+    assert [(each.kind, each.name, each.computed, each.needed, each.left, each.rule) for each in explanation.price] == [
+        ("quota", "requests", "fixed", 1, 60, "p.yaml:7"),
+        ("credit", "contact", "2 for each of arguments.ids, each item once", 2, 3, "p.yaml:17"),
+    ]
+    assert step(explanation, "price").says == "reserves 1 requests of 60 per minute and 2 contact credits of 3 included"
+    (search,) = told("search").price
+    assert (search.computed, search.needed, search.left) == ("arguments.limit", 5, None)
+    assert step(told("open"), "price").says == "nothing"
+
+
+def test_the_default_plan_is_named_as_such():
+    explanation = told("search", plan=None, more="default_plan: small")
+    assert step(explanation, "plan") == Step(
+        "account", "plan", True, "small (default_plan) includes search", "p.yaml:5"
+    )
+
+
+def test_the_consent_mode_is_told():
+    assert "a record must exist" in step(told("search"), "consent").says
+    assert "first valid token" in step(told("search", more="consent: first_use"), "consent").says

@@ -1,0 +1,58 @@
+"""Warnings: one for each thing that is probably not meant, none for a sound policy."""
+
+import pytest
+
+from sidecar.config.documents import parse
+from sidecar.policy.compile import compile_policy
+from sidecar.workbench.lint import lint
+
+SOUND = """\
+scopes: {read: Read., write: {description: Write., implies: [read]}}
+quotas: {requests: {minute: 60}}
+credits: {contact: One.}
+default_plan: free
+plans: {free: {tools: [search, reveal]}}
+tools:
+  search: {scopes: [read], uses: {requests: 1}}
+  reveal:
+    scopes: [read]
+    arguments: {properties: {ids: {type: array}}, required: [ids], additionalProperties: false}
+    spends: {contact: {items: arguments.ids}}
+"""
+OPEN = ", additionalProperties: false"
+
+
+def found(*changes: tuple[str, str]) -> list[str]:
+    text = SOUND
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    return [str(each) for each in lint(compile_policy([parse("p.yaml", text)]))]
+
+
+def test_a_sound_policy_has_none():
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "notice"),
+    [
+        ("default_plan: free", "consent: first_use\ndefault_plan: free", "consent: first_use lets in every client"),
+        ("default_plan: free\n", "", "there are plans and no default_plan"),
+        ("implies: [read]", "implies: []", "scope 'write' opens no tool"),
+        ("uses: {requests: 1}", "uses: {}", "quota 'requests' limits nothing"),
+        ("contact: One.", "contact: One., mail: One.", "credits 'mail' pay for nothing"),
+        ("[search, reveal]", "[search]", "p.yaml:8: no plan includes reveal"),
+        (OPEN, "", "p.yaml:8: reveal is priced and takes arguments that are not declared"),
+        (OPEN, ", additionalProperties: {type: string}", "p.yaml:8: reveal is priced"),
+        ("uses: {requests: 1}", "uses: {requests: {reserve: 1, settle: length(data)}}", "p.yaml:7: search is priced"),
+    ],
+)
+def test_each_warning(old, new, notice):
+    (only,) = found((old, new))
+    assert only.startswith(notice)
+
+
+def test_a_policy_that_allows_nothing():
+    notices = [str(each) for each in lint(compile_policy([parse("p.yaml", "")]))]
+    assert notices == ["no tool is declared, so clients can call none"]
