@@ -61,7 +61,12 @@ tools:
   search_shopify_stores:
     scopes: [stores:read]
     arguments:
-      properties: { limit: { type: integer, minimum: 1, maximum: 100, default: 25 } }
+      properties:
+        query: { type: string, maxLength: 500 }
+        category: { type: string }
+        country: { type: string }
+        limit: { type: integer, minimum: 1, maximum: 100, default: 25 }
+      additionalProperties: false
     uses: { requests: 1, search_rows: { reserve: arguments.limit, settle: length(data.rows) } }
     rows: length(data.rows)
   enrich_shopify_domains:
@@ -75,7 +80,11 @@ tools:
   search_shopify_contacts:
     scopes: [contacts:search]
     arguments:
-      properties: { limit: { type: integer, minimum: 1, maximum: 100, default: 25 } }
+      properties:
+        query: { type: string, maxLength: 500 }
+        domain: { type: string, maxLength: 253 }
+        limit: { type: integer, minimum: 1, maximum: 100, default: 25 }
+      additionalProperties: false
     uses: { requests: 1, search_rows: { reserve: arguments.limit, settle: length(data.rows) } }
     rows: length(data.rows)
   reveal_contacts:

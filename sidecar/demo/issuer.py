@@ -140,7 +140,7 @@ class Issuer:
         uris = wanted.get("redirect_uris")
         if not isinstance(uris, list) or not uris or not all(redirectable(uri) for uri in uris):
             raise OAuthError("invalid_redirect_uri", "redirect_uris must be https, or http on this machine.")
-        client_id = secrets.token_urlsafe(12)
+        client_id = f"client-{secrets.token_hex(6)}"  # one that can stand on a command line
         name = wanted.get("client_name")
         self._clients[client_id] = Client(name if isinstance(name, str) else client_id, tuple(uris))
         return {

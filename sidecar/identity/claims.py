@@ -1,7 +1,7 @@
 """What an access token says: read strictly, held against what is configured, made into a caller.
 
 PyJWT verifies signatures (`jwks`); everything else is checked here, because its own checks let
-through tokens without `typ`, claims given twice, times in text, and blank subjects (docs: threats).
+through tokens without `typ`, claims given twice, times in text, and blank subjects.
 The order matters to a server without keys: whatever is wrong whoever signed it is found before
 keys are asked for. Pure functions; the caller's clock is passed in.
 """

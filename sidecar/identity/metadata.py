@@ -50,8 +50,8 @@ def resource_metadata(resource: str, issuers: Iterable[str], scopes: Iterable[st
     Args:
         resource: the configured resource, byte for byte.
         issuers: issuer identifiers, in the order of the config; at least one.
-        scopes: the basic set a client should ask for first, not all there are (MCP: scope
-            minimization). `offline_access` is left out, as it is no scope of the resource.
+        scopes: all that the policy declares. `offline_access` is left out, as it is no scope of the
+            resource (MCP authorization, scope minimization).
 
     Raises:
         ValueError: there is no issuer.

@@ -114,6 +114,8 @@ class Metrics:
             children.overhead.observe(max(0.0, seconds - (backend or 0.0)))
         if exchange.refusal is not None:
             self.refusals.labels(exchange.refusal.gate.value, exchange.refusal.code.id).inc()
+            if exchange.refusal.code is ErrorCode.STORE_UNAVAILABLE:
+                self.store_errors.inc()
         if exchange.shadow:
             self._named(self.shadow, tool).inc()
         if exchange.notes:

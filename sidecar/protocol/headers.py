@@ -49,7 +49,6 @@ class McpHeaders:
         method: `Mcp-Method`.
         name: `Mcp-Name`, decoded.
         session: `Mcp-Session-Id`, not yet checked: only some revisions have sessions.
-        last_event_id: `Last-Event-ID`, to resume a stream of the older revisions.
         params: all `Mcp-Param-*`, as sent.
     """
 
@@ -57,7 +56,6 @@ class McpHeaders:
     method: str | None = None
     name: str | None = None
     session: str | None = None
-    last_event_id: str | None = None
     params: tuple[tuple[str, str], ...] = ()
 
 
@@ -75,7 +73,7 @@ def read(pairs: Iterable[tuple[str, str]]) -> McpHeaders:
     params: list[tuple[str, str]] = []
     for name, value in pairs:
         key = name.lower()
-        if not key.startswith(_PREFIX) and key != "last-event-id":
+        if not key.startswith(_PREFIX):
             continue
         if key in single or not (value.isascii() and value.isprintable()):
             raise _mismatch("A header of this request is repeated or holds characters that no header may hold.")
@@ -87,7 +85,6 @@ def read(pairs: Iterable[tuple[str, str]]) -> McpHeaders:
         method=single.get("mcp-method"),
         name=_decoded(single.get("mcp-name")),
         session=single.get("mcp-session-id"),
-        last_event_id=single.get("last-event-id"),
         params=tuple(params),
     )
 
@@ -178,7 +175,7 @@ def backend_headers(call: Call) -> tuple[tuple[str, str], ...]:
         made.append(("MCP-Protocol-Version", call.revision.value))
     if call.session is not None:
         made.append(("Mcp-Session-Id", call.session))
-    return (*made, *call.carried)
+    return tuple(made)
 
 
 def encode(value: str) -> str:

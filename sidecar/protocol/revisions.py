@@ -154,7 +154,7 @@ def call_of(message: Message, headers: McpHeaders) -> Call:
 def bodiless_call(http_method: str, headers: McpHeaders) -> Call:
     """The call that a GET (a stream of the server's messages) or DELETE (end of a session) makes.
 
-    The `Last-Event-ID` of a GET is carried over.
+    A `Last-Event-ID` is not passed on: streams cannot be resumed in this version, they begin anew.
 
     Raises:
         Refusal: `http_method_refused` in 2026-07-28, which has neither; `version_unsupported`,
@@ -164,13 +164,7 @@ def bodiless_call(http_method: str, headers: McpHeaders) -> Call:
     if revision.stateless:
         raise Refusal(ErrorCode.HTTP_METHOD_REFUSED)
     kind = CallKind.STREAM if http_method == "GET" else CallKind.END_SESSION
-    resume = headers.last_event_id if kind is CallKind.STREAM else None
-    return Call(
-        kind=kind,
-        revision=revision,
-        session=check_session(headers.session),
-        carried=() if resume is None else (("Last-Event-ID", resume),),
-    )
+    return Call(kind=kind, revision=revision, session=check_session(headers.session))
 
 
 def revision_of(message: Message, headers: McpHeaders) -> Revision:

@@ -210,11 +210,12 @@ class Sidecar:
         else:
             self._lines.event("not_ready", "warning", what=check, problem=lack)
 
-    def _malformed(self, refusal: Refusal) -> None:
-        """A request that could not be parsed, or an answer that could not be written."""
+    def _malformed(self, refusal: Refusal) -> str:
+        """A request that could not be parsed, or an answer that could not be written; its id."""
         exchange = Exchange(secrets.token_hex(16), time.monotonic())
         exchange.refusal, exchange.code, exchange.http_status = refusal, refusal.code.id, refusal.status
         self.pipeline.record(exchange)
+        return exchange.request_id
 
 
 def _needs_restart(before: Settings, after: Settings) -> list[str]:

@@ -16,8 +16,8 @@ PATIENCE: Final = 30.0
 """Seconds a whole body may take: a slow one holds a place that others need."""
 
 
-async def read_body(request: BaseRequest, limit: int) -> bytes:
-    """Read a body of at most `limit` bytes.
+async def read_body(request: BaseRequest, limit: int, patience: float = PATIENCE) -> bytes:
+    """Read a body of at most `limit` bytes, within `patience` seconds.
 
     Raises:
         Refusal: `body_too_large`, `body_timeout`, `request_malformed` when its framing is broken.
@@ -29,7 +29,7 @@ async def read_body(request: BaseRequest, limit: int) -> bytes:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     body = bytearray()
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience):
             while chunk := await request.content.readany():
                 body += chunk
                 if len(body) > limit:

@@ -18,7 +18,7 @@ from sidecar.errors import ErrorCode, Refusal
 from sidecar.protocol.answers import refusal_answer
 
 Handler = Callable[[BaseRequest], Awaitable[StreamResponse]]
-Malformed = Callable[[Refusal], None]
+Malformed = Callable[[Refusal], str]
 
 IDLE_CONNECTION = 75.0
 """Seconds an idle connection of a client is kept."""
@@ -53,11 +53,12 @@ class _QuietHandler(RequestHandler):
         """Answer what never became a request, or what no handler may let happen."""
         code = ErrorCode.REQUEST_MALFORMED if 400 <= status < 500 else ErrorCode.INTERNAL
         refusal = Refusal(code, log=type(exc).__name__ if exc is not None else None)
-        self._malformed(refusal)
+        request_id = self._malformed(refusal)
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun")
         answer = refusal_answer(refusal, None)
-        response = Response(status=answer.status, body=answer.body, headers=dict(answer.headers))
+        headers = {**dict(answer.headers), "X-Request-Id": request_id}
+        response = Response(status=answer.status, body=answer.body, headers=headers)
         response.force_close()
         return response
 
@@ -80,7 +81,7 @@ def make_runner(handler: Handler, malformed: Malformed, limits: Limits, grace: f
 
     Args:
         handler: serves one request.
-        malformed: told about requests that could not be parsed.
+        malformed: told about requests that could not be parsed; gives each its request id.
         limits: `header` bounds the request line and each header.
         grace: seconds that calls in flight are given on shutdown.
     """

@@ -7,7 +7,8 @@ import pytest
 
 from sidecar.cli import store as cli_store
 from sidecar.ledger import scripts
-from sidecar.ledger.connection import Connection
+from sidecar.ledger.connection import Connection, UnansweredError
+from sidecar.ledger.embedded import EmbeddedStore
 from sidecar.ledger.endpoint import parse_url
 from sidecar.ledger.keys import REVOKED_CHANNEL, account_keys
 from sidecar.model import AdmissionCode, Application, Caller, Demand, Depth
@@ -239,8 +240,6 @@ def test_the_embedded_store_is_kept_between_commands(run: Run, here: Path) -> No
 
 
 def test_the_embedded_store_is_shared_with_a_live_sidecar(run: Run, here: Path) -> None:
-    from sidecar.ledger.embedded import EmbeddedStore
-
     write(here, store="embedded")
     sidecar = EmbeddedStore(here / "var/store")
     sidecar.enter()
@@ -299,14 +298,14 @@ def test_scripts_that_were_flushed_are_loaded_again(run: Run, store_server: Stor
 def test_an_answer_that_is_lost_is_asked_for_again_and_nothing_is_done_twice(
     run: Run, here: Path, store_server: StoreServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lost = []
+    lost: list[object] = []
     call = Connection.call
 
     async def losing(self, *words):
         reply = await call(self, *words)
         if words[0] == "EVALSHA" and not lost:
             lost.append(words)
-            raise cli_store.UnansweredError("the reply was lost")
+            raise UnansweredError("the reply was lost")
         return reply
 
     monkeypatch.setattr(Connection, "call", losing)

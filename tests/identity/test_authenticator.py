@@ -77,7 +77,7 @@ async def test_no_token_is_missing(gate: Authenticator):
         {"sub": None},
         {"client_id": None},
         {"scope": 7},
-        {"header": {"typ": "JWT"}},
+        {"header": {"typ": "id_token"}},
         {"header": {"alg": "none"}},
         {"header": {"alg": "HS256"}},
         {"header": {"crit": ["x"]}},

@@ -96,6 +96,11 @@ class RealLedger:
         for member in self.client.smembers(KEYS.paid):
             kind, name, item = member.split(":", 2)
             state.paid.add((AmountKind(kind), name, item))
+        who = (CALLER.subject, CALLER.client_id)
+        own = accounts.parse_consent(self.client.hgetall(KEYS.consent(*who)))
+        every = accounts.parse_consent(self.client.hgetall(KEYS.client(CALLER.client_id)))
+        state.consents = {} if own is None else {who: own}
+        state.clients = {} if every is None else {CALLER.client_id: every}
         return state
 
     def close(self) -> None:

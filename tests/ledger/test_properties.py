@@ -10,7 +10,14 @@ import pytest
 import redis
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from sidecar.ledger import admission, keys, scripts, settlement
 from sidecar.ledger.accounts import AccountState, Consent, Counter, used, window_at
@@ -21,6 +28,7 @@ from tests.support.store import StoreServer
 
 _ITEMS = st.lists(st.sampled_from(["a", "b", "c", "d:e", "é", "7"]), unique=True, max_size=5).map(tuple)
 _UNITS = st.sampled_from([0, 1, 2, 3, 5, 19, 25, MAX_AMOUNT])
+_FEW = st.integers(0, 4)
 _CALLS = st.sampled_from([f"c{number}" for number in range(6)])
 _WINDOWS = st.sampled_from(["minute", "hour", "day", "month"])
 _QUOTAS = st.sampled_from(["requests", "rows", "other"])
@@ -41,14 +49,14 @@ _TERMS = st.sampled_from(
 
 
 @st.composite
-def _demand(draw: st.DrawFn) -> Demand:
+def _demand(draw: st.DrawFn, units: st.SearchStrategy[int] = _UNITS) -> Demand:
     kind = draw(st.sampled_from(AmountKind))
     name = "contact" if kind is AmountKind.CREDIT else draw(_QUOTAS)
     if draw(st.booleans()):
         items = draw(_ITEMS)
         each = draw(st.integers(0, 3))
         return Demand(kind, name, each * len(items), items, each)
-    return Demand(kind, name, draw(_UNITS), fixed=draw(st.booleans()))
+    return Demand(kind, name, draw(units), fixed=draw(st.booleans()))
 
 
 _CHARGE = st.one_of(st.just(Charge()), st.builds(Charge, amount=st.integers(0, 30)), st.builds(Charge, items=_ITEMS))
@@ -96,6 +104,52 @@ class Ledgers(RuleBasedStateMachine):
         expected, self.model = admission.admit(self.model, asked, self.now)
         assert scripts.admitted(asked, self.real.run(scripts.admit(asked))) == expected
         assert before is None or self._dump() == before, "a look has written"
+
+    @rule(
+        demands=st.lists(_demand(_FEW), min_size=1, max_size=3),
+        on_unknown=st.sampled_from(OnUnknown),
+        first=st.booleans(),
+    )
+    def pay(self, demands: list[Demand], on_unknown: OnUnknown, first: bool) -> None:
+        """A call of an account in good order, which most are: without it little money would ever move."""
+        if first:
+            self.forget(True)
+            self.forget(False)
+        elif not (self.model.consents and all(each.granted for each in self.model.consents.values())):
+            self.grant(False, None)
+        if self.model.plan not in ("growth", "free") or not self.model.active:
+            self.set_account("growth", True, {})
+        self.number = getattr(self, "number", 0) + 1
+        terms = replace(TERMS, consent=ConsentMode.FIRST_USE if first else ConsentMode.REQUIRED, scopes=())
+        self.admit(f"p{self.number}", False, demands, terms, Depth.PRICE, on_unknown, None)
+
+    @precondition(lambda self: hasattr(self, "model") and self.model.holds)
+    @rule(
+        which=st.integers(0, 99), forwarded=st.booleans(),
+        charges=st.none() | st.lists(_CHARGE, min_size=3, max_size=3),
+        how=st.sampled_from(["settle", "settle", "release", "defer"]), late=st.sampled_from([0, 0, 0, 32 * 86_400_000]),
+    )  # fmt: skip
+    def finish(self, which: int, charges: list[Charge] | None, forwarded: bool, how: str, late: int) -> None:
+        """A call that is open ends, sometimes in another month, and is told to have ended twice."""
+        if late:
+            self.pass_time(late)
+        call = sorted(self.model.holds)[which % len(self.model.holds)]
+        for _ in range(2):
+            if how == "settle":
+                self.settle(call, charges)
+            elif how == "release":
+                self.release(call, forwarded)
+            else:
+                self.defer(call)
+
+    @precondition(lambda self: hasattr(self, "model") and self.model.holds)
+    @rule(early=st.sampled_from([0, 1]))
+    def die(self, early: int) -> None:
+        """The clock stands where the first lease ends, or a millisecond before."""
+        first = min(hold.until for hold in self.model.holds.values())
+        if first - early > self.now:
+            self.pass_time(first - early - self.now)
+        self.sweep()
 
     @rule(call=_CALLS, charges=st.none() | st.lists(_CHARGE, max_size=4))
     def settle(self, call: str, charges: list[Charge] | None) -> None:
@@ -165,13 +219,19 @@ class Ledgers(RuleBasedStateMachine):
             self.real.raw.delete(KEYS.consent("ann", CALLER.client_id))
             self.model.consents.clear()
 
-    @rule(everyone=st.booleans(), status=st.sampled_from(["granted", "revoked", "Granted", None]))
-    def write_directly(self, everyone: bool, status: str | None) -> None:
-        """Another program writes a record by hand, and forgets to say when."""
+    @rule(
+        everyone=st.booleans(),
+        status=st.sampled_from(["granted", "granted", "revoked", "Granted", None]),
+        at=st.sampled_from([None, NOW - 1000, NOW, NOW, NOW + 1000]),
+    )
+    def write_directly(self, everyone: bool, status: str | None, at: int | None) -> None:
+        """Another program writes a record by hand, and may forget to say when."""
         key = KEYS.client(CALLER.client_id) if everyone else KEYS.consent("ann", CALLER.client_id)
         self.real.raw.delete(key)
         self.real.raw.hset(key, mapping={"client_id": "x"} | ({} if status is None else {"status": status}))
-        self._record(everyone, Consent(status == "granted", None), False)
+        if at is not None:
+            self.real.raw.hset(key, "at", at // 1000)
+        self._record(everyone, Consent(status == "granted", at), False)
 
     @rule()
     def bind(self) -> None:
@@ -231,7 +291,7 @@ class Ledgers(RuleBasedStateMachine):
         if not hasattr(self, "real"):
             return
         stored = self.real.state()
-        outside: dict[str, Any] = {"consents": {}, "clients": {}, "sessions": {}, "done": {}}
+        outside: dict[str, Any] = {"sessions": {}, "done": {}}
         assert stored == replace(self.model, **outside)
         assert stored.imbalance() == {}
         assert all(balance >= 0 for balance in stored.balances.values())

@@ -25,12 +25,11 @@ def test_reading_ignores_case_and_surrounding_blanks():
             ("mcp-method", " tools/call"),
             ("Mcp-Name", "=?base64?c8O4aw==?="),
             ("Mcp-Session-Id", "abc"),
-            ("Last-Event-Id", "7"),
             ("Mcp-Param-Region", "eu"),
             ("Mcp_Name", "dropped"),
         ]
     )
-    assert read == headers.McpHeaders("2026-07-28", "tools/call", "søk", "abc", "7", (("Mcp-Param-Region", "eu"),))
+    assert read == headers.McpHeaders("2026-07-28", "tools/call", "søk", "abc", (("Mcp-Param-Region", "eu"),))
 
 
 def test_nothing_is_read_from_other_headers():
@@ -46,7 +45,6 @@ def test_nothing_is_read_from_other_headers():
         [("MCP-Protocol-Version", "2025-11-25"), ("MCP-Protocol-Version", "2026-07-28")],
         [("Mcp-Param-Region", "eu"), ("MCP-PARAM-REGION", "us")],
         [("Mcp-Session-Id", "a"), ("Mcp-Session-Id", "b")],
-        [("Last-Event-ID", "1"), ("Last-Event-ID", "2")],
         [("Mcp-Unheard-Of", "1"), ("Mcp-Unheard-Of", "1")],
         [("Mcp-Name", "søk")],
         [("Mcp-Name", "a\udcffb")],
@@ -210,8 +208,8 @@ def test_a_stateless_call_is_forwarded_with_headers_made_from_its_body():
             (("MCP-Protocol-Version", "2025-06-18"), ("Mcp-Session-Id", "s")),
         ),
         (
-            Call(CallKind.STREAM, Revision.V2025_11_25, session="s", carried=(("Last-Event-ID", "7"),)),
-            (("MCP-Protocol-Version", "2025-11-25"), ("Mcp-Session-Id", "s"), ("Last-Event-ID", "7")),
+            Call(CallKind.STREAM, Revision.V2025_11_25, session="s"),
+            (("MCP-Protocol-Version", "2025-11-25"), ("Mcp-Session-Id", "s")),
         ),
     ],
     ids=str,

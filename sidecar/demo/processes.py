@@ -1,0 +1,136 @@
+"""Processes of the demo: each in a group of its own, its output in a file, its end certain."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+PATIENCE: Final = 20.0
+"""Seconds that something which happens at once may take on a busy machine."""
+
+T = TypeVar("T")
+
+
+class GaveUpError(Exception):
+    """What was waited for did not happen."""
+
+
+async def until(what: str, look: Callable[[], Awaitable[T | None]], patience: float = PATIENCE) -> T:
+    """Look again and again until there is something to see, and give it.
+
+    Raises:
+        GaveUpError: there was nothing within `patience` seconds.
+    """
+    end = time.monotonic() + patience
+    while True:
+        seen = await look()
+        if seen is not None and seen is not False:
+            return seen
+        if time.monotonic() > end:
+            raise GaveUpError(f"{what}: not within {patience:.0f} seconds")
+        await asyncio.sleep(0.05)
+
+
+class Process:
+    """One Python module as a process.
+
+    Args:
+        module: what `python -m` runs.
+        folder: its working directory, where its output goes to `<name>.log` and `<name>.err`.
+        name: for files and messages.
+    """
+
+    def __init__(self, module: str, folder: Path, name: str) -> None:
+        self._module = module
+        self._folder = folder
+        self.name = name
+        self.log = folder / f"{name}.log"
+        self.errors = folder / f"{name}.err"
+        self._child: subprocess.Popen[bytes] | None = None
+        self._read = 0
+
+    @property
+    def pid(self) -> int:
+        """Of the process that runs now."""
+        if self._child is None:
+            raise GaveUpError(f"the {self.name} does not run")
+        return self._child.pid
+
+    def start(self, arguments: Sequence[str]) -> None:
+        """Start it; what an earlier one wrote stays, and is not read again."""
+        self._read = len(self._text())
+        with self.log.open("ab") as out, self.errors.open("ab") as err:
+            # A group of its own: Ctrl-C at the terminal is for the story, which then ends everything in order.
+            self._child = subprocess.Popen(  # noqa: S603 - our own module
+                [sys.executable, "-m", self._module, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                cwd=self._folder,
+                start_new_session=True,
+            )
+
+    async def line(self, holds: str) -> str:
+        """The first line of the running process that holds a text.
+
+        Raises:
+            GaveUpError: it ended, or did not say so in time; with its last words.
+        """
+
+        async def look() -> str | None:
+            written = self._text()[self._read :].splitlines(keepends=True)
+            found = [line for line in written if holds in line and line.endswith("\n")]
+            if not found and self._child is not None and self._child.poll() is not None:
+                raise GaveUpError(f"the {self.name} ended: {self.last_words()}")
+            return found[0].strip() if found else None
+
+        return await until(f"the {self.name} starts", look)
+
+    def lines(self) -> list[str]:
+        """Everything it has written on stdout."""
+        return self._text().splitlines()
+
+    def last_words(self) -> str:
+        """What it said last on stderr, or on stdout."""
+        said = self.errors.read_text(errors="replace").strip() or self._text().strip()
+        return " / ".join(said.splitlines()[-3:]) or "it said nothing"
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        if self._child is not None:
+            os.kill(self.pid, signal.SIGKILL)
+            self._child.wait()
+            self._child = None
+
+    def end(self, patience: float = 10.0) -> None:
+        """SIGTERM to its group, then SIGKILL; returns when it is gone."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        for number, wait in ((signal.SIGTERM, patience), (signal.SIGKILL, None)):
+            if child.poll() is None:
+                os.killpg(child.pid, number)
+            try:
+                child.wait(wait)
+            except subprocess.TimeoutExpired:
+                continue
+            return
+
+    def _text(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
