@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 
 from sidecar.cli.common import CommandError, Commands, command
 
@@ -20,10 +19,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Tell the story; 0 only when every step came out as told."""
     try:
         # Imported only here: it needs the extra `demo`, which a server does not have.
-        story = importlib.import_module("sidecar.demo.story")
+        from sidecar.demo.story import main as tell
     except ModuleNotFoundError as missing:
         if (missing.name or "").startswith("sidecar"):
             raise
         raise CommandError(f"the demo needs mcp-policy-sidecar[demo]: {missing.name} is not installed") from None
-    status: int = story.main(arguments.keep)
-    return status
+    return tell(arguments.keep)

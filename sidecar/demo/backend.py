@@ -255,6 +255,8 @@ async def serving(backend: Backend, host: str = "127.0.0.1", port: int = 0) -> A
         RuntimeError: the server ended before it had started.
     """
     with socket.create_server((host, port)) as listener:
+        # asyncio does it only for sockets that it made itself, and without it every answer waits for an ACK.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         config = uvicorn.Config(
             backend.app(host), log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=1
         )

@@ -132,6 +132,7 @@ async def serving(
         OSError: the address cannot be had.
     """
     listener = socket.create_server((host, port))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # see backend.serving
     issuer.url = f"http://{host}:{listener.getsockname()[1]}{PATH}"
     runner = web.AppRunner(
         application(issuer, backstage), access_log=None, shutdown_timeout=1, handler_cancellation=True

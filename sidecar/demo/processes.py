@@ -99,9 +99,9 @@ class Process:
         return self._text().splitlines()
 
     def last_words(self) -> str:
-        """What it said last on stderr, or on stdout."""
-        said = self.errors.read_text(errors="replace").strip() or self._text().strip()
-        return " / ".join(said.splitlines()[-3:]) or "it said nothing"
+        """What it said last on stderr, else on stdout."""
+        said = [*self._text().splitlines()[-2:], *self.errors.read_text(errors="replace").splitlines()[-3:]]
+        return "\n".join(said) or "it said nothing"
 
     def kill(self) -> None:
         """`kill -9`."""

@@ -26,7 +26,7 @@ from sidecar.ledger.connection import StoreError
 from sidecar.ledger.embedded import EmbeddedStore
 from sidecar.ledger.keys import account_keys
 
-MARGIN: Final = 3.0
+MARGIN: Final = 5.0
 """Seconds that a hold outlives its call's timeout here; elsewhere it is 60."""
 
 

@@ -62,14 +62,17 @@ def _session_unknown(admission: Admission, application: Application, manage_url:
 
 
 def _consent_missing(admission: Admission, application: Application, manage_url: str | None) -> Refusal:
-    return Refusal(ErrorCode.CONSENT_MISSING, data=_managed(manage_url))
+    detail = _pointing(ErrorCode.CONSENT_MISSING, "Approve it at", manage_url)
+    return Refusal(ErrorCode.CONSENT_MISSING, detail, data=_managed(manage_url))
 
 
 def _consent_revoked(admission: Admission, application: Application, manage_url: str | None) -> Refusal:
     # A login cures a revocation only where approving again is mirrored into the store, and only if the
     # token is not already from after it; else clients would open the browser at every call.
-    cured = _written_since(admission, application)
-    return Refusal(ErrorCode.CONSENT_REVOKED, shape=Shape.CHALLENGE if cured else None, data=_managed(manage_url))
+    if _written_since(admission, application):
+        return Refusal(ErrorCode.CONSENT_REVOKED, shape=Shape.CHALLENGE, data=_managed(manage_url))
+    detail = _pointing(ErrorCode.CONSENT_REVOKED, "It can be approved again at", manage_url)
+    return Refusal(ErrorCode.CONSENT_REVOKED, detail, data=_managed(manage_url))
 
 
 def _consent_scopes(admission: Admission, application: Application, manage_url: str | None) -> Refusal:
@@ -160,6 +163,11 @@ def _facts(price: Price) -> dict[str, Any]:
             "window": price.window,
         }
     return {key: value for key, value in {**facts, "resets_in": price.resets_in}.items() if value is not None}
+
+
+def _pointing(code: ErrorCode, how: str, manage_url: str | None) -> str | None:
+    """The code's sentence with the way out: people see the text alone, its `_meta` is for machines."""
+    return None if manage_url is None else f"{code.row.sentence} {how} {manage_url}"
 
 
 def _managed(manage_url: str | None) -> dict[str, Any]:

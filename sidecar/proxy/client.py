@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import Final
 
 from aiohttp.web import BaseRequest, Response, StreamResponse
 
 Header = tuple[str, str]
+
+SERVER: Final = "mcp-sidecar"
+"""The `Server` header of every answer: aiohttp's own would tell its version and Python's."""
 
 
 class Client:
@@ -52,7 +56,10 @@ class Client:
             return
         response = StreamResponse(status=status)
         _set(response, headers, self._always)
-        await response.prepare(self._request)
+        try:
+            await response.prepare(self._request)
+        except ConnectionError:
+            self.leave()
         self.response = response
 
     async def write(self, data: bytes) -> None:
@@ -84,7 +91,7 @@ class Client:
 
 
 def _set(response: StreamResponse, *groups: Iterable[Header]) -> None:
-    response.headers["Server"] = "mcp-sidecar"  # aiohttp would tell its version and Python's
+    response.headers["Server"] = SERVER
     for group in groups:
         for name, value in group:
             response.headers[name] = value

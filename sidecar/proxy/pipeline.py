@@ -89,7 +89,7 @@ class Pipeline:
         request, limits = passage.request, passage.snapshot.settings.limits
         fields = headers.read(request.headers.items())
         if request.method != "POST":
-            call = revisions.bodiless_call(request.method, fields)
+            call = _bodiless(passage, fields)
         else:
             body = await read_body(request, limits.body)
             passage.message = jsonrpc.read(body, limits.json_depth)
@@ -101,7 +101,8 @@ class Pipeline:
         """Refuse a request id that is in flight on its session: one answer could be taken for the other's."""
         if call.kind is not CallKind.REQUEST or call.session is None:
             return
-        claim = (passage.caller, call.session, type(call.id), call.id)
+        caller = passage.the_caller
+        claim = (caller.issuer_id, caller.subject, caller.client_id, call.session, type(call.id), call.id)
         if claim in self._claims:
             raise Refusal(ErrorCode.MESSAGE_MALFORMED, "A request with this id is in flight on this session.")
         self._claims.add(claim)
@@ -149,6 +150,16 @@ _BODILESS: Final = {CallKind.STREAM: "GET", CallKind.END_SESSION: "DELETE", Call
 def method_label(call: Call) -> str | None:
     """The method for log and metrics: what the protocol knows, never a name that a client made up."""
     return call.method if call.method in revisions.METHODS else _BODILESS.get(call.kind)
+
+
+def _bodiless(passage: Passage, fields: headers.McpHeaders) -> Call:
+    """What a GET or DELETE asks; in a revision without sessions there is only POST."""
+    try:
+        return revisions.bodiless_call(passage.request.method, fields)
+    except Refusal as refusal:
+        if refusal.code is ErrorCode.HTTP_METHOD_REFUSED:
+            passage.client.add_header("Allow", "POST")  # RFC 9110 section 15.5.6
+        raise
 
 
 def _internal(error: Exception) -> Refusal:

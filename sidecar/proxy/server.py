@@ -16,6 +16,7 @@ from aiohttp.web_protocol import RequestHandler
 from sidecar.config.settings import Limits
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.protocol.answers import refusal_answer
+from sidecar.proxy.client import SERVER
 
 Handler = Callable[[BaseRequest], Awaitable[StreamResponse]]
 Malformed = Callable[[Refusal], str]
@@ -57,7 +58,7 @@ class _QuietHandler(RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun")
         answer = refusal_answer(refusal, None)
-        headers = {**dict(answer.headers), "X-Request-Id": request_id}
+        headers = {**dict(answer.headers), "Server": SERVER, "X-Request-Id": request_id}
         response = Response(status=answer.status, body=answer.body, headers=headers)
         response.force_close()
         return response

@@ -132,6 +132,17 @@ async def test_what_arrived_is_remembered_with_its_headers(backend, url):
     assert backend.seen[0].tool is None
 
 
+async def test_backstage_tells_what_has_arrived_and_changes_how_it_behaves(backend, url):
+    behind = url.removesuffix("/mcp") + "/demo"
+    async with httpx2.AsyncClient() as http, Client(url) as client:
+        await client.call_tool("list_taxonomy", {})
+        told = (await http.get(behind)).json()
+        assert (told["tool_calls"], told["tools"]) == (1, {"list_taxonomy": 1})
+        assert told["requests"] == backend.requests > 1  # and this question is none of them
+        await http.post(behind, json={"locked": True, "slow": 0})
+    assert (backend.locked, backend.slow, backend.huge) == (True, 0, 100_000)
+
+
 async def test_a_locked_backend_answers_401_and_hears_nothing(backend, url):
     backend.locked = True
     async with httpx2.AsyncClient() as http:

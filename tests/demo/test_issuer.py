@@ -222,6 +222,23 @@ async def test_a_parameter_must_not_come_twice(http, client_id):
     assert answer.json()["error"] == "invalid_request"
 
 
+async def test_backstage_makes_tokens_and_takes_the_keys_down(issuer):
+    async with serving(issuer, backstage=True) as url, httpx2.AsyncClient() as http:
+        behind = url.removesuffix("/api/auth") + "/demo"
+        assert claims(issuer, (await http.get(f"{behind}/token?client_id=curl")).text)["client_id"] == "curl"
+        minted = (await http.post(f"{behind}/token", json={"scopes": ["stores:read"], "unpublished": True})).text
+        assert jwt.get_unverified_header(minted)["kid"] != issuer.keys[0].kid
+        for down in (True, False):
+            await http.post(behind, json={"keys_down": down})
+            assert (await http.get(f"{url}/jwks")).status_code == (503 if down else 200)
+
+
+async def test_nobody_gets_behind_the_stage_unless_asked_for(http, issuer):
+    behind = issuer.url.removesuffix("/api/auth") + "/demo"
+    assert (await http.get(f"{behind}/token")).status_code == 404
+    assert (await http.post(behind, json={"keys_down": True})).status_code == 404
+
+
 async def test_keys_rotate_and_can_be_down(http, issuer):
     old = issuer.mint()
     new_key = issuer.rotate()

@@ -179,7 +179,7 @@ def _kind(entry: Schema) -> str:
     if entry["type"] == "array":
         return f"list of {_type(entry['items'])}"
     if entry["type"] == "integer":
-        return f"integer {entry['minimum']}–{entry['maximum']}"
+        return f"integer {entry['minimum']} to {entry['maximum']}"
     return next((words for part, words in _PATTERNS if part in entry.get("pattern", "")), "text")
 
 
@@ -254,8 +254,14 @@ def _outcome(event: Event, words: str, *, charge_errors: bool = False, resumable
 
 def vectors() -> str:
     parts = (("main", "acme"), ("main", "é"), ("user-1", "https://client.example/app.json"), ("https://c.example",))
-    rows = [(code(", ".join(map(repr, each))), code("".join(f"{len(p.encode())}:{p}," for p in each)), code(digest(*each)))
-            for each in parts]  # fmt: skip
+    rows = [
+        (
+            code(", ".join(map(repr, each))),
+            code("".join(f"{len(part.encode())}:{part}," for part in each)),
+            code(digest(*each)),
+        )
+        for each in parts
+    ]
     keys = account_keys("main", "acme")
     examples = (
         ("account record", keys.account),
@@ -281,7 +287,7 @@ def scripts() -> str:
             continue  # a part that others include
         header: list[str] = []
         for line in lines[1:]:
-            if not line.startswith("-- ") and line != "--" or line.startswith("-- include"):
+            if line.startswith("-- include") or not (line == "--" or line.startswith("-- ")):
                 break
             header.append(line.removeprefix("--").removeprefix(" "))
         shown.append("\n".join([f"### {path.stem}", "", "```text", *header, "```"]))

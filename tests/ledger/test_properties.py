@@ -121,7 +121,8 @@ class Ledgers(RuleBasedStateMachine):
             self.set_account("growth", True, {})
         self.number = getattr(self, "number", 0) + 1
         terms = replace(TERMS, consent=ConsentMode.FIRST_USE if first else ConsentMode.REQUIRED, scopes=())
-        self.admit(f"p{self.number}", False, demands, terms, Depth.PRICE, on_unknown, None)
+        for _ in range(2):  # given twice, it reserves once
+            self.admit(f"p{self.number}", False, demands, terms, Depth.PRICE, on_unknown, None)
 
     @precondition(lambda self: hasattr(self, "model") and self.model.holds)
     @rule(
@@ -309,7 +310,7 @@ def test_the_lua_is_the_model(store_server: StoreServer):
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=50, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
 

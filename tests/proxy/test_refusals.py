@@ -680,7 +680,7 @@ async def test_a_revocation_on_first_use_is_never_cured_by_a_login(bare: Launch)
 
 
 async def test_a_revocation_stops_the_next_call_and_its_session(launch: Launch):
-    rig = await launch(backend=scripted.Backend(sessions=True))
+    rig = await launch(scripted=scripted.Backend(sessions=True))
     token = rig.issuer.mint(age=-5)
     session = await rig.session(token=token)
     headers = {"Mcp-Session-Id": session}

@@ -371,8 +371,9 @@ async def rig(
     server: StoreServer,
     *,
     policy: Path | str | Json = STORE_POLICY,
-    backend: Backend | None = None,
+    scripted: Backend | None = None,
     backend_url: str | None = None,
+    issuer: Json | None = None,
     prepare: Callable[[Issuer], None] = lambda issuer: None,
     ready: bool = True,
     lease_margin: float = 60.0,
@@ -385,8 +386,9 @@ async def rig(
         folder: where config, policy and log are written.
         server: the store.
         policy: a file, or a policy's text or content.
-        backend: a prepared backend.
+        scripted: a prepared backend.
         backend_url: another backend than the scripted one.
+        issuer: further settings of the issuer.
         prepare: what is to be done to the issuer before the sidecar asks it.
         ready: wait until the sidecar is ready.
         changes: sections of the config.
@@ -398,10 +400,11 @@ async def rig(
     port = free_port()
     lines = folder / "log.jsonl"
     url = f"http://127.0.0.1:{port}/mcp"
-    async with Issuer(resource=url) as issuer, backend or Backend() as scripted:
-        prepare(issuer)
+    async with Issuer(resource=url) as tokens, scripted or Backend() as backend:
+        prepare(tokens)
         config = folder / "config.yaml"
-        made = config_of(issuer, backend_url or scripted.url, store_url or server.url, port, policy, **changes)
+        made = config_of(tokens, backend_url or backend.url, store_url or server.url, port, policy, **changes)
+        made["issuers"][0].update(issuer or {})
         config.write_text(json.dumps(made))  # which is YAML, and read faster
         with lines.open("ab") as log:
             loaded = load(config)
@@ -410,7 +413,7 @@ async def rig(
                 aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False) as http,
             ):
                 admin = f"http://{sidecar.addresses['admin']}"
-                made_rig = Rig(sidecar, issuer, scripted, server, url, admin, config, lines, http)
+                made_rig = Rig(sidecar, tokens, backend, server, url, admin, config, lines, http)
                 if ready:
                     await until_ready(made_rig)
                 yield made_rig
