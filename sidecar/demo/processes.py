@@ -23,8 +23,10 @@ class GaveUpError(Exception):
     """What was waited for did not happen."""
 
 
-async def until(what: str, look: Callable[[], Awaitable[T | None]], patience: float = PATIENCE) -> T:
-    """Look again and again until there is something to see, and give it.
+async def until(
+    what: str, look: Callable[[], Awaitable[T | None]], patience: float = PATIENCE, every: float = 0.05
+) -> T:
+    """Look again and again, `every` so many seconds, until there is something to see, and give it.
 
     Raises:
         GaveUpError: there was nothing within `patience` seconds.
@@ -36,7 +38,7 @@ async def until(what: str, look: Callable[[], Awaitable[T | None]], patience: fl
             return seen
         if time.monotonic() > end:
             raise GaveUpError(f"{what}: not within {patience:.0f} seconds")
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(every)
 
 
 class Process:

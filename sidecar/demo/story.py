@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import io
 import logging
 import signal
 import sys
@@ -34,6 +35,9 @@ def main(keep: bool = False, policy: Path | None = None) -> int:
     """
     # What the client logs about refusals it meets is shown by the story itself.
     logging.getLogger("mcp").setLevel(logging.CRITICAL)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # also through a pipe the story is told as it happens
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a script it is ignored
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     try:

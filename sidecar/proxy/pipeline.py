@@ -15,7 +15,7 @@ from typing import Final
 from aiohttp.web import BaseRequest, StreamResponse
 
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.model import Call, Caller, CallKind, Decision, Depth, Exchange
+from sidecar.model import Call, Caller, CallKind, Decision, Depth, Exchange, RequestId
 from sidecar.observe.logs import fault_place
 from sidecar.observe.record import Recorder
 from sidecar.policy.decide import decide
@@ -44,7 +44,7 @@ class Pipeline:
         self._gates = gates
         self._forwarder = forwarder
         self._recorder = recorder
-        self._claims: set[Hashable] = set()
+        self._claims: dict[Hashable, Passage] = {}
 
     async def handle(self, request: BaseRequest) -> StreamResponse:
         """Serve one request; every way out of here is an answer, a refusal or a lost client."""
@@ -79,6 +79,7 @@ class Pipeline:
         passage.exchange.call = passage.call
         decision = self._decide(passage, passage.call, passage.caller)
         grant = await self._gates.enter(passage, decision)
+        self._note_cancellation(passage.caller, passage.call)
         if grant.usage is not None:
             passage.answer(answers.tool_answer(passage.call, grant.usage))
         else:
@@ -101,12 +102,20 @@ class Pipeline:
         """Refuse a request id that is in flight on its session: one answer could be taken for the other's."""
         if call.kind is not CallKind.REQUEST or call.session is None:
             return
-        caller = passage.the_caller
-        claim = (caller.issuer_id, caller.subject, caller.client_id, call.session, type(call.id), call.id)
+        claim = _claim(passage.the_caller, call, call.id)
         if claim in self._claims:
             raise Refusal(ErrorCode.MESSAGE_MALFORMED, "A request with this id is in flight on this session.")
-        self._claims.add(claim)
+        self._claims[claim] = passage
         passage.claim = claim
+
+    def _note_cancellation(self, caller: Caller, call: Call) -> None:
+        """Tell the bill of a call that its client cancels it, before the backend hears of it."""
+        if call.method != "notifications/cancelled" or call.session is None:
+            return
+        asked = call.params.get("requestId")
+        cancelled = self._claims.get(_claim(caller, call, asked)) if isinstance(asked, str | int) else None
+        if cancelled is not None and cancelled.bill is not None:
+            cancelled.bill.cancelled = True
 
     def _decide(self, passage: Passage, call: Call, caller: Caller) -> Decision:
         """Gate 4."""
@@ -140,11 +149,16 @@ class Pipeline:
         self._finish(passage)
 
     def _finish(self, passage: Passage) -> None:
-        self._claims.discard(passage.claim)
+        self._claims.pop(passage.claim, None)
         passage.finish(self.record, stopping=self.stopping)
 
 
 _BODILESS: Final = {CallKind.STREAM: "GET", CallKind.END_SESSION: "DELETE", CallKind.RESPONSE: "response"}
+
+
+def _claim(caller: Caller, call: Call, id_: RequestId | None) -> Hashable:
+    """What names a request in flight; another's session is another one, whatever its id."""
+    return (caller.issuer_id, caller.subject, caller.client_id, call.session, type(id_), id_)
 
 
 def method_label(call: Call) -> str | None:

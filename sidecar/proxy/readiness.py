@@ -64,16 +64,22 @@ class Readiness:
         return all(check.ok for check in self.now())
 
     async def watch(self) -> None:
-        """Probe the backend until it was reached once, and log what is missing or back; never returns."""
+        """Probe the backend until it was reached once, and log what is missing or back; never returns.
+
+        Nothing is said in the first second: what is only just connecting is not missing.
+        """
         while True:
-            if not self._upstream.connected:
-                try:
-                    await self._upstream.probe()
-                except UpstreamError as error:
-                    self._backend_error = error.log
+            await self._probe()
+            await asyncio.sleep(PROBE_EVERY)
             for check in self.now():
-                before = self._told.get(check.name, True)
-                if check.ok != before:
+                if check.ok != self._told.get(check.name, True):
                     self._told[check.name] = check.ok
                     self._say(check.name, check.lack)
-            await asyncio.sleep(PROBE_EVERY)
+
+    async def _probe(self) -> None:
+        if self._upstream.connected:
+            return
+        try:
+            await self._upstream.probe()
+        except UpstreamError as error:
+            self._backend_error = error.log

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Final
 
-from sidecar.ledger.settlement import action
+from sidecar.ledger.settlement import UNKNOWN_OUTCOMES, action
 from sidecar.ledger.store import Store
 from sidecar.model import Action, Application, Call, Charge, Event, Exchange, OnUnknown, Receipt
 from sidecar.policy import pricing
 from sidecar.policy.decide import completed_arguments, request_meta
 from sidecar.policy.rules import Tool
 from sidecar.protocol.results import Response
+
+
+# How a cancelled call ends: servers break it off, answer an error or nothing at all (2025-11-25, cancellation).
+_UNSEEN: Final = UNKNOWN_OUTCOMES - {Event.OWNER_DIED} | {Event.RPC_ERROR}
 
 
 class Bill:
@@ -43,6 +48,8 @@ class Bill:
         self._closed = closed
         self._receipt: asyncio.Future[Receipt] | None = None
         self.resolved = False
+        self.cancelled = False
+        """Whether the client has cancelled: it has still made the call, and pays for an end nobody saw."""
 
     def resolve(self, event: Event, response: Response | None = None, *, resumable: bool = False) -> None:
         """Tell what became of the call; only the first telling counts.
@@ -58,6 +65,8 @@ class Bill:
         if self.resolved:
             return
         self.resolved = True
+        if self.cancelled and event in _UNSEEN:
+            event = Event.CLIENT_GONE
         self._exchange.code = "ok" if event is Event.RESULT else event.value
         on_unknown = self._tool.on_unknown if self._tool else OnUnknown.RELEASE
         charge_errors = self._tool is not None and self._tool.charge_errors

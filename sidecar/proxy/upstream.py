@@ -1,7 +1,7 @@
 """The way to the backend: pooled HTTP/1.1 connections whose answers httptools parses.
 
 Own connections instead of `aiohttp.ClientSession`, whose convenience costs more than everything
-else on the path of a call (docs: performance). What is left out is left out on purpose: no
+else on the path of a call (see `bench/`). What is left out is left out on purpose: no
 redirects, no cookies, no decompression, no pipelining, and never a second try, because a call that
 was sent may have run. A request is one `write`; from then on its outcome is the backend's to tell,
 and `Outgoing.sent` says so whatever is raised afterwards, cancellation included.

@@ -154,12 +154,24 @@ def test_accounts_that_are_not_known_need_to_be_created(ledger: RealLedger):
     assert ledger.client.hgetall(KEYS.account) == {"issuer": "main", "account": "acme"}
 
 
+def test_what_a_dead_owner_left_is_given_back_before_the_next_call_takes_its_own(ledger: RealLedger):
+    _credits(ledger, "grant", 5, "o")
+    _admit(ledger, application("dead", demand("contact", 7), demand("rows", 50)))
+    ledger.set_clock(NOW + 120_000)
+    answer = _admit(ledger, application("next", demand("contact", 6), demand("rows", 50)))
+    assert [price.left for price in answer.prices] == [9, 60]
+    state = ledger.state()
+    assert (state.balances, state.totals, set(state.holds)) == ({"contact": 3}, {"contact": 5}, {"next"})
+    assert state.included["contact", "month"].used == 4
+    assert state.quotas["rows", "month"].used == 50
+
+
 def test_an_inspection_is_the_whole_account(ledger: RealLedger):
     _credits(ledger, "grant", 5, "o")
     _admit(ledger, application("c", demand("contact", 6)))
     seen = scripts.inspected(ledger.run(scripts.inspect(KEYS)))
     assert (seen.now, seen.known) == (NOW, True)
-    assert seen.state == ledger.state()
+    assert seen.state == replace(ledger.state(), consents={}, clients={})
     assert seen.state.held("contact") == 2
 
 

@@ -10,7 +10,10 @@ local marks, marked = {}, {}
 local function preload(fields)
   if #fields == 0 then return end
   local values = redis.call('HMGET', LEDGER, unpack(fields))
-  for i, field in ipairs(fields) do cells[field] = values[i] end
+  for i, field in ipairs(fields) do
+    -- What `expire` has changed is not written yet: the store's value is the old one.
+    if cells[field] == nil then cells[field] = values[i] end
+  end
 end
 
 local function cell(field)
