@@ -40,6 +40,22 @@ def application(issuer: Issuer, backstage: bool = False) -> web.Application:
             return web.json_response({"error": "temporarily_unavailable"}, status=503)
         return web.json_response({"keys": [key.jwk for key in issuer.keys]})
 
+    app = web.Application(middlewares=[_answer_errors])
+    app.add_routes(
+        [
+            web.get(f"/.well-known/oauth-authorization-server{PATH}", metadata),
+            web.get(f"/.well-known/openid-configuration{PATH}", metadata),
+            web.get(f"{PATH}/.well-known/openid-configuration", metadata),
+            web.get(f"{PATH}/jwks", jwks),
+            *_flows(issuer),
+        ]
+    )
+    if backstage:
+        app.add_routes(_backstage(issuer))
+    return app
+
+
+def _flows(issuer: Issuer) -> list[web.RouteDef]:
     async def register(request: web.Request) -> web.Response:
         try:
             document = await request.json()
@@ -58,22 +74,12 @@ def application(issuer: Issuer, backstage: bool = False) -> web.Application:
         issuer.forget(await _form(request))
         return web.Response(headers=_NO_STORE)
 
-    app = web.Application(middlewares=[_answer_errors])
-    app.add_routes(
-        [
-            web.get(f"/.well-known/oauth-authorization-server{PATH}", metadata),
-            web.get(f"/.well-known/openid-configuration{PATH}", metadata),
-            web.get(f"{PATH}/.well-known/openid-configuration", metadata),
-            web.get(f"{PATH}/jwks", jwks),
-            web.post(f"{PATH}/oauth2/register", register),
-            web.get(f"{PATH}/oauth2/authorize", authorize),
-            web.post(f"{PATH}/oauth2/token", token),
-            web.post(f"{PATH}/oauth2/revoke", revoke),
-        ]
-    )
-    if backstage:
-        app.add_routes(_backstage(issuer))
-    return app
+    return [
+        web.post(f"{PATH}/oauth2/register", register),
+        web.get(f"{PATH}/oauth2/authorize", authorize),
+        web.post(f"{PATH}/oauth2/token", token),
+        web.post(f"{PATH}/oauth2/revoke", revoke),
+    ]
 
 
 def _backstage(issuer: Issuer) -> list[web.RouteDef]:

@@ -61,16 +61,7 @@ class Asker:
         if meta and revision >= Revision.V2026_07_28:
             named["_meta"] = _meta(revision)
         message = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": named}
-        right = {
-            "Accept": "application/json, text/event-stream",
-            "Content-Type": "application/json",
-            "MCP-Protocol-Version": str(revision),
-            "Mcp-Method": method,
-        }
-        if "name" in named:
-            right["Mcp-Name"] = named["name"]
-        if token is not None:
-            right["Authorization"] = f"Bearer {token}"
+        right = _headers(method, named.get("name"), revision, token)
         body = json.dumps(message).encode() if content is None else content
         answer = await self.http.request(verb, f"{self.url}{path}", headers={**right, **(headers or {})}, content=body)
         read = read_answer(answer.status_code, answer.headers, answer.content)
@@ -100,6 +91,20 @@ class Asker:
         parts = urlsplit(self.url)
         answer = await self.http.get(f"{parts.scheme}://{parts.netloc}{path}")
         return Wire(f"GET {path}", Answer(answer.status_code)), answer.json()
+
+
+def _headers(method: str, name: str | None, revision: str, token: str | None) -> dict[str, str]:
+    made = {
+        "Accept": "application/json, text/event-stream",
+        "Content-Type": "application/json",
+        "MCP-Protocol-Version": str(revision),
+        "Mcp-Method": method,
+    }
+    if name is not None:
+        made["Mcp-Name"] = name
+    if token is not None:
+        made["Authorization"] = f"Bearer {token}"
+    return made
 
 
 def _meta(revision: str) -> dict[str, Any]:

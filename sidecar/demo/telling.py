@@ -100,11 +100,15 @@ class Story:
         Raises:
             NotAsToldError: it is not `more` than when it was last counted.
         """
+        came = await self._came()
+        expect(came == more, f"{more} more tool calls at the backend, not {came}")
+
+    async def _came(self) -> int:
         before, self._calls = self._calls, (await self.stage.received())["tool_calls"]
         came = self._calls - before
         calls = f"{self._calls} tool call{'' if self._calls == 1 else 's'}"
         self.say(f"backend has received {calls} ({f'+{came}' if came else 'unchanged'})")
-        expect(came == more, f"{more} more at the backend, not {came}")
+        return came
 
     async def told(
         self, wire: Wire, code: ErrorCode | None = None, *, status: int | None = None, calls: int = 0
@@ -125,8 +129,9 @@ class Story:
         name = "a good answer" if code is None else code.id
         if code is not None:
             self.codes.add(code.id)
-        await self.count(calls)
-        expect(wire.answer.shows(code, wanted), f"{wanted} {name}")
+        came = await self._came()
+        right = wire.answer.shows(code, wanted) and came == calls
+        expect(right, f"{wanted} {name}, and {calls} more tool calls at the backend")
         return wire.answer
 
     @asynccontextmanager

@@ -16,8 +16,11 @@ _ALLOWED: Final = (
     "MCP-Protocol-Version, Mcp-Method, Mcp-Name, traceparent, tracestate"
 )
 
-PUBLIC: Final[Headers] = (("Access-Control-Allow-Origin", "*"),)
-"""For documents that anybody may read: the protected resource metadata."""
+PUBLIC: Final[Headers] = (
+    ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Allow-Headers", "MCP-Protocol-Version"),
+)
+"""For documents that anybody may read, the protected resource metadata: clients send that header with discovery."""
 
 
 def response_headers(origin: str | None) -> Headers:

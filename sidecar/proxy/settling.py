@@ -14,7 +14,6 @@ from sidecar.policy.decide import completed_arguments, request_meta
 from sidecar.policy.rules import Tool
 from sidecar.protocol.results import Response
 
-
 # How a cancelled call ends: servers break it off, answer an error or nothing at all (2025-11-25, cancellation).
 _UNSEEN: Final = UNKNOWN_OUTCOMES - {Event.OWNER_DIED} | {Event.RPC_ERROR}
 

@@ -101,7 +101,7 @@ def test_a_policy_without_the_confirmation_is_found_out_and_can_be_looked_at(tmp
     policy.write_text(re.sub(r"\n    confirm: .*", "", untested))
     with told("sidecar.demo.story", "--keep", "--policy", str(policy)) as story:
         output = until_line(story, "kill -HUP")
-        assert "NOT AS TOLD: 200 confirmation_required" in output or "NOT AS TOLD: 0 more at the backend" in output
+        assert "NOT AS TOLD: 200 confirmation_required, and 0 more tool calls at the backend" in output
         assert "every step came out as told" not in output
         if shutil.which("curl"):
             assert_the_commands_work(output)

@@ -9,7 +9,7 @@ import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -209,8 +209,8 @@ async def test_stopped_and_continued(tmp_path: Path, ada: Accounts, own_server: 
 # --- the embedded store --------------------------------------------------------------------------
 
 
-def embedded(tmp_path: Path, directory: Path, **changes: object):
-    return house(tmp_path, "", store={"url": "embedded", "directory": str(directory)}, **changes)
+def embedded(tmp_path: Path, directory: Path) -> AbstractAsyncContextManager[House]:
+    return house(tmp_path, "", store={"url": "embedded", "directory": str(directory)})
 
 
 async def test_a_killed_sidecar_leaves_its_server_to_the_next(tmp_path: Path, directory: Path):

@@ -367,7 +367,7 @@ async def test_random_faults_never_lose_or_make_a_credit(
             lambda: setattr(fault_proxy, "cut_on_reply", True),
             lambda: setattr(fault_proxy, "delay", chance.random() * 0.02),
         ]
-        for _ in range(25):
+        while len(held) < 60:
             chance.choice(faults)()
             await asyncio.sleep(0.03)
         fault_proxy.delay = 0.0
@@ -380,5 +380,4 @@ async def test_random_faults_never_lose_or_make_a_credit(
         await asyncio.sleep(0.01)
     await faults
     await _delivered(store, 20)
-    assert len(held) > 50
     assert _books(own_server) == (1000 - len(spent), 0, len(spent))

@@ -258,7 +258,10 @@ TWO_FACED = [
     '{"jsonrpc":"2.0","method":"tools/call","params":{"name":"list_taxonomy"}}',
     '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_taxonomy"},"result":{}}',
     '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":["list_taxonomy",{}]}',
-    '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_taxonomy","arguments":' + "[" * 99 + "]" * 99 + "}}",
+    '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_taxonomy","arguments":'
+    + "[" * 99
+    + "]" * 99
+    + "}}",
 ]
 
 
@@ -348,7 +351,9 @@ async def test_a_refusal_of_the_backend_is_relayed_byte_for_byte(rig: Rig, statu
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308, 304, 401, 403, 407])
 async def test_statuses_that_would_mislead_a_client_become_502(rig: Rig, status: int):
     rig.backend.once(
-        scripted.http(status, b"" if status == 304 else b"canary", ("Location", "/other"), ("WWW-Authenticate", "Bearer"))
+        scripted.http(
+            status, b"" if status == 304 else b"canary", ("Location", "/other"), ("WWW-Authenticate", "Bearer")
+        )
     )
     reply = await rig.call("search_shopify_contacts")
     check_unavailable(reply)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import pytest
@@ -196,7 +197,7 @@ async def test_a_bad_policy_keeps_the_old_one(rig: Rig, broken: str):
     assert await rig.sidecar.reload() is False
     line = events(rig, "reload_refused")[0]
     assert line["level"] == "error"
-    assert "policy.yaml:" in line["problem"]
+    assert re.search(r":[0-9]+:[0-9]+: ", line["problem"])
     assert await rig.metric("mcp_sidecar_files_valid") == 0
     assert await rig.metric("mcp_sidecar_last_reload_success") == 0
     assert await revision(rig) == before
@@ -204,6 +205,16 @@ async def test_a_bad_policy_keeps_the_old_one(rig: Rig, broken: str):
     rewrite(rig, POLICY)
     assert await rig.sidecar.reload() is True
     assert await rig.metric("mcp_sidecar_files_valid") == 1
+
+
+@pytest.mark.xfail(strict=True, reason="bugs-t1.md: the log hides long file names as if they were secrets")
+async def test_the_log_names_the_file_that_is_wrong(rig: Rig):
+    policies = rig.config.parent / "storeinspect-production-2026-11"
+    policies.mkdir()
+    (policies / "policy.yaml").write_text("tools: [")
+    reconfigure(rig, policies=str(policies))
+    assert await rig.sidecar.reload() is False
+    assert f"{policies.name}/policy.yaml:1:" in events(rig, "reload_refused")[0]["problem"]
 
 
 async def test_files_that_are_gone_keep_the_old_policy(rig: Rig):
@@ -225,10 +236,10 @@ async def test_settings_that_need_a_restart_are_refused_by_name(rig: Rig):
 async def test_origins_and_limits_can_be_reloaded(rig: Rig):
     origin = {"Origin": "https://app.example"}
     assert (await rig.call("list_taxonomy", headers=origin)).status == 403
-    reconfigure(rig, origins=["https://app.example"], limits={"body": "300"})
+    reconfigure(rig, origins=["https://app.example"], limits={"body": "1KiB"})
     assert await rig.sidecar.reload() is True
-    assert (await rig.call("list_taxonomy", headers=origin)).status in (200, 413)
-    assert (await rig.call("list_taxonomy", {"x": "x" * 300}, headers=origin)).status == 413
+    assert (await rig.call("list_taxonomy", headers=origin)).status == 200
+    assert (await rig.call("list_taxonomy", {"x": "x" * 1024}, headers=origin)).status == 413
 
 
 async def test_a_call_ends_under_the_policy_it_began_with(rig: Rig):
@@ -288,9 +299,7 @@ def refusals(rig: Rig) -> list[Any]:
     ]
 
 
-async def test_refusals_show_no_secret(
-    rig: Rig, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-):
+async def test_refusals_show_no_secret(rig: Rig, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture):
     asked = refusals(rig)
     replies = [await each for each in asked]
     lines = await rig.recorded(len(asked))
@@ -351,7 +360,7 @@ async def test_the_line_of_a_call_says_all_that_the_contract_names(rig: Rig):
         "protocol": MODERN,
         "shadow": [],
     }
-    assert facts.items() <= line.items() | {("shadow", ())} if False else all(line[k] == v for k, v in facts.items())
+    assert {name: line[name] for name in facts} == facts
     assert {"ts", "request_id", "rule", "latency_ms", "backend_ms", "revision", "trace_id"} <= line.keys()
     assert line["rule"].rpartition(":")[2].isdigit()
     assert line["latency_ms"] >= line["backend_ms"] > 0

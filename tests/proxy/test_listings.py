@@ -232,7 +232,18 @@ async def test_other_lists_come_back_empty_with_their_cursor(rig: Rig, method: s
     assert (result[member], result["nextCursor"]) == ([], "two")
 
 
-@pytest.mark.parametrize("method", ["resources/read", "prompts/get", "resources/subscribe", "completion/complete", "logging/setLevel", "tasks/get", "tasks/list"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "resources/read",
+        "prompts/get",
+        "resources/subscribe",
+        "completion/complete",
+        "logging/setLevel",
+        "tasks/get",
+        "tasks/list",
+    ],
+)
 async def test_what_lists_do_not_show_cannot_be_had(rig: Rig, method: str):
     params = {"uri": "docs://x", "name": "x", "taskId": "x", "level": "debug"}
     reply = await rig.post(method, params, revision=LEGACY)
@@ -244,7 +255,9 @@ async def test_what_lists_do_not_show_cannot_be_had(rig: Rig, method: str):
 
 
 @pytest.mark.parametrize("method", ["tools/list", *OTHERS])
-@pytest.mark.parametrize(("sent", "kept"), [(3_600_000, 60_000), (5, 5), (0, 0), (None, 0), (-1, 0), ("x", 0), (True, 0)])
+@pytest.mark.parametrize(
+    ("sent", "kept"), [(3_600_000, 60_000), (5, 5), (0, 0), (None, 0), (-1, 0), ("x", 0), (True, 0)]
+)
 async def test_a_filtered_list_is_private_and_short_lived(rig: Rig, method: str, sent: Any, kept: int):
     caching = {} if sent is None else {"ttlMs": sent}
     rig.backend.once(scripted.result({"tools": [], "cacheScope": "public", **caching}))

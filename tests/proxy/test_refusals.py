@@ -116,7 +116,15 @@ async def large_body(rig: Rig, revision: str) -> Reply:
     return await rig.call("list_taxonomy", {"padding": "x" * 1024}, revision=revision)
 
 
-@case(ErrorCode.OVERLOADED, 503, "rpc", 5031, launch={"limits": {"in_flight": 1}}, headers={"Retry-After": "1"}, received=1)
+@case(
+    ErrorCode.OVERLOADED,
+    503,
+    "rpc",
+    5031,
+    launch={"limits": {"in_flight": 1}},
+    headers={"Retry-After": "1"},
+    received=1,
+)
 async def one_too_many(rig: Rig, revision: str) -> Reply:
     gate = asyncio.Event()
     rig.backend.once(scripted.after(gate, scripted.default()))
@@ -131,7 +139,12 @@ async def one_too_many(rig: Rig, revision: str) -> Reply:
 # --- gate 2: token -------------------------------------------------------------------------------
 
 
-@case(ErrorCode.TOKEN_MISSING, 401, "challenge", headers={"WWW-Authenticate": r'Bearer resource_metadata="[^"]+", scope="[^"]+"'})
+@case(
+    ErrorCode.TOKEN_MISSING,
+    401,
+    "challenge",
+    headers={"WWW-Authenticate": r'Bearer resource_metadata="[^"]+", scope="[^"]+"'},
+)
 async def no_token(rig: Rig, revision: str) -> Reply:
     return await rig.call("list_taxonomy", revision=revision, token=None)
 
@@ -359,7 +372,9 @@ def test_every_code_has_a_case():
     assert not {case.code for case in CASES} & ELSEWHERE
 
 
-@pytest.mark.parametrize(("case", "revision"), IDS, ids=[f"{case.code.id}-{revision[:4]}-{n}" for n, (case, revision) in enumerate(IDS)])
+@pytest.mark.parametrize(
+    ("case", "revision"), IDS, ids=[f"{case.code.id}-{revision[:4]}-{n}" for n, (case, revision) in enumerate(IDS)]
+)
 async def test_a_refusal_is_answered_as_its_row_says(launch: Launch, case: Case, revision: str):
     # A sidecar without keys is never ready, but its store is soon there.
     rig = await launch(**case.launch) if case.launch.get("ready", True) else await launched_unready(launch, case)
@@ -541,7 +556,9 @@ async def test_a_response_posted_in_the_stateless_revision_is_malformed(rig: Rig
 REVEAL = {"arguments": contacts("a", confirmed=False)}
 
 
-async def refused(rig: Rig, *, tool: str = "reveal_contacts", arguments: Json | None = None, **claims: Any) -> str | None:
+async def refused(
+    rig: Rig, *, tool: str = "reveal_contacts", arguments: Json | None = None, **claims: Any
+) -> str | None:
     arguments = contacts("a", confirmed=False) if arguments is None else arguments
     reply = await rig.call(tool, arguments, token=rig.issuer.mint(**claims))
     assert not rig.backend.received
@@ -634,7 +651,11 @@ async def test_a_declined_challenge_becomes_a_result(rig: Rig):
 async def test_another_challenge_is_no_repetition(rig: Rig):
     first = await rig.call("reveal_contacts", contacts("a"), token=rig.issuer.mint(scopes=[]))
     other = await rig.call("list_taxonomy", token=rig.issuer.mint(scopes=[], age=-5))
-    client = await rig.call("reveal_contacts", contacts("a"), token=rig.issuer.mint(scopes=[], age=-5, client_id="cli-1", subject="ada", jti="x"))
+    client = await rig.call(
+        "reveal_contacts",
+        contacts("a"),
+        token=rig.issuer.mint(scopes=[], age=-5, client_id="cli-1", subject="ada", jti="x"),
+    )
     assert (first.status, other.status) == (403, 403)
     assert client.status == 200  # the same caller and scopes again: declined
 

@@ -89,9 +89,7 @@ async def test_a_session_is_404_for_everybody_else(launch: Launch, stranger: Jso
         await rig.get(session=session, token=token),
         await rig.delete(session=session, token=token),
         await rig.respond(session=session, token=token),
-        await rig.post(
-            "notifications/initialized", revision=LEGACY, token=token, headers={"Mcp-Session-Id": session}
-        ),
+        await rig.post("notifications/initialized", revision=LEGACY, token=token, headers={"Mcp-Session-Id": session}),
         await rig.post("ping", revision=LEGACY, token=token, headers={"Mcp-Session-Id": session}),
     ]
     assert [(reply.status, reply.code) for reply in replies] == [(404, "session_unknown")] * len(replies)

@@ -14,8 +14,11 @@ from tests.support.backend import Behaviour, Turn, tool_result
 from tests.support.rig import LEGACY, MODERN, Json, Rig
 from tests.support.store import until
 
+
 def answers(media: str) -> Behaviour:
-    return scripted.default() if media == "json" else scripted.sse({"jsonrpc": "2.0", "method": "notifications/message"})
+    return (
+        scripted.default() if media == "json" else scripted.sse({"jsonrpc": "2.0", "method": "notifications/message"})
+    )
 
 
 MEDIA = pytest.mark.parametrize("media", ["json", "sse"])

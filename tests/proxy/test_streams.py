@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.proxy.support import Launch
@@ -81,7 +83,9 @@ async def test_half_an_event_is_held_until_it_is_whole(rig: Rig):
 
 
 async def test_priming_events_ids_and_retry_times_are_kept(rig: Rig):
-    rig.backend.once(pushed('id: 7\nretry: 1500\ndata:\n\nid: 8\nevent: message\ndata: %s\n\n' % json.dumps(progress(1))))
+    rig.backend.once(
+        pushed("id: 7\nretry: 1500\ndata:\n\nid: 8\nevent: message\ndata: %s\n\n" % json.dumps(progress(1)))
+    )
     async with rig.stream("list_taxonomy", revision=LEGACY) as stream:
         assert await stream.event() == "id: 7\nretry: 1500\ndata: \n"
         assert await stream.event() == f"event: message\nid: 8\ndata: {json.dumps(progress(1))}\n"
@@ -126,7 +130,9 @@ async def test_a_request_of_the_server_is_passed_on(rig: Rig):
 async def test_events_that_are_split_at_every_byte_arrive_whole(rig: Rig):
     async def behave(turn: Turn) -> None:
         await turn.open_stream()
-        data = f"data: {json.dumps(progress(1))}\r\n\r\ndata: {json.dumps(turn.response({'result': tool_result({})}))}\r\r"
+        data = (
+            f"data: {json.dumps(progress(1))}\r\n\r\ndata: {json.dumps(turn.response({'result': tool_result({})}))}\r\r"
+        )
         for byte in data.encode():
             await turn.chunk(bytes([byte]))
         await turn.end_stream()
@@ -375,9 +381,8 @@ async def test_shutdown_ends_get_streams_at_once(listening: Rig):
         async with asyncio.timeout(4):  # less than the grace
             await shut_down(rig)
         await until(lambda: len(rig.backend.hang_ups) == 1)
-        with pytest.raises(Exception, match=".*"):
+        with contextlib.suppress(aiohttp.ClientError):  # cut off or ended, but over
             assert await stream.event() is None
-            raise EOFError  # a clean end is as good
 
 
 @ERAS
@@ -413,7 +418,13 @@ async def test_shutdown_waits_for_calls_whose_client_left(launch: Launch):
     assert rig.calls[-1]["credits"] == {"contact": 1}
 
 
-@pytest.mark.parametrize(("tool", "arguments", "left"), [("search_shopify_contacts", {"limit": 3}, 10), ("reveal_contacts", {"contact_ids": ["a"], "confirm_spend_credits": True}, 9)])
+@pytest.mark.parametrize(
+    ("tool", "arguments", "left"),
+    [
+        ("search_shopify_contacts", {"limit": 3}, 10),
+        ("reveal_contacts", {"contact_ids": ["a"], "confirm_spend_credits": True}, 9),
+    ],
+)
 async def test_calls_that_outlast_the_grace_are_resolved_as_unknown(
     launch: Launch, tool: str, arguments: Json, left: int
 ):

@@ -373,7 +373,7 @@ class Look:
     spent: int
     holds: Mapping[str, Json]
     leases: Mapping[str, int]
-    paid: frozenset[str]
+    paid: set[str]
     entries: tuple[tuple[int, Json], ...]
 
     @property
@@ -428,7 +428,7 @@ class Accounts:
             spent=sum(int(entry.get(price, 0)) for _, entry in journal if entry["event"] == "settled"),
             holds=opened,
             leases={call: int(score) for call, score in leases},
-            paid=frozenset(member.removeprefix(f"{price}:") for member in paid),
+            paid={member.removeprefix(f"{price}:") for member in paid},
             entries=tuple((int(id_.partition("-")[0]), entry) for id_, entry in journal if entry["event"] != "grant"),
         )
 

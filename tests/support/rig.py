@@ -176,7 +176,9 @@ class Rig:
         """Run one of the store's scripts on the sidecar's own connection."""
         return await self.sidecar.store.run(command)
 
-    async def account(self, name: str = "ada", *, plan: str | None = "growth", credits: int = 0, **options: Any) -> None:
+    async def account(
+        self, name: str = "ada", *, plan: str | None = "growth", credits: int = 0, **options: Any
+    ) -> None:
         """Create an account with a plan and a balance."""
         await self.run(scripts.set_account("main", name, plan=plan, create=True, **options))
         if credits:
@@ -218,7 +220,12 @@ class Rig:
     def message(self, method: str, params: Json | None = None, *, revision: str = MODERN, id_: Any = None) -> Json:
         """A request as a client of that revision sends it."""
         self.ids += 1
-        made = {"jsonrpc": "2.0", "id": self.ids if id_ is None else id_, "method": method, "params": dict(params or {})}
+        made = {
+            "jsonrpc": "2.0",
+            "id": self.ids if id_ is None else id_,
+            "method": method,
+            "params": dict(params or {}),
+        }
         if revision == MODERN:
             made["params"]["_meta"] = {
                 "io.modelcontextprotocol/protocolVersion": MODERN,
