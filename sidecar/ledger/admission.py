@@ -22,6 +22,7 @@ from sidecar.ledger.accounts import (
 )
 from sidecar.ledger.settlement import expire
 from sidecar.model import (
+    MAX_AMOUNT,
     WINDOWS,
     Admission,
     AdmissionCode,
@@ -225,7 +226,7 @@ def _credit(state: AccountState, granted: PlanTerms, demand: Demand, now: int) -
         window, included = granted.credits[demand.name]
         number, rest = window_at(window, now)
         unused = max(0, included - used(state.included, demand.name, window, number))
-        left = unused + balance
+        left = min(MAX_AMOUNT, unused + balance)
         from_balance = max(0, needed - unused)
         windows[window] = number
     price = Price(demand.kind, demand.name, needed, left, resets_in=rest)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -24,6 +24,7 @@ from sidecar.model import Exchange
 from sidecar.observe.logs import Lines
 from sidecar.observe.metrics import Metrics
 from sidecar.observe.record import Recorder
+from sidecar.observe.redact import cut
 from sidecar.proxy.admin import Admin
 from sidecar.proxy.forwarding import Forwarder
 from sidecar.proxy.gates import LEASE_MARGIN, Gates
@@ -126,17 +127,20 @@ class Sidecar:
             loaded = await asyncio.to_thread(load, self._config)
             kept = _needs_restart(self._settings, loaded.settings)
         except DocumentError as error:
-            for problem in error.problems:
-                self._lines.event("reload_refused", "error", problem=str(problem))
-            return self._reloaded(False)
+            return self._keep_old(str(problem) for problem in error.problems)
         if kept:
-            self._lines.event("reload_refused", "error", problem=f"changing {', '.join(kept)} needs a restart")
-            return self._reloaded(False)
+            return self._keep_old([f"changing {', '.join(kept)} needs a restart"])
         self._settings, self._policy = loaded.settings, loaded.policy
         self.pipeline.snapshot = Snapshot.of(loaded.settings, loaded.policy, self._ring)
         await self._ring.retain(loaded.settings.issuers)
         self._lines.event("reloaded", policy=loaded.policy.revision)
         return self._reloaded(True)
+
+    def _keep_old(self, problems: Iterable[str]) -> bool:
+        """Problems name files, lines and keys and never hold a value, so nothing in them needs hiding."""
+        for problem in problems:
+            self._lines.write("error", "reload_refused", {"problem": cut(problem, 1000)})
+        return self._reloaded(False)
 
     def _reloaded(self, worked: bool) -> bool:
         self.metrics.reload_success.set(worked)

@@ -93,7 +93,7 @@ def misbehaving(dice: random.Random) -> Behaviour:
     return behave
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(3))
 async def test_every_hold_is_resolved_whatever_becomes_of_its_call(
     tmp_path: Path, rich: Accounts, own_server: StoreServer, seed: int
 ):

@@ -15,7 +15,17 @@ from sidecar.ledger import keys, scripts, settlement
 from sidecar.ledger.accounts import window_at
 from sidecar.ledger.scripts import ChangeCode, CreditChange
 from sidecar.ledger.store import Script, Scripts
-from sidecar.model import MAX_AMOUNT, WINDOWS, Admission, AdmissionCode, Application, ConsentMode, Receipt
+from sidecar.model import (
+    MAX_AMOUNT,
+    WINDOWS,
+    Admission,
+    AdmissionCode,
+    Application,
+    Charge,
+    ConsentMode,
+    OnUnknown,
+    Receipt,
+)
 from tests.ledger.support import CALLER, KEYS, NOW, TERMS, RealLedger, application, demand, reveal
 from tests.support.store import StoreServer, free_port
 
@@ -75,7 +85,7 @@ def test_the_codes_in_lua_are_the_enum_s(script: Script, codes: Any):
 def test_limits_that_stand_in_both_languages_are_equal():
     assert f"EXPIRED_AT_ONCE = {settlement.EXPIRED_AT_ONCE}\n" in scripts.ADMIT.source
     assert f"'EXPIRE', KEYS[4], {scripts.SESSION_LIFE})" in scripts.ADMIT.source
-    assert f"MAX = {MAX_AMOUNT}\n" in scripts.CREDITS.source
+    assert f"MAX = {MAX_AMOUNT} --" in scripts.CREDITS.source
 
 
 def test_windows_are_the_model_s(store_server: StoreServer):
@@ -164,6 +174,25 @@ def test_what_a_dead_owner_left_is_given_back_before_the_next_call_takes_its_own
     assert (state.balances, state.totals, set(state.holds)) == ({"contact": 3}, {"contact": 5}, {"next"})
     assert state.included["contact", "month"].used == 4
     assert state.quotas["rows", "month"].used == 50
+
+
+def test_credits_are_capped_at_the_reserve_and_rows_are_not(ledger: RealLedger):
+    _credits(ledger, "grant", 50, "o")
+    asked = application("c", demand("contact", 6), demand("rows", 5))
+    _admit(ledger, asked)
+    receipt = scripts.receipt(ledger.run(scripts.settle(asked, [Charge(99), Charge(99)])))
+    assert receipt == Receipt({"contact": 6}, {"rows": 99})
+    assert ledger.state().balances == {"contact": 48}
+
+
+def test_a_deferred_hold_settles_at_its_reserve_whatever_on_unknown_says(ledger: RealLedger):
+    _credits(ledger, "grant", 5, "o")
+    _admit(ledger, application("c", demand("contact", 6), on_unknown=OnUnknown.RELEASE))
+    ledger.run(scripts.defer(CALLER, "c", keys.request_digest("s", 7)))
+    ledger.set_clock(NOW + 120_000)
+    assert ledger.run(scripts.sweep(KEYS)) == 1
+    assert ledger.state().balances == ledger.state().totals == {"contact": 3}
+    assert not ledger.client.exists(KEYS.deferred)
 
 
 def test_an_inspection_is_the_whole_account(ledger: RealLedger):

@@ -10,7 +10,7 @@ import pytest
 from sidecar.model import Event
 from tests.proxy.support import Launch, contacts, policy
 from tests.support import backend as scripted
-from tests.support.backend import Backend, Received
+from tests.support.backend import Received
 from tests.support.rig import LEGACY, MODERN, Json, Reply, Rig
 from tests.support.store import free_port
 
@@ -165,8 +165,8 @@ async def test_the_body_is_written_anew_from_what_was_read(rig: Rig):
 
 async def test_number_literals_are_kept(rig: Rig):
     literals = '{"a":1.10,"b":12345678901234567890123,"c":1E5,"d":-0.0,"e":0.1000000000000000055511151231257827}'
-    body = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_taxonomy","arguments":%s}}' % literals
-    received = await sent(rig, body)
+    start = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_taxonomy","arguments":'
+    received = await sent(rig, f"{start}{literals}}}}}")
     assert literals.encode() in received.body
 
 
@@ -206,7 +206,7 @@ async def test_the_wish_for_a_task_is_removed(rig: Rig):
 
 
 async def test_the_task_extension_is_removed_from_the_clients_capabilities(rig: Rig):
-    extensions = {"io.modelcontextprotocol/tasks": {}, "io.example/other": {}}
+    extensions: Json = {"io.modelcontextprotocol/tasks": {}, "io.example/other": {}}
     key = "io.modelcontextprotocol/clientCapabilities"
     meta = {key: {"extensions": extensions, "tasks": {}, "elicitation": {}}}
     reply = await rig.post("tools/call", {"name": "list_taxonomy", "arguments": {}, "_meta": meta})

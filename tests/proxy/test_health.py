@@ -53,7 +53,7 @@ async def test_a_sidecar_that_has_everything_is_ready(rig: Rig):
         assert await rig.metric(f"mcp_sidecar_{gauge}") == 1
 
 
-async def test_a_store_that_is_away_at_start(bare: Launch, fault_proxy: FaultProxy, own_server: StoreServer):
+async def test_a_store_that_is_away_at_start(fault_proxy: FaultProxy, own_server: StoreServer, bare: Launch):
     await fault_proxy.refuse()
     rig = await bare(server=own_server, store_url=fault_proxy.url, ready=False)
     line = await missed(rig, "store")
@@ -71,7 +71,7 @@ async def test_a_store_that_is_away_at_start(bare: Launch, fault_proxy: FaultPro
     assert await rig.metric("mcp_sidecar_store_up") == 1
 
 
-async def test_a_store_that_goes_away_and_comes_back(bare: Launch, fault_proxy: FaultProxy, own_server: StoreServer):
+async def test_a_store_that_goes_away_and_comes_back(fault_proxy: FaultProxy, own_server: StoreServer, bare: Launch):
     rig = await bare(server=own_server, store_url=fault_proxy.url)
     await rig.account()
     await rig.grant()
@@ -123,8 +123,7 @@ async def test_a_backend_that_is_away_at_start(launch: Launch):
     backend = Backend()
     async with backend:
         pass  # its port is known now, and nobody listens
-    port_taker = backend.url
-    rig = await launch(backend_url=port_taker, ready=False)
+    rig = await launch(backend_url=backend.url, ready=False)
     line = await missed(rig, "backend")
     assert "cannot connect" in line["problem"]
     await until_lacking(rig, {"backend"})
@@ -207,7 +206,6 @@ async def test_a_bad_policy_keeps_the_old_one(rig: Rig, broken: str):
     assert await rig.metric("mcp_sidecar_files_valid") == 1
 
 
-@pytest.mark.xfail(strict=True, reason="bugs-t1.md: the log hides long file names as if they were secrets")
 async def test_the_log_names_the_file_that_is_wrong(rig: Rig):
     policies = rig.config.parent / "storeinspect-production-2026-11"
     policies.mkdir()
@@ -341,7 +339,7 @@ async def test_a_good_call_leaves_nothing_of_its_arguments_and_its_token(rig: Ri
 async def test_the_line_of_a_call_says_all_that_the_contract_names(rig: Rig):
     await rig.call("reveal_contacts", contacts("a", "b"))
     (line,) = await rig.recorded()
-    facts = {
+    facts: Json = {
         "level": "info",
         "event": "call",
         "issuer": rig.issuer.url,

@@ -255,14 +255,12 @@ async def test_what_lists_do_not_show_cannot_be_had(rig: Rig, method: str):
 
 
 @pytest.mark.parametrize("method", ["tools/list", *OTHERS])
-@pytest.mark.parametrize(
-    ("sent", "kept"), [(3_600_000, 60_000), (5, 5), (0, 0), (None, 0), (-1, 0), ("x", 0), (True, 0)]
-)
-async def test_a_filtered_list_is_private_and_short_lived(rig: Rig, method: str, sent: Any, kept: int):
-    caching = {} if sent is None else {"ttlMs": sent}
-    rig.backend.once(scripted.result({"tools": [], "cacheScope": "public", **caching}))
-    result = result_of(await rig.post(method))
-    assert (result["cacheScope"], result["ttlMs"]) == ("private", kept)
+async def test_a_filtered_list_is_private_and_short_lived(rig: Rig, method: str):
+    for sent, kept in ((3_600_000, 60_000), (5, 5), (0, 0), (None, 0), (-1, 0), ("x", 0), (True, 0)):
+        caching = {} if sent is None else {"ttlMs": sent}
+        rig.backend.once(scripted.result({"tools": [], "cacheScope": "public", **caching}))
+        result = result_of(await rig.post(method))
+        assert (result["cacheScope"], result["ttlMs"]) == ("private", kept), sent
 
 
 async def test_older_revisions_get_no_caching_members(rig: Rig):

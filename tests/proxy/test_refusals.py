@@ -24,7 +24,7 @@ from tests.support.store import FaultProxy, StoreServer, free_port, until
 Ask = Callable[[Rig, str], Awaitable[Reply]]
 
 BOTH = (MODERN, LEGACY)
-TASKLESS = {"name": "list_taxonomy", "arguments": {}}
+TASKLESS: Json = {"name": "list_taxonomy", "arguments": {}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Case:
         data: members that the machine detail must have.
         headers: headers that the answer must have, with the pattern of their value.
         launch: how the sidecar is started.
-        gone: what the backend is expected to have received.
+        received: how many requests the backend is expected to have got.
     """
 
     code: ErrorCode
@@ -376,8 +376,7 @@ def test_every_code_has_a_case():
     ("case", "revision"), IDS, ids=[f"{case.code.id}-{revision[:4]}-{n}" for n, (case, revision) in enumerate(IDS)]
 )
 async def test_a_refusal_is_answered_as_its_row_says(launch: Launch, case: Case, revision: str):
-    # A sidecar without keys is never ready, but its store is soon there.
-    rig = await launch(**case.launch) if case.launch.get("ready", True) else await launched_unready(launch, case)
+    rig = await launch(**case.launch)
     reply = await case.ask(rig, revision)
     check(reply, case, revision, rig)
     assert len(rig.backend.received) == case.received
@@ -385,10 +384,6 @@ async def test_a_refusal_is_answered_as_its_row_says(launch: Launch, case: Case,
     assert (line["code"], line["gate"], line["http_status"]) == (case.code.id, case.code.row.gate.value, reply.status)
     series = f'mcp_sidecar_refusals_total{{code="{case.code.id}",gate="{case.code.row.gate.value}"}}'
     assert await rig.metric(series) == 1
-
-
-async def launched_unready(launch: Launch, case: Case) -> Rig:
-    return await launch(**case.launch)
 
 
 def check(reply: Reply, case: Case, revision: str, rig: Rig) -> None:
@@ -450,7 +445,7 @@ def check_challenge(reply: Reply, revision: str, number: int | None) -> None:
         check_error(reply, revision, number)
 
 
-async def test_store_unavailable(bare: Launch, fault_proxy: FaultProxy, own_server: StoreServer):
+async def test_store_unavailable(fault_proxy: FaultProxy, own_server: StoreServer, bare: Launch):
     rig = await bare(server=own_server, store_url=fault_proxy.url)
     await rig.account()
     await rig.grant()
@@ -463,7 +458,7 @@ async def test_store_unavailable(bare: Launch, fault_proxy: FaultProxy, own_serv
 
 
 async def test_a_store_that_does_not_answer_refuses_within_two_seconds(
-    bare: Launch, fault_proxy: FaultProxy, own_server: StoreServer
+    fault_proxy: FaultProxy, own_server: StoreServer, bare: Launch
 ):
     rig = await bare(server=own_server, store_url=fault_proxy.url)
     await rig.account()
@@ -473,6 +468,8 @@ async def test_a_store_that_does_not_answer_refuses_within_two_seconds(
         reply = await rig.call("list_taxonomy")
     assert (reply.status, reply.code) == (503, "store_unavailable")
     assert not rig.backend.received
+    fault_proxy.drop_replies = False
+    fault_proxy.cut()
 
 
 async def test_body_timeout():

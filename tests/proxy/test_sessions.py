@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ async def rig(launch: Launch) -> Rig:
     return rig
 
 
-async def call(rig: Rig, session: str, **options: object) -> Reply:
+async def call(rig: Rig, session: str, **options: Any) -> Reply:
     return await rig.call("list_taxonomy", revision=LEGACY, headers={"Mcp-Session-Id": session}, **options)
 
 
@@ -185,7 +186,8 @@ async def test_a_session_id_that_is_another_callers_is_not_given_out(rig: Rig):
 @pytest.mark.parametrize("session", ["a b", "ü", "x" * 2000])
 async def test_a_session_id_that_is_not_visible_ascii_is_not_given_out(rig: Rig, session: str):
     body = b'{"jsonrpc":"2.0","id":9,"result":{}}'
-    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\nMcp-Session-Id: {session}\r\n\r\n"
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    head += f"Mcp-Session-Id: {session}\r\n\r\n"
     rig.backend.once(scripted.raw(head.encode() + body))
     reply = await rig.post("initialize", {"protocolVersion": LEGACY, "capabilities": {}}, revision=LEGACY, id_=9)
     assert reply.status == 502
@@ -193,7 +195,7 @@ async def test_a_session_id_that_is_not_visible_ascii_is_not_given_out(rig: Rig,
 
 
 async def test_a_store_that_is_down_when_the_session_would_be_bound_is_503(
-    bare: Launch, fault_proxy: FaultProxy, own_server: StoreServer
+    fault_proxy: FaultProxy, own_server: StoreServer, bare: Launch
 ):
     rig = await bare(server=own_server, store_url=fault_proxy.url, scripted=Backend(sessions=True))
     await fault_proxy.refuse()

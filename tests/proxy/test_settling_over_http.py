@@ -12,7 +12,7 @@ from tests.proxy.support import Launch, contacts, policy
 from tests.support import backend as scripted
 from tests.support.backend import Behaviour, Turn, tool_result
 from tests.support.rig import LEGACY, MODERN, Json, Rig
-from tests.support.store import until
+from tests.support.store import FaultProxy, StoreServer, until
 
 
 def answers(media: str) -> Behaviour:
@@ -399,3 +399,72 @@ async def test_usage_counts_itself(rig: Rig):
     assert usage["quotas"]["requests"]["day"]["used"] == 1
     assert not rig.backend.received
     assert (await rig.books()).used == {"requests": 1}
+
+
+# --- a store that fails --------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def faulty(fault_proxy: FaultProxy, own_server: StoreServer, launch: Launch) -> Rig:
+    """A sidecar whose store is behind the fault proxy."""
+    return await launch(server=own_server, store_url=fault_proxy.url)
+
+
+@MEDIA
+async def test_a_settle_that_cannot_reach_the_store_is_given_again(faulty: Rig, fault_proxy: FaultProxy, media: str):
+    rig, gate = faulty, asyncio.Event()
+    rig.backend.rows = 1
+    rig.backend.once(scripted.after(gate, answers(media)))
+    call = asyncio.create_task(rig.call("search_shopify_contacts", {"limit": 3}))
+    await until(lambda: len(rig.backend.received) == 1)
+    await fault_proxy.refuse()
+    gate.set()
+    assert (await call).status == 200  # it ran, so its client gets what it asked for
+    await fault_proxy.listen()
+    line = (await rig.recorded())[0]
+    assert (line["code"], line["credits"]) == ("ok", {"contact": 1})
+    books = await rig.books()
+    assert (books.left(), books.holds) == (9, 0)
+
+
+async def test_a_settle_whose_answer_is_lost_is_applied_once(faulty: Rig, fault_proxy: FaultProxy):
+    rig, gate = faulty, asyncio.Event()
+    rig.backend.rows = 1
+    rig.backend.once(scripted.after(gate, scripted.default()))
+    call = asyncio.create_task(rig.call("search_shopify_contacts", {"limit": 3}))
+    await until(lambda: len(rig.backend.received) == 1)
+    fault_proxy.cut_on_reply = True
+    gate.set()
+    assert (await call).status == 200
+    assert (await rig.recorded())[0]["credits"] == {"contact": 1}
+    assert (await rig.books()).left() == 9
+
+
+async def test_an_admission_whose_answer_is_lost_reserves_nothing(faulty: Rig, fault_proxy: FaultProxy):
+    rig = faulty
+    fault_proxy.cut_on_reply = True
+    reply = await rig.call("search_shopify_contacts", {"limit": 3})
+    assert (reply.status, reply.code) == (503, "store_unavailable")
+    assert not rig.backend.received
+    await until(lambda: rig.sidecar.store.undelivered == 0)
+    books = await rig.books()
+    assert (books.left(), books.used.get("requests", 0), books.holds) == (10, 0, 0)
+
+
+@ERAS
+async def test_a_client_that_leaves_during_its_admission_costs_nothing(
+    faulty: Rig, fault_proxy: FaultProxy, revision: str
+):
+    rig = faulty
+    fault_proxy.drop_replies = True
+    call = asyncio.create_task(rig.call("search_shopify_contacts", {"limit": 3}, revision=revision))
+    before = fault_proxy.passed
+    await until(lambda: fault_proxy.passed > before)
+    call.cancel()
+    await until(lambda: rig.sidecar.pipeline.in_flight == 0)
+    fault_proxy.drop_replies = False
+    fault_proxy.cut()
+    await until(lambda: rig.sidecar.store.undelivered == 0)
+    books = await rig.books()
+    assert (books.left(), books.used.get("requests", 0), books.holds) == (10, 0, 0)
+    assert not rig.backend.received

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -74,36 +76,62 @@ async def wait_for(condition: Callable[[], bool], within: float = 60.0) -> None:
 # --- one process ---------------------------------------------------------------------------------
 
 
+class Nursery:
+    """Forks sidecars from one process that has imported everything: starting Python anew takes seconds each.
+
+    It lives as long as its user, and so do those it forked.
+    """
+
+    def __init__(self) -> None:
+        code = Path(__file__).with_name("nursery.py")
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(code)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def _ask(self, *words: object) -> str:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(*words, sep="\t", file=self._process.stdin, flush=True)
+        return self._process.stdout.readline().strip()
+
+    def start(self, config: Path, log: Path, margin: float) -> int:
+        """Run the serve command; its pid."""
+        return int(self._ask("start", config, log, margin))
+
+    def status(self, pid: int) -> int | None:
+        """How a process ended; None while it runs. Ask no more once it has been told."""
+        answer = self._ask("status", pid)
+        return None if answer == "running" else int(answer)
+
+
+@functools.cache
+def nursery() -> Nursery:
+    return Nursery()
+
+
 class SidecarProcess:
-    """The serve command as a process.
+    """The serve command as a process of its own.
 
     Args:
         config: its config file; it listens on ports of its own choice.
         log: where its lines go.
         margin: seconds that holds outlive their call's timeout.
-        command: the words that start it.
     """
 
     def __init__(self, config: Path, log: Path, margin: float) -> None:
+        log.touch()
         self.log = log
-        with log.open("wb") as out:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _SERVE, str(config), str(margin)],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-            )
         self.url = ""
         self.admin = ""
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+        self.pid = nursery().start(config, log, margin)
+        self._status: int | None = None
 
     @property
     def status(self) -> int | None:
         """How it ended; None while it runs."""
-        return self._process.poll()
+        if self._status is None:
+            self._status = nursery().status(self.pid)
+        return self._status
 
     @property
     def lines(self) -> list[Json]:
@@ -148,20 +176,15 @@ class SidecarProcess:
 
     async def kill(self) -> None:
         """kill -9, and reap."""
-        self._process.kill()
+        self.signal(signal.SIGKILL)
         await self.ended()
 
     def destroy(self) -> None:
         """See that it is gone, however the test ended."""
         if self.status is None:
-            self._process.kill()
-            self._process.wait()
-
-
-_SERVE = (
-    "import sys; from pathlib import Path; from sidecar.proxy.serve import serve;"
-    "sys.exit(serve(Path(sys.argv[1]), float(sys.argv[2])))"
-)
+            self.signal(signal.SIGKILL)
+            while self.status is None:
+                time.sleep(0.005)
 
 
 # --- everything round it -------------------------------------------------------------------------
@@ -445,7 +468,7 @@ class Accounts:
             while not over.is_set():
                 with contextlib.suppress(redis.RedisError, OSError):
                     looks.append(self.look())
-                over.wait(0.005)
+                over.wait(0.03)
 
         thread = threading.Thread(target=watch, name="auditor")
         thread.start()

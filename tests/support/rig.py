@@ -220,7 +220,7 @@ class Rig:
     def message(self, method: str, params: Json | None = None, *, revision: str = MODERN, id_: Any = None) -> Json:
         """A request as a client of that revision sends it."""
         self.ids += 1
-        made = {
+        made: Json = {
             "jsonrpc": "2.0",
             "id": self.ids if id_ is None else id_,
             "method": method,

@@ -117,7 +117,7 @@ end
 local function own_limit(value)
   if value == 'unlimited' then return nil end
   local limit = string.find(value, '^%d+$') and tonumber(value) or 0
-  return limit <= 9007199254740991 and limit or 0
+  return limit <= MAX and limit or 0
 end
 
 -- What each demand is limited by: {order of the window, its name, limit}, and for credits {window, included}.
@@ -172,7 +172,7 @@ local function price_credit(amount, needed, grant)
   local unused = math.max(0, grant[2] - (counted('included:' .. amount.name .. ':' .. grant[1], number) or 0))
   amount.windows[grant[1]] = number
   amount.balance = text(math.max(0, needed - unused))
-  return unused + balance, nil, nil, rest
+  return math.min(MAX, unused + balance), nil, nil, rest
 end
 
 local function take(amount, needed)

@@ -12,7 +12,6 @@ local LEDGER, HOLDS, LEASES, PAID, DEFERRED, USAGE = unpack(KEYS)
 -- include ledger.lua
 
 local DONE, CREATED, UNKNOWN, TOO_LITTLE, TOO_MUCH = 0, 1, 2, 3, 4
-local MAX = 9007199254740991
 local operation, verb, pool, amount = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 
 local known = redis.call('GET', KEYS[8])
