@@ -468,3 +468,51 @@ async def test_a_client_that_leaves_during_its_admission_costs_nothing(
     books = await rig.books()
     assert (books.left(), books.used.get("requests", 0), books.holds) == (10, 0, 0)
     assert not rig.backend.received
+
+
+# --- clients that cancel (older revisions; later ones disconnect) ---------------------------------
+
+
+async def cancelled(rig: Rig, outcome: Behaviour, *, asked: Any = 7, canceller: str = "cli-1") -> Json:
+    """Cancel request 7 of a session while the backend works on it; the line of that call once it has ended."""
+    await rig.grant("ada", "cli-2")
+    session = await rig.session()
+    headers = {"Mcp-Session-Id": session}
+    gate = asyncio.Event()
+    rig.backend.once(scripted.after(gate, outcome))
+    call = asyncio.create_task(
+        rig.call("search_shopify_contacts", {"limit": 3}, revision=LEGACY, id_=7, headers=headers)
+    )
+    await until(lambda: len(rig.backend.received) == 2)
+    token = rig.issuer.mint(client_id=canceller)
+    await rig.post("notifications/cancelled", {"requestId": asked}, revision=LEGACY, headers=headers, token=token)
+    gate.set()
+    await call
+    await until(lambda: any(line["tool"] for line in rig.calls))
+    return next(line for line in rig.calls if line["tool"])
+
+
+@pytest.fixture
+async def with_sessions(launch: Launch) -> Rig:
+    return await launch(scripted=scripted.Backend(sessions=True, rows=1))
+
+
+@pytest.mark.parametrize(
+    "outcome", [scripted.rpc_error(), scripted.hang_up(), stream()], ids=["error", "gone", "ended"]
+)
+async def test_a_cancelled_call_whose_result_nobody_saw_costs_its_reserve(with_sessions: Rig, outcome: Behaviour):
+    line = await cancelled(with_sessions, outcome)
+    assert line["credits"] == {"contact": 3}
+    assert (await with_sessions.books()).left() == 7
+
+
+async def test_a_cancelled_call_whose_result_was_seen_costs_the_true_price(with_sessions: Rig):
+    line = await cancelled(with_sessions, scripted.default())
+    assert line["credits"] == {"contact": 1}
+    assert (await with_sessions.books()).left() == 9
+
+
+@pytest.mark.parametrize(("asked", "canceller"), [(8, "cli-1"), ("7", "cli-1"), ({"id": 7}, "cli-1"), (7, "cli-2")])
+async def test_other_cancellations_change_nothing(with_sessions: Rig, asked: Any, canceller: str):
+    await cancelled(with_sessions, scripted.rpc_error(), asked=asked, canceller=canceller)
+    assert (await with_sessions.books()).left() == 10
