@@ -80,7 +80,7 @@ def test_the_log_page_names_every_field_in_order():
 
 def test_the_log_page_names_every_event():
     source = "\n".join(text(path) for path in (ROOT / "sidecar").rglob("*.py"))
-    events = set(re.findall(r'\.event\(\s*"([a-z_]+)"', source)) | {"library"}
+    events = set(re.findall(r'\.(?:event\(|write\("[a-z]+",)\s*"([a-z_]+)"', source)) | {"library"}
     assert set(first_column("docs/log.md", "Other events")) == events
 
 
