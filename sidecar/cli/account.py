@@ -9,9 +9,9 @@ from sidecar.cli.common import CommandError, Commands, UsageError, command, emit
 from sidecar.cli.common import verbs as add_verbs
 from sidecar.cli.store import Session, Target, with_store
 from sidecar.config.load import load_settings
-from sidecar.ledger import scripts
+from sidecar.ledger import changes
+from sidecar.ledger.changes import ChangeCode
 from sidecar.ledger.keys import EVERY_ACCOUNT_KEY, keys_of
-from sidecar.ledger.scripts import ChangeCode
 from sidecar.workbench.load import load
 
 
@@ -114,7 +114,7 @@ def _set(arguments: argparse.Namespace) -> int:
         plans = load(arguments.config, tests=False).policy.plans or {}
         if arguments.plan not in plans:
             raise UsageError(f"there is no plan {arguments.plan!r}: {', '.join(plans) or 'the policy has none'}")
-    change = scripts.set_account(
+    change = changes.set_account(
         target.issuer,
         target.account,
         plan=arguments.plan,
@@ -144,7 +144,7 @@ async def _deleted(session: Session, target: Target) -> ChangeCode:
         for pattern in (keys.every_consent, keys.every_client, keys.every_session)
         for key in await session.keys(pattern)
     ]
-    return ChangeCode(await session.run(scripts.delete_account(target.issuer, target.account, others=others)))
+    return ChangeCode(await session.run(changes.delete_account(target.issuer, target.account, others=others)))
 
 
 def _done(arguments: argparse.Namespace, target: Target, what: str, text: str | None = None) -> int:

@@ -11,8 +11,8 @@ from sidecar.cli.common import Commands, UsageError, command, emit, name, plural
 from sidecar.cli.common import verbs as add_verbs
 from sidecar.cli.store import Session, Target, with_store
 from sidecar.config.load import load_settings
-from sidecar.ledger import scripts
-from sidecar.ledger.scripts import ChangeCode
+from sidecar.ledger import changes
+from sidecar.ledger.changes import ChangeCode
 from sidecar.workbench.load import load
 
 _EVERY = "every subject"
@@ -134,7 +134,7 @@ async def _changed(
         ]
     whose = (target.issuer, target.account, subject, client)
     if arguments.verb == "grant":
-        command_ = scripts.grant(*whose, scopes, others=others)
+        command_ = changes.grant(*whose, scopes, others=others)
     else:
-        command_ = scripts.revoke(*whose, others=others)
+        command_ = changes.revoke(*whose, others=others)
     return ChangeCode(await session.run(command_)) is ChangeCode.CREATED, len(others)

@@ -10,8 +10,8 @@ from sidecar.cli.common import CommandError, Commands, UsageError, amount, comma
 from sidecar.cli.common import verbs as add_verbs
 from sidecar.cli.store import Session, Target, with_store
 from sidecar.cli.usage import known, pool_line, usage_of
-from sidecar.ledger import scripts
-from sidecar.ledger.scripts import ChangeCode, CreditChange
+from sidecar.ledger import changes
+from sidecar.ledger.changes import ChangeCode, CreditChange
 from sidecar.policy.rules import Policy
 from sidecar.workbench.load import load
 
@@ -79,7 +79,7 @@ async def _changed(session: Session, target: Target, policy: Policy, arguments: 
         plan = (await session.inspect(target)).state.plan or policy.default_plan
         terms = policy.plans.get(plan) if plan else None
         included = terms.credits.get(arguments.pool) if terms else None
-    change = scripts.change_credits(
+    change = changes.change_credits(
         target.issuer,
         target.account,
         arguments.verb,
@@ -89,7 +89,7 @@ async def _changed(session: Session, target: Target, policy: Policy, arguments: 
         included=included,
         create=arguments.create,
     )
-    return scripts.credited(await session.run(change))
+    return changes.credited(await session.run(change))
 
 
 def _tell(arguments: argparse.Namespace, target: Target, changed: CreditChange) -> None:

@@ -10,14 +10,14 @@ from typing import Any, Final, TypeVar
 
 from sidecar.cli.common import CommandError, issuer_id
 from sidecar.config.settings import Settings, Store
-from sidecar.ledger import scripts
+from sidecar.ledger import changes, scripts
 from sidecar.ledger.accounts import Consent, parse_consent
+from sidecar.ledger.changes import Inspection
+from sidecar.ledger.command import Command
 from sidecar.ledger.connection import Argument, Connection, RejectedError, StoreError, UnansweredError, UnsentError
 from sidecar.ledger.embedded import EmbeddedStore
 from sidecar.ledger.endpoint import parse_url
 from sidecar.ledger.keys import AccountKeys, account_keys
-from sidecar.ledger.scripts import Inspection
-from sidecar.ledger.store import Command
 
 _CONNECT_WITHIN: Final = 5.0
 _ATTEMPTS: Final = 3
@@ -70,7 +70,7 @@ class Session:
 
     async def inspect(self, target: Target) -> Inspection:
         """An account as it stands now."""
-        return scripts.inspected(await self.run(scripts.inspect(target.keys)))
+        return changes.inspected(await self.run(changes.inspect(target.keys)))
 
     async def keys(self, pattern: str) -> list[str]:
         """All keys of a pattern, sorted."""

@@ -10,7 +10,7 @@ from sidecar.cli.common import CommandError, Commands, command, emit, name, not_
 from sidecar.cli.store import Session, Target, with_store
 from sidecar.ledger import accounts
 from sidecar.ledger.accounts import Hold
-from sidecar.ledger.scripts import Inspection
+from sidecar.ledger.changes import Inspection
 from sidecar.model import AmountKind
 from sidecar.policy.rules import Policy
 from sidecar.workbench.load import load

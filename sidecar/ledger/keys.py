@@ -77,6 +77,11 @@ class AccountKeys:
         for name in ("account", "ledger", "holds", "leases", "paid", "deferred", "usage"):
             object.__setattr__(self, name, prefix + name)
 
+    @property
+    def money(self) -> tuple[str, ...]:
+        """The keys that `lua/ledger.lua` works on, in its order."""
+        return (self.ledger, self.holds, self.leases, self.paid, self.deferred, self.usage)
+
     def consent(self, subject: str, client_id: str) -> str:
         """The consent of one subject to one client."""
         return f"{self.prefix}consent:{consent_digest(subject, client_id)}"

@@ -1,24 +1,20 @@
-"""The store's scripts as commands: what to send, and how to read what comes back.
+"""The store's scripts, and those of calls and sessions as commands: what to send, how to read what comes back.
 
 Nothing here talks to a store; this module is what `store.Store` wants as its `scripts`. Scripts of
-calls are idempotent on the call id, changes of balances on the operation id. Commands whose answer
-is a `ChangeCode` say so; the others say what they answer, or name the function that reads it.
+calls are idempotent on the call id. What accounts are changed and read with is in `changes`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from enum import IntEnum
+from collections.abc import Sequence
 from importlib.resources import files
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 
-from sidecar.ledger import accounts
-from sidecar.ledger.accounts import AccountState
+from sidecar.ledger.command import Command, Script, text
 from sidecar.ledger.connection import Argument
-from sidecar.ledger.keys import REVOKED_CHANNEL, AccountKeys, account_keys, caller_keys, client_digest, consent_digest
-from sidecar.ledger.store import Command, Script
+from sidecar.ledger.keys import AccountKeys, caller_keys, consent_digest
 from sidecar.model import (
     WINDOWS,
     Admission,
@@ -33,7 +29,6 @@ from sidecar.model import (
     Price,
     Receipt,
     Terms,
-    Window,
 )
 
 SESSION_LIFE: Final = 86_400
@@ -46,8 +41,7 @@ def _load(name: str) -> Script:
     for line in (folder / f"{name}.lua").read_text("utf-8").splitlines():
         included = line.removeprefix("-- include ")
         lines.append(line if included == line else (folder / included).read_text("utf-8"))
-    text = "\n".join(lines) + "\n"
-    return Script(name, text)
+    return Script(name, "\n".join(lines) + "\n")
 
 
 ADMIT: Final = _load("admit")
@@ -94,7 +88,7 @@ def admit(application: Application) -> Command:
             keys.consent(caller.subject, caller.client_id),
             keys.client(caller.client_id),
             keys.session(session or ""),
-            *_money(keys),
+            *keys.money,
             keys.done(application.call_id),
         ),
         (
@@ -125,8 +119,8 @@ def admitted(application: Application, reply: Any) -> Admission:
         prices.append(Price(demand.kind, demand.name, needed, left, limit, name, rest))
     return Admission(
         code=AdmissionCode(code),
-        plan=None if plan is None else _text(plan),
-        consent_scopes=None if scopes is None else frozenset(_text(scopes).split()),
+        plan=None if plan is None else text(plan),
+        consent_scopes=None if scopes is None else frozenset(text(scopes).split()),
         consent_since=since,
         prices=tuple(prices),
         refused=refused,
@@ -159,7 +153,7 @@ def _resolve(application: Application, how: str, forwarded: bool, costs: bytes) 
     keys = caller_keys(application.caller)
     call_id = application.call_id
     args = (call_id, how, int(forwarded), application.lease, costs)
-    return Command(RESOLVE, (*_money(keys), keys.done(call_id)), args)
+    return Command(RESOLVE, (*keys.money, keys.done(call_id)), args)
 
 
 def receipt(reply: Any) -> Receipt:
@@ -169,7 +163,7 @@ def receipt(reply: Any) -> Receipt:
     paid: dict[str, int] = {}
     used: dict[str, int] = {}
     for at in range(1, len(reply), 3):
-        kind, name, amount = _text(reply[at]), _text(reply[at + 1]), int(reply[at + 2])
+        kind, name, amount = text(reply[at]), text(reply[at + 1]), int(reply[at + 2])
         total = paid if kind == AmountKind.CREDIT.value else used
         total[name] = total.get(name, 0) + amount
     return Receipt(paid, used)
@@ -186,7 +180,7 @@ def defer(caller: Caller, call_id: str, request: str) -> Command:
 
 def sweep(keys: AccountKeys) -> Command:
     """Resolve holds of one account whose owner died; answers how many, `EXPIRED_AT_ONCE` at most."""
-    return Command(SWEEP, _money(keys))
+    return Command(SWEEP, keys.money)
 
 
 # --- sessions ----------------------------------------------------------------------------------
@@ -213,174 +207,10 @@ def _session(verb: str, caller: Caller, session: str) -> Command:
     return Command(SESSION, (caller_keys(caller).session(session),), args)
 
 
-# --- accounts, consents and balances: what commands and other programs change --------------------
-
-
-class Inspection(NamedTuple):
-    """One account as it stands: without consents, sessions and paid items.
-
-    Attributes:
-        now: the store's clock, in milliseconds since the epoch.
-        known: whether a record exists that was not deleted.
-    """
-
-    now: int
-    known: bool
-    state: AccountState
-
-
-class ChangeCode(IntEnum):
-    """What the scripts of commands answer; the Lua returns the same numbers."""
-
-    DONE = 0
-    CREATED = 1
-    UNKNOWN = 2  # no such account, and it was not to be created
-    TOO_LITTLE = 3  # less is left than was to be spent
-    TOO_MUCH = 4  # the balance would pass `MAX_AMOUNT`
-
-
-class CreditChange(NamedTuple):
-    """What became of a change of a balance; `included` is how much of it was taken from included credits."""
-
-    code: ChangeCode
-    balance: int
-    included: int
-
-
-def inspect(keys: AccountKeys) -> Command:
-    """Read one account, after resolving what dead owners left."""
-    return Command(INSPECT, (*_money(keys), keys.account))
-
-
-def grant(
-    issuer_id: str,
-    account: str,
-    subject: str | None,
-    client_id: str,
-    scopes: Iterable[str] | None = None,
-    *,
-    others: Sequence[str] = (),
-) -> Command:
-    """Grant a consent; `CREATED` when there was no record.
-
-    Args:
-        issuer_id: with `account`, whose.
-        account: with `issuer_id`, whose.
-        subject: None for every subject.
-        client_id: the client.
-        scopes: those the record shall list; None lists none.
-        others: for every subject: keys of this client's consents that exist, to be granted as well.
-    """
-    return _consent(GRANT, (issuer_id, account, subject, client_id), others, scopes)
-
-
-def revoke(issuer_id: str, account: str, subject: str | None, client_id: str, *, others: Sequence[str] = ()) -> Command:
-    """Revoke a consent, and tell every sidecar; arguments as in `grant`."""
-    return _consent(REVOKE, (issuer_id, account, subject, client_id), others, None)
-
-
-def _consent(
-    script: Script, whose: tuple[str, str, str | None, str], others: Sequence[str], scopes: Iterable[str] | None
-) -> Command:
-    issuer_id, account, subject, client_id = whose
-    keys = account_keys(issuer_id, account)
-    if subject is None:
-        record, tag = keys.client(client_id), client_digest(client_id)
-    else:
-        record, tag = keys.consent(subject, client_id), consent_digest(subject, client_id)
-    listed = () if scopes is None else (" ".join(sorted(scopes)),)
-    args = (issuer_id, account, subject or "", client_id, REVOKED_CHANNEL, f"{keys.digest} {tag}", *listed)
-    return Command(script, (record, keys.client(client_id), *others), args)
-
-
-def set_account(
-    issuer_id: str,
-    account: str,
-    *,
-    plan: str | None = None,
-    active: bool | None = None,
-    quotas: Mapping[tuple[str, Window], int | None] | None = None,
-    drop: Sequence[tuple[str, Window]] = (),
-    create: bool = False,
-) -> Command:
-    """Change an account's record; what is None stays.
-
-    Args:
-        issuer_id: with `account`, whose.
-        account: with `issuer_id`, whose.
-        plan: the new plan.
-        active: the new status.
-        quotas: own limits per (quota, window); None there removes the plan's limit.
-        drop: (quota, window) whose own limit goes, so that the plan's holds again.
-        create: an unknown or deleted account is created, else it is `UNKNOWN`.
-    """
-    keys = account_keys(issuer_id, account)
-    fields: list[Argument] = []
-    if plan is not None:
-        fields += ["plan", plan]
-    if active is not None:
-        fields += ["status", "active" if active else "disabled"]
-    for (name, window), limit in (quotas or {}).items():
-        fields += [f"quota:{name}:{window}", "unlimited" if limit is None else limit]
-    dropped = [f"quota:{name}:{window}" for name, window in drop]
-    args = (int(create), issuer_id, account, len(fields), *fields, *dropped)
-    return Command(ACCOUNT_SET, (keys.account,), args)
-
-
-def delete_account(issuer_id: str, account: str, *, others: Sequence[str] = ()) -> Command:
-    """Delete all but the revocations of an account, and leave it disabled.
-
-    Args:
-        issuer_id: with `account`, whose.
-        account: with `issuer_id`, whose.
-        others: keys of its consents, its records per client and its sessions, found by SCAN.
-    """
-    keys = account_keys(issuer_id, account)
-    return Command(ACCOUNT_DELETE, (*_money(keys), keys.account, *others), (issuer_id, account))
-
-
-def change_credits(
-    issuer_id: str,
-    account: str,
-    verb: str,
-    pool: str,
-    amount: int,
-    *,
-    operation: str,
-    lease: int = 3_600_000,
-    included: tuple[Window, int] | None = None,
-    create: bool = False,
-) -> Command:
-    """Grant, spend or set credits of a pool.
-
-    Args:
-        issuer_id: with `account`, whose.
-        account: with `issuer_id`, whose.
-        verb: `grant`, `spend` or `set`.
-        pool: the pool.
-        amount: credits, at least 0.
-        operation: an id of this change: repeated within `lease` milliseconds it changes nothing.
-        lease: how long the operation is remembered, in milliseconds.
-        included: for `spend`: window and included credits of the account's plan, spent first.
-        create: an unknown account is created, else it is `UNKNOWN`.
-    """
-    if verb not in ("grant", "spend", "set"):
-        raise ValueError("credits can be granted, spent or set")
-    keys = account_keys(issuer_id, account)
-    window, limit = included or ("", 0)
-    args = (operation, verb, pool, amount, lease, window, limit, int(create), issuer_id, account)
-    return Command(CREDITS, (*_money(keys), keys.account, keys.done(operation)), args)
-
-
 # --- encoding ----------------------------------------------------------------------------------
 
 _PRICE_WORDS: Final = 5
 _DEPTHS: Final = {Depth.CONSENT: 0, Depth.PLAN: 1, Depth.PRICE: 2}
-
-
-def _money(keys: AccountKeys) -> tuple[str, ...]:
-    """The keys `lua/ledger.lua` works on, in its order."""
-    return (keys.ledger, keys.holds, keys.leases, keys.paid, keys.deferred, keys.usage)
 
 
 def _encode_demands(demands: Sequence[Demand]) -> bytes:
@@ -415,28 +245,3 @@ def _encode_terms(terms: Terms) -> tuple[Argument, ...]:
 def _encode_plan(plan: PlanTerms) -> bytes:
     quotas = {name: dict(limits) for name, limits in plan.quotas.items()}
     return orjson.dumps({"allowed": plan.allowed, "quotas": quotas, "credits": dict(plan.credits)})
-
-
-# --- decoding ----------------------------------------------------------------------------------
-
-
-def _text(raw: bytes | str) -> str:
-    return raw.decode() if isinstance(raw, bytes) else raw
-
-
-def _pairs(flat: Sequence[Any]) -> dict[str, str]:
-    return {_text(flat[i]): _text(flat[i + 1]) for i in range(0, len(flat), 2)}
-
-
-def inspected(reply: Any) -> Inspection:
-    """What `inspect` answered."""
-    now, account, ledger, holds, leases = reply
-    record = _pairs(account)
-    ends = {call_id: int(float(score)) for call_id, score in _pairs(leases).items()}
-    state = accounts.parse(record, _pairs(ledger), _pairs(holds), ends)
-    return Inspection(int(now), bool(record) and "deleted" not in record, state)
-
-
-def credited(reply: Any) -> CreditChange:
-    """What `change_credits` answered."""
-    return CreditChange(ChangeCode(int(reply[0])), int(reply[1]), int(reply[2]))

@@ -28,37 +28,29 @@ _CERTAIN: Final = {
     Event.HTTP_REFUSED: Action.RELEASE,
     Event.NOT_SENT: Action.RELEASE,
     Event.TOO_LARGE: Action.CHARGE_RESERVE,
+    Event.STREAM_ENDED: Action.CHARGE_RESERVE,
     Event.CLIENT_GONE: Action.CHARGE_RESERVE,
 }
 _UNKNOWN: Final = {OnUnknown.SETTLE: Action.CHARGE_RESERVE, OnUnknown.RELEASE: Action.RELEASE}
 UNKNOWN_OUTCOMES: Final = frozenset(
-    {
-        Event.HTTP_FAILED,
-        Event.TIMED_OUT,
-        Event.BACKEND_GONE,
-        Event.UNUSABLE,
-        Event.STREAM_ENDED,
-        Event.OWNER_DIED,
-    }
+    {Event.HTTP_FAILED, Event.TIMED_OUT, Event.BACKEND_GONE, Event.UNUSABLE, Event.OWNER_DIED}
 )
 """Events after which nobody knows what the backend did: the tool's `on_unknown` decides."""
 
 
-def action(event: Event, on_unknown: OnUnknown, charge_errors: bool = False, *, resumable: bool = False) -> Action:
+def action(event: Event, on_unknown: OnUnknown, charge_errors: bool = False) -> Action:
     """What an event does to the hold of its call (contract, section 5).
+
+    A stream that ended cleanly without its response charges the reserve: the backend worked to its end, and
+    the result may still be had elsewhere. Who can wait for it defers the hold (`scripts.defer`) instead.
 
     Args:
         event: what happened.
         on_unknown: the tool's.
         charge_errors: whether the tool's own errors (`isError`) are charged like results.
-        resumable: whether a stream that ended carried event ids, in a revision that resumes streams:
-            the result may still be fetched, so the reserve is what it comes to. Who can wait for that
-            result defers the hold (`scripts.defer`) instead.
     """
     if event is Event.TOOL_ERROR:
         return Action.CHARGE_RESULT if charge_errors else Action.RELEASE
-    if event is Event.STREAM_ENDED and resumable:
-        return Action.CHARGE_RESERVE
     if event in UNKNOWN_OUTCOMES:
         return _UNKNOWN[on_unknown]
     return _CERTAIN[event]

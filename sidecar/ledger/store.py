@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.ledger.connection import Argument, Connection, RejectedError, StoreError, UnsentError
+from sidecar.ledger.command import Command, Scripts
+from sidecar.ledger.connection import Connection, RejectedError, StoreError, UnsentError
 from sidecar.ledger.embedded import EmbeddedStore
 from sidecar.ledger.endpoint import parse_url
 from sidecar.model import Admission, Application, Charge, Receipt
@@ -32,54 +32,6 @@ _RETRY_PAUSE: Final = 0.2
 _NEVER_RAN: Final = frozenset(
     {"NOSCRIPT", "OOM", "READONLY", "LOADING", "BUSY", "NOREPLICAS", "MASTERDOWN", "MISCONF", "NOAUTH", "NOPERM"}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """One Lua script; `sha` is what the server calls it."""
-
-    name: str
-    source: str
-    sha: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "sha", hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest())
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One script with its KEYS and ARGV, as often given as needed."""
-
-    script: Script
-    keys: tuple[str, ...]
-    arguments: tuple[Argument, ...] = ()
-
-    def words(self) -> tuple[Argument, ...]:
-        """The command as it is sent."""
-        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.arguments)
-
-
-class Scripts(Protocol):
-    """What the store needs of the scripts: commands out of the model's words, and replies into them."""
-
-    @property
-    def scripts(self) -> Sequence[Script]:
-        """All of them, to be loaded on every new connection."""
-
-    def admit(self, application: Application) -> Command:
-        """The admission (or the look) that an application asks for."""
-
-    def admitted(self, application: Application, reply: Any) -> Admission:
-        """What the script answered."""
-
-    def settle(self, application: Application, charges: Sequence[Charge] | None) -> Command:
-        """Settle the hold of an admitted application."""
-
-    def release(self, application: Application, *, forwarded: bool = False) -> Command:
-        """Release the hold of an application, or see that none is made any more."""
-
-    def receipt(self, reply: Any) -> Receipt:
-        """What a settle or a release answered."""
 
 
 @dataclass(slots=True)
@@ -213,19 +165,21 @@ class Store:
         except (StoreError, TimeoutError) as fault:
             raise _unavailable(fault) from fault
 
-    async def scan(self, pattern: str) -> list[str]:
-        """The keys that match a pattern, found a few at a time so that nobody waits for it.
+    async def scan(self, pattern: str) -> list[bytes]:
+        """The keys that match a pattern, sorted, found a few at a time so that nobody waits for it.
+
+        They are as they stand in the store: anybody may write a key that is no UTF-8.
 
         Raises:
             Refusal: `store_unavailable`.
         """
-        found: set[str] = set()
+        found: set[bytes] = set()
         cursor = b"0"
         try:
             while True:
                 await self._connection.settled()
                 cursor, keys = await self._connection.send("SCAN", cursor, "MATCH", pattern, "COUNT", 500)
-                found.update(key.decode() for key in keys)
+                found.update(keys)
                 if cursor == b"0":
                     return sorted(found)
         except StoreError as fault:

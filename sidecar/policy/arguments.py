@@ -6,8 +6,7 @@ the caller made up: they reach the log as well as the caller.
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,47 +14,12 @@ from jsonschema_rs import Draft202012Validator, ValidationError
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import MAX_AMOUNT
-from sidecar.policy.expressions import ELEMENT
+from sidecar.policy.names import Names, fold
 
 Arguments = Mapping[str, Any]
 
 # Keys that unsafe merges in JavaScript backends turn into something else than data.
 _POISONED: Final = frozenset({"__proto__", "constructor"})
-
-
-def fold(name: str) -> str:
-    """What a careless server may read a name as: NFKC and case folding."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
-
-
-@dataclass(slots=True)
-class Names:
-    """The argument names that the policy reads, level by level.
-
-    Attributes:
-        children: names read at this level, and what is read below each.
-        folded: the same names as `fold` sees them.
-        element: what is read of each element, where this level is a list.
-    """
-
-    children: dict[str, Names] = field(default_factory=dict)
-    folded: set[str] = field(default_factory=set)
-    element: Names | None = None
-
-    def child(self, step: str | int) -> Names:
-        """The level below a name, or below the elements of a list; noted as read."""
-        if step == ELEMENT:
-            self.element = self.element or Names()
-            return self.element
-        name = str(step)
-        self.folded.add(fold(name))
-        return self.children.setdefault(name, Names())
-
-    def add(self, path: Iterable[str | int]) -> None:
-        """Note a chain of fields as read."""
-        level = self
-        for step in path:
-            level = level.child(step)
 
 
 _NOTHING: Final = Names()
@@ -97,7 +61,8 @@ class ArgumentRules:
 
     def disguised(self, arguments: Arguments) -> Refusal | None:
         """Refuse names and numbers that another parser may read as something else."""
-        return _disguised(arguments, self.names)
+        code = _disguised(arguments, self.names)
+        return None if code is None else Refusal(code, _IN_ARGUMENTS[code])
 
     def invalid(self, completed: Arguments) -> Refusal | None:
         """Refuse completed arguments that do not match the schema; tells the first few mistakes."""
@@ -130,8 +95,9 @@ class ArgumentRules:
                 shown.append(f"[{step}]")
                 level = level.element if level else None
                 continue
-            level = level.children.get(step) if level else None
-            shown.append(f".{step}" if level is not None else ".*")
+            below = level.children.get(step) if level else None
+            shown.append(f".{step}" if below is not None else ".*")
+            level = level.others if level and below is None else below
         return "".join(shown).lstrip(".") or "The arguments object"
 
 
@@ -165,39 +131,51 @@ def _shown(value: object) -> str:
     return str(value)
 
 
-def _disguised(members: Arguments, names: Names) -> Refusal | None:
+def meta_disguised(meta: object, names: Names) -> Refusal | None:
+    """Refuse names and numbers in the request's `_meta` that another parser may read as something else."""
+    code = _disguised(meta, names) if type(meta) is dict else None
+    return None if code is None else Refusal(code, _IN_META[code])
+
+
+_IN_ARGUMENTS: Final = {
+    ErrorCode.ARGUMENTS_REFUSED: (
+        "An argument's name looks like another one's without being the same; use the names as listed."
+    ),
+    # Beyond 2^53 servers disagree on which number was sent; unread ones are forwarded as written.
+    ErrorCode.PARAMS_MALFORMED: "An integer argument is beyond 2^53 - 1, where parsers disagree.",
+}
+_IN_META: Final = {
+    ErrorCode.ARGUMENTS_REFUSED: "A name in _meta looks like one that sets the price without being the same.",
+    ErrorCode.PARAMS_MALFORMED: "An integer in _meta is beyond 2^53 - 1, where parsers disagree.",
+}
+
+
+def _disguised(members: Arguments, names: Names) -> ErrorCode | None:
     for key, value in members.items():
         below = names.children.get(key)
         if below is None:
-            if key in _POISONED or fold(key) in names.folded:
-                return Refusal(
-                    ErrorCode.ARGUMENTS_REFUSED,
-                    "An argument's name looks like another one's without being the same; use the names as listed.",
-                )
-            below = _NOTHING
+            if key in _POISONED or (names.folded and fold(key) in names.folded):
+                return ErrorCode.ARGUMENTS_REFUSED
+            below = names.others or _NOTHING
         if type(value) in _LOOKED_INTO:
-            refusal = _disguised_value(value, below)
-            if refusal is not None:
-                return refusal
+            code = _disguised_value(value, below)
+            if code is not None:
+                return code
     return None
 
 
-def _disguised_value(value: Any, below: Names) -> Refusal | None:
+def _disguised_value(value: Any, below: Names) -> ErrorCode | None:
     if type(value) is dict:
         return _disguised(value, below)
     if type(value) is int:
-        # Beyond 2^53 servers disagree on which number was sent; unread ones are forwarded as written.
-        if below is not _NOTHING and not -MAX_AMOUNT <= value <= MAX_AMOUNT:
-            return Refusal(
-                ErrorCode.PARAMS_MALFORMED, "An integer argument is beyond 2^53 - 1, where parsers disagree."
-            )
-        return None
+        read = below is not _NOTHING
+        return ErrorCode.PARAMS_MALFORMED if read and not -MAX_AMOUNT <= value <= MAX_AMOUNT else None
     element = _NOTHING if below is _NOTHING else below.element or _UNNAMED
     for item in value:
         if type(item) in _LOOKED_INTO:
-            refusal = _disguised_value(item, element)
-            if refusal is not None:
-                return refusal
+            code = _disguised_value(item, element)
+            if code is not None:
+                return code
     return None
 
 

@@ -13,8 +13,10 @@ from typing import Any, Final
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import Call, Caller, CallKind, Decision, Demand, Depth
 from sidecar.policy import pricing
+from sidecar.policy.arguments import meta_disguised
 from sidecar.policy.expressions import ValueRefusedError
 from sidecar.policy.rules import Policy, Tool
+from sidecar.protocol.revisions import METHODS
 
 TOKEN_ONLY: Final[Mapping[CallKind, frozenset[str]]] = {
     CallKind.REQUEST: frozenset({"initialize", "server/discover", "ping"}),
@@ -49,10 +51,12 @@ def decide(policy: Policy, call: Call, caller: Caller) -> Decision:
     """
     if call.kind is CallKind.REQUEST and call.method == "tools/call":
         return _decide_tool(policy, call, caller)
-    if call.method in TOKEN_ONLY.get(call.kind, ()):
+    # A method that this revision does not have is as good as unknown.
+    served = call.kind is not CallKind.REQUEST or call.revision in METHODS.get(call.method, ())
+    if served and call.method in TOKEN_ONLY.get(call.kind, ()):
         return Decision(None, None, document=call.document)
     depth = UNDECLARED.get(call.kind, _NO_METHODS).get(call.method)
-    if depth is not None:
+    if served and depth is not None:
         return Decision(None, policy.open_terms, depth, document=call.document)
     # An unknown method is 404 in the stateless revision and 200 before (spec, basic: errors).
     refusal = Refusal(ErrorCode.METHOD_NOT_ALLOWED, status=404 if call.revision.stateless else None)
@@ -111,6 +115,8 @@ def _judge(tool: Tool, call: Call, given: Any) -> tuple[Refusal | None, tuple[De
         refusal: Refusal | None = Refusal(ErrorCode.PARAMS_MALFORMED, "params.arguments must be an object.")
     else:
         refusal = rules.disguised(given)
+    if refusal is None and tool.meta is not None:
+        refusal = meta_disguised(request_meta(call), tool.meta)
     if refusal is None:
         arguments = rules.complete(given)
         refusal = rules.invalid(arguments)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sidecar.model import ConsentMode, OnUnknown, Terms, Window
 from sidecar.policy.arguments import ArgumentRules
 from sidecar.policy.models import TestDocument
+from sidecar.policy.names import Names
 from sidecar.policy.pricing import Prices
 from sidecar.policy.scopes import ScopeTree
 
@@ -39,6 +40,7 @@ class Tool:
         terms: what gates 5-7 are told.
         unscoped_terms: the same without scopes, for a look on behalf of a token that lacks one:
             the token's own lack is answered, not the consent's.
+        meta: names that expressions read of the request's `_meta`; None when they read none.
         serve: `usage` when the sidecar answers itself.
         charge_errors: whether a result with `isError` costs what it says.
         timeout: seconds; None takes the backend's.
@@ -54,6 +56,7 @@ class Tool:
     rule: str
     scopes_rule: str
     arguments_rule: str
+    meta: Names | None = None
     confirm: Confirm | None = None
     serve: str | None = None
     charge_errors: bool = False

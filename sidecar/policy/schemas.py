@@ -12,7 +12,8 @@ from typing import Any, Final
 from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
 
 from sidecar.config.documents import Document, Path, Problem
-from sidecar.policy.arguments import ArgumentRules, Names
+from sidecar.policy.arguments import ArgumentRules
+from sidecar.policy.names import LITERAL, Names, References, names_of
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 # Keywords by what stands under them: a schema, a list of schemas, schemas by name, anything else.
@@ -35,12 +36,10 @@ _PLAIN: Final = frozenset(
     }
 )
 _KEYWORDS: Final = _ONE | _MANY | _NAMED | _PLAIN
-# Applied to the same value as the schema they stand in: the names they declare are the same names.
-_IN_PLACE: Final = frozenset({"allOf", "anyOf", "oneOf", "if", "then", "else", "dependentSchemas"})
 
 _FOREIGN: Final = ('["$ref"]', '["$schema"]')
 
-Found = Iterator[tuple[Path, Mapping[str, Any]]]
+Found = Iterator[tuple[Path, Any]]
 
 
 def argument_rules(
@@ -50,10 +49,16 @@ def argument_rules(
 
     Confirmation and expressions add their own names afterwards.
     """
-    names = Names()
     if schema is None:
-        return ArgumentRules(names)
-    misused = [each for place, part in _subschemas(schema, path) for each in _misused(document, place, part, path)]
+        return ArgumentRules(Names())
+    found = list(_subschemas(schema, path))
+    references = References((tuple(str(step) for step in place[len(path) :]), part) for place, part in found)
+    misused = [
+        each
+        for place, part in found
+        if isinstance(part, dict)
+        for each in _misused(document, place, part, path, references)
+    ]
     problems += misused
     whole = {"type": "object", **schema}
     if whole["type"] != "object":
@@ -67,7 +72,7 @@ def argument_rules(
     }
     if validator is not None:
         problems += _bad_defaults(document, path, validator, defaults)
-    return ArgumentRules(_declared_names(schema, names), defaults, validator, tuple(_properties(schema)))
+    return ArgumentRules(names_of(schema, references), defaults, validator, tuple(_properties(schema)))
 
 
 def _properties(schema: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -92,10 +97,11 @@ def _validator(
 
 
 def _subschemas(schema: Any, path: Path) -> Found:
-    """Every schema in a schema, itself first, with its path."""
+    """Every schema in a schema, itself first, with its path; some are booleans."""
+    if isinstance(schema, dict | bool):
+        yield path, schema
     if not isinstance(schema, dict):
         return
-    yield path, schema
     for keyword, value in schema.items():
         if keyword in _ONE:
             yield from _subschemas(value, (*path, keyword))
@@ -107,15 +113,15 @@ def _subschemas(schema: Any, path: Path) -> Found:
                 yield from _subschemas(part, (*path, keyword, name))
 
 
-def _misused(document: Document, path: Path, schema: Mapping[str, Any], top: Path) -> Iterator[Problem]:
+def _misused(
+    document: Document, path: Path, schema: Mapping[str, Any], top: Path, references: References
+) -> Iterator[Problem]:
     for keyword in schema:
         if keyword not in _KEYWORDS and not keyword.startswith("x-"):
             yield document.problem(
                 (*path, keyword), "no keyword of JSON Schema 2020-12", "its keywords, or x-...", at_key=True
             )
-    reference = schema.get("$ref")
-    if isinstance(reference, str) and not reference.startswith("#"):
-        yield document.problem((*path, "$ref"), "points outside of this schema", "#/$defs/...")
+    yield from _misled(document, path, schema, references)
     if schema.get("$schema", _DIALECT) != _DIALECT:
         yield document.problem((*path, "$schema"), "not the supported dialect", _DIALECT)
     if "default" not in schema:
@@ -130,6 +136,21 @@ def _misused(document: Document, path: Path, schema: Mapping[str, Any], top: Pat
         )
 
 
+def _misled(document: Document, path: Path, schema: Mapping[str, Any], references: References) -> Iterator[Problem]:
+    """What leads to schemas or names that cannot be told beforehand."""
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and not reference.startswith("#"):
+        yield document.problem((*path, "$ref"), "points outside of this schema", "#/$defs/...")
+    elif isinstance(reference, str) and not references.targets(reference):
+        yield document.problem((*path, "$ref"), "points at no schema", "#/$defs/...")
+    patterns = schema.get("patternProperties")
+    for pattern in patterns if isinstance(patterns, dict) else ():
+        if not LITERAL.fullmatch(pattern):
+            where = (*path, "patternProperties", pattern)
+            accepted = "^name$, or propertyNames and additionalProperties for many names"
+            yield document.problem(where, "no literal name", accepted, at_key=True)
+
+
 def _bad_defaults(
     document: Document, path: Path, validator: Draft202012Validator, defaults: Mapping[str, Any]
 ) -> Iterator[Problem]:
@@ -139,21 +160,3 @@ def _bad_defaults(
         if error.instance_path:
             where = (*path, "properties", error.instance_path[0], "default")
             yield document.problem(where, "does not match its own schema", "a value that the schema accepts")
-
-
-def _declared_names(schema: Mapping[str, Any], names: Names) -> Names:
-    """Note every property name that the schema reads, level by level; `$ref`s are not followed."""
-    for name, part in _properties(schema).items():
-        below = names.child(name)
-        if isinstance(part, dict):
-            _declared_names(part, below)
-    items = schema.get("items")
-    if isinstance(items, dict):
-        _declared_names(items, names.child(0))
-    for keyword in _IN_PLACE.intersection(schema):
-        value = schema[keyword]
-        parts = value if isinstance(value, list) else value.values() if keyword == "dependentSchemas" else [value]
-        for part in parts:
-            if isinstance(part, dict):
-                _declared_names(part, names)
-    return names

@@ -12,6 +12,7 @@ from sidecar.policy.checking import Checker
 from sidecar.policy.expressions import AFTER, BEFORE, Expression, ExpressionError, compile_expression
 from sidecar.policy.models import Amount as AmountEntry
 from sidecar.policy.models import AmountDocument, ConfirmDocument, PolicyDocument, ToolDocument
+from sidecar.policy.names import Names
 from sidecar.policy.pricing import Amount, Prices
 from sidecar.policy.rules import Confirm, Plan, Tool
 from sidecar.policy.schemas import argument_rules
@@ -48,7 +49,7 @@ class ToolCompiler:
         arguments = self._arguments(entry, path)
         amounts = tuple(self._amounts(entry, path))
         rows = self._expression(entry.rows, AFTER, (*path, "rows"))
-        self._note_reads(arguments, amounts, rows, path)
+        meta = self._note_reads(arguments, amounts, rows, path)
         terms = self._terms(name, entry, amounts)
         document = self.checker.document
         return Tool(
@@ -61,6 +62,7 @@ class ToolCompiler:
             rule=document.rule(path),
             scopes_rule=document.rule((*path, "scopes")),
             arguments_rule=document.rule((*path, "arguments")),
+            meta=meta,
             confirm=self._confirm(entry, path),
             serve=entry.serve,
             charge_errors=bool(entry.charge_errors),
@@ -171,17 +173,26 @@ class ToolCompiler:
 
     def _note_reads(
         self, arguments: ArgumentRules, amounts: tuple[Amount, ...], rows: Expression | None, path: Path
-    ) -> None:
-        """Expressions may read declared arguments only, and what they read nobody may disguise."""
+    ) -> Names | None:
+        """Expressions may read declared arguments only, and what they read nobody may disguise.
+
+        Returns:
+            the names they read of `_meta`, if any.
+        """
+        meta: Names | None = None
         expressions = [(part, amount.name) for amount in amounts for part in amount.expressions]
         expressions += [(rows, "rows")] if rows is not None else []
         for expression, what in expressions:
             for root, *fields in expression.reads:
+                if root == "meta" and fields:
+                    meta = meta or Names()
+                    meta.add(fields)
                 if root != "arguments" or not fields:
                     continue
                 if fields[0] not in arguments.declared:
                     self._undeclared(str(fields[0]), what, arguments, path)
                 arguments.names.add(fields)
+        return meta
 
     def _undeclared(self, name: str, what: str, arguments: ArgumentRules, path: Path) -> None:
         accepted = ", ".join(arguments.declared) or "none is declared; declare it in arguments.properties"

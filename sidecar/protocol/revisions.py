@@ -16,7 +16,7 @@ from typing import Any, Final
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import Call, CallKind, Revision
 from sidecar.protocol.headers import McpHeaders, check_mirrors, check_session
-from sidecar.protocol.jsonrpc import Message
+from sidecar.protocol.jsonrpc import Message, is_request_id
 from sidecar.protocol.strictjson import fold
 
 SUPPORTED: Final = tuple(revision.value for revision in reversed(Revision))
@@ -109,6 +109,7 @@ _READ: Final[Mapping[str, _Names]] = {
     "tasks/result": _TASK,
     "tasks/update": _Names.of("_meta", "inputResponses", required="taskId"),
     "tasks/cancel": _TASK,
+    "notifications/cancelled": _Names.of("_meta", "reason", required="requestId"),
 }
 _READ_ANYWHERE: Final = _Names.of("_meta")
 _READ_META: Final = _Names.of(VERSION_KEY, CAPABILITIES_KEY)
@@ -125,7 +126,7 @@ def call_of(message: Message, headers: McpHeaders) -> Call:
 
     Raises:
         Refusal: `version_unsupported`, `header_mismatch`, `params_malformed`, `message_malformed`,
-            `method_not_allowed` (a core method that this revision does not have), `session_unknown`.
+            `session_unknown`.
     """
     revision = revision_of(message, headers)
     if revision.stateless and message.kind is CallKind.RESPONSE:
@@ -136,8 +137,6 @@ def call_of(message: Message, headers: McpHeaders) -> Call:
         _check_envelope(message.params)
     if message.kind is not CallKind.RESPONSE:
         check_mirrors(headers, message, required=request and revision.stateless)
-    if request and revision not in METHODS.get(message.method, _ALL):
-        raise Refusal(ErrorCode.METHOD_NOT_ALLOWED)
     params, document = _without_tasks(message)
     return Call(
         kind=message.kind,
@@ -213,7 +212,8 @@ def _check_params(message: Message) -> None:
     params, read = message.params, _READ.get(message.method, _READ_ANYWHERE)
     _check_names(params, read)
     for name, value in params.items():
-        if name in read.names and not isinstance(value, _TYPES[name]):
+        right = is_request_id(value) if name == "requestId" else isinstance(value, _TYPES.get(name, object))
+        if name in read.names and not right:
             raise _malformed(f"params.{name} has the wrong type.")
     if read.required is not None and read.required not in params:
         raise _malformed(f"params.{read.required} is missing.")

@@ -13,6 +13,9 @@ Header = tuple[str, str]
 SERVER: Final = "mcp-sidecar"
 """The `Server` header of every answer: aiohttp's own would tell its version and Python's."""
 
+_LAST_WORDS: Final = 1.0  # seconds beyond a call's deadline, to tell its client that it is over
+_LARGE: Final = 64 * 1024  # bytes that a connection takes at once, whether or not anybody reads them
+
 
 class Client:
     """Where an answer goes. After `leave` every write is swallowed, so a call can be read to its end.
@@ -21,6 +24,10 @@ class Client:
         request: the client's request.
         always: headers of every answer (request id, CORS).
         stall: seconds a client may take to read what was written before it counts as gone.
+
+    Attributes:
+        deadline: loop time by which a call has to be over, its client's reading included: a client
+            that reads slowly must not outlive the lease of its own call. None for other requests.
     """
 
     def __init__(self, request: BaseRequest, always: Iterable[Header], stall: float) -> None:
@@ -28,6 +35,7 @@ class Client:
         self._always = list(always)
         self._stall = stall
         self._gone = False
+        self.deadline: float | None = None
         self.response: StreamResponse | None = None
 
     @property
@@ -50,6 +58,18 @@ class Client:
         _set(response, headers, self._always)
         self.response = response
 
+    async def deliver(self) -> None:
+        """Send a large answer now and not when the handler returns: nobody waits for ever to be read."""
+        response = self.response
+        if self._gone or not isinstance(response, Response) or len(response.body or b"") < _LARGE:  # type: ignore[arg-type]
+            return
+        try:
+            async with asyncio.timeout_at(self._patience()):
+                await response.prepare(self._request)
+                await response.write_eof()
+        except (ConnectionError, TimeoutError):
+            self.leave()
+
     async def start(self, status: int, headers: Iterable[Header]) -> None:
         """Send the head of a stream."""
         if self._gone:
@@ -67,7 +87,7 @@ class Client:
         if self._gone or self.response is None:
             return
         try:
-            async with asyncio.timeout(self._stall):
+            async with asyncio.timeout_at(self._patience()):
                 await self.response.write(data)
         except (ConnectionError, TimeoutError):
             self.leave()
@@ -77,10 +97,14 @@ class Client:
         if self._gone or self.response is None:
             return
         try:
-            async with asyncio.timeout(self._stall):
+            async with asyncio.timeout_at(self._patience()):
                 await self.response.write_eof()
         except (ConnectionError, TimeoutError):
             self.leave()
+
+    def _patience(self) -> float:
+        until = asyncio.get_running_loop().time() + self._stall
+        return until if self.deadline is None else min(until, self.deadline + _LAST_WORDS)
 
     def leave(self) -> None:
         """The client is gone; cut its connection, so that a stalled one holds nothing."""

@@ -21,7 +21,7 @@ _ACCEPT: Final = {
     CallKind.STREAM: "text/event-stream",
     CallKind.END_SESSION: "application/json",
 }
-_RELAYED: Final = frozenset({"content-type", "cache-control", "retry-after", "mcp-protocol-version", "allow"})
+_RELAYED: Final = frozenset({"content-type", "retry-after", "mcp-protocol-version", "allow"})
 # RFC 3986: what may stand in a header value as it is; `%` and everything else is percent-encoded.
 _PLAIN: Final = "!#$&'()*+,-./:;=?@_~"
 # W3C Trace Context: version 00 alone is understood, all-zero ids are invalid.

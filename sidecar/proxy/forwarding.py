@@ -108,18 +108,20 @@ class Forwarder:
         passage.exchange.trace_id = trace_id
         made = backend_headers(call, passage.the_caller, grant.scopes, passage.exchange.request_id, traceparent)
         document = decision.document
-        passage.outgoing = Outgoing(
-            _VERBS.get(call.kind, "POST"),
-            made,
-            None if document is None else strictjson.dumps(document),
-            self._deadline(passage, call, decision),
-        )
+        deadline = self._deadline(passage, call, decision)
+        if call.kind is not CallKind.STREAM:
+            passage.client.deadline = deadline
+        body = None if document is None else strictjson.dumps(document)
+        passage.outgoing = Outgoing(_VERBS.get(call.kind, "POST"), made, body, deadline)
         return passage.outgoing
 
     def _deadline(self, passage: Passage, call: Call, decision: Decision) -> float:
         now = asyncio.get_running_loop().time()
         if call.kind is CallKind.STREAM:
-            return now + max(0.0, passage.the_caller.expires_at - time.time())
+            caller = passage.the_caller
+            issuers = passage.snapshot.settings.issuers
+            leeway = next(issuer.leeway for issuer in issuers if issuer.id == caller.issuer_id)
+            return now + max(0.0, caller.expires_at + leeway - time.time())
         return now + passage.timeout(decision)
 
     def _relay(self, passage: Passage, call: Call, bill: Bill, grant: Grant) -> Relay:

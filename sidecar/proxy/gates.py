@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sidecar.errors import ErrorCode, Refusal, Shape
 from sidecar.identity.declined import Challenges
-from sidecar.ledger import accounts, refusals, scripts
+from sidecar.ledger import accounts, changes, refusals, scripts
 from sidecar.ledger.keys import caller_keys
 from sidecar.ledger.store import Store
 from sidecar.model import Application, Call, Caller, Decision, Event, Terms
@@ -66,7 +66,7 @@ class Gates:
         policy, caller, call = passage.snapshot.policy, passage.the_caller, passage.the_call
         if decision.terms is None:
             await self._check_session(caller, call)
-            passage.bill = Bill(self._store, None, call, None, passage.exchange, self._closed)
+            passage.owe(Bill(self._store, None, call, None, passage.exchange, passage.client, self._closed))
             return Grant(policy.expand(caller.scopes))
         application = self._application(passage, decision, decision.terms)
         admission = await self._store.admit(application)
@@ -78,7 +78,7 @@ class Gates:
             raise self._softened(refusal, caller, policy)
         passage.exchange.reserved = admission.prices
         held = application if admission.held else None
-        passage.bill = Bill(self._store, held, call, passage.tool, passage.exchange, self._closed)
+        passage.owe(Bill(self._store, held, call, passage.tool, passage.exchange, passage.client, self._closed))
         self.open_holds += admission.held
         return Grant(
             policy.effective(caller.scopes, admission.consent_scopes),
@@ -104,12 +104,10 @@ class Gates:
         )
 
     async def _usage(self, passage: Passage) -> Mapping[str, Any]:
-        """What `serve: usage` answers, this call included: its settle travels ahead of the question."""
-        policy, bill = passage.snapshot.policy, passage.bill
-        if bill is not None:
-            bill.resolve(Event.RESULT)
-        seen = scripts.inspected(await self._store.run(scripts.inspect(caller_keys(passage.the_caller))))
-        return accounts.usage(seen.state, policy.account_terms, seen.now)
+        """What `serve: usage` answers, this call included: what it reserved counts as used already."""
+        seen = changes.inspected(await self._store.run(changes.inspect(caller_keys(passage.the_caller))))
+        passage.the_bill.resolve(Event.RESULT)
+        return accounts.usage(seen.state, passage.snapshot.policy.account_terms, seen.now)
 
     async def _check_session(self, caller: Caller, call: Call) -> None:
         """Calls that need a token only still may not touch somebody else's session."""

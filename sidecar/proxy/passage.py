@@ -30,7 +30,8 @@ class Passage:
         bill: what the call owes, once it was admitted.
         relaying: the task that outlives the client where the call must be read to its end.
         tool: the declared tool that is called.
-        claim: the request id that is in flight on its session because of this request.
+        flight: what names this request among those in flight.
+        counted: whether it takes one of the places of `limits.in_flight`.
     """
 
     def __init__(self, request: BaseRequest, snapshot: Snapshot, exchange: Exchange) -> None:
@@ -46,7 +47,9 @@ class Passage:
         self.bill: Bill | None = None
         self.relaying: asyncio.Task[None] | None = None
         self.tool: Tool | None = None
-        self.claim: Hashable = None
+        self.flight: Hashable = None
+        self.counted = False
+        self._cancelled = False
 
     @property
     def the_caller(self) -> Caller:
@@ -68,6 +71,17 @@ class Passage:
         if self.bill is None:
             raise RuntimeError("gate 7 was not passed")
         return self.bill
+
+    def owe(self, bill: Bill) -> None:
+        """The call was admitted, and this is what it owes."""
+        bill.cancelled = self._cancelled
+        self.bill = bill
+
+    def cancel(self) -> None:
+        """The client has cancelled, perhaps before the call was even admitted."""
+        self._cancelled = True
+        if self.bill is not None:
+            self.bill.cancelled = True
 
     def timeout(self, decision: Decision) -> float:
         """Seconds this call may take to its final result."""
@@ -106,6 +120,8 @@ class Passage:
         self.exchange.ended = time.monotonic()
         self.exchange.http_status = response.status if response is not None else None
         if bill is None:
+            if response is None and self.exchange.refusal is None:
+                self.exchange.code = Event.CLIENT_GONE.value  # it left before it was answered
             record(self.exchange)
             return
         if not bill.resolved:

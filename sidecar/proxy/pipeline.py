@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Hashable
 from typing import Final
 
 from aiohttp.web import BaseRequest, StreamResponse
 
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.model import Call, Caller, CallKind, Decision, Depth, Exchange, RequestId
+from sidecar.model import Call, Caller, CallKind, Decision, Depth, Event, Exchange
 from sidecar.observe.logs import fault_place
 from sidecar.observe.record import Recorder
 from sidecar.policy.decide import decide
 from sidecar.protocol import answers, headers, jsonrpc, revisions
-from sidecar.proxy.body import read_body
+from sidecar.proxy.body import Readers, read_body
+from sidecar.proxy.flights import Flights
 from sidecar.proxy.forwarding import Forwarder
 from sidecar.proxy.gates import Gates
 from sidecar.proxy.passage import Passage
@@ -44,12 +44,12 @@ class Pipeline:
         self._gates = gates
         self._forwarder = forwarder
         self._recorder = recorder
-        self._claims: dict[Hashable, Passage] = {}
+        self._flights = Flights()
+        self._readers = Readers()
 
     async def handle(self, request: BaseRequest) -> StreamResponse:
         """Serve one request; every way out of here is an answer, a refusal or a lost client."""
         passage = Passage(request, self.snapshot, Exchange(uuid.uuid4().hex, time.monotonic()))
-        self.in_flight += 1
         try:
             await self._pass(passage)
         except Refusal as refusal:
@@ -72,16 +72,18 @@ class Pipeline:
         request, snapshot = passage.request, passage.snapshot
         if snapshot.doors.answer(request, passage.client):  # documents and preflights are for everybody
             return
-        snapshot.doors.check(request, self.in_flight - self._forwarder.streams)
+        snapshot.doors.check(request)
         passage.caller = await snapshot.authenticator.authenticate(request.headers.getall("Authorization", ()))
         passage.exchange.caller = passage.caller
         passage.call = await self._read(passage)
-        passage.exchange.call = passage.call
+        self._take_place(passage, passage.call)
         decision = self._decide(passage, passage.call, passage.caller)
         grant = await self._gates.enter(passage, decision)
-        self._note_cancellation(passage.caller, passage.call)
         if grant.usage is not None:
             passage.answer(answers.tool_answer(passage.call, grant.usage))
+        elif self._nothing_to_cancel(passage.caller, passage.call):
+            passage.the_bill.resolve(Event.RESULT)
+            passage.client.answer(202, (), b"")
         else:
             await self._forwarder.forward(passage, passage.call, decision, grant)
 
@@ -92,30 +94,35 @@ class Pipeline:
         if request.method != "POST":
             call = _bodiless(passage, fields)
         else:
-            body = await read_body(request, limits.body)
+            with self._readers.place(passage.the_caller):
+                body = await read_body(request, limits.body)
             passage.message = jsonrpc.read(body, limits.json_depth)
             call = revisions.call_of(passage.message, fields)
-        self._claim(passage, call)
+        passage.exchange.call = call
         return call
 
-    def _claim(self, passage: Passage, call: Call) -> None:
-        """Refuse a request id that is in flight on its session: one answer could be taken for the other's."""
-        if call.kind is not CallKind.REQUEST or call.session is None:
-            return
-        claim = _claim(passage.the_caller, call, call.id)
-        if claim in self._claims:
-            raise Refusal(ErrorCode.MESSAGE_MALFORMED, "A request with this id is in flight on this session.")
-        self._claims[claim] = passage
-        passage.claim = claim
+    def _take_place(self, passage: Passage, call: Call) -> None:
+        """Count what is known and whole; who is still sending, or nobody yet, keeps no place from others."""
+        if call.kind is not CallKind.STREAM:
+            if self.in_flight >= passage.snapshot.settings.limits.in_flight:
+                raise Refusal(ErrorCode.OVERLOADED, retry_after=1)
+            self.in_flight += 1
+            passage.counted = True
+        self._flights.begin(passage)
 
-    def _note_cancellation(self, caller: Caller, call: Call) -> None:
-        """Tell the bill of a call that its client cancels it, before the backend hears of it."""
-        if call.method != "notifications/cancelled" or call.session is None:
-            return
-        asked = call.params.get("requestId")
-        cancelled = self._claims.get(_claim(caller, call, asked)) if isinstance(asked, str | int) else None
-        if cancelled is not None and cancelled.bill is not None:
-            cancelled.bill.cancelled = True
+    def _nothing_to_cancel(self, caller: Caller, call: Call) -> bool:
+        """Tell the bills of calls that their client ends them, before the backend hears of it.
+
+        Returns:
+            Whether this is a cancellation of nothing in flight here. It is not forwarded: the backend
+            might find a call by an id that this process reads in another way.
+        """
+        if call.method != "notifications/cancelled" and call.kind is not CallKind.END_SESSION:
+            return False
+        ended = self._flights.ended_by(caller, call)
+        for passage in ended:
+            passage.cancel()
+        return not ended and call.kind is CallKind.NOTIFICATION
 
     def _decide(self, passage: Passage, call: Call, caller: Caller) -> Decision:
         """Gate 4."""
@@ -133,7 +140,6 @@ class Pipeline:
 
     def _leave(self, passage: Passage) -> None:
         """The request is over for its client; what goes on without it ends later."""
-        self.in_flight -= 1
         relaying = passage.relaying
         if relaying is not None and not relaying.done():
             relaying.add_done_callback(lambda task: self._relayed_alone(passage, task))
@@ -149,16 +155,12 @@ class Pipeline:
         self._finish(passage)
 
     def _finish(self, passage: Passage) -> None:
-        self._claims.pop(passage.claim, None)
+        self._flights.end(passage)
+        self.in_flight -= passage.counted
         passage.finish(self.record, stopping=self.stopping)
 
 
 _BODILESS: Final = {CallKind.STREAM: "GET", CallKind.END_SESSION: "DELETE", CallKind.RESPONSE: "response"}
-
-
-def _claim(caller: Caller, call: Call, id_: RequestId | None) -> Hashable:
-    """What names a request in flight; another's session is another one, whatever its id."""
-    return (caller.issuer_id, caller.subject, caller.client_id, call.session, type(id_), id_)
 
 
 def method_label(call: Call) -> str | None:

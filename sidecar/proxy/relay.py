@@ -54,7 +54,7 @@ class Relay:
         """Relay until the answer ends.
 
         Raises:
-            Refusal: the backend gave no usable answer, and nothing was sent to the client yet.
+            Refusal: the backend gave no usable answer; a client whose stream had begun was told in it.
         """
         try:
             if not 200 <= answer.status < 300:
@@ -82,7 +82,7 @@ class Relay:
         if response.id != self._call.id:
             raise UpstreamError(Event.UNUSABLE, "the backend answered another request's id")
         self._conclude(response)
-        self._client.answer(answer.status, relayed_headers(answer.headers), self._edited(response) or data)
+        await self._answer(answer, self._edited(response) or data)
 
     async def _refused(self, answer: Answer) -> None:
         """Relay a 4xx byte for byte: clients find out from a 400 body which revision to speak."""
@@ -91,8 +91,13 @@ class Relay:
         if answer.status < 400 or answer.status in _MISLEADING:
             raise UpstreamError(Event.HTTP_REFUSED, f"the backend answered {answer.status}")
         self._bill.resolve(Event.HTTP_REFUSED)  # the status says it all, whatever becomes of the body
-        data = await answer.read(self._limit)
-        self._client.answer(answer.status, relayed_headers(answer.headers), data)
+        await self._answer(answer, await answer.read(self._limit))
+
+    async def _answer(self, answer: Answer, body: bytes) -> None:
+        """Relay a whole answer; it is for this caller alone, so nothing on the way may keep it."""
+        headers = (*relayed_headers(answer.headers), ("Cache-Control", "no-store"))
+        self._client.answer(answer.status, headers, body)
+        await self._client.deliver()
 
     async def _stream(self, answer: Answer) -> None:
         """Relay a call's event stream until it ends; it may say nothing more after its response."""
@@ -164,9 +169,8 @@ class Relay:
 
     async def _unanswered(self) -> None:
         """The stream ended cleanly without its response."""
-        resumable = self._resumable and not self._call.revision.stateless
-        self._bill.resolve(Event.STREAM_ENDED, resumable=resumable)
-        if not resumable:
+        self._bill.resolve(Event.STREAM_ENDED)
+        if not self._resumable or self._call.revision.stateless:
             await self._tell(Refusal(ErrorCode.BACKEND_UNAVAILABLE, log="the stream ended without its response"))
 
     async def _fail(self, error: UpstreamError) -> None:
@@ -179,6 +183,7 @@ class Relay:
         await self._client.end()
 
     async def _tell(self, refusal: Refusal) -> None:
-        """Answer inside the stream: its head, and so its status, has been sent."""
-        body = answers.error_message(refusal, self._call)
-        await self._client.write(sse.encode(body))
+        """Answer inside the stream, whose head and status have been sent; then refuse, for the log."""
+        await self._client.write(sse.encode(answers.error_message(refusal, self._call)))
+        await self._client.end()
+        raise refusal

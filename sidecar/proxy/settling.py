@@ -13,9 +13,12 @@ from sidecar.policy import pricing
 from sidecar.policy.decide import completed_arguments, request_meta
 from sidecar.policy.rules import Tool
 from sidecar.protocol.results import Response
+from sidecar.proxy.client import Client
 
+# Ends that nobody saw, where it was the client that looked away.
+_UNSEEN: Final = UNKNOWN_OUTCOMES - {Event.OWNER_DIED}
 # How a cancelled call ends: servers break it off, answer an error or nothing at all (2025-11-25, cancellation).
-_UNSEEN: Final = UNKNOWN_OUTCOMES - {Event.OWNER_DIED} | {Event.RPC_ERROR}
+_BROKEN_OFF: Final = _UNSEEN | {Event.RPC_ERROR}
 
 
 class Bill:
@@ -27,7 +30,12 @@ class Bill:
         call: the call, with the arguments its price is computed from.
         tool: its tool; None for methods that have no price.
         exchange: the record that the log line and metrics are made from.
+        client: who may leave before the end is seen.
         closed: told when the hold is resolved.
+
+    Attributes:
+        cancelled: whether the client has cancelled: it has still made the call, and pays for an end
+            that nobody saw.
     """
 
     def __init__(
@@ -37,6 +45,7 @@ class Bill:
         call: Call,
         tool: Tool | None,
         exchange: Exchange,
+        client: Client,
         closed: Callable[[], None],
     ) -> None:
         self._store = store
@@ -44,13 +53,13 @@ class Bill:
         self._call = call
         self._tool = tool
         self._exchange = exchange
+        self._client = client
         self._closed = closed
         self._receipt: asyncio.Future[Receipt] | None = None
         self.resolved = False
         self.cancelled = False
-        """Whether the client has cancelled: it has still made the call, and pays for an end nobody saw."""
 
-    def resolve(self, event: Event, response: Response | None = None, *, resumable: bool = False) -> None:
+    def resolve(self, event: Event, response: Response | None = None) -> None:
         """Tell what became of the call; only the first telling counts.
 
         The settle or release is on its way to the store when this returns and is not waited for:
@@ -59,17 +68,16 @@ class Bill:
         Args:
             event: what happened.
             response: the backend's response, for what it says of the price.
-            resumable: whether a stream that ended carried event ids.
         """
         if self.resolved:
             return
         self.resolved = True
-        if self.cancelled and event in _UNSEEN:
+        if event in (_BROKEN_OFF if self.cancelled else _UNSEEN if self._client.gone else ()):
             event = Event.CLIENT_GONE
         self._exchange.code = "ok" if event is Event.RESULT else event.value
         on_unknown = self._tool.on_unknown if self._tool else OnUnknown.RELEASE
         charge_errors = self._tool is not None and self._tool.charge_errors
-        todo = action(event, on_unknown, charge_errors, resumable=resumable)
+        todo = action(event, on_unknown, charge_errors)
         charges = self._price(response) if todo is Action.CHARGE_RESULT else None
         if self._held is None:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Final
 
 from sidecar.errors import Refusal
@@ -14,19 +15,24 @@ from sidecar.observe.metrics import Metrics
 SWEEP_EVERY: Final = 30.0
 """Seconds between sweeps. Every script of an account resolves what it finds there anyhow."""
 
+_log: Final = logging.getLogger(__name__)
+
 
 async def sweep_forever(store: Store, metrics: Metrics, every: float = SWEEP_EVERY) -> None:
     """Resolve what dead owners left, again and again; never returns."""
     while True:
         try:
-            await sweep(store)
+            await sweep(store, metrics)
         except Refusal:
             metrics.store_errors.inc()  # the store is away; readiness says so, the next sweep tries again
+        except Exception:  # noqa: BLE001 - whatever it was, the next sweep may do better, and nobody else would do it
+            metrics.store_errors.inc()
+            _log.exception("a sweep of the store failed")
         await asyncio.sleep(every)
 
 
-async def sweep(store: Store) -> int:
-    """Look once at every account that has open holds.
+async def sweep(store: Store, metrics: Metrics) -> int:
+    """Look once at every account that has open holds; one that cannot be swept is counted and passed over.
 
     Returns:
         How many holds were resolved.
@@ -36,5 +42,10 @@ async def sweep(store: Store) -> int:
     """
     resolved = 0
     for key in await store.scan(EVERY_LEASES_KEY):
-        resolved += await store.run(scripts.sweep(keys_of(key)))
+        try:
+            resolved += await store.run(scripts.sweep(keys_of(key.decode())))
+        except (Refusal, ValueError):  # records that are no account's, or that hold what they should not
+            if not store.up:
+                raise
+            metrics.store_errors.inc()
     return resolved

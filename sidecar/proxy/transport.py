@@ -88,14 +88,12 @@ class Doors:
             raise _wrong_method(client, MCP_METHODS)
         return False
 
-    def check(self, request: BaseRequest, in_flight: int) -> None:
+    def check(self, request: BaseRequest) -> None:
         """Check what a message comes in.
 
         Raises:
-            Refusal: `overloaded`, or of its size or media types.
+            Refusal: of its size or media types.
         """
-        if in_flight > self.limits.in_flight:
-            raise Refusal(ErrorCode.OVERLOADED, retry_after=1)
         if sum(len(name) + len(value) for name, value in request.raw_headers) > self.limits.header:
             raise Refusal(ErrorCode.REQUEST_MALFORMED, "The headers of this request are too large.")
         if (request.content_length or 0) > self.limits.body:

@@ -19,7 +19,7 @@ from mcp.server.mcpserver.resolve import Elicit, Resolve
 from pydantic import BaseModel
 
 from sidecar.demo.backend import BROKEN_DOMAIN, SLOW_DOMAIN, Backend, serving
-from sidecar.ledger import scripts
+from sidecar.ledger import changes
 from sidecar.ledger.keys import account_keys
 from tests.support.rig import REFUSAL, Books, Rig, rig
 from tests.support.store import StoreServer, until
@@ -102,7 +102,7 @@ async def test_it_lists_the_declared_tools_of_its_plan(stage: Stage, mode: str):
         "search_shopify_contacts",
         "reveal_contacts",
     }
-    await built.run(scripts.set_account("main", "ada", plan="free"))
+    await built.run(changes.set_account("main", "ada", plan="free"))
     async with connected(built, mode) as client:
         assert {tool.name for tool in (await client.list_tools()).tools} == {
             "get_usage",

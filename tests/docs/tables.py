@@ -222,7 +222,7 @@ _EVENTS: Final = {
     Event.BACKEND_GONE: "The connection broke after sending",
     Event.UNUSABLE: "2xx without a usable response",
     Event.TOO_LARGE: "The answer was larger than `limits.response`",
-    Event.STREAM_ENDED: "The stream ended without its response",
+    Event.STREAM_ENDED: "The stream ended cleanly without its response",
     Event.CLIENT_GONE: "The client left before the result was seen",
     Event.OWNER_DIED: "The sidecar died, or was stopped after its grace",
 }
@@ -235,16 +235,13 @@ _ACTIONS: Final = {
 
 def settlement() -> str:
     rows = [_outcome(event, _EVENTS[event]) for event in Event]
-    at = list(Event).index(Event.STREAM_ENDED) + 1
-    rows.insert(at, _outcome(Event.STREAM_ENDED, "The same, and the stream carried event ids", resumable=True))
     rows.insert(2, _outcome(Event.TOOL_ERROR, "The same, with `charge_errors: true`", charge_errors=True))
     return table(("What became of the call", "Event", "`on_unknown: release`", "`on_unknown: settle`"), rows)
 
 
-def _outcome(event: Event, words: str, *, charge_errors: bool = False, resumable: bool = False) -> tuple[str, ...]:
+def _outcome(event: Event, words: str, *, charge_errors: bool = False) -> tuple[str, ...]:
     outcomes = [
-        _ACTIONS[action(event, on_unknown, charge_errors, resumable=resumable)]
-        for on_unknown in (OnUnknown.RELEASE, OnUnknown.SETTLE)
+        _ACTIONS[action(event, on_unknown, charge_errors)] for on_unknown in (OnUnknown.RELEASE, OnUnknown.SETTLE)
     ]
     return words, code(event.value), *outcomes
 

@@ -8,7 +8,7 @@ import redis
 
 from sidecar.ledger import accounts, keys, scripts
 from sidecar.ledger.accounts import AccountState
-from sidecar.ledger.store import Command, Script
+from sidecar.ledger.command import Command, Script
 from sidecar.model import (
     AmountKind,
     Application,

@@ -19,9 +19,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from sidecar.ledger import admission, keys, scripts, settlement
+from sidecar.ledger import admission, changes, keys, scripts, settlement
 from sidecar.ledger.accounts import AccountState, Consent, Counter, used, window_at
-from sidecar.ledger.scripts import ChangeCode
+from sidecar.ledger.changes import ChangeCode
 from sidecar.model import MAX_AMOUNT, AmountKind, Charge, ConsentMode, Demand, Depth, OnUnknown, PlanTerms, Terms
 from tests.ledger.support import CALLER, KEYS, LEASE, NOW, PLANS, TERMS, RealLedger, application, demand
 from tests.support.store import StoreServer
@@ -188,7 +188,7 @@ class Ledgers(RuleBasedStateMachine):
     )
     def set_account(self, plan: str, active: bool, own: dict[tuple[str, str], int | None]) -> None:
         drop = [key for key in self.model.overrides if key not in own]
-        command = scripts.set_account(
+        command = changes.set_account(
             "main", "acme", plan=plan, active=active or None, quotas=own, drop=drop, create=True
         )
         assert self.real.run(command) == ChangeCode.DONE
@@ -200,7 +200,7 @@ class Ledgers(RuleBasedStateMachine):
     def grant(self, everyone: bool, scopes: tuple[str, ...] | None) -> None:
         subject = None if everyone else "ann"
         others = [KEYS.consent("ann", CALLER.client_id)] if everyone and self._own() else []
-        self.real.run(scripts.grant("main", "acme", subject, CALLER.client_id, scopes, others=others))
+        self.real.run(changes.grant("main", "acme", subject, CALLER.client_id, scopes, others=others))
         every = self.model.clients.get(CALLER.client_id)
         at = self.now if every is None or every.at is None else max(self.now, every.at + 1)
         self._record(everyone, Consent(True, at, None if scopes is None else frozenset(scopes)), bool(others))
@@ -208,7 +208,7 @@ class Ledgers(RuleBasedStateMachine):
     @rule(everyone=st.booleans(), others=st.booleans())
     def revoke(self, everyone: bool, others: bool) -> None:
         too = [KEYS.consent("ann", CALLER.client_id)] if everyone and others and self._own() else []
-        self.real.run(scripts.revoke("main", "acme", None if everyone else "ann", CALLER.client_id, others=too))
+        self.real.run(changes.revoke("main", "acme", None if everyone else "ann", CALLER.client_id, others=too))
         self._record(everyone, Consent(False, self.now), bool(too), keep_scopes=True)
 
     @rule(everyone=st.booleans())
@@ -243,15 +243,15 @@ class Ledgers(RuleBasedStateMachine):
     @rule(verb=st.sampled_from(["grant", "spend", "set"]), amount=_UNITS, planned=st.booleans())
     def change_credits(self, verb: str, amount: int, planned: bool) -> None:
         self.operation = getattr(self, "operation", 0) + 1
-        command = scripts.change_credits(
+        command = changes.change_credits(
             "main", "acme", verb, "contact", amount,
             operation=f"o{self.operation}", included=("month", 4) if planned else None,
         )  # fmt: skip
         expected = self._change(verb, amount, planned)
-        assert scripts.credited(self.real.run(command)) == expected
-        assert scripts.credited(self.real.run(command)).code == expected.code
+        assert changes.credited(self.real.run(command)) == expected
+        assert changes.credited(self.real.run(command)).code == expected.code
 
-    def _change(self, verb: str, amount: int, planned: bool) -> scripts.CreditChange:
+    def _change(self, verb: str, amount: int, planned: bool) -> changes.CreditChange:
         model = self.model = self.model.copy(self.now)
         settlement.expire(model, self.now)
         balance, total = model.balances.get("contact", 0), model.totals.get("contact", 0)
@@ -267,8 +267,8 @@ class Ledgers(RuleBasedStateMachine):
             model.balances["contact"], model.totals["contact"] = balance + by, total + by
             if planned and verb == "spend":
                 model.included["contact", "month"] = Counter(number, count + included)
-            return scripts.CreditChange(ChangeCode.DONE, balance + by, included)
-        return scripts.CreditChange(code, balance, 0)
+            return changes.CreditChange(ChangeCode.DONE, balance + by, included)
+        return changes.CreditChange(code, balance, 0)
 
     def _own(self) -> bool:
         return bool(self.model.consents)
@@ -317,8 +317,8 @@ def test_the_lua_is_the_model(store_server: StoreServer):
 
 def test_parallel_calls_never_spend_a_credit_twice(store_server: StoreServer):
     ledger = RealLedger(store_server)
-    ledger.run_unpatched(scripts.grant("main", "acme", "ann", CALLER.client_id))
-    ledger.run_unpatched(scripts.change_credits("main", "acme", "grant", "contact", 20, operation="o", create=True))
+    ledger.run_unpatched(changes.grant("main", "acme", "ann", CALLER.client_id))
+    ledger.run_unpatched(changes.change_credits("main", "acme", "grant", "contact", 20, operation="o", create=True))
 
     def call(number: int) -> bool:
         asked = application(f"p{number}", demand("contact"))

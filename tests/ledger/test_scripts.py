@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import redis
 
-from sidecar.ledger import keys, scripts, settlement
+from sidecar.ledger import changes, keys, scripts, settlement
 from sidecar.ledger.accounts import window_at
-from sidecar.ledger.scripts import ChangeCode, CreditChange
-from sidecar.ledger.store import Script, Scripts
+from sidecar.ledger.changes import ChangeCode, CreditChange
+from sidecar.ledger.command import Script, Scripts
 from sidecar.model import (
     MAX_AMOUNT,
     WINDOWS,
@@ -36,7 +36,7 @@ _GROWTH = {"plan": "growth", "issuer": "main", "account": "acme"}
 def ledger(store_server: StoreServer) -> Iterator[RealLedger]:
     real = RealLedger(store_server)
     real.client.hset(KEYS.account, mapping=_GROWTH)
-    real.run(scripts.grant("main", "acme", "ann", CALLER.client_id))
+    real.run(changes.grant("main", "acme", "ann", CALLER.client_id))
     yield real
     real.close()
 
@@ -46,8 +46,8 @@ def _admit(ledger: RealLedger, asked: Application) -> Admission:
 
 
 def _credits(ledger: RealLedger, verb: str, amount: int, operation: str, **more: Any) -> CreditChange:
-    command = scripts.change_credits("main", "acme", verb, "contact", amount, operation=operation, **more)
-    return scripts.credited(ledger.run(command))
+    command = changes.change_credits("main", "acme", verb, "contact", amount, operation=operation, **more)
+    return changes.credited(ledger.run(command))
 
 
 # --- what is written in the files ----------------------------------------------------------------
@@ -159,7 +159,7 @@ def test_a_change_of_a_balance_given_twice_happens_once(ledger: RealLedger):
 def test_accounts_that_are_not_known_need_to_be_created(ledger: RealLedger):
     ledger.client.delete(KEYS.account)
     assert _credits(ledger, "grant", 5, "o").code is ChangeCode.UNKNOWN
-    assert ledger.run(scripts.set_account("main", "acme", plan="free")) == ChangeCode.UNKNOWN
+    assert ledger.run(changes.set_account("main", "acme", plan="free")) == ChangeCode.UNKNOWN
     assert _credits(ledger, "grant", 5, "o", create=True).code is ChangeCode.CREATED
     assert ledger.client.hgetall(KEYS.account) == {"issuer": "main", "account": "acme"}
 
@@ -198,7 +198,7 @@ def test_a_deferred_hold_settles_at_its_reserve_whatever_on_unknown_says(ledger:
 def test_an_inspection_is_the_whole_account(ledger: RealLedger):
     _credits(ledger, "grant", 5, "o")
     _admit(ledger, application("c", demand("contact", 6)))
-    seen = scripts.inspected(ledger.run(scripts.inspect(KEYS)))
+    seen = changes.inspected(ledger.run(changes.inspect(KEYS)))
     assert (seen.now, seen.known) == (NOW, True)
     assert seen.state == replace(ledger.state(), consents={}, clients={})
     assert seen.state.held("contact") == 2
@@ -244,15 +244,15 @@ def test_a_record_written_wrongly_denies(ledger: RealLedger, record: dict[str, s
 
 @pytest.mark.parametrize("at", ["soon", "nan", "inf", "-1", "", "0x7fffffff"])
 def test_a_consent_that_does_not_say_when_never_outlives_a_revocation_for_all(ledger: RealLedger, at: str):
-    ledger.run(scripts.revoke("main", "acme", None, CALLER.client_id))
+    ledger.run(changes.revoke("main", "acme", None, CALLER.client_id))
     ledger.client.hset(KEYS.consent("ann", CALLER.client_id), "at", at)
     assert _admit(ledger, application()).code is AdmissionCode.CONSENT_REVOKED
 
 
 def test_a_grant_cures_a_revocation_for_all_even_on_a_clock_that_went_back(ledger: RealLedger):
-    ledger.run(scripts.revoke("main", "acme", None, CALLER.client_id))
+    ledger.run(changes.revoke("main", "acme", None, CALLER.client_id))
     ledger.set_clock(NOW - 60_000)
-    ledger.run(scripts.grant("main", "acme", "ann", CALLER.client_id))
+    ledger.run(changes.grant("main", "acme", "ann", CALLER.client_id))
     assert _admit(ledger, application()).code is AdmissionCode.ADMITTED
 
 
@@ -260,8 +260,8 @@ def test_a_revocation_is_told_to_every_sidecar(ledger: RealLedger):
     listener = ledger.client.pubsub(ignore_subscribe_messages=True)
     listener.subscribe(keys.REVOKED_CHANNEL)
     listener.get_message(timeout=1)
-    ledger.run(scripts.revoke("main", "acme", "ann", CALLER.client_id))
-    ledger.run(scripts.revoke("main", "acme", None, CALLER.client_id))
+    ledger.run(changes.revoke("main", "acme", "ann", CALLER.client_id))
+    ledger.run(changes.revoke("main", "acme", None, CALLER.client_id))
     heard: list[str] = []
     deadline = time.monotonic() + 5
     while len(heard) < 2 and time.monotonic() < deadline:
@@ -298,18 +298,29 @@ def test_a_deleted_account_keeps_its_revocations_and_stays_disabled(ledger: Real
     _credits(ledger, "grant", 5, "o")
     _admit(ledger, application("c", demand("contact")))
     ledger.run(scripts.bind_session(CALLER, "s"))
-    ledger.run(scripts.revoke("main", "acme", "bob", "evil"))
+    ledger.run(changes.revoke("main", "acme", "bob", "evil"))
     others = [*ledger.client.scan_iter(KEYS.every_consent), *ledger.client.scan_iter(KEYS.every_session)]
-    assert ledger.run(scripts.delete_account("main", "acme", others=others)) == ChangeCode.DONE
+    assert ledger.run(changes.delete_account("main", "acme", others=others)) == ChangeCode.DONE
     left = {key.removeprefix(KEYS.prefix).partition(":")[0] for key in ledger.client.scan_iter(KEYS.prefix + "*")}
     assert left == {"account", "consent", "done"}
-    ledger.run(scripts.grant("main", "acme", "ann", CALLER.client_id))
+    ledger.run(changes.grant("main", "acme", "ann", CALLER.client_id))
     assert _admit(ledger, application()).code is AdmissionCode.ACCOUNT_DISABLED
     assert _credits(ledger, "grant", 5, "o2", create=True).code is ChangeCode.UNKNOWN
-    assert ledger.run(scripts.set_account("main", "acme", plan="free")) == ChangeCode.UNKNOWN
-    assert ledger.run(scripts.set_account("main", "acme", plan="free", create=True)) == ChangeCode.CREATED
+    assert ledger.run(changes.set_account("main", "acme", plan="free")) == ChangeCode.UNKNOWN
+    assert ledger.run(changes.set_account("main", "acme", plan="free", create=True)) == ChangeCode.CREATED
     assert _admit(ledger, application()).code is AdmissionCode.ADMITTED
-    assert ledger.run(scripts.delete_account("main", "nobody")) == ChangeCode.UNKNOWN
+    assert ledger.run(changes.delete_account("main", "nobody")) == ChangeCode.UNKNOWN
+
+
+def test_an_account_is_deleted_however_many_sessions_it_has(ledger: RealLedger):
+    others = [KEYS.session(str(number)) for number in range(9_000)]
+    ledger.client.delete(KEYS.account, KEYS.consent("ann", CALLER.client_id))
+    for known in ([], others[-1:], others):
+        for key in known:
+            ledger.client.hset(key, "subject", "ann")
+        code = ChangeCode.DONE if known else ChangeCode.UNKNOWN
+        assert ledger.run(changes.delete_account("main", "acme", others=others)) == code
+        assert [*ledger.client.scan_iter(KEYS.prefix + "*")] == ([KEYS.account] if known else [])
 
 
 # --- faults ------------------------------------------------------------------------------------------
@@ -317,7 +328,7 @@ def test_a_deleted_account_keeps_its_revocations_and_stays_disabled(ledger: Real
 
 def test_without_memory_access_still_ends_and_holds_still_resolve(own_server: StoreServer):
     real = RealLedger(own_server)
-    real.run_unpatched(scripts.grant("main", "acme", "ann", CALLER.client_id))
+    real.run_unpatched(changes.grant("main", "acme", "ann", CALLER.client_id))
     real.client.hset(KEYS.account, mapping=_GROWTH)
     asked = application("c", demand("contact"))
     assert scripts.admitted(asked, real.run_unpatched(scripts.admit(asked))).held
@@ -326,9 +337,9 @@ def test_without_memory_access_still_ends_and_holds_still_resolve(own_server: St
         with pytest.raises(redis.exceptions.OutOfMemoryError):
             real.run_unpatched(command)
     with pytest.raises(redis.exceptions.OutOfMemoryError):
-        real.run_unpatched(scripts.grant("main", "acme", "bob", "c"))
+        real.run_unpatched(changes.grant("main", "acme", "bob", "c"))
     assert scripts.receipt(real.run_unpatched(scripts.settle(asked, None))).paid == {"contact": 1}
-    real.run_unpatched(scripts.revoke("main", "acme", "ann", CALLER.client_id))
+    real.run_unpatched(changes.revoke("main", "acme", "ann", CALLER.client_id))
     real.client.config_set("maxmemory", 0)
     answer = scripts.admitted(asked, real.run_unpatched(scripts.admit(application("c4"))))
     assert answer.code is AdmissionCode.CONSENT_REVOKED
@@ -355,7 +366,7 @@ def test_an_emptied_store_denies(ledger: RealLedger):
 def test_a_hold_survives_the_death_of_the_server(own_server: StoreServer):
     real = RealLedger(own_server)
     real.client.hset(KEYS.account, mapping=_GROWTH)
-    real.run_unpatched(scripts.grant("main", "acme", "ann", CALLER.client_id))
+    real.run_unpatched(changes.grant("main", "acme", "ann", CALLER.client_id))
     asked = application("c", demand("contact", 3))
     assert scripts.admitted(asked, real.run_unpatched(scripts.admit(asked))).held
     own_server.kill()

@@ -23,12 +23,12 @@ TABLE = {
     Event.HTTP_REFUSED: (_RELEASED, _RELEASED),
     Event.NOT_SENT: (_RELEASED, _RELEASED),
     Event.TOO_LARGE: (_RESERVE, _RESERVE),
+    Event.STREAM_ENDED: (_RESERVE, _RESERVE),
     Event.CLIENT_GONE: (_RESERVE, _RESERVE),
     Event.HTTP_FAILED: (_RESERVE, _RELEASED),
     Event.TIMED_OUT: (_RESERVE, _RELEASED),
     Event.BACKEND_GONE: (_RESERVE, _RELEASED),
     Event.UNUSABLE: (_RESERVE, _RELEASED),
-    Event.STREAM_ENDED: (_RESERVE, _RELEASED),
     Event.OWNER_DIED: (_RESERVE, _RELEASED),
 }
 
@@ -41,10 +41,6 @@ def test_every_event_has_its_row(event: Event):
 def test_tools_may_charge_their_own_errors_and_nothing_else():
     assert action(Event.TOOL_ERROR, OnUnknown.RELEASE, True) is Action.CHARGE_RESULT
     assert action(Event.RPC_ERROR, OnUnknown.RELEASE, True) is Action.RELEASE
-
-
-def test_a_result_that_can_still_be_fetched_is_not_free():
-    assert action(Event.STREAM_ENDED, OnUnknown.RELEASE, resumable=True) is Action.CHARGE_RESERVE
 
 
 # --- the model ---------------------------------------------------------------------------------

@@ -17,8 +17,9 @@ import pytest
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.ledger import connection
+from sidecar.ledger.command import Command, Script
 from sidecar.ledger.connection import StoreError
-from sidecar.ledger.store import Command, Script, Store
+from sidecar.ledger.store import Store
 from sidecar.model import (
     Admission,
     AdmissionCode,

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from sidecar.errors import Refusal
-from sidecar.ledger import scripts
+from sidecar.ledger import changes, scripts
 from sidecar.ledger.accounts import AccountState
 from sidecar.ledger.store import Store
 from sidecar.model import AdmissionCode, Application, Charge
@@ -38,9 +38,9 @@ async def store(fault_proxy: FaultProxy) -> AsyncIterator[Store]:
     store = Store(fault_proxy.url, scripts)
     await store.start()
     whose = (CALLER.issuer_id, CALLER.account)
-    await store.run(scripts.set_account(*whose, plan="free", create=True))
-    await store.run(scripts.grant(*whose, CALLER.subject, CALLER.client_id))
-    await store.run(scripts.change_credits(*whose, "grant", "contact", 10, operation="first"))
+    await store.run(changes.set_account(*whose, plan="free", create=True))
+    await store.run(changes.grant(*whose, CALLER.subject, CALLER.client_id))
+    await store.run(changes.change_credits(*whose, "grant", "contact", 10, operation="first"))
     yield store
     await store.close(grace=0)
 
@@ -50,7 +50,7 @@ def _call(call_id: str) -> Application:
 
 
 async def _account(store: Store) -> AccountState:
-    return scripts.inspected(await store.run(scripts.inspect(KEYS))).state
+    return changes.inspected(await store.run(changes.inspect(KEYS))).state
 
 
 async def _contacts(store: Store) -> tuple[int, int]:

@@ -114,6 +114,100 @@ def test_what_only_an_expression_reads_cannot_be_disguised():
     assert refused(items, {"items": [{"id": "a", "ID": "b"}]}) is ErrorCode.ARGUMENTS_REFUSED
 
 
+OPTS = "properties: {opts: {$ref: '#/$defs/o'}}"
+MAX = "properties: {max: {type: integer, maximum: 10}}"
+TREE = "properties: {max: {maximum: 10}, below: {type: array, items: {$ref: '#/$defs/o'}}}"
+READ = [
+    (f"{OPTS}, $defs: {{o: {{{MAX}}}}}", {"opts": {"MAX": 99}}),
+    (f"$ref: '#/$defs/o', $defs: {{o: {{{MAX}}}}}", {"MAX": 99}),
+    (f"$ref: '#o', $defs: {{p: {{$anchor: o, {MAX}}}}}", {"MAX": 99}),
+    (f"{OPTS}, $defs: {{o: {{$ref: '#/$defs/a~1b%20c'}}, a/b c: {{{MAX}}}}}", {"opts": {"MAX": 99}}),
+    (f"{OPTS}, $defs: {{o: {{{TREE}}}}}", {"opts": {"below": [{"below": [{"below": [{"MAX": 99}]}]}]}}),
+    ("properties: {max: {}, sub: {$ref: '#'}}", {"sub": {"sub": {"sub": {"MAX": 99}}}}),
+    ("not: {required: [force]}", {"Force": True}),
+    ("not: {properties: {force: {const: true}}, required: [force]}", {"Force": True}),
+    ("allOf: [{anyOf: [{oneOf: [{properties: {max: {}}}]}]}]", {"MAX": 99}),
+    ("if: {required: [a]}, then: {properties: {max: {}}}", {"MAX": 99}),
+    ("if: {required: [max]}, else: {}", {"MAX": 99}),
+    ("else: {properties: {max: {}}}", {"MAX": 99}),
+    ("patternProperties: {^force$: false}", {"Force": True}),
+    ("patternProperties: {^m$: {properties: {max: {}}}}", {"m": {"MAX": 99}}),
+    ("properties: {l: {prefixItems: [{properties: {max: {}}}]}}", {"l": [{"MAX": 99}]}),
+    ("properties: {l: {items: {properties: {max: {}}}}}", {"l": [{"MAX": 99}]}),
+    ("properties: {l: {contains: {properties: {max: {}}}}}", {"l": [{"MAX": 99}]}),
+    ("properties: {l: {unevaluatedItems: {properties: {max: {}}}}}", {"l": [{"MAX": 99}]}),
+    ("properties: {m: {additionalProperties: {properties: {max: {}}}}}", {"m": {"x": {"MAX": 99}}}),
+    ("properties: {m: {unevaluatedProperties: {properties: {max: {}}}}}", {"m": {"x": {"MAX": 99}}}),
+    ("required: [m], additionalProperties: {properties: {max: {}}}", {"m": {"MAX": 99}}),
+    ("dependentRequired: {a: [proof]}", {"A": 1}),
+    ("not: {dependentRequired: {a: [proof]}}", {"PROOF": 1}),
+    ("dependentSchemas: {a: {properties: {max: {}}}}", {"A": 1}),
+    ("dependentSchemas: {a: {properties: {max: {}}}}", {"MAX": 1}),
+    ("propertyNames: {not: {enum: [force]}}", {"Force": True}),
+    ("properties: {o: {not: {enum: [{force: {now: true}}]}}}", {"o": {"force": {"Now": True}}}),
+]
+
+
+@pytest.mark.parametrize(("schema", "arguments"), READ)
+def test_a_name_that_any_keyword_reads_cannot_be_disguised(schema, arguments):
+    assert refused(one_tool(f"arguments: {{{schema}}}"), arguments) is ErrorCode.ARGUMENTS_REFUSED
+
+
+@pytest.mark.parametrize(
+    ("schema", "arguments"),
+    [
+        (f"{OPTS}, $defs: {{o: {{{TREE}}}}}", {"MAX": 1, "opts": {"max": 1, "below": [{"max": 1, "x": {"MAX": 1}}]}}),
+        ("properties: {a: {}}, additionalProperties: {properties: {max: {}}}", {"a": {"MAX": 1}, "b": {"max": 1}}),
+        ("$defs: {unused: {properties: {max: {}}}}", {"MAX": 1}),
+    ],
+)
+def test_a_name_is_read_at_its_own_levels_only(schema, arguments):
+    assert refused(one_tool(f"arguments: {{{schema}}}"), arguments) is None
+
+
+def test_a_name_that_an_expression_reads_is_read_at_its_own_level_of_a_schema_that_refers_to_itself():
+    text = one_tool("arguments: {properties: {Max: {}, sub: {$ref: '#'}}}\nuses: {rows: 'arguments.sub.max || `1`'}")
+    assert judge(text, "t", {"Max": 1, "sub": {"max": 2, "Max": 3}}).demands[0].reserve == 2
+    assert refused(text, {"max": 1}) is ErrorCode.ARGUMENTS_REFUSED
+    assert refused(text, {"sub": {"sub": {"max": 1}}}) is ErrorCode.ARGUMENTS_REFUSED
+
+
+def test_a_name_that_an_expression_reads_keeps_what_the_schema_reads_below_it():
+    text = one_tool(
+        "arguments: {properties: {m: {additionalProperties: {properties: {max: {}}}}}}\nuses: {rows: arguments.m.x.n}"
+    )
+    assert refused(text, {"m": {"x": {"n": 1, "max": 2}}}) is None
+    assert refused(text, {"m": {"x": {"n": 1, "MAX": 2}}}) is ErrorCode.ARGUMENTS_REFUSED
+
+
+def test_messages_name_what_is_declared_behind_other_names():
+    text = one_tool("arguments: {additionalProperties: {properties: {max: {maximum: 10}}}}")
+    refusal = judge(text, "t", {"hunter2": {"max": 11}}).refusal
+    assert refusal is not None
+    assert refusal.detail == "*.max must be at most 10."
+
+
+METERED = one_tool("uses: {rows: {reserve: 'meta.units || `1`', settle: 'meta.list[].size | length(@)'}}")
+
+
+@pytest.mark.parametrize(
+    "meta", [{"Units": 500}, {"units": 1, "UNIT\u017f": 500}, {"LIST": []}, {"list": [{"Size": 1}]}, {"__proto__": 1}]
+)
+def test_what_an_expression_reads_of_meta_cannot_be_disguised(meta):
+    decision = judge(METERED, "t", {}, _meta=meta)
+    assert decision.refusal is not None
+    assert decision.refusal.code is ErrorCode.ARGUMENTS_REFUSED
+    assert decision.refusal.detail is not None
+    assert "_meta" in decision.refusal.detail
+    assert decision.demands == ()
+
+
+@pytest.mark.parametrize("meta", [{"units": 2, "progressToken": 2**60, "list": [{"size": 1}]}, {"a": {"Units": 1}}])
+def test_meta_is_otherwise_free(meta):
+    assert judge(METERED, "t", {}, _meta=meta).refusal is None
+    assert judge(one_tool(""), "t", {}, _meta={"Units": 1, "__proto__": 1}).refusal is None
+
+
 @pytest.mark.parametrize("arguments", [{"limit": 2**53}, {"ids": [-(2**53)]}, {"filter": {"x": 1, "country": 2**60}}])
 def test_integers_on_which_parsers_disagree_are_malformed_where_the_policy_reads_them(arguments):
     assert refused(TOOL, arguments) is ErrorCode.PARAMS_MALFORMED

@@ -127,7 +127,11 @@ TOOL = {
     "arguments: {properties: {a: {maximun: 1}}}": "properties.a.maximun: no keyword of JSON Schema 2020-12",
     "arguments: {$id: x}": 'arguments["$id"]: no keyword',
     "arguments: {properties: {a: {$ref: 'http://x/y'}}}": "points outside of this schema; accepted: #/$defs/...",
-    "arguments: {properties: {a: {$ref: '#/$defs/b'}}}": "tools.t.arguments: not valid JSON Schema",
+    "arguments: {properties: {a: {$ref: '#/$defs/b'}}}": 'a["$ref"]: points at no schema; accepted: #/$defs/...',
+    "arguments: {$ref: '#/x-b', x-b: {maximun: 1}}": 'arguments["$ref"]: points at no schema; accepted: #/$defs/...',
+    "arguments: {properties: {a: {patternProperties: {^x-: {}}}}}": (
+        'a.patternProperties["^x-"]: no literal name; accepted: ^name$, or propertyNames'
+    ),
     "arguments: {properties: {a: {maximum: x}}}": "tools.t.arguments.properties.a.maximum: not valid JSON Schema",
     "arguments: {properties: {a: {type: strin}}}": "tools.t.arguments.properties.a.type: not valid JSON Schema",
     "arguments: {properties: {a: {pattern: '(?=a)'}}}": "tools.t.arguments.properties.a.pattern: not valid JSON Schema",
@@ -175,6 +179,12 @@ def test_a_mistake_in_a_test(test, expected):
     found = problems(one_tool("") + f"tests: [{test}]")
     assert len(found) == 1, found
     assert expected in found[0]
+
+
+@pytest.mark.parametrize("reference", ["#", "#/$defs/never", "#/properties/b", "#here", "#/allOf/0"])
+def test_references_may_lead_to_any_schema_of_the_same_arguments(reference):
+    schema = "b: {$anchor: here}}, allOf: [true], $defs: {never: false}"
+    assert policy(one_tool(f"arguments: {{properties: {{a: {{$ref: '{reference}'}}, {schema}}}"))
 
 
 def test_a_broken_test_does_not_hide_another():

@@ -29,9 +29,9 @@ import aiohttp
 import redis
 import yaml
 
-from sidecar.ledger import scripts
+from sidecar.ledger import changes
+from sidecar.ledger.command import Command
 from sidecar.ledger.keys import account_keys
-from sidecar.ledger.store import Command
 from tests.support.backend import Backend
 from tests.support.issuer import Issuer
 from tests.support.rig import ACCEPT, MODERN, Reply, config_of
@@ -426,7 +426,7 @@ class Accounts:
     def grant(self, credits: int) -> None:
         """Give credits to the account, which is created."""
         self.run(
-            scripts.change_credits(
+            changes.change_credits(
                 "main", self._account, "grant", POOL, credits, operation=os.urandom(8).hex(), create=True
             )
         )

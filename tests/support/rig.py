@@ -13,9 +13,9 @@ from typing import Any
 import aiohttp
 import redis
 
-from sidecar.ledger import scripts
+from sidecar.ledger import changes
+from sidecar.ledger.command import Command
 from sidecar.ledger.keys import account_keys
-from sidecar.ledger.store import Command
 from sidecar.model import AmountKind
 from sidecar.observe.logs import Lines
 from sidecar.proxy.app import Sidecar
@@ -180,21 +180,21 @@ class Rig:
         self, name: str = "ada", *, plan: str | None = "growth", credits: int = 0, **options: Any
     ) -> None:
         """Create an account with a plan and a balance."""
-        await self.run(scripts.set_account("main", name, plan=plan, create=True, **options))
+        await self.run(changes.set_account("main", name, plan=plan, create=True, **options))
         if credits:
             await self.run(
-                scripts.change_credits("main", name, "set", "contact", credits, operation=f"set-{name}-{credits}")
+                changes.change_credits("main", name, "set", "contact", credits, operation=f"set-{name}-{credits}")
             )
 
     async def grant(self, account: str = "ada", client: str = "cli-1", scopes: list[str] | None = None) -> None:
-        await self.run(scripts.grant("main", account, account, client, scopes))
+        await self.run(changes.grant("main", account, account, client, scopes))
 
     async def revoke(self, account: str = "ada", client: str = "cli-1") -> None:
-        await self.run(scripts.revoke("main", account, account, client))
+        await self.run(changes.revoke("main", account, account, client))
 
-    async def seen(self, account: str = "ada") -> scripts.Inspection:
+    async def seen(self, account: str = "ada") -> changes.Inspection:
         """The account as the store has it, behind everything that was sent to it before."""
-        return scripts.inspected(await self.run(scripts.inspect(account_keys("main", account))))
+        return changes.inspected(await self.run(changes.inspect(account_keys("main", account))))
 
     async def books(self, account: str = "ada") -> Books:
         """What the account has used and has left; a mistake in the sums fails the test."""

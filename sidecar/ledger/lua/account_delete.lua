@@ -5,9 +5,14 @@
 -- KEYS  1 ledger  2 holds  3 leases  4 paid  5 deferred  6 usage  7 account  8... consents, client
 --       records and sessions
 -- ARGV  1 issuer id  2 account
--- Returns scripts.ChangeCode: 0, or 2 when nothing is known of the account
+-- Returns changes.ChangeCode: 0, or 2 when nothing is known of the account
 -- include clock.lua
-if redis.call('EXISTS', unpack(KEYS)) == 0 then return 2 end
+local known = false
+for _, key in ipairs(KEYS) do -- one by one: sessions may be more than fit on Lua's stack
+  known = redis.call('EXISTS', key) == 1
+  if known then break end
+end
+if not known then return 2 end
 for i = 8, #KEYS do
   if redis.call('HGET', KEYS[i], 'status') ~= 'revoked' then redis.call('DEL', KEYS[i]) end
 end

@@ -6,7 +6,7 @@
 -- ARGV  1 operation id  2 grant, spend or set  3 pool  4 credits  5 ms to remember the operation
 --       6 window ('' none) and 7 number of the plan's included credits, which a spend takes first
 --       8 whether to create the account (1, 0)  9 issuer id  10 account
--- Returns {scripts.ChangeCode, balance, taken from included credits}
+-- Returns {changes.ChangeCode, balance, taken from included credits}
 -- include clock.lua
 local LEDGER, HOLDS, LEASES, PAID, DEFERRED, USAGE = unpack(KEYS)
 -- include ledger.lua

@@ -4,7 +4,7 @@
 -- KEYS  1 the record  2 the client's record for every subject  3... further records to grant with it
 -- ARGV  1 issuer id  2 account  3 subject ('' every)  4 client id  5, 6 not used here
 --       7 scopes, separated by spaces; absent lists none
--- Returns scripts.ChangeCode: 1 when there was no record, else 0
+-- Returns changes.ChangeCode: 1 when there was no record, else 0
 -- include clock.lua
 local created = 1 - redis.call('EXISTS', KEYS[1])
 -- A grant must be newer than what it cures, also when the clock has stood still or gone back.

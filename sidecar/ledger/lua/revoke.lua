@@ -4,7 +4,7 @@
 --
 -- KEYS  1 the record  2 the client's record for every subject  3... further records to revoke with it
 -- ARGV  1 issuer id  2 account  3 subject ('' every)  4 client id  5 channel  6 message
--- Returns scripts.ChangeCode: 1 when there was no record, else 0
+-- Returns changes.ChangeCode: 1 when there was no record, else 0
 -- include clock.lua
 local created = 1 - redis.call('EXISTS', KEYS[1])
 for i, key in ipairs(KEYS) do

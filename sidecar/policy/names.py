@@ -1,0 +1,248 @@
+"""The names that a policy reads, level by level: what nobody may send in disguise.
+
+A schema applies many schemas to one value, and may apply one to many values or, through `$ref`, to
+what is below itself. A level is therefore the set of schemas that apply to one value: there are
+finitely many, and the levels of a schema that refers to itself lead back to themselves.
+
+Where it is not known which of several schemas counts, all do: the elements of a list are one level.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import unquote
+
+from sidecar.policy.expressions import ELEMENT
+
+Schema = Mapping[str, Any]
+Place = tuple[str, ...]
+
+LITERAL: Final = re.compile(r"\^([\w-]+)\$")
+"""The patterns of `patternProperties` that are one name: which look-alikes others match cannot be told."""
+
+_BESIDE_ONE: Final = ("not", "if", "then", "else")
+_BESIDE_MANY: Final = ("allOf", "anyOf", "oneOf")
+_OTHERS: Final = ("additionalProperties", "unevaluatedProperties")
+_ELEMENTS: Final = ("items", "contains", "unevaluatedItems")
+
+
+def fold(name: str) -> str:
+    """What a careless server may read a name as: NFKC and case folding."""
+    if name.isascii():
+        return name.lower()
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
+@dataclass(slots=True)
+class Names:
+    """The names that the policy reads, level by level. Levels are shared, and may lead back to themselves.
+
+    Attributes:
+        children: names read at this level, and what is read below each.
+        folded: the same names as `fold` sees them.
+        others: what is read below every other name.
+        element: what is read of each element, where this level is a list.
+    """
+
+    children: dict[str, Names] = field(default_factory=dict)
+    folded: set[str] = field(default_factory=set)
+    others: Names | None = None
+    element: Names | None = None
+
+    def copy(self) -> Names:
+        """This level for itself; those below are still shared."""
+        return Names(dict(self.children), set(self.folded), self.others, self.element)
+
+    def child(self, step: str | int) -> Names:
+        """The level below a name, or below the elements of a list; noted as read, and no longer shared."""
+        if step == ELEMENT:
+            self.element = (self.element or Names()).copy()
+            return self.element
+        name = str(step)
+        self.folded.add(fold(name))
+        below = (self.children.get(name) or self.others or Names()).copy()
+        self.children[name] = below
+        return below
+
+    def add(self, path: Iterable[str | int]) -> None:
+        """Note a chain of fields as read."""
+        level = self
+        for step in path:
+            level = level.child(step)
+
+
+class References:
+    """What `$ref` may point to: the schemas in one schema, by their places and anchors."""
+
+    def __init__(self, schemas: Iterable[tuple[Place, Any]]) -> None:
+        self._targets: dict[Place | str, list[Any]] = {}
+        for place, schema in schemas:
+            self._targets.setdefault(place, []).append(schema)
+            if isinstance(schema, dict) and isinstance(anchor := schema.get("$anchor"), str):
+                self._targets.setdefault(anchor, []).append(schema)
+
+    def targets(self, reference: str) -> list[Any]:
+        """The schemas (or booleans) that a `$ref` may mean; none if it points to anything else."""
+        start, _, fragment = reference.partition("#")
+        fragment = unquote(fragment)
+        if start or not reference:
+            return []
+        if fragment and not fragment.startswith("/"):
+            return self._targets.get(fragment, [])
+        steps = (step.replace("~1", "/").replace("~0", "~") for step in fragment.split("/")[1:])
+        return self._targets.get(tuple(steps), [])
+
+
+def names_of(schema: Schema, references: References) -> Names:
+    """Every property name that a schema reads; its first level is not shared."""
+    return _Levels(references).all(schema).copy()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """What one schema reads of the value it applies to.
+
+    Attributes:
+        own: the properties it declares, with their schemas.
+        mentioned: names it reads otherwise.
+        others: the schemas of properties that it does not declare.
+        elements: the schemas of elements.
+        beside: the schemas it applies to the same value.
+    """
+
+    own: Mapping[str, list[Schema]]
+    mentioned: list[str]
+    others: list[Schema]
+    elements: list[Schema]
+    beside: list[Schema]
+
+
+class _Levels:
+    def __init__(self, references: References) -> None:
+        self._references = references
+        self._parts: dict[int, _Part] = {}
+        self._levels: dict[frozenset[int], Names] = {}
+        self._unread: list[tuple[Names, list[_Part]]] = []
+
+    def all(self, schema: Schema) -> Names:
+        """All levels from a schema on; gives the first."""
+        first = self._level([schema])
+        while self._unread:
+            self._fill(*self._unread.pop())
+        return first
+
+    def _level(self, schemas: Iterable[Schema]) -> Names:
+        """The level of a value that all these schemas apply to; filled later, for it may be in itself."""
+        parts = self._applied(schemas)
+        key = frozenset(parts)
+        level = self._levels.get(key)
+        if level is None:
+            level = self._levels[key] = Names()
+            self._unread.append((level, list(parts.values())))
+        return level
+
+    def _fill(self, level: Names, parts: list[_Part]) -> None:
+        for name in dict.fromkeys(name for part in parts for name in (*part.own, *part.mentioned)):
+            level.folded.add(fold(name))
+            level.children[name] = self._level(schema for part in parts for schema in part.own.get(name, part.others))
+        others = [schema for part in parts for schema in part.others]
+        level.others = self._level(others) if others else None
+        elements = [schema for part in parts for schema in part.elements]
+        level.element = self._level(elements) if elements else None
+
+    def _applied(self, schemas: Iterable[Schema]) -> dict[int, _Part]:
+        """These schemas and all that they apply to the same value."""
+        applied: dict[int, _Part] = {}
+        waiting = list(schemas)
+        while waiting:
+            schema = waiting.pop()
+            if id(schema) not in applied:
+                part = applied[id(schema)] = self._part(schema)
+                waiting += part.beside
+        return applied
+
+    def _part(self, schema: Schema) -> _Part:
+        # Kept, so that the schemas made of constants are the same ones each time.
+        part = self._parts.get(id(schema))
+        if part is None:
+            part = self._parts[id(schema)] = self._read(schema)
+        return part
+
+    def _read(self, schema: Schema) -> _Part:
+        own: dict[str, list[Schema]] = {}
+        for name, below in _members(schema, "properties"):
+            own.setdefault(name, []).extend(_schemas([below]))
+        for pattern, below in _members(schema, "patternProperties"):
+            if literal := LITERAL.fullmatch(pattern):
+                own.setdefault(literal[1], []).extend(_schemas([below]))
+        return _Part(
+            own,
+            [*_mentioned(schema), *self._allowed_names(schema)],
+            _schemas(schema.get(keyword) for keyword in _OTHERS),
+            _schemas([*(schema.get(keyword) for keyword in _ELEMENTS), *_listed(schema, "prefixItems")]),
+            [*self._beside(schema), *_constants(schema)],
+        )
+
+    def _beside(self, schema: Schema) -> list[Schema]:
+        found = [schema.get(keyword) for keyword in _BESIDE_ONE]
+        for keyword in _BESIDE_MANY:
+            found += _listed(schema, keyword)
+        found += [below for _, below in _members(schema, "dependentSchemas")]
+        reference = schema.get("$ref")
+        if isinstance(reference, str):
+            found += self._references.targets(reference)
+        return _schemas(found)
+
+    def _allowed_names(self, schema: Schema) -> list[str]:
+        """The names that `propertyNames` lists, be it to allow or to refuse them."""
+        waiting = _schemas([schema.get("propertyNames")])
+        seen: dict[int, Schema] = {}
+        while waiting:
+            names = waiting.pop()
+            if id(names) not in seen:
+                seen[id(names)] = names
+                waiting += self._beside(names)
+        return _texts([value for names in seen.values() for value in (names.get("const"), *_listed(names, "enum"))])
+
+
+def _mentioned(schema: Schema) -> Iterator[str]:
+    yield from _texts(_listed(schema, "required"))
+    for name, needed in _members(schema, "dependentRequired"):
+        yield name
+        yield from _texts(needed if isinstance(needed, list) else [])
+    for name, _ in _members(schema, "dependentSchemas"):
+        yield name
+
+
+def _constants(schema: Schema) -> Iterator[Schema]:
+    """Schemas that read what constants are compared with."""
+    for value in (schema.get("const"), *_listed(schema, "enum")):
+        if isinstance(value, dict):
+            yield {"properties": {name: {"const": member} for name, member in value.items()}}
+        elif isinstance(value, list):
+            yield {"prefixItems": [{"const": element} for element in value]}
+
+
+# A schema may still be wrong when its names are asked for: what has the wrong type is passed over.
+
+
+def _members(schema: Schema, keyword: str) -> list[tuple[str, Any]]:
+    value = schema.get(keyword)
+    return list(value.items()) if isinstance(value, dict) else []
+
+
+def _listed(schema: Schema, keyword: str) -> list[Any]:
+    value = schema.get(keyword)
+    return value if isinstance(value, list) else []
+
+
+def _schemas(values: Iterable[Any]) -> list[Schema]:
+    return [value for value in values if isinstance(value, dict)]
+
+
+def _texts(values: Iterable[Any]) -> list[str]:
+    return [value for value in values if isinstance(value, str)]

@@ -1,0 +1,102 @@
+"""The slow sweep: what others write into the store, or lose of it, stops it for nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from sidecar.errors import ErrorCode, Refusal
+from sidecar.ledger import changes, scripts
+from sidecar.ledger.command import Command
+from sidecar.ledger.keys import caller_keys
+from sidecar.ledger.store import Store
+from sidecar.model import Application
+from sidecar.observe.metrics import Metrics
+from sidecar.proxy.sweeper import sweep, sweep_forever
+from tests.ledger.support import CALLER, application, demand
+from tests.support.store import StoreServer, until
+
+
+@pytest.fixture
+async def store(own_server: StoreServer) -> AsyncIterator[Store]:
+    store = Store(own_server.url, scripts)
+    await store.start()
+    yield store
+    await store.close(grace=0)
+
+
+def errors(metrics: Metrics) -> float:
+    return sum(
+        sample.value
+        for metric in metrics.store_errors.collect()
+        for sample in metric.samples
+        if sample.name.endswith("_total")
+    )
+
+
+async def orphan(store: Store, account: str) -> Application:
+    """A hold of an account of its own, whose lease has run out."""
+    await store.run(changes.set_account("main", account, plan="growth", create=True))
+    await store.run(changes.grant("main", account, CALLER.subject, CALLER.client_id))
+    caller = replace(CALLER, account=account)
+    asked = application(f"orphan of {account}", demand("contact", 3), caller=caller, lease=1)
+    assert (await store.admit(asked)).held
+    await asyncio.sleep(0.01)
+    return asked
+
+
+def bad_keys(server: StoreServer, broken: Application) -> None:
+    """A key that is no UTF-8, and an account whose holds are no hash."""
+    with server.client() as client:
+        client.zadd(b"mcp:{\xff\xfe}:leases", {"x": 1})
+        holds = caller_keys(broken.caller).holds
+        client.delete(holds)
+        client.set(holds, "not a hash")
+
+
+async def test_a_bad_key_or_account_stops_the_sweep_for_no_other(store: Store, own_server: StoreServer):
+    accounts = [await orphan(store, f"acme-{number}") for number in range(6)]
+    accounts.sort(key=lambda each: caller_keys(each.caller).digest)
+    bad_keys(own_server, accounts[0])  # the first that a sweep meets
+    metrics = Metrics()
+    assert await sweep(store, metrics) == 5
+    assert errors(metrics) == 2
+    with own_server.client() as client:
+        left = [each for each in accounts if client.exists(caller_keys(each.caller).leases)]
+    assert left == accounts[:1]
+
+
+async def test_a_store_that_is_away_is_not_asked_for_every_account(store: Store, own_server: StoreServer):
+    for number in range(3):
+        await orphan(store, f"acme-{number}")
+    metrics, run = Metrics(), store.run
+
+    async def killed(command: Command) -> None:
+        own_server.kill()
+        await run(command)
+
+    store.run = killed  # type: ignore[method-assign]
+    with pytest.raises(Refusal):
+        await sweep(store, metrics)
+    assert errors(metrics) == 0
+
+
+async def test_the_loop_survives_what_a_sweep_did_not_expect(store: Store, own_server: StoreServer):
+    asked = await orphan(store, "acme")
+    metrics, scan, failures = Metrics(), store.scan, [RuntimeError(), Refusal(ErrorCode.STORE_UNAVAILABLE)]
+
+    async def scanned(pattern: str) -> list[bytes]:
+        if failures:
+            raise failures.pop()
+        return await scan(pattern)
+
+    store.scan = scanned  # type: ignore[method-assign]
+    task = asyncio.create_task(sweep_forever(store, metrics, every=0.01))
+    with own_server.client() as client:
+        await until(lambda: not client.exists(caller_keys(asked.caller).leases))
+    assert errors(metrics) == 2
+    assert not task.done()
+    task.cancel()
