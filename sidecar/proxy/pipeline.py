@@ -41,6 +41,8 @@ class Pipeline:
         self.snapshot = snapshot
         self.stopping = False
         self.in_flight = 0
+        self.alone = 0
+        """Calls among them that go on without their clients."""
         self._gates = gates
         self._forwarder = forwarder
         self._recorder = recorder
@@ -142,11 +144,13 @@ class Pipeline:
         """The request is over for its client; what goes on without it ends later."""
         relaying = passage.relaying
         if relaying is not None and not relaying.done():
+            self.alone += 1
             relaying.add_done_callback(lambda task: self._relayed_alone(passage, task))
         else:
             self._finish(passage)
 
     def _relayed_alone(self, passage: Passage, task: asyncio.Task[None]) -> None:
+        self.alone -= 1
         error = None if task.cancelled() else task.exception()
         if isinstance(error, Refusal):
             passage.refuse(error)

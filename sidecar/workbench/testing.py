@@ -17,6 +17,7 @@ from sidecar.model import Admission, AmountKind, Application, Call, Caller, Call
 from sidecar.policy.decide import decide
 from sidecar.policy.models import ConsentDocument, ExpectDocument, TestCallDocument, TestCallerDocument
 from sidecar.policy.rules import Policy, PolicyTest
+from sidecar.protocol.revisions import METHODS
 
 NOW: Final = 1_768_480_230_000
 """The moment of all tests, in milliseconds since the epoch: the middle of a minute, hour, day and month."""
@@ -117,15 +118,15 @@ def verdict(policy: Policy, call: Call, caller: Caller, account: AccountState, n
 
 
 def call_of(test: TestCallDocument) -> Call:
-    """The message of a test."""
-    revision = Revision.V2026_07_28
+    """The message of a test, in the newest revision that has its method."""
+    revision = max(METHODS.get(test.method or "", frozenset()), default=Revision.V2026_07_28)
     if test.method is not None:
         kind = CallKind.NOTIFICATION if test.method.startswith("notifications/") else CallKind.REQUEST
         return Call(kind, revision, test.method, None if kind is CallKind.NOTIFICATION else 1)
     params: dict[str, Any] = {"name": test.tool, "arguments": test.arguments}
     if test.meta is not None:
         params["_meta"] = test.meta
-    return Call(CallKind.REQUEST, revision, "tools/call", 1, params)
+    return Call(CallKind.REQUEST, Revision.V2026_07_28, "tools/call", 1, params)
 
 
 def caller_of(test: TestCallerDocument) -> Caller:

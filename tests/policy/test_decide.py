@@ -40,9 +40,21 @@ def judged(tool, arguments=None, *scopes, **params):
 
 @pytest.mark.parametrize("method", ["initialize", "server/discover", "ping"])
 def test_methods_that_need_a_token_only(method):
-    decision = decide(COMPILED, request(method), caller())
+    revision = Revision.V2026_07_28 if method == "server/discover" else Revision.V2025_11_25
+    decision = decide(COMPILED, request(method, revision=revision), caller())
     assert (decision.refusal, decision.terms) == (None, None)
     assert decision.document is not None
+
+
+@pytest.mark.parametrize(
+    ("method", "revision"),
+    [("server/discover", Revision.V2025_11_25), ("ping", Revision.V2026_07_28), ("initialize", Revision.V2026_07_28)],
+)
+def test_a_method_of_another_revision_is_as_good_as_unknown(method, revision):
+    decision = decide(COMPILED, request(method, revision=revision), caller())
+    assert decision.refusal is not None
+    assert decision.refusal.code is ErrorCode.METHOD_NOT_ALLOWED
+    assert (decision.terms, decision.depth) == (COMPILED.open_terms, Depth.CONSENT)
 
 
 @pytest.mark.parametrize("method", ["tools/list", "resources/list", "resources/templates/list", "prompts/list"])

@@ -298,7 +298,7 @@ async def test_response_headers_pass_an_allow_list(rig: Rig):
     assert reply.status == 200
     assert not any("canary" in value for value in reply.headers.values())
     assert "Access-Control-Allow-Origin" not in reply.headers
-    assert reply.headers["Cache-Control"] == "private, max-age=1"
+    assert reply.headers["Cache-Control"] == "no-store"  # whatever the backend thinks: it is one caller's own
     assert reply.headers["Mcp-Protocol-Version"] == MODERN
     assert {name.lower() for name in reply.headers} == {
         *("content-type", "content-length", "date", "server", "x-request-id"),
@@ -450,16 +450,30 @@ async def test_a_backend_that_refuses_connections_charges_nothing(launch: Launch
 
 async def test_a_notification_is_forwarded_and_acknowledged(rig: Rig):
     for revision in (MODERN, LEGACY):
-        reply = await rig.post("notifications/cancelled", {"requestId": 1}, revision=revision)
+        reply = await rig.post("notifications/progress", {"progressToken": 1, "progress": 1}, revision=revision)
         assert (reply.status, reply.body) == (202, b"")
-        assert rig.backend.last.message["method"] == "notifications/cancelled"
+        assert rig.backend.last.message["method"] == "notifications/progress"
     assert [line["code"] for line in await rig.recorded(2)] == ["ok", "ok"]
 
 
 async def test_the_body_of_an_acknowledgement_is_not_relayed(rig: Rig):
     rig.backend.once(scripted.http(200, b'{"canary":1}'))
-    reply = await rig.post("notifications/cancelled", {"requestId": 1}, revision=LEGACY)
+    reply = await rig.post("notifications/progress", {"progressToken": 1, "progress": 1}, revision=LEGACY)
     assert (reply.status, reply.body) == (200, b"")
+
+
+async def test_a_cancellation_of_nothing_in_flight_is_acknowledged_and_not_forwarded(rig: Rig):
+    reply = await rig.post("notifications/cancelled", {"requestId": 1}, revision=LEGACY)
+    assert (reply.status, reply.body) == (202, b"")
+    assert not rig.backend.received
+    assert (await rig.recorded())[0]["code"] == "ok"
+
+
+@pytest.mark.parametrize("asked", [7.0, True, None, [7]])
+async def test_a_cancellation_names_an_id_that_every_reader_reads_alike(rig: Rig, asked: object):
+    reply = await rig.post("notifications/cancelled", {"requestId": asked}, revision=LEGACY)
+    assert reply.status == 400
+    assert not rig.backend.received
 
 
 async def test_a_posted_response_is_forwarded(rig: Rig):

@@ -496,9 +496,9 @@ async def test_body_timeout():
 # --- without an id -------------------------------------------------------------------------------
 
 SILENT: dict[str, Callable[[Rig, str], Awaitable[Reply]]] = {
-    "notification-2026": lambda rig, token: rig.post("notifications/cancelled", {"requestId": 1}, token=token),
+    "notification-2026": lambda rig, token: rig.post("notifications/progress", {"progressToken": 1}, token=token),
     "notification-2025": lambda rig, token: rig.post(
-        "notifications/cancelled", {"requestId": 1}, token=token, revision=LEGACY
+        "notifications/progress", {"progressToken": 1}, token=token, revision=LEGACY
     ),
     "response": lambda rig, token: rig.respond(token=token),
     "GET": lambda rig, token: rig.get(token=token),

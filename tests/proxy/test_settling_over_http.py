@@ -195,7 +195,7 @@ OUTCOMES = {
     "oversized, sse": Outcome(streamed(LARGE), "response_too_large", 200, 7, 7),
     "stream reset": Outcome(broken_stream("reset"), "backend_unavailable", 200),
     "stream truncated": Outcome(broken_stream("close"), "backend_unavailable", 200),
-    "stream without response": Outcome(stream(), "backend_unavailable", 200),
+    "stream without response": Outcome(stream(), "backend_unavailable", 200, 7, 7),
 }
 
 
@@ -258,7 +258,7 @@ async def test_the_retry_with_input_is_priced_anew(rig: Rig):
     assert (await rig.books()).left() == 9
 
 
-async def test_a_legacy_stream_with_event_ids_that_ends_early_charges_the_reserve(launch: Launch):
+async def test_a_stream_that_ends_early_charges_the_reserve(launch: Launch):
     rig = await launch()  # on_unknown: release
     rig.backend.on("search_shopify_contacts", stream({"jsonrpc": "2.0", "method": "notifications/message"}, ids=True))
     reply = await rig.call("search_shopify_contacts", {"limit": 3}, revision=LEGACY)
@@ -266,7 +266,7 @@ async def test_a_legacy_stream_with_event_ids_that_ends_early_charges_the_reserv
     assert (await rig.books()).left() == 7
     reply = await rig.call("search_shopify_contacts", {"limit": 3}, revision=MODERN)
     assert reply.events[-1]["error"]["data"]["code"] == "backend_unavailable"
-    assert (await rig.books()).left() == 7
+    assert (await rig.books()).left() == 4
 
 
 async def test_only_the_first_response_of_a_stream_counts(rig: Rig):
@@ -315,7 +315,12 @@ async def test_a_legacy_call_is_read_to_its_end_without_its_client(rig: Rig, med
 async def test_a_legacy_call_whose_client_left_and_that_fails_settles_like_any(launch: Launch):
     rig = await launch()
     gate = asyncio.Event()
-    rig.backend.once(scripted.after(gate, scripted.rpc_error()))
+
+    async def behave(turn: Turn) -> None:
+        await gate.wait()
+        await scripted.rpc_error()(turn)
+
+    rig.backend.once(behave)
     await leave(rig, LEGACY)
     gate.set()
     assert (await rig.recorded())[0]["code"] == "rpc_error"
@@ -355,7 +360,7 @@ async def leave(rig: Rig, revision: str) -> None:
     await until(lambda: len(rig.backend.received) == 1)
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
-    await until(lambda: rig.sidecar.pipeline.in_flight == 0)
+    await until(lambda: rig.sidecar.pipeline.alone == 1 or rig.sidecar.pipeline.in_flight == 0)
 
 
 # --- order ---------------------------------------------------------------------------------------
@@ -506,13 +511,20 @@ async def test_a_cancelled_call_whose_result_nobody_saw_costs_its_reserve(with_s
     assert (await with_sessions.books()).left() == 7
 
 
+@pytest.mark.parametrize("asked", ["7", " +7 "])
+async def test_an_id_that_servers_take_for_the_call_s_cancels_it_at_its_price(with_sessions: Rig, asked: str):
+    assert (await cancelled(with_sessions, scripted.rpc_error(), asked=asked))["credits"] == {"contact": 3}
+
+
 async def test_a_cancelled_call_whose_result_was_seen_costs_the_true_price(with_sessions: Rig):
     line = await cancelled(with_sessions, scripted.default())
     assert line["credits"] == {"contact": 1}
     assert (await with_sessions.books()).left() == 9
 
 
-@pytest.mark.parametrize(("asked", "canceller"), [(8, "cli-1"), ("7", "cli-1"), ({"id": 7}, "cli-1"), (7, "cli-2")])
+@pytest.mark.parametrize(
+    ("asked", "canceller"), [(8, "cli-1"), ("seven", "cli-1"), ({"id": 7}, "cli-1"), (7.5, "cli-1"), (7, "cli-2")]
+)
 async def test_other_cancellations_change_nothing(with_sessions: Rig, asked: Any, canceller: str):
     await cancelled(with_sessions, scripted.rpc_error(), asked=asked, canceller=canceller)
     assert (await with_sessions.books()).left() == 10
