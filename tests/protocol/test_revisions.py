@@ -83,11 +83,12 @@ def test_a_body_that_names_another_version_than_the_header_is_refused(sent: dict
 
 
 def test_notifications_need_no_headers():
-    message = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1, "_meta": META}}
-    assert call_of(message, {}).revision is Revision.V2026_07_28
-    del message["params"]["_meta"]
-    assert call_of(message, {}).revision is Revision.V2025_03_26
-    assert call_of(message, {"MCP-Protocol-Version": "2026-07-28"}).revision is Revision.V2026_07_28
+    def message(**params: Any) -> dict[str, Any]:
+        return {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1, **params}}
+
+    assert call_of(message(_meta=META), {}).revision is Revision.V2026_07_28
+    assert call_of(message(), {}).revision is Revision.V2025_03_26
+    assert call_of(message(), {"MCP-Protocol-Version": "2026-07-28"}).revision is Revision.V2026_07_28
 
 
 def test_posted_responses_belong_to_the_older_revisions():
