@@ -10,13 +10,13 @@ Where it is not known which of several schemas counts, all do: the elements of a
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote
 
 from sidecar.policy.expressions import ELEMENT
+from sidecar.protocol.strictjson import fold
 
 Schema = Mapping[str, Any]
 Place = tuple[str, ...]
@@ -28,13 +28,6 @@ _BESIDE_ONE: Final = ("not", "if", "then", "else")
 _BESIDE_MANY: Final = ("allOf", "anyOf", "oneOf")
 _OTHERS: Final = ("additionalProperties", "unevaluatedProperties")
 _ELEMENTS: Final = ("items", "contains", "unevaluatedItems")
-
-
-def fold(name: str) -> str:
-    """What a careless server may read a name as: NFKC and case folding."""
-    if name.isascii():
-        return name.lower()
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
@@ -56,14 +57,20 @@ def backend_headers(
         headers.append(("Content-Type", "application/json"))
     headers += message_headers.backend_headers(call)
     headers += [
-        ("X-MCP-Issuer", quote(caller.issuer, safe=_PLAIN)),
-        ("X-MCP-Account", quote(caller.account, safe=_PLAIN)),
-        ("X-MCP-Client", quote(caller.client_id, safe=_PLAIN)),
-        ("X-MCP-Scopes", " ".join(quote(scope, safe=_PLAIN) for scope in sorted(scopes))),
+        ("X-MCP-Issuer", _encoded(caller.issuer)),
+        ("X-MCP-Account", _encoded(caller.account)),
+        ("X-MCP-Client", _encoded(caller.client_id)),
+        ("X-MCP-Scopes", " ".join(map(_encoded, sorted(scopes)))),
         ("X-Request-Id", request_id),
         ("traceparent", traceparent),
     ]
     return headers
+
+
+@lru_cache(4096)
+def _encoded(value: str) -> str:
+    """Percent-encoded; the same few callers and scopes come back with every call."""
+    return quote(value, safe=_PLAIN)
 
 
 def relayed_headers(headers: Iterable[Header]) -> list[Header]:

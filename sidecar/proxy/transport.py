@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -94,7 +95,7 @@ class Doors:
         Raises:
             Refusal: of its size or media types.
         """
-        if sum(len(name) + len(value) for name, value in request.raw_headers) > self.limits.header:
+        if sum(map(len, chain.from_iterable(request.raw_headers))) > self.limits.header:
             raise Refusal(ErrorCode.REQUEST_MALFORMED, "The headers of this request are too large.")
         if (request.content_length or 0) > self.limits.body:
             raise too_large(self.limits.body)
