@@ -14,7 +14,8 @@ from jsonschema_rs import Draft202012Validator, ValidationError
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import MAX_AMOUNT
-from sidecar.policy.names import Names, fold
+from sidecar.policy.names import Names
+from sidecar.protocol.strictjson import fold
 
 Arguments = Mapping[str, Any]
 
