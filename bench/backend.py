@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from typing import cast
 
 import uvloop
 
 
 class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's own does not inherit from it
         self._buffer = b""
 
     def data_received(self, data: bytes) -> None:
@@ -22,7 +23,7 @@ class _Connection(asyncio.Protocol):
             if len(rest) < length:
                 return
             body, self._buffer = rest[:length], rest[length:]
-            self._transport.write(_answer(json.loads(body)["id"]))  # type: ignore[attr-defined]
+            self._transport.write(_answer(json.loads(body)["id"]))
 
 
 def _answer(request_id: int) -> bytes:

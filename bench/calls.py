@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import uvloop
 import yaml
@@ -54,11 +55,11 @@ class _Load(asyncio.Protocol):
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's own does not inherit from it
         self._ask()
 
     def _ask(self) -> None:
-        self._transport.write(self._requests[self._left[0] % len(self._requests)])  # type: ignore[attr-defined]
+        self._transport.write(self._requests[self._left[0] % len(self._requests)])
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
-from sidecar.config.documents_models import Lax, Model, context_value, validate
+from sidecar.config.documents_models import Lax, Model, context_value, split_location, validate
 from sidecar.config.documents_types import Document, DocumentError, FindingsError, Path, Place, Problem, path_text
 from sidecar.config.documents_yaml import Substitute, parse
 
@@ -29,6 +29,7 @@ __all__ = [
     "merge",
     "parse",
     "path_text",
+    "split_location",
     "validate",
 ]
 

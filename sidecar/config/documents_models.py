@@ -113,7 +113,7 @@ def validate(model: type[M], document: Document, **values: Any) -> M:
 
 def _texts_wanted(error: ValidationError, document: Document) -> dict[Path, str]:
     """Substituted values that look like numbers or booleans where the model wants their text."""
-    paths = (_path(each["loc"], document.value)[0] for each in error.errors() if each["type"] == "string_type")
+    paths = (split_location(each["loc"], document.value)[0] for each in error.errors() if each["type"] == "string_type")
     return {path: document.texts[path] for path in paths if path in document.texts}
 
 
@@ -133,7 +133,7 @@ def _problems(error: ValidationError, document: Document, context: _Context) -> 
     types: dict[Path, list[str]] = {}
     paths: list[Path] = []
     for each in error.errors():
-        path, rest = _path(each["loc"], document.value)
+        path, rest = split_location(each["loc"], document.value)
         paths.append(path)
         if _counted_short(each, _at(document.value, path)):
             continue
@@ -183,7 +183,7 @@ def _problem(
     return document.problem(path, error["msg"], at_key="[key]" in rest)
 
 
-def _path(location: Sequence[str | int], value: Any) -> tuple[Path, tuple[str | int, ...]]:
+def split_location(location: Sequence[str | int], value: Any) -> tuple[Path, tuple[str | int, ...]]:
     """Split pydantic's location in the path within the document and what pydantic added to it.
 
     Names of union branches stand in between and are dropped; what follows the deepest value

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from sidecar.config.documents import Document, DocumentError, Path, Problem, merge, validate
+from sidecar.config.documents import Document, DocumentError, Path, Problem, merge, split_location, validate
 from sidecar.policy.models import PolicyDocument
 
 NAMED: Final = ("scopes", "quotas", "credits", "plans", "tools")
@@ -73,21 +73,8 @@ def _salvage(value: dict[str, Any]) -> PolicyDocument:
             return PolicyDocument.model_validate(rest)
         except ValidationError as error:
             for each in error.errors():
-                _drop(rest, _existing(rest, each["loc"]))
+                _drop(rest, split_location(each["loc"], rest)[0])
     return PolicyDocument()
-
-
-def _existing(value: Any, location: Sequence[str | int]) -> Path:
-    """The part of pydantic's location that is in the document; names of union branches are not."""
-    path: list[str | int] = []
-    for part in location:
-        inside = (isinstance(value, dict) and part in value) or (
-            isinstance(value, list) and isinstance(part, int) and part < len(value)
-        )
-        if inside:
-            value = value[part]
-            path.append(part)
-    return tuple(path)
 
 
 def _drop(value: Any, path: Path) -> None:
