@@ -71,7 +71,6 @@ class Bill:
         """
         if self.resolved:
             return
-        self.resolved = True
         if event in (_BROKEN_OFF if self.cancelled else _UNSEEN if self._client.gone else ()):
             event = Event.CLIENT_GONE
         self._exchange.code = "ok" if event is Event.RESULT else event.value
@@ -79,6 +78,7 @@ class Bill:
         charge_errors = self._tool is not None and self._tool.charge_errors
         todo = action(event, on_unknown, charge_errors)
         charges = self._price(response) if todo is Action.CHARGE_RESULT else None
+        self.resolved = True  # not before it is priced: a fault there must leave it to be resolved by its owner
         if self._held is None:
             return
         self._closed()
