@@ -30,18 +30,18 @@ class Confirm:
     rule: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Tool:
-    """One declared tool.
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Operation:
+    """One declared operation: a tool, a resource pattern, a prompt or a method.
 
     Attributes:
+        name: the key under which it is declared.
         scopes: what a token must grant, as declared.
-        scopes_rule: `file:line` of the scopes; `arguments_rule` likewise.
+        scopes_rule: `file:line` of the scopes.
         terms: what gates 5-7 are told.
         unscoped_terms: the same without scopes, for a look on behalf of a token that lacks one:
             the token's own lack is answered, not the consent's.
         meta: names that expressions read of the request's `_meta`; None when they read none.
-        serve: `usage` when the sidecar answers itself.
         charge_errors: whether a result with `isError` costs what it says.
         timeout: seconds; None takes the backend's.
         rule: `file:line`.
@@ -49,19 +49,30 @@ class Tool:
 
     name: str
     scopes: tuple[str, ...]
-    arguments: ArgumentRules
     prices: Prices
     terms: Terms
     unscoped_terms: Terms
     rule: str
     scopes_rule: str
-    arguments_rule: str
     meta: Names | None = None
-    confirm: Confirm | None = None
-    serve: str | None = None
     charge_errors: bool = False
     on_unknown: OnUnknown = OnUnknown.RELEASE
     timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Tool(Operation):
+    """One declared tool.
+
+    Attributes:
+        arguments_rule: `file:line` of the argument rules.
+        serve: `usage` when the sidecar answers itself.
+    """
+
+    arguments: ArgumentRules
+    arguments_rule: str
+    confirm: Confirm | None = None
+    serve: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +126,7 @@ class Policy:
         open_terms: for allowed methods without a price: consent and status only.
         account_terms: with every quota and pool, for what `serve: usage` and `usage` show.
         windows: the window of included credits per pool, the same in all plans.
+        resources: by URI pattern, as declared; `prompts` and `methods` by name.
         tests: the policy's own tests, as `workbench.testing` reads them.
     """
 
@@ -132,6 +144,9 @@ class Policy:
     open_terms: Terms
     account_terms: Terms
     windows: Mapping[str, Window] = field(default_factory=dict)
+    resources: Mapping[str, Operation] = field(default_factory=dict)
+    prompts: Mapping[str, Operation] = field(default_factory=dict)
+    methods: Mapping[str, Operation] = field(default_factory=dict)
     tests: tuple[PolicyTest, ...] = ()
 
     @property
