@@ -79,6 +79,7 @@ class Call:
             round trip kept as they were sent; None for GET and DELETE.
         session: the value of `Mcp-Session-Id`, if sent in a revision that has sessions.
         carried: `Mcp-Param-*` headers to carry over once, never judged.
+        last_event_id: the event after which a session's stream is to be resumed; GET only.
     """
 
     kind: CallKind
@@ -89,6 +90,12 @@ class Call:
     document: Mapping[str, Any] | None = None
     session: str | None = None
     carried: tuple[tuple[str, str], ...] = ()
+    last_event_id: str | None = None
+
+    @property
+    def listens(self) -> bool:
+        """Whether its answer is a stream of the server's own messages, without an end of its own."""
+        return self.kind is CallKind.STREAM or (self.kind is CallKind.REQUEST and self.method == "subscriptions/listen")
 
     @property
     def tool(self) -> str | None:
@@ -394,4 +401,5 @@ class Exchange:
     policy_revision: str | None = None
     trace_id: str | None = None
     shadow: tuple[str, ...] = ()
+    stream_end: str | None = None  # why an open stream was ended by this process
     notes: list[str] = field(default_factory=list)  # for the log only: what was wrong when settling

@@ -107,7 +107,8 @@ class Connection:
         """Wait, at most `WAIT_TIMEOUT`, while a connection that was just lost may come back."""
         if not self._decided.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._decided.wait(), WAIT_TIMEOUT)
+                async with asyncio.timeout(WAIT_TIMEOUT):  # `wait_for` may swallow a cancellation before 3.12
+                    await self._decided.wait()
 
     async def call(self, *command: Argument) -> Any:
         """`send` and wait for the reply; never longer than `WAIT_TIMEOUT` and the timeout together.

@@ -81,7 +81,8 @@ class Courier:
     async def close(self, grace: float) -> None:
         """Deliver what is left for at most `grace` seconds, then give it up."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.delivered(), grace)
+            async with asyncio.timeout(grace):
+                await self.delivered()
         self._closed = True
         if self._task is not None:
             self._task.cancel()

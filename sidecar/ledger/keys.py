@@ -151,7 +151,7 @@ def client_digest(client_id: str) -> str:
 
 
 def request_digest(session: str, request_id: RequestId) -> str:
-    """What stands for one request of one session; 7 and "7" are two requests."""
+    """What stands for one request of one session; its id as `jsonrpc.canonical` reads it."""
     kind = "integer" if isinstance(request_id, int) else "string"
     return digest(session, kind, str(request_id))
 

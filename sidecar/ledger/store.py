@@ -133,11 +133,17 @@ class Store:
         """
         return self._courier.deliver(self._scripts.defer(application, context), lambda _: Receipt())
 
-    def subscription(self, channel: str, heard: Callable[[bytes], None]) -> Connection:
-        """A connection of its own, not yet started, that hears what is published on a channel."""
+    def subscription(self, channel: str, heard: Callable[[bytes], None], opened: Callable[[], None]) -> Connection:
+        """A connection of its own, not yet started, that hears what is published on a channel.
+
+        Args:
+            channel: its name.
+            heard: given each message.
+            opened: told whenever it begins to hear; what was said before is lost.
+        """
         return Connection(
             self._endpoint,
-            prepare=lambda send: _subscribe(send, channel),
+            prepare=lambda send: _subscribe(send, channel, opened),
             pushed=lambda push: heard(push[2]) if push[0] == b"message" else None,
         )
 
@@ -204,8 +210,9 @@ class Store:
             await load
 
 
-async def _subscribe(send: Callable[..., asyncio.Future[Any]], channel: str) -> None:
+async def _subscribe(send: Callable[..., asyncio.Future[Any]], channel: str, opened: Callable[[], None]) -> None:
     await send("SUBSCRIBE", channel)
+    opened()
 
 
 def _info(reply: bytes) -> Mapping[str, str]:
