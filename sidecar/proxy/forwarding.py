@@ -14,7 +14,7 @@ from sidecar.proxy.events import Pace
 from sidecar.proxy.forward import backend_headers, trace
 from sidecar.proxy.gates import Gates, Grant
 from sidecar.proxy.listening import Listening
-from sidecar.proxy.listings import Viewer, editor
+from sidecar.proxy.listings import Viewer, by_shape, editor
 from sidecar.proxy.passage import Passage
 from sidecar.proxy.relay import Relay
 from sidecar.proxy.resuming import Resuming
@@ -107,9 +107,12 @@ class Forwarder:
     def _relay(self, passage: Passage, call: Call, bill: Bill, grant: Grant) -> Relay:
         backend, limit = passage.snapshot.settings.backend, passage.snapshot.settings.limits.response
         policy, pace = passage.snapshot.policy, Pace(backend.idle_timeout, backend.keepalive)
-        edit = editor(call, policy, Viewer(grant.plan, grant.scopes), self.collisions)
+        viewer = Viewer(grant.plan, grant.scopes)
         if not call.listens:
+            edit = editor(call, policy, viewer, self.collisions)
             return Relay(call, passage.client, bill, edit=edit, pace=pace, limit=limit)
+        # What a stream replays answers requests that are not known here.
+        edit = partial(by_shape, policy=policy, viewer=viewer, collisions=self.collisions)
         resumed = partial(self._resuming.settle, passage.the_caller, call, policy)
         return Listening(call, passage.client, bill, edit=edit, pace=pace, limit=limit, resumed=resumed)
 
