@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from sidecar.config.settings import Issuer
-from sidecar.identity.claims import bearer, caller, check, expired, invalid, issuer_of, read
+from sidecar.identity.claims import bearer, expired, invalid
+from sidecar.identity.claims_jwt import caller, check, issuer_of, read
 from sidecar.identity.jwks import KeyTable
 from sidecar.identity.keys import KeyRing, KeySet
 from sidecar.model import Caller

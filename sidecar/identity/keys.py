@@ -20,7 +20,8 @@ import aiohttp
 
 from sidecar.config.settings import Issuer
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.identity.claims import Token, invalid
+from sidecar.identity.claims import invalid
+from sidecar.identity.claims_jwt import Token
 from sidecar.identity.discovery import FetchError, KeySource, session
 from sidecar.identity.jwks import KeyTable
 
