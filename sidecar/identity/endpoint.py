@@ -71,6 +71,7 @@ class Endpoint:
         monotonic: seconds of a clock that never jumps.
         clock: seconds since the epoch.
         told: called with the outcome of every question that a caller caused.
+        timeout: seconds; see `TIMEOUT`.
     """
 
     def __init__(
@@ -80,11 +81,13 @@ class Endpoint:
         monotonic: Clock,
         clock: Clock,
         told: Callable[[str], None] = lambda outcome: None,
+        timeout: float = TIMEOUT,
     ) -> None:
         self._ask = ask
         self._monotonic = monotonic
         self._clock = clock
         self._told = told
+        self._timeout = timeout
         self._known: dict[bytes, int] = {}
         self._strangers, self._friends = Lane(PLACES, WAITING), Lane(PLACES, WAITING)
         self._allowance = Allowance(BURST, RATE, monotonic)
@@ -108,7 +111,7 @@ class Endpoint:
             IntrospectionError: there is no answer, or too many are being waited for.
         """
         try:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(self._timeout):
                 answer = await (self._known_one if digest in self._known else self._unknown_one)(token, digest)
         except BusyError:
             self._told(Outcome.NOT_ASKED)
@@ -181,7 +184,7 @@ class Endpoint:
 
     async def _probe(self) -> None:
         try:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(self._timeout):
                 await self._ask(secrets.token_urlsafe(32))
         except TimeoutError:
             self.problem = "no answer in time"

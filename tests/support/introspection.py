@@ -45,6 +45,7 @@ class Introspection:
         content_type: of every answer.
         drop: how many requests to end without an answer.
         hold: unless it is set, nothing is answered; waits at most 30 seconds.
+        held: the tokens that `hold` is about; None: all.
         asked: the tokens asked about, in order.
         forms: the whole form of each question.
         at_once: the most questions that were open at one time.
@@ -63,6 +64,7 @@ class Introspection:
         self.drop = 0
         self.hold = asyncio.Event()
         self.hold.set()
+        self.held: set[str] | None = None
         self.asked: list[str] = []
         self.forms: list[Json] = []
         self.at_once = 0
@@ -157,8 +159,9 @@ class Introspection:
                 self.drop -= 1
                 assert request.transport is not None
                 request.transport.close()
-            async with asyncio.timeout(30):
-                await self.hold.wait()
+            if self.held is None or form["token"] in self.held:
+                async with asyncio.timeout(30):
+                    await self.hold.wait()
             return self._say(request, form["token"])
         finally:
             self._open -= 1
