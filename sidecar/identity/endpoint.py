@@ -95,8 +95,8 @@ class Endpoint:
         self._doubted = True
         self._probed = -math.inf
         self._tasks: set[asyncio.Task[Any]] = set()
-        self.problem: str | None = None
-        """Why the endpoint cannot be used; None until it has failed for a made-up token, too."""
+        self.problem: str | None = "not asked yet"
+        """Why the endpoint cannot be used, so that it fails for a made-up token, too; None while it can be."""
 
     # --- questions ---------------------------------------------------------------------------
 
@@ -173,7 +173,7 @@ class Endpoint:
         return task
 
     def tend(self) -> None:
-        """Ask about a made-up token when the endpoint is in doubt; to be called every second.
+        """Ask about a made-up token when the endpoint is in doubt; to be called at first, and every second.
 
         Without callers there is no other way to find out: a process that is not ready gets none.
         """

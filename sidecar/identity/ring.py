@@ -76,7 +76,9 @@ class KeyRing:
         key = _asked(issuer)
         if key not in self._endpoints:
             ask = Introspector(self._open, issuer.introspection).ask
-            self._endpoints[key] = Endpoint(ask, monotonic=self.monotonic, clock=self._clock, told=self._introspected)
+            made = Endpoint(ask, monotonic=self.monotonic, clock=self._clock, told=self._introspected)
+            self._endpoints[key] = made
+            made.tend()
         return self._endpoints[key]
 
     def lack(self, issuer: Issuer) -> str | None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -14,23 +13,6 @@ from sidecar.identity.keys import INTERVAL, STALE
 from sidecar.identity.ring import KeyRing
 from tests.identity.support import Clock, configured, refused
 from tests.support.issuer import RESOURCE, Issuer, Signer
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-async def issuer(clock: Clock) -> AsyncIterator[Issuer]:
-    async with Issuer(clock=clock) as served:
-        yield served
-
-
-@pytest.fixture
-async def ring(clock: Clock) -> AsyncIterator[KeyRing]:
-    async with KeyRing(monotonic=clock, clock=clock) as opened:
-        yield opened
 
 
 @pytest.fixture
