@@ -18,7 +18,6 @@ from sidecar.config.settings_types import EMBEDDED
 NOT_ENFORCED: Final = "not enforced by this version"
 
 _KEYS: Final[tuple[tuple[str, ...], ...]] = (
-    ("issuers", "*", "introspection"),
     ("listen", "tls"),
     ("backend", "tls"),
     ("backend", "headers"),

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from sidecar.config.documents import Document, FindingsError, Lax, Model, validate
-from sidecar.config.settings_issuers import ALGORITHMS, Claims, Issuer, Issuers
+from sidecar.config.settings_issuers import ALGORITHMS, Claims, Introspection, Issuer, Issuers
 from sidecar.config.settings_types import (
     EMBEDDED,
     Address,
@@ -36,6 +36,7 @@ __all__ = [
     "Backend",
     "BackendTls",
     "Claims",
+    "Introspection",
     "Issuer",
     "Limits",
     "Listen",

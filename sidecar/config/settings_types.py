@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, PlainSerializer, PlainValidator, SecretStr, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from sidecar.config.documents import FindingsError, context_value
@@ -30,6 +30,7 @@ _URL: Final = r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+"
 _HEADER_NAME: Final = r"[A-Za-z0-9!#$%&'*+.^`|~-]+"  # RFC 9110 section 5.6.2, but no underscore
 _HEADER_VALUE: Final = r"[!-~]([\t -~]*[!-~])?"
 _MAX_PORT: Final = 65_535
+_MAX_SECRET: Final = 4096
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 EMBEDDED: Final = "embedded"
@@ -221,6 +222,24 @@ IdentifierUrl = Annotated[
 StoreUrl = Annotated[
     str, PlainValidator(_store_url), _schema(r"(embedded|(rediss?|unix|redis\+sentinel)://.+)", "embedded or a URL")
 ]
+
+
+# --- secrets -----------------------------------------------------------------------------------
+
+
+def _secret(value: object) -> SecretStr:
+    text = _text(value)
+    if not 0 < len(text) <= _MAX_SECRET:
+        raise ValueError(f"empty or too long; 1 to {_MAX_SECRET} characters")
+    return SecretStr(text)
+
+
+Secret = Annotated[
+    SecretStr,
+    PlainValidator(_secret),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": _MAX_SECRET, "writeOnly": True}),
+]
+"""A text that no message, log line or representation shows."""
 
 
 # --- headers for the backend -------------------------------------------------------------------

@@ -16,7 +16,7 @@ from sidecar.config.documents import DocumentError
 from sidecar.config.settings import Settings
 from sidecar.config.settings_types import Address
 from sidecar.errors import Refusal
-from sidecar.identity.keys import KeyRing
+from sidecar.identity.ring import KeyRing
 from sidecar.ledger import scripts
 from sidecar.ledger.connection import StoreError
 from sidecar.ledger.store import Store
@@ -64,7 +64,7 @@ class Sidecar:
         self.store = Store(
             settings.store.url, scripts, directory=settings.store.directory if settings.store.embedded else None
         )
-        self._ring = KeyRing()
+        self._ring = KeyRing(introspected=self.metrics.introspected)
         self._upstream = Upstream(settings.backend.url, connect_timeout=settings.backend.connect_timeout)
         self._readiness = Readiness(self._checks, self._upstream, self._say)
         self._tasks: list[asyncio.Task[None]] = []
@@ -199,20 +199,21 @@ class Sidecar:
         metrics.open_streams.set(len(self.pipeline.streams))
         metrics.open_holds.set(self._gates.open_holds)
         for issuer in self._settings.issuers:
-            health = self._ring.of(issuer).health()
-            metrics.keys_up.labels(issuer.id).set(health.keys > 0)
-            if health.age is not None:
-                metrics.keys_fetched.labels(issuer.id).set(time.time() - health.age)
+            health, endpoint = self._ring.of(issuer).health(), self._ring.endpoint(issuer)
+            metrics.issuer(
+                issuer.id,
+                keys=health.keys > 0 if issuer.signs or health.keys else None,
+                fetched=None if health.age is None else time.time() - health.age,
+                introspection=None if endpoint is None else endpoint.problem is None,
+            )
 
     def _checks(self) -> list[Check]:
-        issuers = self._settings.issuers
-        healths = {issuer.id: self._ring.of(issuer).health() for issuer in issuers}
-        keys = any(health.keys for health in healths.values())
-        lacks = "; ".join(f"{name}: {health.problem or 'not fetched yet'}" for name, health in healths.items())
+        lacks = {issuer.id: self._ring.lack(issuer) for issuer in self._settings.issuers}
+        lacking = "; ".join(f"{name}: {lack}" for name, lack in lacks.items())
         return [
             Check("policy", None),
             Check("store", None if self.store.up else self.store.error or "not connected"),
-            Check("keys", None if keys else lacks),
+            Check("keys", None if None in lacks.values() else lacking),
         ]
 
     def _say(self, check: str, lack: str | None) -> None:

@@ -121,25 +121,28 @@ _SKIPPED: Final = ("listen.address",)
 
 def settings() -> str:
     schema = enforced.enforced_schema(settings_schema())
-    return table(("Key", "Type", "Default", "Meaning"), _settings(schema, schema, ""))
+    return table(("Key", "Type", "Default", "Meaning"), _settings(schema, schema, "", "required"))
 
 
-def _settings(whole: Schema, node: Schema, prefix: str) -> list[tuple[str, str, str, str]]:
+def _settings(whole: Schema, node: Schema, prefix: str, required: str) -> list[tuple[str, str, str, str]]:
     rows = []
     for name, entry in node["properties"].items():
         key, below = prefix + name, _section(whole, entry)
         if below is not None and name != "listen":
             listed = "[]" if entry.get("type") == "array" else ""
-            rows += _settings(whole, below, f"{key}{listed}.")
+            inside = f"required in `{name}`" if "anyOf" in entry else "required"
+            rows += _settings(whole, below, f"{key}{listed}.", inside)
         else:
-            required = name in node.get("required", ())
-            default = "required" if required else _default(entry.get("default"))
+            default = required if name in node.get("required", ()) else _default(entry.get("default"))
             rows.append((code(key), _type(entry), default, _meaning(key, entry)))
     return rows
 
 
 def _section(whole: Schema, entry: Schema) -> Schema | None:
-    reference = entry.get("$ref") or entry.get("items", {}).get("$ref")
+    named = [entry.get("$ref") or entry.get("items", {}).get("$ref")]
+    if any(each.get("type") == "null" for each in entry.get("anyOf", ())):  # a section that may be left out
+        named += [each.get("$ref") for each in entry["anyOf"]]
+    reference = next(filter(None, named), None)
     return None if reference is None else whole["$defs"][reference.rpartition("/")[2]]
 
 
