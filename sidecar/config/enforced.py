@@ -1,7 +1,7 @@
 """What the documents may already name and this version does not do: an error, never ignored.
 
-An operator who writes `listen.tls` and is not told otherwise believes that the listener speaks TLS. What
-is not enforced is therefore taken out of a document, whatever its value, and left behind as a problem.
+An operator who writes `workers: 4` and is not told otherwise believes that four processes serve. What is
+not enforced is therefore taken out of a document, whatever its value, and left behind as a problem.
 """
 
 from __future__ import annotations
@@ -19,9 +19,6 @@ NOT_ENFORCED: Final = "not enforced by this version"
 
 _KEYS: Final[tuple[tuple[str, ...], ...]] = (
     ("issuers", "*", "introspection"),
-    ("listen", "tls"),
-    ("backend", "tls"),
-    ("backend", "headers"),
     ("backend", "keepalive"),
     ("limits", "streams_per_account"),
 )
