@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
 import ssl
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +15,7 @@ from sidecar.model import Event
 from sidecar.proxy.upstream import Outgoing, Upstream, UpstreamError
 from tests.support import backend as scripted
 from tests.support.backend import Backend
-from tests.support.certificates import Authority, Pair
+from tests.support.certificates import Authority, Pair, refusing
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
@@ -120,52 +116,6 @@ def test_tls_is_never_left_out_nor_left_over(authority: Authority):
 
 
 # --- backends that refuse this client ------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def refusing(context: ssl.SSLContext) -> Iterator[str]:
-    """A server whose handshakes fail, and which reads everything before it closes; its URL.
-
-    So what it has to say is never lost in a reset connection, as it may be with others.
-    """
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        while True:
-            try:
-                raw, _ = listener.accept()
-            except OSError:
-                return
-            with raw, contextlib.suppress(ConnectionError):
-                _refuse(raw, context)
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield f"https://127.0.0.1:{listener.getsockname()[1]}/mcp"
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join()
-
-
-def _refuse(raw: socket.socket, context: ssl.SSLContext) -> None:
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    end = context.wrap_bio(incoming, outgoing, server_side=True)
-    refused = False
-    while data := raw.recv(65536):
-        if refused:
-            continue
-        incoming.write(data)
-        try:
-            end.do_handshake()
-        except ssl.SSLWantReadError:
-            pass
-        except ssl.SSLError:
-            refused = True
-        raw.sendall(outgoing.read())
-        if refused:
-            raw.shutdown(socket.SHUT_WR)
 
 
 def strangers(authority: Authority, folder: Path) -> list[tuple[Pair | None, str]]:

@@ -8,10 +8,14 @@ client = authority.client()                       # trusts this authority alone
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import ipaddress
 import os
+import socket
 import ssl
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,3 +150,52 @@ class Authority:
         if alternatives:
             builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+# --- servers that refuse their clients -----------------------------------------------------------
+
+
+@contextlib.contextmanager
+def refusing(context: ssl.SSLContext) -> Iterator[str]:
+    """A server whose handshakes fail, and which reads everything before it closes; its URL.
+
+    So what it has to say is never lost in a reset connection, as it may be with others.
+    """
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                raw, _ = listener.accept()
+            except OSError:
+                return
+            with raw, contextlib.suppress(ConnectionError):
+                _refuse(raw, context)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}/mcp"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+
+
+def _refuse(raw: socket.socket, context: ssl.SSLContext) -> None:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    end = context.wrap_bio(incoming, outgoing, server_side=True)
+    refused = False
+    while data := raw.recv(65536):
+        if refused:
+            continue
+        incoming.write(data)
+        try:
+            end.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError:
+            refused = True
+        raw.sendall(outgoing.read())
+        if refused:
+            raw.shutdown(socket.SHUT_WR)
