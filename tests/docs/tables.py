@@ -111,7 +111,7 @@ _PATTERNS: Final = (
 )
 # What stands in a table where the code has no words for one key alone.
 _MEANINGS: Final = {
-    "listen": "Where MCP and the well-known documents are served; or `{address: host:port}`.",
+    "listen": "Where MCP and the well-known documents are served; or `{address: host:port, tls: …}`.",
     "backend.url": "The MCP endpoint of the server behind the sidecar.",
     "log.format": "There is one format.",
     "log.level": "Lines below it are not written.",
@@ -128,18 +128,21 @@ def _settings(whole: Schema, node: Schema, prefix: str) -> list[tuple[str, str, 
     rows = []
     for name, entry in node["properties"].items():
         key, below = prefix + name, _section(whole, entry)
-        if below is not None and name != "listen":
-            listed = "[]" if entry.get("type") == "array" else ""
-            rows += _settings(whole, below, f"{key}{listed}.")
-        else:
+        if key in _SKIPPED:
+            continue
+        if below is None or key == "listen":
             required = name in node.get("required", ())
             default = "required" if required else _default(entry.get("default"))
             rows.append((code(key), _type(entry), default, _meaning(key, entry)))
+        if below is not None:
+            listed = "[]" if entry.get("type") == "array" else ""
+            rows += _settings(whole, below, f"{key}{listed}.")
     return rows
 
 
 def _section(whole: Schema, entry: Schema) -> Schema | None:
-    reference = entry.get("$ref") or entry.get("items", {}).get("$ref")
+    forms = [entry, entry.get("items", {}), *entry.get("anyOf", ())]
+    reference = next((form["$ref"] for form in forms if "$ref" in form), None)
     return None if reference is None else whole["$defs"][reference.rpartition("/")[2]]
 
 
@@ -176,6 +179,8 @@ def _kind(entry: Schema) -> str:
         return ""
     if "const" in entry or "enum" in entry:
         return ", ".join(map(code, entry.get("enum") or [entry["const"]]))
+    if entry["type"] == "object":
+        return f"map of {_type(entry['additionalProperties'])}"
     if entry["type"] == "array":
         return f"list of {_type(entry['items'])}"
     if entry["type"] == "integer":
