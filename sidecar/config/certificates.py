@@ -95,16 +95,11 @@ def read(source: ServerTls | BackendTls) -> Credentials:
         return Credentials(source, context, before)
     try:
         context.load_cert_chain(source.cert, source.key, password=_no_passphrase)
-        chain = _certificates(source.cert.read_bytes())
+        times = _times(source.cert.read_bytes())
     except (OSError, _EncryptedError) as error:
         raise CertificateError(_faults(source.cert, source.key, error)) from None
-    return Credentials(
-        source,
-        context,
-        before,
-        max((each.not_valid_before_utc for each in chain), default=None),
-        min((each.not_valid_after_utc for each in chain), default=None),
-    )
+    begins, ends = max((each[0] for each in times), default=None), min((each[1] for each in times), default=None)
+    return Credentials(source, context, before, begins, ends)
 
 
 def named(source: ServerTls | BackendTls) -> dict[str, Path]:
@@ -147,6 +142,7 @@ def _client(source: BackendTls) -> ssl.SSLContext:
     if source.ca is not None and not context.cert_store_stats()["x509"]:
         raise CertificateError([Fault("ca", "no certificate is in it", "certificates of authorities, in PEM")])
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # in Python 3.13 by default: `ca` need not be a root
     context.set_alpn_protocols(["http/1.1"])
     return context
 
@@ -177,7 +173,7 @@ def _faults(cert: Path, key: Path, error: Exception) -> list[Fault]:
     if isinstance(error, _EncryptedError):
         return [Fault("key", "it is encrypted, and there is nobody to ask for the passphrase", "an unencrypted key")]
     try:
-        chain, private = _certificates(cert.read_bytes()), key.read_bytes()
+        chain, private = _times(cert.read_bytes()), key.read_bytes()
     except OSError as gone:  # just now
         return [Fault("cert", f"it or its key cannot be read ({gone.strerror})", _PEM)]
     faults = []
@@ -198,11 +194,12 @@ def _unusable(key: str, wrong: str, error: Exception, accepted: str) -> Fault:
     return Fault(key, f"{wrong} ({reason.lower().replace('_', ' ')})" if reason else wrong, f"{accepted}, in PEM")
 
 
-def _certificates(data: bytes) -> list[x509.Certificate]:
-    """The certificates in a PEM text; none where this reader, unlike OpenSSL, finds something wrong."""
+def _times(data: bytes) -> list[tuple[datetime, datetime]]:
+    """When each certificate in a PEM text begins and ends; none where this reader finds something wrong."""
     try:
-        return x509.load_pem_x509_certificates(data)
-    except ValueError:
+        chain = x509.load_pem_x509_certificates(data)
+        return [(each.not_valid_before_utc, each.not_valid_after_utc) for each in chain]
+    except (ValueError, x509.InvalidVersion):
         return []
 
 

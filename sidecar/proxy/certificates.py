@@ -12,7 +12,7 @@ import ssl
 from datetime import UTC, datetime
 from typing import Final
 
-from sidecar.config.certificates import CertificateError, Credentials, Stamp, named, read, stamp_of
+from sidecar.config.certificates import CertificateError, Credentials, Fault, Stamp, named, read, stamp_of
 from sidecar.config.settings import Settings
 from sidecar.observe.logs import Lines
 from sidecar.observe.metrics import Metrics
@@ -100,7 +100,7 @@ class Certificates:
         """
         for name, side in list(self._sides.items()):
             seen = await asyncio.to_thread(stamp_of, side.credentials.source)
-            if seen == side.settled:
+            if seen == side.credentials.stamp and not side.refused:
                 continue
             try:
                 credentials = await asyncio.to_thread(read, side.credentials.source)
@@ -130,7 +130,9 @@ class Certificates:
         if seen != side.doubtful:
             side.doubtful = seen
             return
-        side.settled, side.refused = seen, True
+        told_already, side.refused = side.refused == error.faults, error.faults
+        if told_already:
+            return
         files = named(side.credentials.source)
         for fault in error.faults:
             told = {"side": name, "file": cut(str(files[fault.key]), 1000), "problem": f"{fault.key}: {fault.wrong}"}
@@ -141,16 +143,14 @@ class _Side:
     """One side's certificate in force.
 
     Attributes:
-        settled: how the files were when it was last known what to think of them.
-        doubtful: how they were when they could not be used for the first time.
-        refused: whether they cannot be used as they are.
+        doubtful: how the files were when they last could not be used.
+        refused: what was last told to be wrong with them.
     """
 
     def __init__(self, credentials: Credentials) -> None:
         self.credentials = credentials
-        self.settled = credentials.stamp
         self.doubtful: Stamp | None = None
-        self.refused = False
+        self.refused: tuple[Fault, ...] = ()
 
 
 def upstream_of(settings: Settings, tls: Tls) -> Upstream:

@@ -99,6 +99,13 @@ def test_the_backend_is_verified_by_the_named_authority_alone(authority: Authori
             shaken(there, read(source).context)
 
 
+def test_one_certificate_may_be_trusted_by_itself(authority: Authority, pair: Pair):
+    other = authority.issue("other")
+    shaken(authority.server(pair), read(BackendTls(ca=pair.cert)).context)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        shaken(authority.server(other), read(BackendTls(ca=pair.cert)).context)
+
+
 def test_the_name_of_the_backend_is_verified(authority: Authority):
     elsewhere = authority.issue("elsewhere", alternatives=())
     with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):

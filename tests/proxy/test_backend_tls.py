@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from sidecar.config.documents import DocumentError
+from sidecar.workbench.load import load
 from tests.proxy.support import Launch, contacts
 from tests.support import backend as scripted
 from tests.support.backend import Backend
@@ -173,6 +175,21 @@ async def test_the_backend_s_headers_are_on_every_request_and_the_caller_s_on_no
         assert got.header("x-mcp-account") == "ada"
         assert b"canary" not in got.raw
         assert token.split(".")[0].encode() not in got.raw
+
+
+async def test_no_header_of_the_sidecar_s_own_can_be_among_them(keyed: Rig):
+    await every_kind_of_request(keyed)
+    await keyed.call("list_taxonomy", headers={"Mcp-Param-Region": "eu"})
+    sent = {name for got in keyed.backend.received for name, _ in got.headers} - {
+        "authorization",
+        "x-api-key",
+        "x-tenant",
+    }
+    assert {"host", "accept", "x-mcp-account", "x-request-id", "mcp-session-id", "mcp-name", "traceparent"} <= sent
+    for name in sent:
+        reconfigure(keyed, headers={name: "x"})
+        with pytest.raises(DocumentError, match="a header that the sidecar sets itself"):
+            load(keyed.config)
 
 
 async def test_they_are_shown_to_nobody(keyed: Rig, capfd: pytest.CaptureFixture[str]):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
+import os
+import resource
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -155,6 +159,43 @@ async def test_files_that_are_gone_keep_what_was_in_them(watched: Watched, mine:
     assert told == {("listen", str(pair.cert)), ("listen", str(pair.key)), ("backend", str(mine.key))}
     assert watched.listener is before
     assert watched.ends("listen") is not None
+
+
+async def test_what_is_wrong_is_told_again_when_it_is_something_else(
+    watched: Watched, authority: Authority, pair: Pair
+):
+    good = pair.key.read_bytes()
+    for wrong in (b"", authority.issue("other").key.read_bytes(), good[:80]):
+        pair.key.write_bytes(wrong)
+        for _ in range(3):
+            await watched.certificates.look()
+        assert not watched.certificates.valid
+    assert [line["problem"] for line in watched.events("certificate_refused")] == [
+        "key: no private key can be read from it",
+        "key: it is not the key of the certificate in `cert`",
+        "key: no private key can be read from it",
+    ]
+
+
+async def test_a_file_that_could_not_be_opened_is_tried_again(watched: Watched, authority: Authority, pair: Pair):
+    """Nothing about the file changes when a process has descriptors again."""
+    pair.become(authority.issue("other"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    await asyncio.to_thread(int)  # the thread that reads exists
+    gc.collect()  # nothing is to be closed in the meantime
+    taken = os.open(os.devnull, os.O_RDONLY)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken + 1, hard))
+    try:
+        await watched.certificates.look()
+        await watched.certificates.look()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        os.close(taken)
+    problems = {line["problem"] for line in watched.events("certificate_refused")}
+    assert problems == {"cert: cannot be read (Too many open files)", "key: cannot be read (Too many open files)"}
+    await watched.certificates.look()
+    assert watched.certificates.valid
+    assert len(watched.events("certificate_renewed")) == 1
 
 
 async def test_a_reload_clears_what_was_refused(watched: Watched, pair: Pair):

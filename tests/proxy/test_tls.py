@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import ssl
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from sidecar.workbench.load import load
 from tests.proxy.support import Launch
 from tests.support import backend as scripted
 from tests.support.certificates import Authority, Pair, replace
+from tests.support.processes import house, wait_for
 from tests.support.rig import LEGACY, Json, Rig
-from tests.support.store import until
+from tests.support.store import StoreServer, until
 
 CANARY = "sesame-canary-7Q9"
 
@@ -39,7 +41,11 @@ async def rig(launch: Launch, authority: Authority, pair: Pair) -> Rig:
 async def shown(rig: Rig, context: ssl.SSLContext) -> int:
     """The serial number of the certificate that a new connection is shown."""
     address = rig.sidecar.addresses["listen"]
-    _, writer = await asyncio.open_connection(address.host, address.port, ssl=context)
+    return await presented(address.host, address.port, context)
+
+
+async def presented(host: str, port: int, context: ssl.SSLContext) -> int:
+    _, writer = await asyncio.open_connection(host, port, ssl=context)
     der: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     writer.transport.abort()
     return x509.load_der_x509_certificate(der).serial_number
@@ -131,6 +137,21 @@ async def test_a_reload_renews_the_certificate_while_a_stream_goes_on(rig: Rig, 
         gate.set()
         assert (await stream.message() or {})["result"]["structuredContent"] == {"late": True}
     assert await rig.metric('mcp_sidecar_certificate_expiry_timestamp_seconds{side="listen"}') == pair.ends
+
+
+async def test_a_process_renews_on_sighup(tmp_path: Path, store_server: StoreServer, authority: Authority, pair: Pair):
+    client = authority.client()
+    listen = {"address": "127.0.0.1:0", "tls": pair.files}
+    async with house(tmp_path, store_server.url, listen=listen) as built:
+        sidecar = await built.start()
+        host, _, port = sidecar.events("listening")[0]["listen"].rpartition(":")
+        first = await presented(host, int(port), client)
+        pair.become(authority.issue("other"))
+        sidecar.signal(signal.SIGHUP)
+        await wait_for(lambda: bool(sidecar.events("reloaded")))
+        assert await presented(host, int(port), client) == pair.serial != first
+        sidecar.terminate()
+        assert await sidecar.ended() == 0
 
 
 async def test_a_renewed_certificate_is_noticed(rig: Rig, authority: Authority, pair: Pair):
