@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     described = [word for word in _DESCRIBED if getattr(arguments, word) is not None]
     if arguments.token_file is not None and described:
         raise UsageError(f"--token-file says all of the caller: not beside --{described[0]}")
-    loaded = load(arguments.config, tests=False)
+    loaded = load(arguments.config, serving=False)
     plans = loaded.policy.plans or {}
     if arguments.plan is not None and arguments.plan not in plans:
         raise UsageError(f"there is no plan {arguments.plan!r}: {', '.join(plans) or 'the policy has none'}")

@@ -37,12 +37,15 @@ EMBEDDED: Final = "embedded"
 STORE_SCHEMES: Final = ("redis", "rediss", "unix", "redis+sentinel")
 """What this build connects to. `redis+cluster` is refused until it does."""
 
-# What the sidecar makes itself for every forwarded message, and what belongs to the connection.
+# What the sidecar makes itself for every forwarded message or never sends, and what belongs to the connection.
+# `Authorization` is not among them: the caller's never goes through, so there can be one for the backend.
 _OWN_HEADERS: Final = frozenset(
     {
         *("accept", "accept-encoding", "content-encoding", "content-length", "content-type", "cookie", "expect"),
-        *("connection", "keep-alive", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade"),
-        *("forwarded", "host", "last-event-id", "origin", "traceparent", "tracestate", "x-request-id"),
+        *("connection", "http2-settings", "keep-alive", "proxy-authorization", "proxy-connection"),
+        *("te", "trailer", "transfer-encoding", "upgrade"),
+        *("forwarded", "host", "last-event-id", "origin", "x-request-id"),
+        *("baggage", "traceparent", "tracestate"),
     }
 )
 _OWN_PREFIXES: Final = ("mcp-", "x-mcp-")
@@ -253,7 +256,7 @@ def _headers(value: dict[str, str]) -> dict[str, str]:
         if re.fullmatch(_HEADER_NAME, name) is None:
             findings.append(((name,), "not a header name", "letters, digits and hyphens"))
         elif lower in _OWN_HEADERS or lower.startswith(_OWN_PREFIXES):
-            findings.append(((name,), "a header that the sidecar sets itself", "any other"))
+            findings.append(((name,), "a header that the sidecar sets itself or never sends", "any other"))
         elif lower in seen:
             findings.append(((name,), "given twice, in another case", "each header once"))
         if re.fullmatch(_HEADER_VALUE, text) is None:
@@ -272,7 +275,7 @@ BackendHeaders = Annotated[dict[str, str], AfterValidator(_headers)]
 
 def _file(value: object, info: ValidationInfo) -> Path:
     text = str(value) if isinstance(value, Path) else _text(value)  # a default is a path already
-    if not text or "\0" in text:
+    if not text or not text.isprintable():  # what a file holds, where its path belongs, is no path
         raise ValueError("not a path; a path, relative to the config file")
     base = context_value(info, "base")
     return Path(text) if base is None else base / text

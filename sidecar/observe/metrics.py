@@ -10,6 +10,7 @@ import contextlib
 import os
 import platform
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Final
 
 from prometheus_client import (
@@ -91,6 +92,9 @@ class Metrics:
         self.reload_success = self._gauge("last_reload_success", "Whether the last reload worked (1).", "livemin")
         self.reload_time = self._gauge("last_reload_timestamp_seconds", "When a reload last worked.", "livemin")
         self.files_valid = self._gauge("files_valid", "Whether the files on disk would load (1).", "livemin")
+        self.certificate_ends = self._gauge(
+            "certificate_expiry_timestamp_seconds", "When the certificate in use expires.", "livemin", "side"
+        )
         self.log_dropped = self._counter("log_lines_dropped", "Log lines that could not be written.")
         build = self._gauge("build_info", "This build.", "livemax", "version", "python")
         build.labels(__version__, platform.python_version()).set(1)
@@ -125,6 +129,14 @@ class Metrics:
                 self.policy_info.remove(self._policy_revision)
         self._policy_revision = revision
         self.policy_info.labels(revision).set(1)
+
+    def certificate(self, side: str, ends: datetime | None) -> None:
+        """Say when one side's certificate ends; None: there is none."""
+        if ends is not None:
+            self.certificate_ends.labels(side).set(ends.timestamp())
+        elif not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            with contextlib.suppress(KeyError):
+                self.certificate_ends.remove(side)
 
     def count(self, exchange: Exchange, status: str, seconds: float) -> None:
         """Count one request that has ended.

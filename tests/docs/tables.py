@@ -111,7 +111,7 @@ _PATTERNS: Final = (
 )
 # What stands in a table where the code has no words for one key alone.
 _MEANINGS: Final = {
-    "listen": "Where MCP and the well-known documents are served; or `{address: host:port}`.",
+    "listen": "Where MCP and the well-known documents are served; or `{address: host:port, tls: …}`.",
     "backend.url": "The MCP endpoint of the server behind the sidecar.",
     "log.format": "There is one format.",
     "log.level": "Lines below it are not written.",
@@ -128,21 +128,22 @@ def _settings(whole: Schema, node: Schema, prefix: str, required: str) -> list[t
     rows = []
     for name, entry in node["properties"].items():
         key, below = prefix + name, _section(whole, entry)
-        if below is not None and name != "listen":
-            listed = "[]" if entry.get("type") == "array" else ""
-            inside = f"required in `{name}`" if "anyOf" in entry else "required"
-            rows += _settings(whole, below, f"{key}{listed}.", inside)
-        else:
+        if key in _SKIPPED:
+            continue
+        if below is None or key == "listen":
             default = required if name in node.get("required", ()) else _default(entry.get("default"))
             rows.append((code(key), _type(entry), default, _meaning(key, entry)))
+        if below is not None:
+            listed = "[]" if entry.get("type") == "array" else ""
+            optional = any(form.get("type") == "null" for form in entry.get("anyOf", ()))  # it may be left out
+            inside = f"required in `{name}`" if optional else "required"
+            rows += _settings(whole, below, f"{key}{listed}.", inside)
     return rows
 
 
 def _section(whole: Schema, entry: Schema) -> Schema | None:
-    named = [entry.get("$ref") or entry.get("items", {}).get("$ref")]
-    if any(each.get("type") == "null" for each in entry.get("anyOf", ())):  # a section that may be left out
-        named += [each.get("$ref") for each in entry["anyOf"]]
-    reference = next(filter(None, named), None)
+    forms = [entry, entry.get("items", {}), *entry.get("anyOf", ())]
+    reference = next((form["$ref"] for form in forms if "$ref" in form), None)
     return None if reference is None else whole["$defs"][reference.rpartition("/")[2]]
 
 
@@ -179,6 +180,8 @@ def _kind(entry: Schema) -> str:
         return ""
     if "const" in entry or "enum" in entry:
         return ", ".join(map(code, entry.get("enum") or [entry["const"]]))
+    if entry["type"] == "object":
+        return f"map of {_type(entry['additionalProperties'])}"
     if entry["type"] == "array":
         return f"list of {_type(entry['items'])}"
     if entry["type"] == "integer":
@@ -187,9 +190,8 @@ def _kind(entry: Schema) -> str:
 
 
 def config_later() -> str:
-    keys = [".".join(path).replace("issuers.*", "issuers[]") for path in enforced._KEYS]
     values = ["`workers` other than `1`", "`store.url` other than `embedded`, `redis://…`, `unix://…`"]
-    return "\n".join(f"- {each}" for each in (*map(code, keys), *values))
+    return "\n".join(f"- {each}" for each in values)
 
 
 # --- policy ------------------------------------------------------------------------------------
