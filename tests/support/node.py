@@ -40,6 +40,7 @@ OLDEST: Final = 22
 INSTALL: Final = (
     *("install", "--no-package-lock", "--no-audit", "--no-fund", "--no-progress", "--no-update-notifier"),
     *("--loglevel=error", "--fetch-retries=2", "--fetch-timeout=60000"),
+    *("--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"),
 )
 INSTALL_SECONDS: Final = 900
 
