@@ -129,8 +129,8 @@ def call_of(message: Message, headers: McpHeaders) -> Call:
             `session_unknown`.
     """
     revision = revision_of(message, headers)
-    if revision.stateless and message.kind is CallKind.RESPONSE:
-        raise Refusal(ErrorCode.MESSAGE_MALFORMED, "Clients send no responses in this protocol version.")
+    if message.kind is CallKind.RESPONSE:
+        _check_response(message, revision)
     _check_params(message)
     request = message.kind is CallKind.REQUEST
     if request and revision.stateless:
@@ -207,11 +207,21 @@ def _offered(version: object) -> Revision:
     return known or Revision.V2025_11_25
 
 
+def _check_response(message: Message, revision: Revision) -> None:
+    if revision.stateless:
+        raise Refusal(ErrorCode.MESSAGE_MALFORMED, "Clients send no responses in this protocol version.")
+    if _poisoned(message.document):
+        raise Refusal(ErrorCode.MESSAGE_MALFORMED, "The response has a member of a name that backends may execute.")
+
+
 def _check_params(message: Message) -> None:
     """Refuse parameters that the sidecar reads and a backend might read differently."""
     params, read = message.params, _READ.get(message.method, _READ_ANYWHERE)
     _check_names(params, read)
     for name, value in params.items():
+        # The policy judges a tool's arguments: their schema may list such a name.
+        if not (name == "arguments" and message.method == "tools/call") and _poisoned(value):
+            raise _malformed(f"A member of params has one of the names {' and '.join(sorted(_POISONED))}.")
         right = is_request_id(value) if name == "requestId" else isinstance(value, _TYPES.get(name, object))
         if name in read.names and not right:
             raise _malformed(f"params.{name} has the wrong type.")
@@ -238,6 +248,13 @@ def _check_names(members: Mapping[str, Any], read: _Names) -> None:
     for name in members:
         if name not in read.names and (name in _POISONED or fold(name) in read.folded):
             raise _malformed("A parameter's name could be taken for another one.")
+
+
+def _poisoned(value: object) -> bool:
+    """Whether an object at any depth has a poisoned name; the depth is bounded by the parser."""
+    if isinstance(value, dict):
+        return not _POISONED.isdisjoint(value) or any(map(_poisoned, value.values()))
+    return isinstance(value, list) and any(map(_poisoned, value))
 
 
 def _malformed(detail: str) -> Refusal:
