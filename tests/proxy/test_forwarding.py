@@ -8,17 +8,11 @@ from typing import Any
 import pytest
 
 from sidecar.model import Event
-from tests.proxy.support import Launch, contacts, policy
+from tests.proxy.support import ALLOWED, Launch, contacts, policy
 from tests.support import backend as scripted
 from tests.support.backend import Received
 from tests.support.rig import LEGACY, MODERN, Json, Reply, Rig
 from tests.support.store import free_port
-
-ALLOWED = {
-    *("host", "accept-encoding", "content-length", "accept", "content-type", "traceparent", "x-request-id"),
-    *("x-mcp-issuer", "x-mcp-account", "x-mcp-client", "x-mcp-scopes"),
-    *("mcp-protocol-version", "mcp-method", "mcp-name", "mcp-session-id"),
-}
 
 
 def names(received: Received) -> list[str]:

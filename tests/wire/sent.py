@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,6 +19,8 @@ SECRET: Final = "sparrow"
 """In arguments: neither an answer nor the log may have it."""
 
 Fields = Sequence[tuple[str, str]]
+Changes = Mapping[str, str | Sequence[str]]
+"""Headers in place of the usual ones: a value, or several, or none."""
 
 
 def meta(revision: str, more: str = "") -> str:
@@ -120,10 +122,13 @@ def usual(host: str, token: str, revision: str, message: Message = GOOD) -> list
     return fields
 
 
-def replaced(fields: Fields, more: Fields = (), without: Iterable[str] = ()) -> list[tuple[str, str]]:
-    """The headers but for those named, and these behind them."""
-    dropped = {name.lower() for name in without}
-    return [(name, value) for name, value in fields if name.lower() not in dropped] + list(more)
+def changed(fields: Fields, changes: Changes) -> list[tuple[str, str]]:
+    """The headers without those named in `changes`, then what `changes` puts in their place."""
+    dropped = {name.lower() for name in changes}
+    made = [(name, value) for name, value in fields if name.lower() not in dropped]
+    for name, values in changes.items():
+        made += [(name, value) for value in ([values] if isinstance(values, str) else values)]
+    return made
 
 
 def request(fields: Fields, body: bytes, first: str = "POST /mcp HTTP/1.1") -> bytes:

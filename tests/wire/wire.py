@@ -7,26 +7,17 @@ of these. One sidecar serves a whole module of cases.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from sidecar.ledger.keys import account_keys
-from tests.proxy.support import policy
+from tests.proxy.support import ALLOWED, policy
 from tests.support.backend import Received, Run
 from tests.support.rig import MODERN, Books, Reply, Rig
 from tests.support.store import until
 from tests.wire.expected import Forwarded, Outcome, Refused, check_refusal
-from tests.wire.sent import CANARY, GOOD, SECRET, Fields, Message, replaced, request, usual
-
-ALLOWED: Final = frozenset(
-    {
-        *("host", "accept-encoding", "content-length", "accept", "content-type", "traceparent", "x-request-id"),
-        *("x-mcp-issuer", "x-mcp-account", "x-mcp-client", "x-mcp-scopes"),
-        *("mcp-protocol-version", "mcp-method", "mcp-name", "mcp-session-id"),
-    }
-)
-"""Headers that the backend may get, `Mcp-Param-*` beside."""
+from tests.wire.sent import CANARY, GOOD, SECRET, Changes, Message, changed, request, usual
 
 # Windows that no test fills, and a tool whose schema lists a name that is refused elsewhere.
 POLICY: Final = policy(
@@ -84,12 +75,22 @@ class Wire:
         """Write these bytes; all that came back until the connection was closed."""
         return await self.rig.raw(data)
 
-    async def post(
-        self, revision: str, message: Message = GOOD, more: Fields = (), without: Iterable[str] = ()
+    def request(
+        self,
+        revision: str,
+        message: Message = GOOD,
+        changes: Changes | None = None,
+        *,
+        first: str = "POST /mcp HTTP/1.1",
+        body: bytes | None = None,
     ) -> bytes:
-        """POST a message with the usual headers, but for these."""
-        fields = replaced(usual(self.host, self.token, revision, message), more, without)
-        return await self.send(request(fields, message.body(revision)))
+        """A POST of a message with the usual headers but for `changes`; `body` instead of the message's own."""
+        fields = changed(usual(self.host, self.token, revision, message), changes or {})
+        return request(fields, message.body(revision) if body is None else body, first)
+
+    async def post(self, revision: str, message: Message = GOOD, changes: Changes | None = None) -> bytes:
+        """Send it; all that came back."""
+        return await self.send(self.request(revision, message, changes))
 
     async def check(self, data: bytes, revision: str, *expected: Outcome) -> None:
         """Hold all that came of a connection against what its requests must have led to, in order."""
@@ -158,6 +159,8 @@ def check_request(received: Received, revision: str, port: int) -> None:
     assert received.header("content-type") == "application/json"
     assert {name for name in names if not name.startswith("mcp-param-")} <= ALLOWED
     assert len(names) == len(set(names))
+    assert received.header("x-mcp-account") == "ada"
+    assert received.header("x-mcp-client") == "cli-1"
     message = received.message
     assert received.header("mcp-protocol-version") == (revision if revision != "2025-03-26" else None)
     stateless = revision == MODERN
