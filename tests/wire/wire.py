@@ -26,20 +26,27 @@ POLICY: Final = policy(
 )
 
 
-def replies(data: bytes) -> list[Reply]:
-    """Every final answer on a connection, in order; all of them have a length."""
+def replies(data: bytes, *, cut: bool = False) -> list[Reply]:
+    """Every final answer on a connection, in order; all of them have a length.
+
+    With `cut` the last one may still be arriving, and does not count then.
+    """
     found = []
     while data:
         head, separator, data = data.partition(b"\r\n\r\n")
+        if cut and not separator:
+            break
         first, *lines = head.decode("latin-1").split("\r\n")
-        assert first.startswith("HTTP/1."), head
+        assert first.startswith("HTTP/"), head
         assert separator, head
         fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         status = int(first.split()[1])
         if status < 200:
             continue
         length = int(fields.get("content-length", 0))
-        assert len(data) >= length, "the answer was cut off"
+        if len(data) < length:
+            assert cut, "the answer was cut off"
+            break
         found.append(Reply(status, fields, data[:length]))
         data = data[length:]
     return found
@@ -117,12 +124,16 @@ class Wire:
         assert after.left() == self.before.left() - sum(outcome.credits for outcome in forwarded)
         assert after.holds == 0
 
+    @property
+    def logged(self) -> int:
+        """Requests that have ended and are settled."""
+        return self._log().count('"event":"call"')
+
     async def _recorded(self, count: int) -> str:
-        """Wait until so many requests have ended and are settled; the log's new lines."""
-        await until(lambda: self._log().count('"event":"call"') >= count)
-        log = self._log()
-        assert log.count('"event":"call"') == count, log
-        return log
+        """Wait until so many requests have ended; the log's new lines."""
+        await until(lambda: self.logged >= count)
+        assert self.logged == count
+        return self._log()
 
     def _log(self) -> str:
         with self.rig.lines.open("rb") as file:
@@ -135,7 +146,7 @@ class Wire:
         for told in (answer.decode("latin-1"), log, raw.decode("latin-1")):
             assert CANARY not in told.lower()
             # Of a token's three parts the header is the same in every token; the others are secret.
-            assert not any(part in told for part in self.token.split(".")[1:])
+            assert not any(part in told for part in self.token.split(".")[1:] if len(part) > 8)
 
     def _check_backend(self, revision: str, forwarded: Sequence[Forwarded]) -> None:
         backend = self.rig.backend
