@@ -16,7 +16,7 @@ from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import Call, CallKind, Revision
 from sidecar.protocol.headers import McpHeaders, check_mirrors, check_session
 from sidecar.protocol.jsonrpc import Message, is_request_id
-from sidecar.protocol.names import Names, check_names, malformed
+from sidecar.protocol.names import Names, check_names, malformed, poisoned
 from sidecar.protocol.references import references
 
 SUPPORTED: Final = tuple(revision.value for revision in reversed(Revision))
@@ -120,8 +120,8 @@ def call_of(message: Message, headers: McpHeaders) -> Call:
             `session_unknown`.
     """
     revision = revision_of(message, headers)
-    if revision.stateless and message.kind is CallKind.RESPONSE:
-        raise Refusal(ErrorCode.MESSAGE_MALFORMED, "Clients send no responses in this protocol version.")
+    if message.kind is CallKind.RESPONSE:
+        _check_response(message, revision)
     _check_params(message)
     request = message.kind is CallKind.REQUEST
     if request and revision.stateless:
@@ -201,11 +201,21 @@ def _offered(version: object) -> Revision:
     return known or Revision.V2025_11_25
 
 
+def _check_response(message: Message, revision: Revision) -> None:
+    if revision.stateless:
+        raise Refusal(ErrorCode.MESSAGE_MALFORMED, "Clients send no responses in this protocol version.")
+    if poisoned(message.document):
+        raise Refusal(ErrorCode.MESSAGE_MALFORMED, "The response has a member of a name that backends may execute.")
+
+
 def _check_params(message: Message) -> None:
     """Refuse parameters that the sidecar reads and a backend might read differently."""
     params, read = message.params, _READ.get(message.method, _READ_ANYWHERE)
     check_names(params, read)
     for name, value in params.items():
+        # The policy judges a tool's arguments: their schema may list such a name.
+        if not (name == "arguments" and message.method == "tools/call") and poisoned(value):
+            raise malformed("A member of params has a name that some backends take for something else than data.")
         right = is_request_id(value) if name == "requestId" else isinstance(value, _TYPES.get(name, object))
         if name in read.names and not right:
             raise malformed(f"params.{name} has the wrong type.")
