@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import hypothesis
 import pytest
 import uvloop
 
+from tests.support import node
 from tests.support.store import FaultProxy, StoreServer
 
 # On a machine that is busy with something else an example may take any time: none is a failure.
@@ -18,6 +20,23 @@ hypothesis.settings.load_profile("untimed")
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     return {"uvloop": uvloop.new_event_loop}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "node: needs Node and the packages of tests/package.json")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Install what npm must bring before any test's time runs."""
+    if session.config.option.collectonly or not any(item.get_closest_marker("node") for item in session.items):
+        return
+    with contextlib.suppress(node.UnavailableError):  # the tests say so, each for itself
+        node.prepare()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("node"):
+        node.node()
 
 
 @pytest.fixture(scope="session")
