@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from collections.abc import Callable
 from typing import Final, Self
 
@@ -71,9 +72,10 @@ class Shim:
                 inward.cancel()
                 outward.cancel()
                 await asyncio.gather(inward, outward, return_exceptions=True)
-            if not outward.cancelled() and outward.exception() is None:
-                writer.close()  # what has arrived is sent first; any other end is seen as a broken connection
-                await writer.wait_closed()
+            if not outward.cancelled() and outward.exception() is not None:
+                reset(writer)
+            writer.close()  # what has arrived is sent first
+            await writer.wait_closed()
         finally:
             up_writer.transport.abort()
 
@@ -94,6 +96,12 @@ def authorized(head: bytes, token: str) -> bytes:
 
 def _is_connection(field: bytes) -> bool:
     return field.partition(b":")[0].strip().lower() in (b"connection", b"keep-alive")
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Let the end of a connection be a reset, which nobody takes for the end of an answer."""
+    connection: socket.socket = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

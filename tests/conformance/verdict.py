@@ -62,17 +62,19 @@ class Row:
 
     @property
     def wrong(self) -> bool:
-        """Whether the sidecar is at fault, or the server is no measure: it fails what it must pass."""
-        return bool(self.lost) or (self.required and not self.bare.whole) or not self.bare.total + self.behind.total
+        """Whether the sidecar is at fault, or the server is no measure: it does not pass what it must."""
+        return bool(self.lost) or (self.required and not (self.bare.whole and self.bare.total))
 
     @property
     def remark(self) -> str:
         """What is to be said of it."""
         if self.lost:
             return f"LOST BEHIND THE SIDECAR: {len(self.lost)}"
-        if not self.bare.whole:
-            return "the server itself must pass this" if self.required else "fails in both"
-        return ""
+        if self.wrong:
+            return "THE SERVER ITSELF MUST PASS THIS"
+        if not self.bare.total:
+            return "nothing is checked"
+        return "" if self.bare.whole else "fails in both"
 
 
 def rows(wanted: Requirements, bare: Found, behind: Found) -> list[Row]:
