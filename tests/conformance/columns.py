@@ -23,6 +23,11 @@ from tests.support.rig import ACCEPT, MODERN, config_of
 from tests.support.store import StoreServer
 
 ROOT: Final = Path(__file__).parents[2]
+METHODS: Final = (
+    *("completion/complete", "logging/setLevel", "subscriptions/listen"),
+    *("tasks/get", "tasks/update", "tasks/cancel"),
+)
+"""What a policy declares by its method, because no tool, resource or prompt is named in it."""
 
 
 @asynccontextmanager
@@ -97,12 +102,16 @@ async def _status(http: aiohttp.ClientSession, url: str) -> int:
 
 async def allow_all(backend: str) -> dict[str, Any]:
     """A policy under which everything may happen that the server offers, for nothing."""
+    free: dict[str, Any] = {"scopes": []}
     async with aiohttp.ClientSession() as http:
-        tools = await _listed(http, backend, "tools")
+        tools, prompts = await _listed(http, backend, "tools"), await _listed(http, backend, "prompts")
     return {
         "scopes": {},
         "consent": "first_use",
-        "tools": {tool["name"]: {"scopes": []} for tool in tools},
+        "tools": {tool["name"]: free for tool in tools},
+        "resources": {"*": free},
+        "prompts": {prompt["name"]: free for prompt in prompts},
+        "methods": dict.fromkeys(METHODS, free),
     }
 
 
