@@ -39,7 +39,6 @@ class Heard:
     status: int
     media_type: str
     messages: list[Any]
-    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +117,11 @@ class Talk:
         async with self.http.post(self.url, json=message, headers=self.headers(message)) as answer:
             await self._hear(str(message.get("method", "response")), answer)
 
-    async def send(self, verb: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> None:
-        """Send anything."""
+    async def send(self, what: str, verb: str, headers: Mapping[str, str], body: bytes | None = None) -> None:
+        """Send anything; only its status is kept, for texts are everybody's own."""
         async with self.http.request(verb, self.url, data=body, headers=headers) as answer:
-            await self._hear(verb, answer)
+            await answer.read()
+            self.heard.append(Heard(what, answer.status, "", []))
 
     @asynccontextmanager
     async def stream(self, method: str | None = None, **params: Any) -> AsyncIterator[Ear]:
@@ -155,7 +155,7 @@ class Talk:
         """The headers of this revision."""
         made = {"Accept": ACCEPT}
         method = message.get("method", "")
-        if method != "initialize":
+        if self.revision == MODERN or method != "initialize":
             made["MCP-Protocol-Version"] = self.revision
         if self.session is not None:
             made["Mcp-Session-Id"] = self.session
@@ -173,9 +173,8 @@ class Talk:
             messages = self._events(body.decode())
         else:
             messages = [json.loads(body)] if body else []
-        kept = {name: answer.headers[name] for name in ("Allow", "Retry-After") if name in answer.headers}
         media_type = answer.content_type if body else ""
-        self.heard.append(Heard(asked, answer.status, media_type, [plain(each) for each in messages], kept))
+        self.heard.append(Heard(asked, answer.status, media_type, [plain(each) for each in messages]))
         return messages
 
     def _events(self, text: str) -> list[Any]:

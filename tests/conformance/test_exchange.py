@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,9 @@ PLAIN: dict[str, dict[str, Any]] = {
     "json_schema_2020_12_tool": {},
     "test_tool_with_progress": {},
 }
+
+JSON = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+PING = b'{"jsonrpc": "2.0", "id": 1, "method": "ping"}'
 
 Script = Callable[[aiohttp.ClientSession, str], Awaitable[Talk]]
 
@@ -144,7 +148,9 @@ async def session(http: aiohttp.ClientSession, url: str) -> Talk:
     await talk.call("test_tool_with_logging")
     ref = {"type": "ref/prompt", "name": "test_prompt_with_arguments"}
     await talk.ask("completion/complete", ref=ref, argument={"name": "arg1", "value": "p"})
-    await talk.send("DELETE", headers=talk.headers({}))
+    gone = talk.headers({})
+    await talk.send("DELETE", "DELETE", gone)
+    await talk.send("after DELETE", "POST", {**gone, **JSON}, PING)
     return talk
 
 
@@ -188,7 +194,41 @@ async def resumed(http: aiohttp.ClientSession, url: str) -> Talk:
     return talk
 
 
-SCRIPTS = (lists, contents, data, rounds, listening, tasks, session, questions, own_stream, resumed)
+async def refusals(http: aiohttp.ClientSession, url: str) -> Talk:
+    """What neither of them takes."""
+    talk = modern(http, url)
+    discover = json.dumps(talk.message("server/discover", {})).encode()
+    newest = {**JSON, "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "server/discover"}
+    older = {**JSON, "MCP-Protocol-Version": "2025-11-25"}
+    stream = {"Accept": "text/event-stream"}
+    for what, verb, headers, body in (
+        ("GET where there are no streams", "GET", {**newest, **stream}, None),
+        ("DELETE where there are no sessions", "DELETE", newest, None),
+        ("another verb", "PUT", newest, discover),
+        ("no JSON accepted", "POST", {**newest, **stream}, discover),
+        ("no JSON", "POST", newest, b"{"),
+        ("a batch", "POST", newest, b"[" + discover + b"]"),
+        ("a response", "POST", newest, b'{"jsonrpc": "2.0", "id": 1, "result": {}}'),
+        ("no id", "POST", newest, discover.replace(b'"id": 1', b'"id": null')),
+        ("no header for the version", "POST", JSON, discover),
+        ("no header for the method", "POST", {**newest, "Mcp-Method": ""}, discover),
+        ("another header for the version", "POST", {**newest, "MCP-Protocol-Version": "2027-01-01"}, discover),
+        ("no session", "POST", older, PING),
+        ("a session of nobody", "POST", {**older, "Mcp-Session-Id": "nobodys"}, PING),
+        ("a stream without a session", "GET", {**older, **stream}, None),
+        ("a stream of nobody", "GET", {**older, **stream, "Mcp-Session-Id": "nobodys"}, None),
+        ("the end of nobody", "DELETE", {**older, "Mcp-Session-Id": "nobodys"}, None),
+        ("another revision", "POST", {**older, "MCP-Protocol-Version": "2020-01-01"}, PING),
+    ):
+        await talk.send(what, verb, headers, body)
+    assert {heard.status // 100 for heard in talk.heard} == {4}
+    for method in ("initialize", "ping", "resources/subscribe", "tasks/list", "no/such"):
+        answer = await talk.ask(method)
+        talk.heard[-1].messages[:] = [answer["error"]["code"]]
+    return talk
+
+
+SCRIPTS = (lists, contents, data, rounds, listening, tasks, session, questions, own_stream, resumed, refusals)
 
 
 # --- both columns --------------------------------------------------------------------------------
