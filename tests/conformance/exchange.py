@@ -19,6 +19,9 @@ from tests.support.rig import ACCEPT, LEGACY, MODERN
 
 Json = dict[str, Any]
 
+OLDEST: Final = "2025-03-26"
+"""The revision without a header for the version."""
+
 _META: Final = "io.modelcontextprotocol"
 _NAMED_BY: Final = {
     "tools/call": "name",
@@ -155,7 +158,7 @@ class Talk:
         """The headers of this revision."""
         made = {"Accept": ACCEPT}
         method = message.get("method", "")
-        if self.revision == MODERN or method != "initialize":
+        if self.revision == MODERN or (self.revision != OLDEST and method != "initialize"):
             made["MCP-Protocol-Version"] = self.revision
         if self.session is not None:
             made["Mcp-Session-Id"] = self.session
@@ -223,10 +226,10 @@ def modern(http: aiohttp.ClientSession, url: str, **capabilities: Any) -> Talk:
     return Talk(http, url, MODERN, capabilities)
 
 
-async def opened(http: aiohttp.ClientSession, url: str, **capabilities: Any) -> Talk:
-    """A client of 2025-11-25 with a session."""
-    talk = Talk(http, url, LEGACY, capabilities)
+async def opened(http: aiohttp.ClientSession, url: str, revision: str = LEGACY, **capabilities: Any) -> Talk:
+    """A client of an older revision with a session."""
+    talk = Talk(http, url, revision, capabilities)
     about = {"name": "talk", "version": "1"}
-    await talk.ask("initialize", protocolVersion=LEGACY, capabilities=capabilities, clientInfo=about)
+    await talk.ask("initialize", protocolVersion=revision, capabilities=capabilities, clientInfo=about)
     await talk.tell({"jsonrpc": "2.0", "method": "notifications/initialized"})
     return talk

@@ -12,8 +12,9 @@ import pytest
 import pytest_asyncio
 
 from tests.conformance.columns import bare, behind
-from tests.conformance.exchange import Heard, Talk, modern, opened, until_status
+from tests.conformance.exchange import OLDEST, Heard, Talk, modern, opened, until_status
 from tests.conformance.server.contents import WATCHED
+from tests.support.rig import LEGACY
 
 TASKS: dict[str, Any] = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
 ALL: dict[str, Any] = {"elicitation": {}, "sampling": {}, "roots": {}}
@@ -129,8 +130,8 @@ async def tasks(http: aiohttp.ClientSession, url: str) -> Talk:
 # --- the older revisions -------------------------------------------------------------------------
 
 
-async def session(http: aiohttp.ClientSession, url: str) -> Talk:
-    talk = await opened(http, url, **ALL)
+async def session(http: aiohttp.ClientSession, url: str, revision: str = LEGACY) -> Talk:
+    talk = await opened(http, url, revision, **ALL)
     await talk.ask("ping")
     for method in LISTS:
         await talk.ask(method)
@@ -152,6 +153,14 @@ async def session(http: aiohttp.ClientSession, url: str) -> Talk:
     await talk.send("DELETE", "DELETE", gone)
     await talk.send("after DELETE", "POST", {**gone, **JSON}, PING)
     return talk
+
+
+async def session_of_2025_06_18(http: aiohttp.ClientSession, url: str) -> Talk:
+    return await session(http, url, "2025-06-18")
+
+
+async def session_of_2025_03_26(http: aiohttp.ClientSession, url: str) -> Talk:
+    return await session(http, url, OLDEST)
 
 
 async def questions(http: aiohttp.ClientSession, url: str) -> Talk:
@@ -228,7 +237,11 @@ async def refusals(http: aiohttp.ClientSession, url: str) -> Talk:
     return talk
 
 
-SCRIPTS = (lists, contents, data, rounds, listening, tasks, session, questions, own_stream, resumed, refusals)
+SCRIPTS = (
+    *(lists, contents, data, rounds, listening, tasks),
+    *(session, session_of_2025_06_18, session_of_2025_03_26, questions, own_stream, resumed),
+    refusals,
+)
 
 
 # --- both columns --------------------------------------------------------------------------------
