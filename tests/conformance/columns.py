@@ -34,10 +34,10 @@ METHODS: Final = (
 async def bare() -> AsyncIterator[str]:
     """The URL of a server of its own, in a process of its own."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "tests.conformance.server"),
+        *(sys.executable, "-P", "-m", "tests.conformance.server", "--attached"),
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE,  # closed when this process ends, however it ends
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,  # tools that fail on purpose leave tracebacks there
     )

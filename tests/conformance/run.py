@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.conformance.columns import ROOT, bare, behind
-from tests.conformance.suite import REVISIONS, Found, Requirements, requirements, run
+from tests.conformance.suite import REVISIONS, Found, Requirements, SuiteError, requirements, run
 from tests.conformance.verdict import Row, rows
 from tests.support import node
 
@@ -102,7 +102,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _without_node(missing)
     shutil.rmtree(options.output, ignore_errors=True)
     options.output.mkdir(parents=True)
-    measured = asyncio.run(measure(options.revision or REVISIONS, options.scenario, options.output))
+    try:
+        measured = asyncio.run(measure(options.revision or REVISIONS, options.scenario, options.output))
+    except SuiteError as error:
+        print(error, file=sys.stderr)
+        return 1
     everything = [row for found in measured.values() for row in found]
     if not everything:
         parser.error("no revision has such a scenario")
