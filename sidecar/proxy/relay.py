@@ -162,7 +162,8 @@ class Relay:
     def _edited(self, response: results.Response) -> bytes | None:
         if self._edit is None or response.result is None:
             return None
-        return response.with_result(self._edit(response.result))
+        result = self._edit(response.result)
+        return None if result is response.result else response.with_result(result)
 
     def _conclude(self, response: results.Response) -> None:
         self._bill.resolve(response.event, response)
