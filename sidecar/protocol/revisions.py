@@ -19,9 +19,6 @@ from sidecar.protocol.jsonrpc import Message, is_request_id
 from sidecar.protocol.names import Names, check_names, malformed, poisoned
 from sidecar.protocol.references import references
 
-SUPPORTED: Final = tuple(revision.value for revision in reversed(Revision))
-"""All revisions served, newest first, as `-32022` errors list them."""
-
 VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
 CAPABILITIES_KEY: Final = "io.modelcontextprotocol/clientCapabilities"
 TASKS_EXTENSION: Final = "io.modelcontextprotocol/tasks"
@@ -122,7 +119,7 @@ def call_of(message: Message, headers: McpHeaders) -> Call:
     revision = revision_of(message, headers)
     if message.kind is CallKind.RESPONSE:
         _check_response(message, revision)
-    _check_params(message)
+    _check_params(message, revision)
     request = message.kind is CallKind.REQUEST
     if request and revision.stateless:
         _check_envelope(message.params)
@@ -169,13 +166,13 @@ def revision_of(message: Message, headers: McpHeaders) -> Revision:
     """
     claimed = claimed_version(message.params)
     if message.kind is CallKind.NOTIFICATION and headers.version is None and isinstance(claimed, str):
-        return _named(claimed)  # 2026-07-28 leaves open which headers a notification has
+        return _named(claimed, _STATELESS)  # 2026-07-28 leaves open which headers a notification has
     if claimed is not None and claimed != headers.version:
         raise Refusal(
             ErrorCode.HEADER_MISMATCH, "The header MCP-Protocol-Version is missing or does not agree with the body."
         )
     if headers.version is not None:
-        return _named(headers.version)
+        return _named(headers.version, _ALL if claimed is None else _STATELESS)
     if message.method == "initialize":
         return _offered(message.params.get("protocolVersion"))
     return Revision.V2025_03_26  # 2025-06-18, basic/transports: what a missing header stands for
@@ -187,11 +184,17 @@ def claimed_version(params: Mapping[str, Any]) -> object:
     return meta.get(VERSION_KEY) if isinstance(meta, dict) else None
 
 
-def _named(version: str) -> Revision:
+def _named(version: str, offered: frozenset[Revision] = _ALL) -> Revision:
+    """The revision of this name; a client that names another one is told of those `offered` to its like.
+
+    Whoever says its version in every request can speak the stateless ones so; the older ones are agreed
+    on at `initialize`, and whether the backend has them is the backend's to say there.
+    """
     try:
         return Revision(version)
     except ValueError:
-        data = {"supported": list(SUPPORTED), "requested": version[:64]}
+        supported = [revision.value for revision in reversed(Revision) if revision in offered]
+        data = {"supported": supported, "requested": version[:64]}
         raise Refusal(ErrorCode.VERSION_UNSUPPORTED, data=data) from None
 
 
@@ -208,9 +211,13 @@ def _check_response(message: Message, revision: Revision) -> None:
         raise Refusal(ErrorCode.MESSAGE_MALFORMED, "The response has a member of a name that backends may execute.")
 
 
-def _check_params(message: Message) -> None:
-    """Refuse parameters that the sidecar reads and a backend might read differently."""
-    params, read = message.params, _READ.get(message.method, _READ_ANYWHERE)
+def _check_params(message: Message, revision: Revision) -> None:
+    """Refuse parameters that the sidecar reads and a backend might read differently.
+
+    A method that the revision does not have is an unknown one, whatever it may lack elsewhere.
+    """
+    params, known = message.params, revision in METHODS.get(message.method, _ALL)
+    read = _READ.get(message.method, _READ_ANYWHERE) if known else _READ_ANYWHERE
     check_names(params, read)
     for name, value in params.items():
         # The policy judges a tool's arguments: their schema may list such a name.
@@ -221,7 +228,8 @@ def _check_params(message: Message) -> None:
             raise malformed(f"params.{name} has the wrong type.")
     if read.required is not None and read.required not in params:
         raise malformed(f"params.{read.required} is missing.")
-    references(message.method, params)
+    if known:
+        references(message.method, params)
     meta = params.get("_meta", {})
     check_names(meta, _READ_META)
     capabilities = params.get("capabilities") if message.method == "initialize" else meta.get(CAPABILITIES_KEY)

@@ -77,6 +77,14 @@ def test_other_versions_are_refused_with_those_supported(version: str):
     mcp_types.UnsupportedProtocolVersionErrorData.model_validate(refusal.data)
 
 
+def test_whoever_says_the_version_in_each_request_is_told_of_those_that_work_so():
+    refusal = refused(
+        request(name="search", _meta={**META, VERSION: "2027-01-01"}), {"MCP-Protocol-Version": "2027-01-01"}
+    )
+    assert refusal.code is ErrorCode.VERSION_UNSUPPORTED
+    assert refusal.data == {"supported": ["2026-07-28"], "requested": "2027-01-01"}
+
+
 @pytest.mark.parametrize("sent", [{}, {"MCP-Protocol-Version": "2025-11-25"}, {"MCP-Protocol-Version": "2027-01-01"}])
 def test_a_body_that_names_another_version_than_the_header_is_refused(sent: dict[str, str]):
     assert refused(request(name="search", _meta=META), sent).code is ErrorCode.HEADER_MISMATCH
@@ -178,6 +186,13 @@ def test_2026_07_28_requires_its_envelope(meta: dict[str, Any] | None):
 )
 def test_parameters_that_could_be_read_differently_are_refused(message: dict[str, Any]):
     assert refused(message, {"MCP-Protocol-Version": "2025-11-25"}).code is ErrorCode.PARAMS_MALFORMED
+
+
+@pytest.mark.parametrize("method", ["initialize", "resources/subscribe", "resources/unsubscribe", "tasks/result"])
+def test_a_method_that_the_revision_has_not_is_unknown_whatever_it_lacks(method: str):
+    sent = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": method}
+    assert call_of(request(method, _meta=META), sent).method == method  # gate 4 refuses it as unknown
+    assert refused(request(method, _Meta=META), sent).code is ErrorCode.PARAMS_MALFORMED
 
 
 def test_further_parameters_pass():
