@@ -79,6 +79,7 @@ class Call:
             round trip kept as they were sent; None for GET and DELETE.
         session: the value of `Mcp-Session-Id`, if sent in a revision that has sessions.
         carried: `Mcp-Param-*` headers to carry over once, never judged.
+        tasks: ids of the tasks that the message names; all of them have to be the caller's.
     """
 
     kind: CallKind
@@ -89,6 +90,7 @@ class Call:
     document: Mapping[str, Any] | None = None
     session: str | None = None
     carried: tuple[tuple[str, str], ...] = ()
+    tasks: tuple[str, ...] = ()
 
     @property
     def tool(self) -> str | None:
@@ -211,6 +213,7 @@ class Application:
         on_unknown: recorded in the hold, for whoever finds it without its owner.
         lease: milliseconds until the hold may be resolved by somebody else.
         session: the `Mcp-Session-Id` whose binding must be the caller's; None checks none.
+        tasks: ids of the tasks whose bindings must be the caller's.
     """
 
     call_id: str
@@ -223,6 +226,7 @@ class Application:
     on_unknown: OnUnknown = OnUnknown.RELEASE
     lease: int = 120_000
     session: str | None = None
+    tasks: tuple[str, ...] = ()
 
 
 class AdmissionCode(IntEnum):
@@ -239,6 +243,7 @@ class AdmissionCode(IntEnum):
     QUOTA_EXCEEDED = 8
     INSUFFICIENT_CREDITS = 9
     RESOLVED_ALREADY = 10  # this call id was released or settled before its admission arrived
+    TASK_UNKNOWN = 12  # a task it names is not the caller's, or not there: nobody is told which
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +333,7 @@ class Event(Enum):
     TOOL_ERROR = "tool_error"  # a result with isError
     RPC_ERROR = "rpc_error"  # a JSON-RPC error
     INPUT_REQUIRED = "input_required"
+    TASK_STARTED = "task_started"  # a task was handed back instead of the result
     HTTP_REFUSED = "http_refused"  # 3xx or 4xx
     HTTP_FAILED = "http_failed"  # 5xx
     NOT_SENT = "not_sent"  # the owner knows that no byte was sent

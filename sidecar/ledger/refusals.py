@@ -61,6 +61,10 @@ def _session_unknown(admission: Admission, application: Application, manage_url:
     return Refusal(ErrorCode.SESSION_UNKNOWN)
 
 
+def _task_unknown(admission: Admission, application: Application, manage_url: str | None) -> Refusal:
+    return Refusal(ErrorCode.TASK_UNKNOWN)
+
+
 def _consent_missing(admission: Admission, application: Application, manage_url: str | None) -> Refusal:
     detail = _pointing(ErrorCode.CONSENT_MISSING, "Approve it at", manage_url)
     return Refusal(ErrorCode.CONSENT_MISSING, detail, data=_managed(manage_url))
@@ -133,6 +137,7 @@ _MAKERS: Final[dict[AdmissionCode, _Maker]] = {
     AdmissionCode.QUOTA_EXCEEDED: _quota_exceeded,
     AdmissionCode.INSUFFICIENT_CREDITS: _insufficient_credits,
     AdmissionCode.RESOLVED_ALREADY: _resolved_already,
+    AdmissionCode.TASK_UNKNOWN: _task_unknown,
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import Call, CallKind, Decision, Event
-from sidecar.protocol import strictjson
+from sidecar.protocol import strictjson, tasks
 from sidecar.protocol.headers import check_session
 from sidecar.proxy.forward import backend_headers, trace
 from sidecar.proxy.gates import Gates, Grant
@@ -17,6 +17,7 @@ from sidecar.proxy.listings import Viewer, editor
 from sidecar.proxy.passage import Passage
 from sidecar.proxy.relay import Relay
 from sidecar.proxy.settling import Bill
+from sidecar.proxy.tasks import TaskGuard
 from sidecar.proxy.upstream import Answer, Outgoing, Upstream, UpstreamError
 
 _VERBS = {CallKind.STREAM: "GET", CallKind.END_SESSION: "DELETE"}
@@ -125,13 +126,14 @@ class Forwarder:
         return now + passage.timeout(decision)
 
     def _relay(self, passage: Passage, call: Call, bill: Bill, grant: Grant) -> Relay:
-        settings = passage.snapshot.settings
+        settings, policy = passage.snapshot.settings, passage.snapshot.policy
         viewer = Viewer(grant.plan, grant.scopes)
         return Relay(
             call,
             passage.client,
             bill,
-            edit=editor(call, passage.snapshot.policy, viewer, self.collisions),
+            edit=editor(call, policy, viewer, self.collisions),
+            guard=TaskGuard(self._gates, passage.the_caller, served=tasks.served(call.revision, policy.methods)),
             idle=settings.backend.idle_timeout,
             limit=settings.limits.response,
         )

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sidecar.model import Call
 from sidecar.policy.rules import Policy, Tool
-from sidecar.protocol.revisions import strip_task_capability
+from sidecar.protocol import tasks
 
 Result = dict[str, Any]
 
@@ -49,7 +49,7 @@ def editor(call: Call, policy: Policy, viewer: Viewer, collisions: set[str]) -> 
             injects: the two meanings cannot be told apart, so such a tool is not served.
     """
     if call.method in _CAPABILITY_METHODS:
-        return strip_task_capability
+        return lambda result: tasks.promised(result, call.revision, policy.methods)
     if call.method == "tools/list":
         return lambda result: _filter_tools(result, call, policy, viewer, collisions)
     if call.method in _MEMBERS:
@@ -68,7 +68,7 @@ def _filter_tools(result: Result, call: Call, policy: Policy, viewer: Viewer, co
             collisions.add(name)
             continue
         collisions.discard(name)
-        listed.append(_described(tool, definition))
+        listed.append(_described(tool, definition, tasks.served(call.revision, policy.methods)))
     if not result.get("nextCursor"):
         listed += [
             _served(tool)
@@ -95,9 +95,9 @@ def _properties(definition: Mapping[str, Any]) -> Mapping[str, Any]:
     return properties if isinstance(properties, dict) else {}
 
 
-def _described(tool: Tool, definition: dict[str, Any]) -> dict[str, Any]:
-    """The backend's definition without task support, with the confirmation that the policy injects."""
-    described = {key: value for key, value in definition.items() if key != "execution"}
+def _described(tool: Tool, definition: dict[str, Any], tasks_served: bool) -> dict[str, Any]:
+    """The backend's definition with the confirmation that the policy injects, and task support if it is served."""
+    described = {key: value for key, value in definition.items() if key != "execution" or tasks_served}
     if tool.confirm is None or not tool.confirm.inject:
         return described
     schema = dict(described.get("inputSchema") or {"type": "object"})

@@ -99,7 +99,7 @@ class Pipeline:
             with self._readers.place(passage.the_caller):
                 body = await read_body(request, limits.body)
             passage.message = jsonrpc.read(body, limits.json_depth)
-            call = revisions.call_of(passage.message, fields)
+            call = revisions.call_of(passage.message, fields, passage.snapshot.policy.methods)
         passage.exchange.call = call
         return call
 

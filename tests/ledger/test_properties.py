@@ -88,6 +88,7 @@ class Ledgers(RuleBasedStateMachine):
         depth=st.sampled_from([Depth.PRICE, Depth.PRICE, Depth.PRICE, Depth.PLAN, Depth.CONSENT]),
         on_unknown=st.sampled_from(OnUnknown),
         session=st.sampled_from([None, None, None, "mine", "theirs"]),
+        tasks=st.sampled_from([(), (), (), ("a",), ("a", "b"), ("theirs",), ("a", "theirs"), ("gone",)]),
     )
     def admit(
         self,
@@ -98,8 +99,18 @@ class Ledgers(RuleBasedStateMachine):
         depth: Depth,
         on_unknown: OnUnknown,
         session: str | None,
+        tasks: tuple[str, ...],
     ) -> None:
-        asked = application(call, *demands, look=look, terms=terms, depth=depth, on_unknown=on_unknown, session=session)
+        asked = application(
+            call,
+            *demands,
+            look=look,
+            terms=terms,
+            depth=depth,
+            on_unknown=on_unknown,
+            session=session,
+            tasks=tasks,
+        )
         before = self._dump() if look else None
         expected, self.model = admission.admit(self.model, asked, self.now)
         assert scripts.admitted(asked, self.real.run(scripts.admit(asked))) == expected
@@ -122,7 +133,7 @@ class Ledgers(RuleBasedStateMachine):
         self.number = getattr(self, "number", 0) + 1
         terms = replace(TERMS, consent=ConsentMode.FIRST_USE if first else ConsentMode.REQUIRED, scopes=())
         for _ in range(2):  # given twice, it reserves once
-            self.admit(f"p{self.number}", False, demands, terms, Depth.PRICE, on_unknown, None)
+            self.admit(f"p{self.number}", False, demands, terms, Depth.PRICE, on_unknown, None, ())
 
     @precondition(lambda self: hasattr(self, "model") and self.model.holds)
     @rule(
@@ -236,9 +247,17 @@ class Ledgers(RuleBasedStateMachine):
 
     @rule()
     def bind(self) -> None:
-        assert self.real.run(scripts.bind_session(CALLER, "mine")) == 1
-        assert self.real.run(scripts.bind_session(replace(CALLER, subject="bob"), "theirs")) == 1
-        self.model.sessions |= {"mine": ("ann", CALLER.client_id), "theirs": ("bob", CALLER.client_id)}
+        bob = replace(CALLER, subject="bob")
+        for command in (
+            scripts.bind_session(CALLER, "mine"),
+            scripts.bind_session(bob, "theirs"),
+            scripts.bind_tasks(CALLER, ["a", "b"], 0),
+            scripts.bind_tasks(bob, ["theirs"], 0),
+        ):
+            assert all(scripts.owned(self.real.run(command)))
+        mine, theirs = ("ann", CALLER.client_id), ("bob", CALLER.client_id)
+        self.model.sessions |= {"mine": mine, "theirs": theirs}
+        self.model.tasks |= {"a": mine, "b": mine, "theirs": theirs}
 
     @rule(verb=st.sampled_from(["grant", "spend", "set"]), amount=_UNITS, planned=st.booleans())
     def change_credits(self, verb: str, amount: int, planned: bool) -> None:
@@ -292,7 +311,7 @@ class Ledgers(RuleBasedStateMachine):
         if not hasattr(self, "real"):
             return
         stored = self.real.state()
-        outside: dict[str, Any] = {"sessions": {}, "done": {}}
+        outside: dict[str, Any] = {"sessions": {}, "tasks": {}, "done": {}}
         assert stored == replace(self.model, **outside)
         assert stored.imbalance() == {}
         assert all(balance >= 0 for balance in stored.balances.values())
