@@ -10,10 +10,10 @@ import math
 from collections.abc import Iterator, Mapping, Set
 from typing import Any, Final
 
-from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import CallKind
 from sidecar.protocol.jsonrpc import Message
 from sidecar.protocol.meta import RELATED_TASK_KEY
+from sidecar.protocol.names import malformed
 from sidecar.protocol.strictjson import fold
 
 Json = Mapping[str, Any]
@@ -50,7 +50,7 @@ def check_names(message: Message) -> None:
     related = meta.get(RELATED_TASK_KEY) if isinstance(meta, dict) else None
     for holder in (body, body.get("task"), body.get("notifications"), meta, related):
         if isinstance(holder, dict) and any(name not in _READ and fold(name) in _FOLDED for name in holder):
-            raise Refusal(ErrorCode.PARAMS_MALFORMED, "A parameter's name could be taken for one that names tasks.")
+            raise malformed("A parameter's name could be taken for one that names tasks.")
 
 
 def asked(message: Message) -> tuple[str, ...]:
@@ -62,7 +62,7 @@ def asked(message: Message) -> tuple[str, ...]:
     try:
         return tuple(sorted(named(_body(message))))
     except Unreadable as error:
-        raise Refusal(ErrorCode.PARAMS_MALFORMED, str(error)) from None
+        raise malformed(str(error)) from None
 
 
 def _body(message: Message) -> Json:

@@ -65,8 +65,12 @@ def test_without_tasks_get_nothing_is_said_of_tasks(revision: str, declared: fro
     offered = {"tasks": {"requests": {}}, "roots": {}, "extensions": {TASKS: {}}}
     kept = params_of(call_of("initialize", {"protocolVersion": CORE, "capabilities": offered}, CORE, declared))
     assert kept["capabilities"] == {"roots": {}, "extensions": {}}
-    kept = params_of(call_of("subscriptions/listen", {"notifications": {"taskIds": ["t"], "x": 1}}, MODERN, declared))
-    assert kept["notifications"] == {"x": 1}
+    kept = params_of(
+        call_of(
+            "subscriptions/listen", {"notifications": {"taskIds": ["t"], "toolsListChanged": True}}, MODERN, declared
+        )
+    )
+    assert kept["notifications"] == {"toolsListChanged": True}
     response = {"jsonrpc": "2.0", "id": 1, "result": {"action": "accept", "_meta": {RELATED: {"taskId": "t"}, "x": 1}}}
     call = read(response, {"MCP-Protocol-Version": CORE}, declared)
     assert (call.document or {})["result"] == {"action": "accept", "_meta": {"x": 1}}
