@@ -194,7 +194,7 @@ class Relay:
         except Refusal:
             self._bill.resolve(response.event, response)
             raise
-        self._bill.resolve(response.event, response)
+        self._bill.resolve(judged.event, judged)
         return judged
 
     async def _unanswered(self) -> None:

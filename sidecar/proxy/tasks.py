@@ -8,6 +8,7 @@ passes only to whose it is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from sidecar.errors import Refusal
@@ -49,19 +50,17 @@ class TaskGuard:
             Refusal: `store_unavailable`; the response must not be relayed.
         """
         result = response.result
-        if result is None:
-            return response
-        if not self._served:
-            if response.event is Event.TASK_STARTED:
-                raise Unusable("the backend handed back a task, which nobody asked for")
-            return response
+        if result is None or not self._served:
+            return _unasked(response)
         try:
             if _is_list(result, call):
                 return await self._listed(response, result)
             names = task_ids.named(result)
+            if call is not None and call.method in task_ids.OF_ONE:
+                return _about(call, response, names)
+            await self._handed_out(response, result, names, call)
         except Unreadable as error:
             raise Unusable(f"the backend names a task in no usable way: {error}") from None
-        await self._check(response, result, names, call)
         return response
 
     async def passes(self, message: Mapping[str, Any] | None) -> bool:
@@ -76,24 +75,24 @@ class TaskGuard:
         except (Unreadable, Refusal):
             return False
 
-    async def _check(
+    async def _handed_out(
         self, response: Response, result: Mapping[str, Any], names: frozenset[str], call: Call | None
     ) -> None:
-        hands_out = response.event is Event.TASK_STARTED
-        if hands_out and not names:
+        started = response.event is Event.TASK_STARTED
+        if started and not names:
             raise Unusable("the backend handed back a task without an id")
-        if call is not None and call.method in task_ids.OF_ONE:
-            if not names <= {call.params.get("taskId")}:
-                raise Unusable("the backend answered for another task than was asked for")
-        elif names and (hands_out or call is not None):
+        if names and (started or call is not None):
             if not await self._gates.bind_tasks(self._caller, sorted(names), task_ids.lifetime(result)):
                 raise Unusable("the backend handed out a task that is another caller's")
         elif names and await self._own(names) != names:
             raise Unusable("the backend answered for a task that is not this caller's")
 
     async def _listed(self, response: Response, result: dict[str, Any]) -> Response:
-        names = {name for _, named in task_ids.entries(result) for name in named}
-        return response.replaced(task_ids.owned(result, await self._own(names)))
+        beside = task_ids.named({**result, "tasks": []})
+        mine = await self._own(beside.union(*(names for _, names in task_ids.entries(result))))
+        if not beside <= mine:
+            raise Unusable("the backend answered for a task that is not this caller's")
+        return response.replaced(task_ids.owned(result, mine))
 
     async def _own(self, names: Iterable[str]) -> frozenset[str]:
         ordered = sorted(names)
@@ -101,6 +100,20 @@ class TaskGuard:
         for start in range(0, len(ordered), _AT_ONCE):
             mine |= await self._gates.own_tasks(self._caller, ordered[start : start + _AT_ONCE])
         return frozenset(mine)
+
+
+def _unasked(response: Response) -> Response:
+    """A response where tasks are not served: none can be followed."""
+    if response.event is Event.TASK_STARTED:
+        raise Unusable("the backend handed back a task, which nobody asked for")
+    return response
+
+
+def _about(call: Call, response: Response, names: frozenset[str]) -> Response:
+    """The response to a request about one task, which starts none, whatever type it says it is."""
+    if not names <= {call.params["taskId"]}:
+        raise Unusable("the backend answered for another task than was asked for")
+    return response if response.event is not Event.TASK_STARTED else replace(response, event=Event.RESULT)
 
 
 def _is_list(result: Mapping[str, Any], call: Call | None) -> bool:

@@ -18,6 +18,7 @@ from sidecar.ledger.command import Command
 from sidecar.ledger.keys import account_keys
 from sidecar.model import AmountKind
 from sidecar.observe.logs import Lines
+from sidecar.protocol.headers import NAME_PARAMS, encode
 from sidecar.proxy.app import Sidecar
 from sidecar.workbench.load import load
 from tests.support.backend import Backend
@@ -247,9 +248,9 @@ class Rig:
             made["MCP-Protocol-Version"] = revision
         if revision == MODERN and "method" in message:
             made["Mcp-Method"] = message["method"]
-            params = message.get("params", {})
-            if isinstance(params.get("name"), str):
-                made["Mcp-Name"] = params["name"]
+            mirrored = message.get("params", {}).get(NAME_PARAMS.get(message["method"], ""))
+            if isinstance(mirrored, str):
+                made["Mcp-Name"] = encode(mirrored)
         return {name: value for name, value in {**made, **(extra or {})}.items() if value is not None}
 
     async def post(
