@@ -139,7 +139,7 @@ def _completed(policy: Policy, template: str) -> tuple[Operation, ...]:
         raise Refusal(ErrorCode.PARAMS_MALFORMED, fault)
     if not policy.patterns.covered(template):
         raise Refusal(ErrorCode.RESOURCE_UNKNOWN)
-    return tuple(policy.resources[text] for text in policy.patterns.met(template))
+    return tuple(policy.resources[text] for text in policy.patterns.met(template, loosely=True))
 
 
 @lru_cache(256)  # what belongs together does so at every call, and terms are known to the store's side by identity

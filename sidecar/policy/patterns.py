@@ -75,7 +75,7 @@ class Pattern:
             return self.matches(other.prefix)
         # Wildcards on both sides take in whatever the other one has between its ends.
         ends = ((self.prefix, other.prefix, str.startswith), (self.literals[-1], other.literals[-1], str.endswith))
-        return all(agree(max(one, two, key=len), min(one, two, key=len)) for one, two, agree in ends)
+        return all(agree(one, two) or agree(two, one) for one, two, agree in ends)
 
     def covers(self, other: Pattern) -> bool:
         """Whether it matches every text that the other one does."""
@@ -121,12 +121,12 @@ class Patterns:
             for pattern in self._folded.values()
         )
 
-    def met(self, template: str) -> Iterator[str]:
-        """The patterns that match something that a URI template may become, also to a looser reader."""
+    def met(self, template: str, *, loosely: bool = False) -> Iterator[str]:
+        """The patterns that match something that a URI template may become; if asked, to a looser reader too."""
         wanted = Pattern.of_template(template)
         folded = wanted.folded()
         for text, pattern in self._patterns.items():
-            if pattern.meets(wanted) or self._folded[text].meets(folded):
+            if pattern.meets(wanted) or (loosely and self._folded[text].meets(folded)):
                 yield text
 
     def covered(self, template: str) -> bool:

@@ -127,13 +127,14 @@ class Forwarder:
 
     def _relay(self, passage: Passage, call: Call, bill: Bill, grant: Grant) -> Relay:
         settings, policy = passage.snapshot.settings, passage.snapshot.policy
-        viewer = Viewer(grant.plan, grant.scopes)
+        served = tasks.served(call.revision, policy.methods)
+        viewer = Viewer(grant.plan, grant.scopes, served)
         return Relay(
             call,
             passage.client,
             bill,
             edit=editor(call, policy, viewer, self.collisions),
-            guard=TaskGuard(self._gates, passage.the_caller, served=tasks.served(call.revision, policy.methods)),
+            guard=TaskGuard(self._gates, passage.the_caller, served=served),
             idle=settings.backend.idle_timeout,
             limit=settings.limits.response,
         )

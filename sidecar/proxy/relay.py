@@ -178,7 +178,8 @@ class Relay:
     def _edited(self, response: results.Response) -> bytes | None:
         if self._edit is None or response.result is None:
             return None
-        return response.with_result(self._edit(response.result))
+        result = self._edit(response.result)
+        return None if result is response.result else response.with_result(result)
 
     async def _judged(self, response: results.Response) -> results.Response:
         """The response as the caller may have it; told to the bill.
