@@ -108,7 +108,8 @@ class Pipeline:
                 body = await read_body(request, limits.body)
             # First, so that a refusal of the headers has the message's id and its revision's number.
             passage.message = jsonrpc.read(body, limits.json_depth)
-            call = revisions.call_of(passage.message, headers.read(request.headers.items()))
+            fields, methods = headers.read(request.headers.items()), passage.snapshot.policy.methods
+            call = revisions.call_of(passage.message, fields, methods)
         passage.exchange.call = call
         return call
 
