@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import ssl
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,7 @@ async def test_a_renewed_certificate_is_noticed(rig: Rig, authority: Authority, 
     await until_shown(rig, client, pair)
     line = events(rig, "certificate_renewed")[0]
     assert (line["level"], line["side"]) == ("info", "listen")
+    assert datetime.fromisoformat(line["ends"]).timestamp() == pair.ends
     assert await rig.metric('mcp_sidecar_certificate_expiry_timestamp_seconds{side="listen"}') == pair.ends
     assert not events(rig, "reloaded")
 
