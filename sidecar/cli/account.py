@@ -111,7 +111,7 @@ def _set(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.config)
     target = Target.of(arguments, settings)
     if arguments.plan is not None:
-        plans = load(arguments.config, tests=False).policy.plans or {}
+        plans = load(arguments.config, serving=False).policy.plans or {}
         if arguments.plan not in plans:
             raise UsageError(f"there is no plan {arguments.plan!r}: {', '.join(plans) or 'the policy has none'}")
     change = changes.set_account(

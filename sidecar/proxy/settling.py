@@ -9,7 +9,8 @@ from typing import Final
 from sidecar.ledger.settlement import UNKNOWN_OUTCOMES, action
 from sidecar.ledger.store import Store
 from sidecar.model import Action, Application, Call, Charge, Event, Exchange, OnUnknown, Receipt
-from sidecar.policy import pricing
+from sidecar.observe.metrics import credits_of
+from sidecar.policy import deferral, pricing
 from sidecar.policy.decide import completed_arguments, request_meta
 from sidecar.policy.rules import Operation
 from sidecar.protocol.results import Response
@@ -84,10 +85,19 @@ class Bill:
             return
         self._closed()
         self._exchange.action = todo
-        if todo is Action.RELEASE:
+        if todo is Action.DEFER:
+            self._receipt = self._store.defer(self._held, self._context(self._held))
+        elif todo is Action.RELEASE:
             self._receipt = self._store.release(self._held, forwarded=event is not Event.NOT_SENT)
         else:
             self._receipt = self._store.settle(self._held, charges)
+
+    def _context(self, held: Application) -> bytes:
+        operation, reserved = self._operation, credits_of(self._exchange.reserved)
+        if operation is None:
+            return deferral.EMPTY
+        arguments, meta = completed_arguments(operation, self._call), request_meta(self._call)
+        return deferral.write(operation, arguments, meta, held.demands, reserved)
 
     def _price(self, response: Response | None) -> Sequence[Charge] | None:
         """What the result says the call cost, None for what was reserved; the log's rows come with it."""

@@ -129,6 +129,18 @@ def test_a_token_that_cannot_be_read(run: Run, here: Path) -> None:
     assert "it is not a signed JWT" in run("explain", "--tool", "search", "--token-file", "token").out
 
 
+def test_an_opaque_token_is_not_guessed_at(run: Run, here: Path) -> None:
+    asked = 'introspection: {url: "https://a/introspect", client_id: side, client_secret: hunter2}'
+    write(here, config=CONFIG.replace('auth"}', f'auth", {asked}}}'))
+    (here / "token").write_text("opaque-token\n")
+    result = run("explain", "--tool", "search", "--token-file", "token")
+    assert result.status == 1
+    assert "--account, --client and --scopes" in result.err
+    assert "opaque-token" not in result.out + result.err
+    (here / "token").write_text("a.b.c")
+    assert "it is not a well-formed JWT" in run("explain", "--tool", "search", "--token-file", "token").out
+
+
 def test_one_of_several_issuers(run: Run, here: Path) -> None:
     write(here, config="\n".join([*(CONFIG.splitlines()[:2]), TWO_ISSUERS, ""]))
     told = run("explain", "--tool", "search", "--issuer", "b", "--format", "json").json
@@ -149,7 +161,7 @@ def test_schemas_accept_the_files_they_are_for(run: Run, here: Path) -> None:
 
 def test_schemas_offer_nothing_that_is_not_enforced(run: Run) -> None:
     config, policy = (run("schema", document).out for document in ("config", "policy"))
-    for word in ("introspection", "keepalive", "streams_per_account", '"tls"', '"headers"'):
+    for word in ("rediss", "sentinel"):
         assert word not in config
     for word in ("shadow", "mode"):
         assert f'"{word}"' not in policy

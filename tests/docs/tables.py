@@ -111,7 +111,7 @@ _PATTERNS: Final = (
 )
 # What stands in a table where the code has no words for one key alone.
 _MEANINGS: Final = {
-    "listen": "Where MCP and the well-known documents are served; or `{address: host:port}`.",
+    "listen": "Where MCP and the well-known documents are served; or `{address: host:port, tls: …}`.",
     "backend.url": "The MCP endpoint of the server behind the sidecar.",
     "log.format": "There is one format.",
     "log.level": "Lines below it are not written.",
@@ -121,25 +121,29 @@ _SKIPPED: Final = ("listen.address",)
 
 def settings() -> str:
     schema = enforced.enforced_schema(settings_schema())
-    return table(("Key", "Type", "Default", "Meaning"), _settings(schema, schema, ""))
+    return table(("Key", "Type", "Default", "Meaning"), _settings(schema, schema, "", "required"))
 
 
-def _settings(whole: Schema, node: Schema, prefix: str) -> list[tuple[str, str, str, str]]:
+def _settings(whole: Schema, node: Schema, prefix: str, required: str) -> list[tuple[str, str, str, str]]:
     rows = []
     for name, entry in node["properties"].items():
         key, below = prefix + name, _section(whole, entry)
-        if below is not None and name != "listen":
-            listed = "[]" if entry.get("type") == "array" else ""
-            rows += _settings(whole, below, f"{key}{listed}.")
-        else:
-            required = name in node.get("required", ())
-            default = "required" if required else _default(entry.get("default"))
+        if key in _SKIPPED:
+            continue
+        if below is None or key == "listen":
+            default = required if name in node.get("required", ()) else _default(entry.get("default"))
             rows.append((code(key), _type(entry), default, _meaning(key, entry)))
+        if below is not None:
+            listed = "[]" if entry.get("type") == "array" else ""
+            optional = any(form.get("type") == "null" for form in entry.get("anyOf", ()))  # it may be left out
+            inside = f"required in `{name}`" if optional else "required"
+            rows += _settings(whole, below, f"{key}{listed}.", inside)
     return rows
 
 
 def _section(whole: Schema, entry: Schema) -> Schema | None:
-    reference = entry.get("$ref") or entry.get("items", {}).get("$ref")
+    forms = [entry, entry.get("items", {}), *entry.get("anyOf", ())]
+    reference = next((form["$ref"] for form in forms if "$ref" in form), None)
     return None if reference is None else whole["$defs"][reference.rpartition("/")[2]]
 
 
@@ -176,6 +180,8 @@ def _kind(entry: Schema) -> str:
         return ""
     if "const" in entry or "enum" in entry:
         return ", ".join(map(code, entry.get("enum") or [entry["const"]]))
+    if entry["type"] == "object":
+        return f"map of {_type(entry['additionalProperties'])}"
     if entry["type"] == "array":
         return f"list of {_type(entry['items'])}"
     if entry["type"] == "integer":
@@ -184,9 +190,8 @@ def _kind(entry: Schema) -> str:
 
 
 def config_later() -> str:
-    keys = [".".join(path).replace("issuers.*", "issuers[]") for path in enforced._KEYS]
     values = ["`workers` other than `1`", "`store.url` other than `embedded`, `redis://…`, `unix://…`"]
-    return "\n".join(f"- {each}" for each in (*map(code, keys), *values))
+    return "\n".join(f"- {each}" for each in values)
 
 
 # --- policy ------------------------------------------------------------------------------------
@@ -223,6 +228,7 @@ _EVENTS: Final = {
     Event.UNUSABLE: "2xx without a usable response",
     Event.TOO_LARGE: "The answer was larger than `limits.response`",
     Event.STREAM_ENDED: "The stream ended cleanly without its response",
+    Event.DEFERRED: "A stream with event ids ended or broke without its response, on a session: it can be resumed",
     Event.CLIENT_GONE: "The client left before the result was seen",
     Event.OWNER_DIED: "The sidecar died, or was stopped after its grace",
 }
@@ -230,6 +236,7 @@ _ACTIONS: Final = {
     Action.CHARGE_RESULT: "true price",
     Action.CHARGE_RESERVE: "what was reserved",
     Action.RELEASE: "nothing",
+    Action.DEFER: "true price when the response passes on another stream; at the lease's end what was reserved",
 }
 
 

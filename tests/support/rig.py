@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -386,6 +387,7 @@ async def rig(
     ready: bool = True,
     lease_margin: float = 60.0,
     store_url: str | None = None,
+    tls: tuple[Json, ssl.SSLContext] | None = None,
     **changes: Any,
 ) -> AsyncIterator[Rig]:
     """Start everything and end it again.
@@ -399,6 +401,7 @@ async def rig(
         issuer: further settings of the issuer.
         prepare: what is to be done to the issuer before the sidecar asks it.
         ready: wait until the sidecar is ready.
+        tls: `listen.tls`, and how clients meet a listener that has it.
         changes: sections of the config.
     """
     if not isinstance(policy, Path):
@@ -408,6 +411,9 @@ async def rig(
     port = free_port()
     lines = folder / "log.jsonl"
     url = f"http://127.0.0.1:{port}/mcp"
+    if tls is not None:
+        url = url.replace("http:", "https:")
+        changes = {"resource": url, "listen": {"address": f"127.0.0.1:{port}", "tls": tls[0]}, **changes}
     async with Issuer(resource=url) as tokens, scripted or Backend() as backend:
         prepare(tokens)
         config = folder / "config.yaml"
@@ -418,13 +424,38 @@ async def rig(
             loaded = load(config)
             async with (
                 Sidecar(config, loaded, Lines(loaded.settings.log.level, fd=log.fileno()), lease_margin) as sidecar,
-                aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False) as http,
+                aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(ssl=True if tls is None else tls[1]),
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                    auto_decompress=False,
+                ) as http,
             ):
                 admin = f"http://{sidecar.addresses['admin']}"
                 made_rig = Rig(sidecar, tokens, backend, server, url, admin, config, lines, http)
                 if ready:
                     await until_ready(made_rig)
                 yield made_rig
+
+
+@asynccontextmanager
+async def beside(rig: Rig, folder: Path) -> AsyncIterator[Rig]:
+    """Another sidecar for the same resource, on the same store, issuer and backend.
+
+    Args:
+        rig: the one that runs.
+        folder: where its config and log are written.
+    """
+    config, lines, port = folder / "config.yaml", folder / "log.jsonl", free_port()
+    made = {**json.loads(rig.config.read_text()), "listen": f"127.0.0.1:{port}"}
+    config.write_text(json.dumps(made))
+    with lines.open("ab") as log:
+        loaded = load(config)
+        async with Sidecar(config, loaded, Lines(loaded.settings.log.level, fd=log.fileno())) as sidecar:
+            url = f"http://127.0.0.1:{port}/mcp"
+            admin = f"http://{sidecar.addresses['admin']}"
+            other = Rig(sidecar, rig.issuer, rig.backend, rig.server, url, admin, config, lines, rig.http)
+            await until_ready(other)
+            yield other
 
 
 async def until_ready(rig: Rig) -> None:
