@@ -141,7 +141,7 @@ async def _deleted(session: Session, target: Target) -> ChangeCode:
     keys = target.keys
     others = [
         key
-        for pattern in (keys.every_consent, keys.every_client, keys.every_session)
+        for pattern in (keys.every_consent, keys.every_client, keys.every_session, keys.every_task)
         for key in await session.keys(pattern)
     ]
     return ChangeCode(await session.run(changes.delete_account(target.issuer, target.account, others=others)))

@@ -39,6 +39,13 @@ def check_names(members: Mapping[str, Any], read: Names) -> None:
             raise malformed("A parameter's name could be taken for another one.")
 
 
+def poisoned(value: object) -> bool:
+    """Whether an object at any depth has a poisoned name; the depth is bounded by the parser."""
+    if isinstance(value, dict):
+        return not _POISONED.isdisjoint(value) or any(map(poisoned, value.values()))
+    return isinstance(value, list) and any(map(poisoned, value))
+
+
 def malformed(detail: str) -> Refusal:
     """Parameters that cannot be read, or can be read in two ways."""
     return Refusal(ErrorCode.PARAMS_MALFORMED, detail)

@@ -19,7 +19,10 @@ MAX_SUBSCRIPTIONS: Final = 500
 _REF: Final = Names.of("type", "name", "uri", "title")
 _PROMPT_REF: Final = "ref/prompt"
 _RESOURCE_REF: Final = "ref/resource"
-_FILTER: Final = Names.of("toolsListChanged", "promptsListChanged", "resourcesListChanged", "resourceSubscriptions")
+_FILTER: Final = Names.of(
+    *("toolsListChanged", "promptsListChanged", "resourcesListChanged", "resourceSubscriptions"),
+    "taskIds",  # see `task_ids`
+)
 
 
 @dataclass(frozen=True, slots=True)

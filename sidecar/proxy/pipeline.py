@@ -101,14 +101,15 @@ class Pipeline:
     async def _read(self, passage: Passage) -> Call:
         """Gate 3: one message that every parser reads alike, and headers that agree with it."""
         request, limits = passage.request, passage.snapshot.settings.limits
-        fields = headers.read(request.headers.items())
         if request.method != "POST":
-            call = _bodiless(passage, fields)
+            call = _bodiless(passage, headers.read(request.headers.items()))
         else:
             with self._readers.place(passage.the_caller):
                 body = await read_body(request, limits.body)
+            # First, so that a refusal of the headers has the message's id and its revision's number.
             passage.message = jsonrpc.read(body, limits.json_depth)
-            call = revisions.call_of(passage.message, fields)
+            fields, methods = headers.read(request.headers.items()), passage.snapshot.policy.methods
+            call = revisions.call_of(passage.message, fields, methods)
         passage.exchange.call = call
         return call
 

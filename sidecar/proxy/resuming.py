@@ -55,7 +55,8 @@ class Resuming:
             Refusal: `store_unavailable`: it must not be relayed.
         """
         request = request_digest(call.session or "", canonical(response.id))
-        reply = await self._store.run(scripts.recall(caller, request, response.event is Event.RESULT))
+        costs = response.event in (Event.RESULT, Event.TASK_STARTED)
+        reply = await self._store.run(scripts.recall(caller, request, costs))
         recalled = scripts.recalled(reply)
         if recalled is None:
             return

@@ -80,6 +80,8 @@ class Doors:
             self._document(request, client, self.documents[path])
             return True
         origin = self._check_origin(request, client)
+        if request.method == "CONNECT":  # it names a server, not a path
+            raise _wrong_method(client, MCP_METHODS)
         if path != self.mcp_path:
             raise Refusal(ErrorCode.PATH_UNKNOWN)
         if origin is not None and request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
@@ -93,8 +95,9 @@ class Doors:
         """Check what a message comes in.
 
         Raises:
-            Refusal: of its size or media types.
+            Refusal: of its framing, size or media types.
         """
+        _check_framing(request)
         if sum(map(len, chain.from_iterable(request.raw_headers))) > self.limits.header:
             raise Refusal(ErrorCode.REQUEST_MALFORMED, "The headers of this request are too large.")
         if (request.content_length or 0) > self.limits.body:
@@ -139,6 +142,16 @@ class Doors:
         for name, value in cors.response_headers(values[0]):
             client.add_header(name, value)
         return values[0]
+
+
+def _check_framing(request: BaseRequest) -> None:
+    """Refuse what the parser frames, but other servers frame differently or decode."""
+    codings = request.headers.getall("Transfer-Encoding", ())
+    # RFC 9112 section 6.1: no such header in HTTP/1.0, and nothing but chunks is understood here.
+    if codings and (request.version < (1, 1) or [coding.lower() for coding in codings] != ["chunked"]):
+        raise Refusal(ErrorCode.REQUEST_MALFORMED, "No transfer coding but chunked is accepted, in HTTP/1.1.")
+    if request.method != "POST" and (codings or request.content_length):
+        raise Refusal(ErrorCode.REQUEST_MALFORMED, f"A {request.method} has no body.")
 
 
 def _wrong_method(client: Client, methods: Sequence[str]) -> Refusal:

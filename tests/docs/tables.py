@@ -220,6 +220,7 @@ _EVENTS: Final = {
     Event.TOOL_ERROR: "A result with `isError`",
     Event.RPC_ERROR: "A JSON-RPC error",
     Event.INPUT_REQUIRED: "A result of type `input_required`; its retry is priced anew",
+    Event.TASK_STARTED: "A task instead of a result; what is asked of it later costs what its methods say",
     Event.HTTP_REFUSED: "HTTP 3xx or 4xx",
     Event.HTTP_FAILED: "HTTP 5xx",
     Event.NOT_SENT: "Nothing was sent (no connection, or the call ended before)",
