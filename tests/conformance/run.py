@@ -7,7 +7,7 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,46 +20,52 @@ AT_ONCE: Final = 2
 """Runs of the suite at one time: it has time windows that a crowded machine would miss."""
 
 
-async def measure(revisions: Sequence[str], scenarios: Sequence[str], folder: Path) -> dict[str, list[Row]]:
+async def measure(wanted: Mapping[str, Requirements], folder: Path) -> dict[str, list[Row]]:
     """Run the suite in both columns.
 
     Args:
-        revisions: what is spoken.
-        scenarios: these only; all when empty.
+        wanted: the scenarios of each revision.
         folder: an empty one, where everything that was written stays.
 
     Returns:
         The rows of each revision.
     """
     places = asyncio.Semaphore(AT_ONCE)
-    chosen = {revision: _chosen(requirements(revision), scenarios) for revision in revisions}
 
     async def found(column: str, url: str, revision: str) -> Found:
         output = folder / f"{column}-{revision}"
         output.mkdir()
+        some = () if wanted[revision] == requirements(revision) else wanted[revision].scenarios
         async with places:
-            return await run(url, revision, output, chosen[revision].scenarios if scenarios else ())
+            return await run(url, revision, output, some)
 
     sidecar = folder / "sidecar"
     sidecar.mkdir()
     async with bare() as server, behind(sidecar) as guarded:
-        columns = [("bare", server), ("behind", guarded)]
-        wanted = [(revision, column, url) for revision in revisions for column, url in columns]
-        results = await asyncio.gather(*(found(column, url, revision) for revision, column, url in wanted))
-    by_place = {(revision, column): result for (revision, column, _), result in zip(wanted, results, strict=True)}
+        urls = {
+            (revision, column): url for revision in wanted for column, url in (("bare", server), ("behind", guarded))
+        }
+        results = await asyncio.gather(*(found(column, url, revision) for (revision, column), url in urls.items()))
+    by_place = dict(zip(urls, results, strict=True))
     return {
-        revision: rows(chosen[revision], by_place[revision, "bare"], by_place[revision, "behind"])
-        for revision in revisions
+        revision: rows(scenarios, by_place[revision, "bare"], by_place[revision, "behind"])
+        for revision, scenarios in wanted.items()
     }
 
 
-def _chosen(wanted: Requirements, scenarios: Sequence[str]) -> Requirements:
-    if not scenarios:
-        return wanted
-    return Requirements(
-        tuple(name for name in wanted.required if name in scenarios),
-        tuple(name for name in wanted.unscored if name in scenarios),
-    )
+def chosen(revisions: Sequence[str], scenarios: Sequence[str]) -> dict[str, Requirements]:
+    """What is to be run: of these revisions these scenarios, or all of them; revisions that have none are left out."""
+    made: dict[str, Requirements] = {}
+    for revision in revisions:
+        every = requirements(revision)
+        if scenarios:
+            required, unscored = (
+                [name for name in names if name in scenarios] for names in (every.required, every.unscored)
+            )
+            every = Requirements(tuple(required), tuple(unscored))
+        if every.scenarios:
+            made[revision] = every
+    return made
 
 
 def table(revision: str, found: Sequence[Row]) -> str:
@@ -100,19 +106,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         node.prepare()
     except node.UnavailableError as missing:
         return _without_node(missing)
+    wanted = chosen(options.revision or REVISIONS, options.scenario)
+    if not wanted or not {*options.scenario} <= {name for each in wanted.values() for name in each.scenarios}:
+        parser.error("not every --scenario is one of these revisions'")
     shutil.rmtree(options.output, ignore_errors=True)
     options.output.mkdir(parents=True)
     try:
-        measured = asyncio.run(measure(options.revision or REVISIONS, options.scenario, options.output))
+        measured = asyncio.run(measure(wanted, options.output))
     except SuiteError as error:
         print(error, file=sys.stderr)
         return 1
-    everything = [row for found in measured.values() for row in found]
-    if not everything:
-        parser.error("no revision has such a scenario")
     for revision, found in measured.items():
-        if found:
-            print(table(revision, found), end="\n\n")
+        print(table(revision, found), end="\n\n")
+    everything = [row for found in measured.values() for row in found]
     print(summary(everything))
     wrong = any(row.wrong for row in everything)
     if wrong:

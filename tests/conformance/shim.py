@@ -24,14 +24,16 @@ class Shim:
 
     Args:
         token: gives the token for each request.
-        port: where to listen; 0 takes a free port, which `port` tells at once.
         target: host and port of the sidecar; may be set before the first request instead.
+
+    Attributes:
+        port: where it listens.
     """
 
-    def __init__(self, token: Callable[[], str], *, port: int = 0, target: tuple[str, int] = ("", 0)) -> None:
+    def __init__(self, token: Callable[[], str], *, target: tuple[str, int] = ("", 0)) -> None:
         self.target = target
         self._token = token
-        self._listener = socket.create_server(("127.0.0.1", port))
+        self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._server: asyncio.Server | None = None
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
@@ -88,8 +90,8 @@ def authorized(head: bytes, token: str) -> bytes:
         token: what goes into `Authorization`; a header of this name that is there already stays, so
             that two of them are what the sidecar sees.
     """
-    line, _, headers = head.partition(b"\r\n")
-    kept = [field for field in headers.removesuffix(_END).split(b"\r\n") if not _is_connection(field)]
+    line, *fields = head.removesuffix(_END).split(b"\r\n")
+    kept = [field for field in fields if not _is_connection(field)]
     added = [b"Authorization: Bearer " + token.encode(), b"Connection: close"]
     return b"\r\n".join([line, *kept, *added]) + _END
 

@@ -40,6 +40,11 @@ def test_a_head_keeps_everything_but_its_connection():
     )
 
 
+def test_a_head_without_headers_gets_only_those_two():
+    made = b"GET / HTTP/1.1\r\nAuthorization: Bearer tok\r\nConnection: close\r\n\r\n"
+    assert authorized(b"GET / HTTP/1.1\r\n\r\n", "tok") == made
+
+
 async def test_bytes_pass_as_they_are_in_both_directions():
     seen = asyncio.get_running_loop().create_future()
     answer = b"HTTP/1.1 200 OK\r\nX:  odd \r\nConnection: close\r\n\r\n" + bytes(range(256)) * 4000

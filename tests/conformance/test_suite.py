@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.conformance.columns import ROOT, bare
-from tests.conformance.run import measure
-from tests.conformance.suite import REVISIONS, Check, SuiteError, read, requirements, run
+from tests.conformance.run import chosen, main, measure
+from tests.conformance.suite import REVISIONS, Check, Requirements, SuiteError, read, requirements, run
 
 
 def write(folder: Path, name: str, *checks: dict[str, Any]) -> None:
@@ -59,8 +59,26 @@ def test_the_suite_says_what_it_asks_for():
 
 
 @pytest.mark.node
+def test_scenarios_are_chosen_from_the_revisions_that_have_them():
+    assert chosen(REVISIONS, ["ping", "tools-list", "server-sse-polling"]) == {
+        "2026-07-28": Requirements(("tools-list",), ()),
+        "2025-11-25": Requirements(("ping", "tools-list"), ("server-sse-polling",)),
+    }
+    assert chosen(REVISIONS, ["ping"]).keys() == {"2025-11-25"}
+    assert chosen(REVISIONS, []) == {revision: requirements(revision) for revision in REVISIONS}
+
+
+@pytest.mark.node
+def test_a_scenario_that_is_none_is_a_wrong_command_line():
+    with pytest.raises(SystemExit) as ended:
+        main(["--scenario", "ping", "--scenario", "pong"])
+    assert ended.value.code == 2
+
+
+@pytest.mark.node
 async def test_one_scenario_is_run_in_both_columns(tmp_path: Path):
-    [row] = (await measure(["2026-07-28"], ["dns-rebinding-protection"], tmp_path))["2026-07-28"]
+    wanted = chosen(["2026-07-28"], ["dns-rebinding-protection"])
+    [row] = (await measure(wanted, tmp_path))["2026-07-28"]
     assert (row.scenario, row.required, str(row.bare), str(row.behind), row.lost) == (
         *("dns-rebinding-protection", True),
         *("2/2", "2/2", ()),
