@@ -67,7 +67,7 @@ def test_es256_signatures_are_raw_and_not_zero():
 
 # A modulus as the generator of CVE-2017-15361 made them: a power of 65537 modulo a product of small primes.
 PRIMES = math.prod(prime for prime in range(3, 168) if all(prime % divisor for divisor in range(2, prime)))
-FACTORABLE = (pow(65537, 1000, PRIMES) + PRIMES * ((1 << 1828) + 1)).to_bytes(256)
+FACTORABLE = (pow(65537, 1000, PRIMES) + PRIMES * ((1 << 1829) + 1)).to_bytes(256)
 
 BAD: list[Any] = [
     None,
