@@ -69,7 +69,12 @@ class ServerKind:
             async with node_server(self.script, *self.words) as url:
                 yield url
         else:
-            async with serving(Chatter(**dict.fromkeys(self.words, True))) as url:
+            chatter = Chatter(
+                stateless="stateless" in self.words,
+                resumable="resumable" in self.words,
+                json_response="json" in self.words,
+            )
+            async with serving(chatter) as url:
                 yield url
 
 
@@ -78,7 +83,7 @@ LEGACY_ONLY: Final = frozenset({"legacy"})
 SERVERS: Final = (
     ServerKind("python", BOTH, sessions=True, resumable=True, words=("resumable",)),
     ServerKind("python-stateless", BOTH, words=("stateless",)),
-    ServerKind("python-json", BOTH, sessions=True, streaming=False, words=("json_response",)),
+    ServerKind("python-json", BOTH, sessions=True, streaming=False, words=("json",)),
     ServerKind("typescript-v1", LEGACY_ONLY, sessions=True, resumable=True, script="v1.mjs"),
     ServerKind("typescript-v1-json", LEGACY_ONLY, sessions=True, streaming=False, script="v1.mjs", words=("json",)),
     ServerKind("typescript-v2", BOTH, script="v2.mjs"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -98,7 +99,8 @@ def _add_talking_tools(server: MCPServer[Any]) -> None:
     async def sample(ctx: Context) -> str:
         """Ask for a text."""
         message = types.SamplingMessage(role="user", content=types.TextContent(type="text", text="Say something."))
-        said = await ctx.session.create_message([message], max_tokens=10, related_request_id=ctx.request_id)
+        with warnings.catch_warnings(action="ignore"):  # deprecated, and still spoken
+            said = await ctx.session.create_message([message], max_tokens=10, related_request_id=ctx.request_id)
         assert isinstance(said.content, types.TextContent)
         return said.content.text
 
@@ -176,9 +178,10 @@ def _add_documents(server: MCPServer[Any]) -> None:
         """Greet somebody."""
         return f"Greet {name}."
 
-    @server.completion()
     async def complete(ref: object, argument: types.CompletionArgument, context: object) -> types.Completion:
         return types.Completion(values=[name for name in NAMES if name.startswith(argument.value)], has_more=False)
+
+    server.completion()(complete)
 
 
 class Events(EventStore):

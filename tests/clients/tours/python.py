@@ -38,13 +38,13 @@ class Kit:
     async def call(self, name: str, arguments: Json | None = None, **options: Any) -> types.CallToolResult:
         return await self.client.call_tool(name, arguments or {}, **options)
 
-    async def until_told(self, tool: str, kind: type) -> str:
+    async def until_told(self, tool: str, method: str) -> str:
         """Call a tool that notifies until the notification is here: its stream opens beside the calls."""
         async with asyncio.timeout(10):
-            while not (found := [note for note in self.told if isinstance(note, kind)]):
+            while method not in (found := [getattr(note, "method", None) for note in self.told]):
                 await self.call(tool)
                 await asyncio.sleep(0.02)
-        return str(found[0].method)
+        return f"{method}, of {sorted(set(map(str, found)))}"
 
 
 @asynccontextmanager
@@ -149,7 +149,7 @@ async def logging(kit: Kit) -> Json:
 
 
 async def change(kit: Kit) -> str:
-    return await kit.until_told("change", types.ToolListChangedNotification)
+    return await kit.until_told("change", "notifications/tools/list_changed")
 
 
 async def cancel(kit: Kit) -> Json:
