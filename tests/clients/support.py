@@ -158,26 +158,25 @@ class Disguise:
         return cls(mark, made)
 
 
-def check_arrived(requests: list[Received], *, token: str, mark: str) -> None:
+def check_arrived(requests: list[Received], *never: str, client: str = "cli-1") -> None:
     """Assert of all that reached a backend: only what the sidecar makes itself, once, agreeing with the body.
 
     Args:
         requests: every request that the backend received.
-        token: what the client was let in with.
-        mark: what every header of its own had in it.
+        never: what must be in none of them: the token, the mark of forged headers. Of a token its segments
+            too: a header that quoted the claims would be a token without its signature.
+        client: who was let in.
     """
     assert requests
-    # Its segments too: a header that quoted the claims would be a token without its signature.
-    secret = [token.encode(), *(part.encode() for part in token.split("."))]
+    secret = {part.encode() for text in never for part in (text, *text.split("."))}
     for request in requests:
         names = [name for name, _ in request.headers]
         assert len(names) == len(set(names)), names
         unknown = set(names) - _OURS - (_MIRRORS if request.stateless else frozenset())
         assert not unknown, unknown
-        assert mark.encode() not in request.raw
         assert not [part for part in secret if part in request.raw]
         assert request.header("x-mcp-account") == "ada"
-        assert request.header("x-mcp-client") == "cli-1"
+        assert request.header("x-mcp-client") == client
         _check_mirrors(request)
     assert len({request.header("x-request-id") for request in requests}) == len(requests)
 

@@ -110,6 +110,6 @@ async def test_behind_the_sidecar_is_as_bare(
         assert not failed, alone
         assert all(each["same"] for each in alone["echo"])
         requests = await behind.requests()
-        check_arrived(requests, token=token, mark=disguise.mark)
+        check_arrived(requests, token, disguise.mark)
         assert spoken(requests) == spoken(await bare.requests())
         assert not [line for line in built.calls if line["gate"] is not None]
