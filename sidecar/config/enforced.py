@@ -27,7 +27,7 @@ _KEYS: Final[tuple[tuple[str, ...], ...]] = (
 
 _STORES: Final = ("redis", "unix")
 # Sections of a policy whose keys are names: a plan or a tool may well be called `mode`.
-_NAMES: Final = ("scopes", "quotas", "credits", "plans", "tools")
+_NAMES: Final = ("scopes", "quotas", "credits", "plans", "tools", "resources", "prompts", "methods")
 
 
 def withheld(document: Document) -> Document:

@@ -10,14 +10,14 @@ id, so the capability is taken out of both directions and peers never create one
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import Call, CallKind, Revision
 from sidecar.protocol.headers import McpHeaders, check_mirrors, check_session
 from sidecar.protocol.jsonrpc import Message, is_request_id
-from sidecar.protocol.strictjson import fold
+from sidecar.protocol.names import Names, check_names, malformed
+from sidecar.protocol.references import references
 
 SUPPORTED: Final = tuple(revision.value for revision in reversed(Revision))
 """All revisions served, newest first, as `-32022` errors list them."""
@@ -63,12 +63,17 @@ METHODS: Final[Mapping[str, frozenset[Revision]]] = {
 # The type of each parameter that is checked.
 _TYPES: Final[Mapping[str, type]] = {
     "_meta": dict,
+    "argument": dict,
     "arguments": dict,
     "capabilities": dict,
+    "context": dict,
     "cursor": str,
     "inputResponses": dict,
+    "level": str,
     "name": str,
+    "notifications": dict,
     "protocolVersion": str,
+    "ref": dict,
     "requestState": str,
     "task": dict,
     "taskId": str,
@@ -76,47 +81,33 @@ _TYPES: Final[Mapping[str, type]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Names:
-    """The names that are read of one object, as they are and as `fold` sees them."""
-
-    names: frozenset[str]
-    folded: frozenset[str]
-    required: str | None
-
-    @classmethod
-    def of(cls, *names: str, required: str | None = None) -> _Names:
-        read = frozenset(names if required is None else (*names, required))
-        return cls(read, frozenset(map(fold, read)), required)
-
-
-_LIST: Final = _Names.of("_meta", "cursor")
-_URI: Final = _Names.of("_meta", required="uri")
-_TASK: Final = _Names.of("_meta", required="taskId")
+_LIST: Final = Names.of("_meta", "cursor")
+_URI: Final = Names.of("_meta", required="uri")
+_TASK: Final = Names.of("_meta", required="taskId")
 _RETRY: Final = ("_meta", "inputResponses", "requestState")
-_READ: Final[Mapping[str, _Names]] = {
-    "tools/call": _Names.of(*_RETRY, "arguments", "task", required="name"),
-    "prompts/get": _Names.of(*_RETRY, "arguments", required="name"),
-    "resources/read": _Names.of(*_RETRY, required="uri"),
+_READ: Final[Mapping[str, Names]] = {
+    "tools/call": Names.of(*_RETRY, "arguments", "task", required="name"),
+    "prompts/get": Names.of(*_RETRY, "arguments", required="name"),
+    "resources/read": Names.of(*_RETRY, required="uri"),
     "resources/subscribe": _URI,
     "resources/unsubscribe": _URI,
+    "completion/complete": Names.of("_meta", "argument", "context", required="ref"),
+    "subscriptions/listen": Names.of("_meta", required="notifications"),
+    "logging/setLevel": Names.of("_meta", required="level"),
     "tools/list": _LIST,
     "prompts/list": _LIST,
     "resources/list": _LIST,
     "resources/templates/list": _LIST,
-    "initialize": _Names.of("_meta", "capabilities", required="protocolVersion"),
+    "initialize": Names.of("_meta", "capabilities", required="protocolVersion"),
     "tasks/get": _TASK,
     "tasks/result": _TASK,
-    "tasks/update": _Names.of("_meta", "inputResponses", required="taskId"),
+    "tasks/update": Names.of("_meta", "inputResponses", required="taskId"),
     "tasks/cancel": _TASK,
-    "notifications/cancelled": _Names.of("_meta", "reason", required="requestId"),
+    "notifications/cancelled": Names.of("_meta", "reason", required="requestId"),
 }
-_READ_ANYWHERE: Final = _Names.of("_meta")
-_READ_META: Final = _Names.of(VERSION_KEY, CAPABILITIES_KEY)
-_READ_CAPABILITIES: Final = _Names.of("tasks", "extensions")
-# Keys that unsafe merges in JavaScript backends turn into something else than data.
-_POISONED: Final = frozenset({"__proto__", "constructor"})
-
+_READ_ANYWHERE: Final = Names.of("_meta")
+_READ_META: Final = Names.of(VERSION_KEY, CAPABILITIES_KEY)
+_READ_CAPABILITIES: Final = Names.of("tasks", "extensions")
 
 # --- in ------------------------------------------------------------------------------------------
 
@@ -213,38 +204,28 @@ def _offered(version: object) -> Revision:
 def _check_params(message: Message) -> None:
     """Refuse parameters that the sidecar reads and a backend might read differently."""
     params, read = message.params, _READ.get(message.method, _READ_ANYWHERE)
-    _check_names(params, read)
+    check_names(params, read)
     for name, value in params.items():
         right = is_request_id(value) if name == "requestId" else isinstance(value, _TYPES.get(name, object))
         if name in read.names and not right:
-            raise _malformed(f"params.{name} has the wrong type.")
+            raise malformed(f"params.{name} has the wrong type.")
     if read.required is not None and read.required not in params:
-        raise _malformed(f"params.{read.required} is missing.")
+        raise malformed(f"params.{read.required} is missing.")
+    references(message.method, params)
     meta = params.get("_meta", {})
-    _check_names(meta, _READ_META)
+    check_names(meta, _READ_META)
     capabilities = params.get("capabilities") if message.method == "initialize" else meta.get(CAPABILITIES_KEY)
     if isinstance(capabilities, dict):
-        _check_names(capabilities, _READ_CAPABILITIES)
+        check_names(capabilities, _READ_CAPABILITIES)
 
 
 def _check_envelope(params: Mapping[str, Any]) -> None:
     """What every request of 2026-07-28 says of itself (basic/index, per-request fields)."""
     meta = params.get("_meta", {})
     if not isinstance(meta.get(VERSION_KEY), str):
-        raise _malformed(f"params._meta must hold the string {VERSION_KEY}.")
+        raise malformed(f"params._meta must hold the string {VERSION_KEY}.")
     if not isinstance(meta.get(CAPABILITIES_KEY), dict):
-        raise _malformed(f"params._meta must hold the object {CAPABILITIES_KEY}.")
-
-
-def _check_names(members: Mapping[str, Any], read: _Names) -> None:
-    """Refuse names that a lenient parser takes for one that is read here."""
-    for name in members:
-        if name not in read.names and (name in _POISONED or fold(name) in read.folded):
-            raise _malformed("A parameter's name could be taken for another one.")
-
-
-def _malformed(detail: str) -> Refusal:
-    return Refusal(ErrorCode.PARAMS_MALFORMED, detail)
+        raise malformed(f"params._meta must hold the object {CAPABILITIES_KEY}.")
 
 
 # --- tasks ---------------------------------------------------------------------------------------

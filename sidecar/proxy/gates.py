@@ -13,7 +13,7 @@ from sidecar.ledger import accounts, changes, refusals, scripts
 from sidecar.ledger.keys import caller_keys, request_digest
 from sidecar.ledger.store import Store
 from sidecar.model import Application, Call, Caller, CallKind, Decision, Event, Terms
-from sidecar.policy.rules import Policy
+from sidecar.policy.rules import Policy, Tool
 from sidecar.protocol.jsonrpc import canonical
 from sidecar.proxy.passage import Passage
 from sidecar.proxy.settling import Bill
@@ -78,13 +78,13 @@ class Gates:
         if refusal is not None:
             raise self._softened(refusal, caller, policy)
         passage.exchange.reserved = admission.prices
-        held = application if admission.held else None
-        passage.owe(Bill(self._store, held, call, passage.tool, passage.exchange, passage.client, self._closed))
+        held, operation = application if admission.held else None, passage.operation
+        passage.owe(Bill(self._store, held, call, operation, passage.exchange, passage.client, self._closed))
         self.open_holds += admission.held
         return Grant(
             policy.effective(caller.scopes, admission.consent_scopes),
             admission.plan,
-            await self._usage(passage) if passage.tool is not None and passage.tool.serve is not None else None,
+            await self._usage(passage) if isinstance(operation, Tool) and operation.serve is not None else None,
         )
 
     def _closed(self) -> None:

@@ -134,7 +134,8 @@ class Relay:
     def _edited(self, response: results.Response) -> bytes | None:
         if self._edit is None or response.result is None:
             return None
-        return response.with_result(self._edit(response.result))
+        result = self._edit(response.result)
+        return None if result is response.result else response.with_result(result)
 
     @property
     def _resumable(self) -> bool:

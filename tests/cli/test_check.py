@@ -22,7 +22,7 @@ colour: blue
 """
 BROKEN_POLICY = """\
 scopes: {read: Read.}
-resources: {}
+resources: {"docs://*": {}}
 tools:
   search: {scopes: [raed]}
   reveal:
@@ -51,7 +51,7 @@ def test_ten_mistakes_and_more_are_as_many_located_errors(run: Run, tmp_path: Pa
         "config.yaml:7:14: store.url: not enforced by this version",
         "config.yaml:8:10: workers: not enforced by this version",
         "config.yaml:9:1: colour: unknown key",
-        "policies/p.yaml:2:1: resources: not enforced by this version",
+        "policies/p.yaml:2:13: resources.docs://*.scopes: required but missing",
         "policies/p.yaml:4:21: tools.search.scopes[0]: there is no scope 'raed'",
         "policies/p.yaml:7:14: tools.reveal.spends.contact: there is no pool of credits 'contact'",
         "policies/p.yaml:7:23: tools.reveal.spends.contact: reads the argument 'ids', which reveal does not declare",

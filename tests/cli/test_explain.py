@@ -108,5 +108,5 @@ def test_schemas_offer_nothing_that_is_not_enforced(run: Run) -> None:
     config, policy = (run("schema", document).out for document in ("config", "policy"))
     for word in ("introspection", "keepalive", "streams_per_account", '"tls"', '"headers"'):
         assert word not in config
-    for word in ("resources", "prompts", "methods", "shadow", '"mode"'):
+    for word in ("shadow", "mode"):
         assert f'"{word}"' not in policy

@@ -69,7 +69,7 @@ def test_lists_need_consent_and_no_price(method):
 @pytest.mark.parametrize(
     "method",
     [
-        *("resources/read", "prompts/get", "completion/complete", "logging/setLevel", "tasks/list", "x"),
+        *("completion/complete", "logging/setLevel", "tasks/list", "subscriptions/listen", "x", "vendor/x"),
         *("Tools/Call", "tools/call ", "tools/list\x00", "notifications/initialized", ""),
     ],
 )

@@ -39,7 +39,7 @@ def test_a_sound_policy_has_none():
     [
         ("default_plan: free", "consent: first_use\ndefault_plan: free", "consent: first_use lets in every client"),
         ("default_plan: free\n", "", "there are plans and no default_plan"),
-        ("implies: [read]", "implies: []", "scope 'write' opens no tool"),
+        ("implies: [read]", "implies: []", "scope 'write' opens nothing"),
         ("uses: {requests: 1}", "uses: {}", "quota 'requests' limits nothing"),
         ("contact: One.", "contact: One., mail: One.", "credits 'mail' pay for nothing"),
         ("[search, reveal]", "[search]", "p.yaml:8: no plan includes reveal"),
@@ -55,4 +55,4 @@ def test_each_warning(old, new, notice):
 
 def test_a_policy_that_allows_nothing():
     notices = [str(each) for each in lint(compile_policy([parse("p.yaml", "")]))]
-    assert notices == ["no tool is declared, so clients can call none"]
+    assert notices == ["no tool, resource, prompt or method is declared, so clients can do nothing"]

@@ -1,0 +1,44 @@
+"""Names of members that are read, and the refusal of those that another parser takes for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sidecar.errors import ErrorCode, Refusal
+from sidecar.protocol.strictjson import fold
+
+# Keys that unsafe merges in JavaScript backends turn into something else than data.
+_POISONED: Final = frozenset({"__proto__", "constructor"})
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names that are read of one object, as they are and as `fold` sees them."""
+
+    names: frozenset[str]
+    folded: frozenset[str]
+    required: str | None
+
+    @classmethod
+    def of(cls, *names: str, required: str | None = None) -> Names:
+        """Names, one of which may have to be there."""
+        read = frozenset(names if required is None else (*names, required))
+        return cls(read, frozenset(map(fold, read)), required)
+
+
+def check_names(members: Mapping[str, Any], read: Names) -> None:
+    """Refuse names that a lenient parser takes for one that is read here.
+
+    Raises:
+        Refusal: `params_malformed`.
+    """
+    for name in members:
+        if name not in read.names and (name in _POISONED or fold(name) in read.folded):
+            raise malformed("A parameter's name could be taken for another one.")
+
+
+def malformed(detail: str) -> Refusal:
+    """Parameters that cannot be read, or can be read in two ways."""
+    return Refusal(ErrorCode.PARAMS_MALFORMED, detail)
