@@ -26,6 +26,11 @@ ALLOW_ALL: Final[Json] = {
     "scopes": {},
     "consent": "first_use",
     "tools": {tool: {"scopes": []} for tool in TOOLS},
+    "resources": {"docs://*": {"scopes": []}},
+    "prompts": {"greeting": {"scopes": []}},
+    "methods": {
+        method: {"scopes": []} for method in ("completion/complete", "logging/setLevel", "subscriptions/listen")
+    },
 }
 
 
@@ -96,16 +101,21 @@ SERVERS: Final = (
 
 def steps_for(server: ServerKind, era: str) -> list[str]:
     """The steps of a tour that this server can take in this era."""
-    chosen = ["tools", "echo", "fail"]
+    chosen = ["tools", "echo", "fail", "resources", "prompts", "completion"]
     if server.streaming:
         chosen += ["steps"]
     if era == MODERN:
         # Cancelling is leaving, which a server that sees only whole answers does not notice.
-        return [*chosen, "ask", *(["cancel"] if server.streaming else [])]
+        return [*chosen, "ask", "updates", *(["cancel"] if server.streaming else [])]
     if server.sessions:
         chosen += ["ping", "change", "cancel"]
     if server.sessions and server.streaming:
         chosen += ["ask", "sample"]
+    if server.sessions and server.script is not None:
+        # Which the Python SDK's high-level server does not have.
+        chosen += ["updates", *(["logging"] if server.streaming else [])]
+    if server.resumable:
+        chosen += ["resume"]
     return chosen
 
 
@@ -201,6 +211,8 @@ def spoken(requests: list[Received]) -> list[Json]:
     found: dict[str, Json] = {}
     for request in requests:
         said = {name: value for name, value in request.message.items() if name != "id"} or {"verb": request.method}
+        if request.stateless and said.get("method") == "notifications/cancelled":
+            continue  # leaving has cancelled: what comes after it names nothing that is going on
         params = dict(said.get("params") or {})
         params.pop("requestId", None)
         params.pop("requestState", None)

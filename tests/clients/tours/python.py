@@ -16,10 +16,12 @@ import mcp_types as types
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
+from tests.support.rig import MODERN
 from tests.support.store import until
 
 Json = dict[str, Any]
 
+HANDBOOK: Final = "docs://handbook"
 VALUES: Final[list[Any]] = [
     'naïve ☕ 🦜 \u2028 \0 "quoted" \\ </script>',
     {"nested": [1, 2.5, -0.001, 1e21, 2**53 - 1, True, False, None, {}, []], "": "empty name", "ключ": "значение"},
@@ -175,7 +177,7 @@ async def resources(kit: Kit) -> Json:
     return {
         "resources": _dump(await client.list_resources()),
         "templates": _dump(await client.list_resource_templates()),
-        "handbook": _dump(await client.read_resource("docs://handbook")),
+        "handbook": _dump(await client.read_resource(HANDBOOK)),
         "page": _dump(await client.read_resource("docs://pages/one")),
         "missing": await _attempt(client.read_resource("docs://nothing")),
     }
@@ -192,9 +194,14 @@ async def completion(kit: Kit) -> Json:
 
 
 async def updates(kit: Kit) -> str:
-    async with kit.client.listen(resource_subscriptions=["docs://handbook"]) as stream, asyncio.timeout(10):
-        await kit.call("touch")
-        return repr(await anext(stream))
+    if kit.client.protocol_version == MODERN:
+        async with kit.client.listen(resource_subscriptions=[HANDBOOK]) as stream, asyncio.timeout(10):
+            await kit.call("touch")
+            return repr(await anext(stream))
+    await kit.client.subscribe_resource(HANDBOOK)
+    told = await kit.until_told("touch", "notifications/resources/updated")
+    await kit.client.unsubscribe_resource(HANDBOOK)
+    return told
 
 
 async def resume(kit: Kit) -> Json:
