@@ -209,12 +209,21 @@ async def test_a_missing_scope_is_a_challenge_that_a_client_without_login_shows_
 
 
 @both_eras
-async def test_resources_and_prompts_are_empty(stage: Stage, mode: str):
-    built, _ = stage
+async def test_declared_resources_are_listed_and_read_and_there_are_no_prompts(stage: Stage, mode: str):
+    built, backend = stage
     async with connected(built, mode) as client:
-        assert (await client.list_resources()).resources == []
+        assert [resource.uri for resource in (await client.list_resources()).resources] == ["docs://handbook"]
         assert (await client.list_resource_templates()).resource_templates == []
         assert (await client.list_prompts()).prompts == []
+        [content] = (await client.read_resource("docs://handbook")).contents
+        assert isinstance(content, types.TextResourceContents)
+        assert content.text
+        for spelling in ("docs://handbook/../handbook", "docs://%68andbook%2f", "docs://handbook#x"):
+            with pytest.raises(MCPError) as refused:
+                await client.read_resource(spelling)
+            assert refused.value.error.code == types.INVALID_PARAMS
+    assert [seen.method for seen in backend.seen].count("resources/read") == 1
+    assert (await built.books()).used["requests"] == 1
 
 
 @legacy
