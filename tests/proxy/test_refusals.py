@@ -249,7 +249,7 @@ async def somebody_elses_task(rig: Rig, revision: str) -> Reply:
     extension: Json = {
         "io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}}
     }
-    meta = {"_meta": extension} if revision == MODERN else {}
+    meta = {"_meta": {"io.modelcontextprotocol/clientCapabilities": capabilities}} if revision == MODERN else {}
     return await rig.post("tasks/get", {"taskId": "t-1", **meta}, revision=revision)
 
 
