@@ -14,8 +14,8 @@ from sidecar.model import Call, CallKind, Revision
 from sidecar.protocol import task_ids, tasks
 from sidecar.protocol.headers import McpHeaders, check_mirrors, check_session
 from sidecar.protocol.jsonrpc import Message, is_request_id
+from sidecar.protocol.members import Members, check_members, malformed
 from sidecar.protocol.meta import CAPABILITIES_KEY, VERSION_KEY
-from sidecar.protocol.names import Names, check_names, malformed
 from sidecar.protocol.references import references
 
 SUPPORTED: Final = tuple(revision.value for revision in reversed(Revision))
@@ -76,34 +76,34 @@ _TYPES: Final[Mapping[str, type]] = {
 }
 
 
-_LIST: Final = Names.of("_meta", "cursor")
-_URI: Final = Names.of("_meta", required="uri")
-_TASK: Final = Names.of("_meta", required="taskId")
+_LIST: Final = Members.of("_meta", "cursor")
+_URI: Final = Members.of("_meta", required="uri")
+_TASK: Final = Members.of("_meta", required="taskId")
 _RETRY: Final = ("_meta", "inputResponses", "requestState")
-_READ: Final[Mapping[str, Names]] = {
-    "tools/call": Names.of(*_RETRY, "arguments", "task", required="name"),
-    "prompts/get": Names.of(*_RETRY, "arguments", required="name"),
-    "resources/read": Names.of(*_RETRY, required="uri"),
+_READ: Final[Mapping[str, Members]] = {
+    "tools/call": Members.of(*_RETRY, "arguments", "task", required="name"),
+    "prompts/get": Members.of(*_RETRY, "arguments", required="name"),
+    "resources/read": Members.of(*_RETRY, required="uri"),
     "resources/subscribe": _URI,
     "resources/unsubscribe": _URI,
-    "completion/complete": Names.of("_meta", "argument", "context", required="ref"),
-    "subscriptions/listen": Names.of("_meta", required="notifications"),
-    "logging/setLevel": Names.of("_meta", required="level"),
+    "completion/complete": Members.of("_meta", "argument", "context", required="ref"),
+    "subscriptions/listen": Members.of("_meta", required="notifications"),
+    "logging/setLevel": Members.of("_meta", required="level"),
     "tools/list": _LIST,
     "prompts/list": _LIST,
     "resources/list": _LIST,
     "resources/templates/list": _LIST,
-    "initialize": Names.of("_meta", "capabilities", required="protocolVersion"),
+    "initialize": Members.of("_meta", "capabilities", required="protocolVersion"),
     "tasks/get": _TASK,
     "tasks/result": _TASK,
-    "tasks/update": Names.of("_meta", "inputResponses", required="taskId"),
+    "tasks/update": Members.of("_meta", "inputResponses", required="taskId"),
     "tasks/cancel": _TASK,
-    "notifications/cancelled": Names.of("_meta", "reason", required="requestId"),
+    "notifications/cancelled": Members.of("_meta", "reason", required="requestId"),
     "notifications/tasks/status": _TASK,
 }
-_READ_ANYWHERE: Final = Names.of("_meta")
-_READ_META: Final = Names.of(VERSION_KEY, CAPABILITIES_KEY)
-_READ_CAPABILITIES: Final = Names.of("tasks", "extensions")
+_READ_ANYWHERE: Final = Members.of("_meta")
+_READ_META: Final = Members.of(VERSION_KEY, CAPABILITIES_KEY)
+_READ_CAPABILITIES: Final = Members.of("tasks", "extensions")
 
 # --- in ------------------------------------------------------------------------------------------
 
@@ -205,7 +205,7 @@ def _offered(version: object) -> Revision:
 def _check_params(message: Message) -> None:
     """Refuse parameters that the sidecar reads and a backend might read differently."""
     params, read = message.params, _READ.get(message.method, _READ_ANYWHERE)
-    check_names(params, read)
+    check_members(params, read)
     for name, value in params.items():
         right = is_request_id(value) if name == "requestId" else isinstance(value, _TYPES.get(name, object))
         if name in read.names and not right:
@@ -214,10 +214,10 @@ def _check_params(message: Message) -> None:
         raise malformed(f"params.{read.required} is missing.")
     references(message.method, params)
     meta = params.get("_meta", {})
-    check_names(meta, _READ_META)
+    check_members(meta, _READ_META)
     capabilities = params.get("capabilities") if message.method == "initialize" else meta.get(CAPABILITIES_KEY)
     if isinstance(capabilities, dict):
-        check_names(capabilities, _READ_CAPABILITIES)
+        check_members(capabilities, _READ_CAPABILITIES)
 
 
 def _check_envelope(params: Mapping[str, Any]) -> None:

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from sidecar.model import CallKind
 from sidecar.protocol.jsonrpc import Message
+from sidecar.protocol.members import malformed
 from sidecar.protocol.meta import RELATED_TASK_KEY
-from sidecar.protocol.names import malformed
 from sidecar.protocol.strictjson import fold
 
 Json = Mapping[str, Any]

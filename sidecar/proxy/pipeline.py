@@ -18,7 +18,7 @@ from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import Call, Caller, CallKind, Decision, Depth, Event, Exchange
 from sidecar.observe.logs import fault_place
 from sidecar.observe.record import Recorder
-from sidecar.policy.decide import decide, operation_of
+from sidecar.policy.decide import judge
 from sidecar.policy.rules import Tool
 from sidecar.protocol import answers, headers, jsonrpc, revisions
 from sidecar.proxy.body import Readers, read_body
@@ -131,8 +131,7 @@ class Pipeline:
     def _decide(self, passage: Passage, call: Call, caller: Caller) -> Decision:
         """Gate 4."""
         policy, exchange = passage.snapshot.policy, passage.exchange
-        decision = decide(policy, call, caller)
-        operation = operation_of(policy, call)
+        decision, operation = judge(policy, call, caller)
         tool = operation.name if isinstance(operation, Tool) else None
         if tool in self._forwarder.collisions:
             decision = Decision(Refusal(ErrorCode.TOOL_UNKNOWN), policy.open_terms, Depth.CONSENT)

@@ -307,6 +307,8 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "policy-later": policy_later,
     "policy": lambda: _keys_of(models.PolicyDocument),
     "tool": lambda: _keys_of(models.ToolDocument),
+    "operation": lambda: _keys_of(models.OperationDocument),
+    "call": lambda: _keys_of(models.TestCallDocument),
     "amount": lambda: _keys_of(models.AmountDocument),
     "caller": lambda: _keys_of(models.TestCallerDocument),
     "settlement": settlement,

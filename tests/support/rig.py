@@ -248,9 +248,9 @@ class Rig:
             made["MCP-Protocol-Version"] = revision
         if revision == MODERN and "method" in message:
             made["Mcp-Method"] = message["method"]
-            mirrored = message.get("params", {}).get(NAME_PARAMS.get(message["method"], ""))
-            if isinstance(mirrored, str):
-                made["Mcp-Name"] = encode(mirrored)
+            name = message.get("params", {}).get(NAME_PARAMS.get(message["method"], ""))
+            if isinstance(name, str):
+                made["Mcp-Name"] = encode(name)
         return {name: value for name, value in {**made, **(extra or {})}.items() if value is not None}
 
     async def post(
