@@ -79,6 +79,7 @@ class Call:
             round trip kept as they were sent; None for GET and DELETE.
         session: the value of `Mcp-Session-Id`, if sent in a revision that has sessions.
         carried: `Mcp-Param-*` headers to carry over once, never judged.
+        last_event_id: the event after which a session's stream is to be resumed; GET only.
     """
 
     kind: CallKind
@@ -89,6 +90,12 @@ class Call:
     document: Mapping[str, Any] | None = None
     session: str | None = None
     carried: tuple[tuple[str, str], ...] = ()
+    last_event_id: str | None = None
+
+    @property
+    def listens(self) -> bool:
+        """Whether its answer is a stream of the server's own messages, without an end of its own."""
+        return self.kind is CallKind.STREAM or (self.kind is CallKind.REQUEST and self.method == "subscriptions/listen")
 
     @property
     def tool(self) -> str | None:
@@ -211,6 +218,8 @@ class Application:
         on_unknown: recorded in the hold, for whoever finds it without its owner.
         lease: milliseconds until the hold may be resolved by somebody else.
         session: the `Mcp-Session-Id` whose binding must be the caller's; None checks none.
+        request: what stands for this request on its session (`keys.request_digest`); no other call
+            may have it while this one is open. None without a session.
     """
 
     call_id: str
@@ -223,6 +232,7 @@ class Application:
     on_unknown: OnUnknown = OnUnknown.RELEASE
     lease: int = 120_000
     session: str | None = None
+    request: str | None = None
 
 
 class AdmissionCode(IntEnum):
@@ -239,6 +249,7 @@ class AdmissionCode(IntEnum):
     QUOTA_EXCEEDED = 8
     INSUFFICIENT_CREDITS = 9
     RESOLVED_ALREADY = 10  # this call id was released or settled before its admission arrived
+    REQUEST_IN_FLIGHT = 11  # another call has this request id on this session
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +347,7 @@ class Event(Enum):
     UNUSABLE = "unusable"  # 2xx without a usable response
     TOO_LARGE = "too_large"
     STREAM_ENDED = "stream_ended"  # a POST stream ended cleanly without its response
+    DEFERRED = "deferred"  # a POST stream ended without its response, and the client can resume it
     CLIENT_GONE = "client_gone"  # the client left and the result was not seen
     OWNER_DIED = "owner_died"  # the lease ran out
 
@@ -346,6 +358,7 @@ class Action(Enum):
     CHARGE_RESULT = "charge_result"  # the true price, computed from the result
     CHARGE_RESERVE = "charge_reserve"
     RELEASE = "release"
+    DEFER = "defer"  # stays reserved until the response passes on another stream, or the lease ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,4 +401,5 @@ class Exchange:
     policy_revision: str | None = None
     trace_id: str | None = None
     shadow: tuple[str, ...] = ()
+    stream_end: str | None = None  # why an open stream was ended by this process
     notes: list[str] = field(default_factory=list)  # for the log only: what was wrong when settling

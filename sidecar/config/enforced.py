@@ -21,8 +21,6 @@ _KEYS: Final[tuple[tuple[str, ...], ...]] = (
     ("listen", "tls"),
     ("backend", "tls"),
     ("backend", "headers"),
-    ("backend", "keepalive"),
-    ("limits", "streams_per_account"),
 )
 """Keys of config.yaml; `*` is any entry of a list."""
 

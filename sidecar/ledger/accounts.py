@@ -83,7 +83,9 @@ class Hold:
 
     Attributes:
         until: end of the lease, in milliseconds since the epoch.
-        deferred: `keys.request_digest` of the request whose response may still come; else None.
+        request: `keys.request_digest` of its request; None without a session.
+        deferred: what pricing its response needs, when that may still come on another stream; empty
+            when nobody knows; None while its owner has the call.
     """
 
     owner: str
@@ -91,6 +93,7 @@ class Hold:
     on_unknown: OnUnknown
     until: int
     amounts: tuple[Amount, ...]
+    request: str | None = None
     deferred: str | None = None
 
 
@@ -284,6 +287,7 @@ def _hold(document: Mapping[str, Any], until: int) -> Hold:
         on_unknown=OnUnknown(document["on_unknown"]),
         until=until,
         amounts=tuple(_amount(each) for each in document["amounts"]),
+        request=document.get("request"),
         deferred=document.get("deferred"),
     )
 

@@ -6,7 +6,7 @@ store. The questions and their order are the contract's (sections 1 and 5).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sidecar.ledger.accounts import (
@@ -86,6 +86,8 @@ def _answer(state: AccountState, application: Application, now: int) -> Admissio
         return Admission(AdmissionCode.RESOLVED_ALREADY)
     expire(state, now)
     standing = _standing(state, application)
+    if standing.code is AdmissionCode.ADMITTED and reserves and _in_flight(state, application):
+        standing = replace(standing, code=AdmissionCode.REQUEST_IN_FLIGHT)
     if standing.code or application.depth is not Depth.PRICE or standing.granted is None:
         admission = standing.admission()
     else:
@@ -98,6 +100,13 @@ def _answer(state: AccountState, application: Application, now: int) -> Admissio
         who = application.caller
         state.consents[who.subject, who.client_id] = Consent(granted=True, at=now)
     return admission
+
+
+def _in_flight(state: AccountState, application: Application) -> bool:
+    """Whether another call has this request id on this session: its answer could be taken for the other's."""
+    return application.request is not None and any(
+        hold.request == application.request for call_id, hold in state.holds.items() if call_id != application.call_id
+    )
 
 
 def _held(admission: Admission) -> Admission:
@@ -185,6 +194,7 @@ def _price(state: AccountState, application: Application, standing: _Standing, n
             on_unknown=application.on_unknown,
             until=now + application.lease,
             amounts=tuple(amounts),
+            request=application.request,
         )
     return standing.admission(tuple(prices))
 

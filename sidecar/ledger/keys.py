@@ -9,7 +9,7 @@ or break out of a key. Every key of an account carries the account's digest as i
     mcp:{ACCOUNT}:holds             hash    call id -> what is reserved (JSON)
     mcp:{ACCOUNT}:leases            zset    call id by the end of its lease, in ms since the epoch
     mcp:{ACCOUNT}:paid              set     KIND:NAME:ITEM (no NAME of the policy has a colon)
-    mcp:{ACCOUNT}:deferred          hash    digest(session, request id) -> call id
+    mcp:{ACCOUNT}:requests          hash    digest(session, request id) -> call id, while its hold is open
     mcp:{ACCOUNT}:usage             stream  what every call cost, and every change of a balance
     mcp:{ACCOUNT}:consent:CONSENT   hash    issuer account subject client_id status at scopes
     mcp:{ACCOUNT}:client:CLIENT     hash    the same for every subject, without `subject`
@@ -68,19 +68,19 @@ class AccountKeys:
     holds: str = field(init=False)
     leases: str = field(init=False)
     paid: str = field(init=False)
-    deferred: str = field(init=False)
+    requests: str = field(init=False)
     usage: str = field(init=False)
 
     def __post_init__(self) -> None:
         prefix = f"mcp:{{{self.digest}}}:"
         object.__setattr__(self, "prefix", prefix)
-        for name in ("account", "ledger", "holds", "leases", "paid", "deferred", "usage"):
+        for name in ("account", "ledger", "holds", "leases", "paid", "requests", "usage"):
             object.__setattr__(self, name, prefix + name)
 
     @property
     def money(self) -> tuple[str, ...]:
         """The keys that `lua/ledger.lua` works on, in its order."""
-        return (self.ledger, self.holds, self.leases, self.paid, self.deferred, self.usage)
+        return (self.ledger, self.holds, self.leases, self.paid, self.requests, self.usage)
 
     def consent(self, subject: str, client_id: str) -> str:
         """The consent of one subject to one client."""
@@ -151,7 +151,7 @@ def client_digest(client_id: str) -> str:
 
 
 def request_digest(session: str, request_id: RequestId) -> str:
-    """What stands for one request of one session; 7 and "7" are two requests."""
+    """What stands for one request of one session; its id as `jsonrpc.canonical` reads it."""
     kind = "integer" if isinstance(request_id, int) else "string"
     return digest(session, kind, str(request_id))
 

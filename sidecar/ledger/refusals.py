@@ -11,6 +11,8 @@ from typing import Any, Final
 from sidecar.errors import ErrorCode, Refusal, Shape
 from sidecar.model import Admission, AdmissionCode, AmountKind, Application, ConsentMode, Price
 
+REQUEST_IN_FLIGHT: Final = "A request with this id is in flight on this session."
+
 _Maker = Callable[[Admission, Application, str | None], Refusal]
 
 
@@ -122,6 +124,10 @@ def _resolved_already(admission: Admission, application: Application, manage_url
     )
 
 
+def _request_in_flight(admission: Admission, application: Application, manage_url: str | None) -> Refusal:
+    return Refusal(ErrorCode.MESSAGE_MALFORMED, REQUEST_IN_FLIGHT)
+
+
 _MAKERS: Final[dict[AdmissionCode, _Maker]] = {
     AdmissionCode.SESSION_UNKNOWN: _session_unknown,
     AdmissionCode.CONSENT_MISSING: _consent_missing,
@@ -133,6 +139,7 @@ _MAKERS: Final[dict[AdmissionCode, _Maker]] = {
     AdmissionCode.QUOTA_EXCEEDED: _quota_exceeded,
     AdmissionCode.INSUFFICIENT_CREDITS: _insufficient_credits,
     AdmissionCode.RESOLVED_ALREADY: _resolved_already,
+    AdmissionCode.REQUEST_IN_FLIGHT: _request_in_flight,
 }
 
 

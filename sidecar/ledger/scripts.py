@@ -23,8 +23,10 @@ from sidecar.model import (
     Application,
     Caller,
     Charge,
+    ConsentMode,
     Demand,
     Depth,
+    OnUnknown,
     PlanTerms,
     Price,
     Receipt,
@@ -47,6 +49,8 @@ def _load(name: str) -> Script:
 ADMIT: Final = _load("admit")
 RESOLVE: Final = _load("resolve")
 DEFER: Final = _load("defer")
+RECALL: Final = _load("recall")
+STANDING: Final = _load("standing")
 SWEEP: Final = _load("sweep")
 INSPECT: Final = _load("inspect")
 SESSION: Final = _load("session")
@@ -60,6 +64,8 @@ scripts: Final[Sequence[Script]] = (
     ADMIT,
     RESOLVE,
     DEFER,
+    RECALL,
+    STANDING,
     SWEEP,
     INSPECT,
     SESSION,
@@ -104,7 +110,7 @@ def admit(application: Application) -> Command:
             application.owner,
             application.on_unknown.value,
             _encode_demands(application.demands),
-            *_encode_terms(application.terms),
+            *_encode_terms(application),
         ),
     )
 
@@ -169,13 +175,43 @@ def receipt(reply: Any) -> Receipt:
     return Receipt(paid, used)
 
 
-def defer(caller: Caller, call_id: str, request: str) -> Command:
-    """Mark a hold deferred on `keys.request_digest(session, request id)`; answers 0 when there is no such hold.
+def defer(application: Application, context: bytes) -> Command:
+    """Keep the hold of an admitted application open for a response on another stream; answers 0 when it is gone.
 
-    Which call a request was deferred for is `HGET <keys.deferred> <request digest>`.
+    Args:
+        application: as it was admitted.
+        context: what pricing the response needs (`pricing.context`).
+    """
+    return Command(DEFER, (caller_keys(application.caller).holds,), (application.call_id, context))
+
+
+def recall(caller: Caller, request: str, costs: bool) -> Command:
+    """Ask for the deferred call that a response belongs to; `recalled` reads the answer.
+
+    Args:
+        caller: whose session it is.
+        request: `keys.request_digest(session, request id)`.
+        costs: whether the response is a result that costs something.
     """
     keys = caller_keys(caller)
-    return Command(DEFER, (keys.holds, keys.deferred), (call_id, request))
+    return Command(RECALL, (keys.holds, keys.requests), (request, int(costs)))
+
+
+def recalled(reply: Any) -> tuple[str, bytes, OnUnknown] | None:
+    """The call's id, what was given to `defer`, and its `on_unknown`; None when nothing is to be settled."""
+    return None if reply is None else (text(reply[0]), reply[1], OnUnknown(text(reply[2])))
+
+
+def standing(keys: AccountKeys, callers: Sequence[tuple[str, str]], consent: ConsentMode) -> Command:
+    """Ask whether callers of one account may go on; answers one `AdmissionCode` each.
+
+    Args:
+        keys: the account.
+        callers: subject and client id of each.
+        consent: the policy's mode.
+    """
+    records = [key for subject, client in callers for key in (keys.consent(subject, client), keys.client(client))]
+    return Command(STANDING, (keys.account, *records), (consent.value,))
 
 
 def sweep(keys: AccountKeys) -> Command:
@@ -217,15 +253,20 @@ def _encode_demands(demands: Sequence[Demand]) -> bytes:
     return orjson.dumps([(d.kind.value, d.name, d.reserve, d.fixed, d.items, d.each) for d in demands])
 
 
-_encoded: dict[int, tuple[Terms, tuple[Argument, ...]]] = {}
+_encoded: dict[int, tuple[Terms, tuple[Argument, ...], tuple[Argument, ...]]] = {}
 _ENCODED_MOST: Final = 4096
 
 
-def _encode_terms(terms: Terms) -> tuple[Argument, ...]:
+def _encode_terms(application: Application) -> tuple[Argument, ...]:
     # Terms are compiled once per operation and sent with every call; keeping them keeps their id theirs.
+    terms = application.terms
     known = _encoded.get(id(terms))
-    if known is not None:
-        return known[1]
+    if known is None:
+        known = _remember_terms(terms)
+    return (*known[1], application.request or "", *known[2])
+
+
+def _remember_terms(terms: Terms) -> tuple[Terms, tuple[Argument, ...], tuple[Argument, ...]]:
     if len(_encoded) >= _ENCODED_MOST:  # reloads made new ones
         _encoded.clear()
     head: tuple[Argument, ...] = (
@@ -233,13 +274,12 @@ def _encode_terms(terms: Terms) -> tuple[Argument, ...]:
         terms.default_plan or "",
         orjson.dumps(terms.scopes) if terms.scopes else b"",
     )
-    if terms.plans is None:
-        args = (*head, -1, _encode_plan(terms.base))
-    else:
+    tail: tuple[Argument, ...] = (-1, _encode_plan(terms.base))
+    if terms.plans is not None:
         pairs = [word for name, plan in terms.plans.items() for word in (name, _encode_plan(plan))]
-        args = (*head, len(terms.plans), *pairs)
-    _encoded[id(terms)] = (terms, args)
-    return args
+        tail = (len(terms.plans), *pairs)
+    _encoded[id(terms)] = made = (terms, head, tail)
+    return made
 
 
 def _encode_plan(plan: PlanTerms) -> bytes:

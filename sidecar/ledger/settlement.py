@@ -29,6 +29,7 @@ _CERTAIN: Final = {
     Event.NOT_SENT: Action.RELEASE,
     Event.TOO_LARGE: Action.CHARGE_RESERVE,
     Event.STREAM_ENDED: Action.CHARGE_RESERVE,
+    Event.DEFERRED: Action.DEFER,
     Event.CLIENT_GONE: Action.CHARGE_RESERVE,
 }
 _UNKNOWN: Final = {OnUnknown.SETTLE: Action.CHARGE_RESERVE, OnUnknown.RELEASE: Action.RELEASE}
@@ -41,8 +42,8 @@ UNKNOWN_OUTCOMES: Final = frozenset(
 def action(event: Event, on_unknown: OnUnknown, charge_errors: bool = False) -> Action:
     """What an event does to the hold of its call (contract, section 5).
 
-    A stream that ended cleanly without its response charges the reserve: the backend worked to its end, and
-    the result may still be had elsewhere. Who can wait for it defers the hold (`scripts.defer`) instead.
+    A stream that ended cleanly without its response charges the reserve: the backend worked to its end. Where
+    the client can resume it, the hold is deferred instead, so that the result is charged when it is seen.
 
     Args:
         event: what happened.
@@ -115,14 +116,47 @@ def expire(state: AccountState, now: int) -> int:
     return min(len(over), EXPIRED_AT_ONCE)
 
 
-def defer(before: AccountState, call_id: str, request: str, *, now: int) -> tuple[bool, AccountState]:
-    """Mark a hold deferred on a request of its session; False when there is no such hold."""
+def defer(before: AccountState, call_id: str, context: str, *, now: int) -> tuple[bool, AccountState]:
+    """Keep a hold open for a response that may still come; False when there is no such hold.
+
+    Args:
+        before: the account; it is not changed.
+        call_id: the call.
+        context: what pricing the response needs.
+        now: the store's clock, in milliseconds since the epoch.
+    """
     state = before.copy(now)
     hold = state.holds.get(call_id)
     if hold is None:
         return False, state
-    state.holds[call_id] = replace(hold, deferred=request)
+    state.holds[call_id] = replace(hold, deferred=context)
     return True, state
+
+
+def recall(
+    before: AccountState, request: str, costs: bool, *, now: int
+) -> tuple[tuple[str, str, OnUnknown] | None, AccountState]:
+    """The deferred call whose response has passed on another stream; None when none is to be settled.
+
+    Args:
+        before: the account; it is not changed.
+        request: `keys.request_digest` of the request that was answered.
+        costs: whether the response is a result that costs something: then a call that its owner has not
+            deferred, because it died, is charged at its lease's end.
+        now: the store's clock, in milliseconds since the epoch.
+
+    Returns:
+        the call's id, what pricing its response needs, and its `on_unknown`.
+    """
+    state = before.copy(now)
+    for call_id, hold in state.holds.items():
+        if hold.request == request:
+            if hold.deferred:
+                return (call_id, hold.deferred, hold.on_unknown), state
+            if costs and hold.deferred is None:
+                state.holds[call_id] = replace(hold, deferred="")
+            break
+    return None, state
 
 
 def _apply(state: AccountState, hold: Hold, cost: Cost, now: int) -> Receipt:

@@ -1,25 +1,21 @@
 """What the pipeline asks of the store: admit a call, then settle or release it, exactly once.
 
 An admission that was sent but not answered, or whose caller left, may have written a hold: its
-release is sent after it. A settle or release that does not arrive is given again until the store
-has it; every script is idempotent on the call id, so giving it twice does no harm. An admission is
-never given twice.
+release is sent after it. A settle or release that does not arrive is given again until the store has
+it (`delivery`). An admission is never given twice.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.ledger.command import Command, Scripts
-from sidecar.ledger.connection import Connection, RejectedError, StoreError, UnsentError
+from sidecar.ledger.connection import Connection, RejectedError, StoreError
+from sidecar.ledger.delivery import NEVER_RAN, Courier, load_and_send
 from sidecar.ledger.embedded import EmbeddedStore
 from sidecar.ledger.endpoint import parse_url
 from sidecar.model import Admission, Application, Charge, Receipt
@@ -27,36 +23,9 @@ from sidecar.model import Admission, Application, Charge, Receipt
 ANSWER_WITHIN: Final = 1.8
 """Seconds after which an admission is refused, whatever the store does."""
 
-_RETRY_PAUSE: Final = 0.2
-# Error replies given before the first line of a script ran: nothing can have been written.
-_NEVER_RAN: Final = frozenset(
-    {"NOSCRIPT", "OOM", "READONLY", "LOADING", "BUSY", "NOREPLICAS", "MASTERDOWN", "MISCONF", "NOAUTH", "NOPERM"}
-)
-
-
-@dataclass(slots=True)
-class _Delivery:
-    command: Command
-    outcome: asyncio.Future[Receipt]
-    load: bool = False  # the server said that it does not know the script
-
-    def end(self, receipt: Receipt | BaseException) -> None:
-        if self.outcome.done():
-            return
-        if isinstance(receipt, Receipt):
-            self.outcome.set_result(receipt)
-        else:
-            self.outcome.set_exception(receipt)
-            self.outcome.exception()  # nobody may be waiting; `Store.lost` counts it
-
 
 class Store:
-    """Gates 5-7 of this process: one ordered connection, and what is still to be delivered on it.
-
-    Attributes:
-        undelivered: settles and releases that the store has not acknowledged, sent or not.
-        lost: deliveries given up because the script itself failed; each is a fault to look into.
-    """
+    """Gates 5-7 of this process: one ordered connection, and what is still to be delivered on it."""
 
     def __init__(self, url: str, scripts: Scripts, *, directory: Path | None = None) -> None:
         self._scripts = scripts
@@ -67,14 +36,23 @@ class Store:
             self._embedded = EmbeddedStore(directory)
             url = self._embedded.url
         before = self._revive if self._embedded is not None else None
-        self._connection = Connection(parse_url(url), prepare=self._prepare, before=before)
-        self._again: deque[_Delivery] = deque()
-        self._courier: asyncio.Task[None] | None = None
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._closed = False
-        self.undelivered = 0
-        self.lost = 0
+        self._endpoint = parse_url(url)
+        self._connection = Connection(self._endpoint, prepare=self._prepare, before=before)
+        self._courier = Courier(self._connection)
+
+    @property
+    def undelivered(self) -> int:
+        """Settles, releases and deferrals that the store has not acknowledged, sent or not."""
+        return self._courier.undelivered
+
+    async def delivered(self) -> None:
+        """Wait until the store has acknowledged every settle, release and deferral."""
+        await self._courier.delivered()
+
+    @property
+    def lost(self) -> int:
+        """Deliveries given up because the script itself failed; each is a fault to look into."""
+        return self._courier.lost
 
     @property
     def up(self) -> bool:
@@ -101,13 +79,7 @@ class Store:
 
         What is not delivered by then is resolved by whoever finds its lease run out.
         """
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), grace)
-        self._closed = True
-        if self._courier is not None:
-            self._courier.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._courier
+        await self._courier.close(grace)
         await self._connection.close()
         if self._embedded is not None:
             await asyncio.to_thread(self._embedded.leave)
@@ -127,7 +99,7 @@ class Store:
             sent = True
             return self._scripts.admitted(application, await self._answer(command, reply, end))
         except (StoreError, TimeoutError) as fault:
-            ran = not (isinstance(fault, RejectedError) and fault.code in _NEVER_RAN)
+            ran = not (isinstance(fault, RejectedError) and fault.code in NEVER_RAN)
             self._undo(application, sent and ran)
             raise _unavailable(fault) from fault
         except BaseException:  # above all a cancellation: whoever asked is gone, the hold may be there
@@ -151,6 +123,29 @@ class Store:
             forwarded: whether the call was sent to the backend: then fixed amounts stay consumed.
         """
         return self._deliver(self._scripts.release(application, forwarded=forwarded))
+
+    def defer(self, application: Application, context: bytes) -> asyncio.Future[Receipt]:
+        """Keep a hold open for a response on another stream; the (empty) receipt need not be waited for.
+
+        Args:
+            application: as it was admitted.
+            context: what pricing the response needs.
+        """
+        return self._courier.deliver(self._scripts.defer(application, context), lambda _: Receipt())
+
+    def subscription(self, channel: str, heard: Callable[[bytes], None], opened: Callable[[], None]) -> Connection:
+        """A connection of its own, not yet started, that hears what is published on a channel.
+
+        Args:
+            channel: its name.
+            heard: given each message.
+            opened: told whenever it begins to hear; what was said before is lost.
+        """
+        return Connection(
+            self._endpoint,
+            prepare=lambda send: _subscribe(send, channel, opened),
+            pushed=lambda push: heard(push[2]) if push[0] == b"message" else None,
+        )
 
     async def run(self, command: Command) -> Any:
         """Run any other script once and give its reply.
@@ -193,66 +188,14 @@ class Store:
                 raise
             # Someone flushed the scripts. The command did not run, so this is not a second time.
             async with asyncio.timeout_at(end):
-                return await self._load_and_send(command)
-
-    def _load_and_send(self, command: Command) -> asyncio.Future[Any]:
-        loaded = self._connection.send("SCRIPT", "LOAD", command.script.source)
-        loaded.add_done_callback(_forget)
-        return self._connection.send(*command.words())
+                return await load_and_send(self._connection, command)
 
     def _undo(self, application: Application, sent: bool) -> None:
         if sent and not application.look:
             self._deliver(self._scripts.release(application))
 
     def _deliver(self, command: Command) -> asyncio.Future[Receipt]:
-        delivery = _Delivery(command, asyncio.get_running_loop().create_future())
-        self.undelivered += 1
-        self._idle.clear()
-        self._give(delivery)
-        return delivery.outcome
-
-    def _give(self, delivery: _Delivery) -> None:
-        try:
-            if delivery.load:
-                reply = self._load_and_send(delivery.command)
-            else:
-                reply = self._connection.send(*delivery.command.words())
-        except UnsentError:
-            self._give_again(delivery)
-        else:
-            reply.add_done_callback(partial(self._given, delivery))
-
-    def _given(self, delivery: _Delivery, reply: asyncio.Future[Any]) -> None:
-        fault = reply.exception()
-        if fault is not None and (not isinstance(fault, RejectedError) or fault.code in _NEVER_RAN):
-            delivery.load = isinstance(fault, RejectedError) and fault.code == "NOSCRIPT"
-            self._give_again(delivery)
-            return
-        self.undelivered -= 1
-        if not self.undelivered:
-            self._idle.set()
-        if fault is None:
-            try:
-                delivery.end(self._scripts.receipt(reply.result()))
-                return
-            except (ValueError, TypeError, LookupError) as unreadable:
-                fault = unreadable
-        self.lost += 1
-        delivery.end(fault)
-
-    def _give_again(self, delivery: _Delivery) -> None:
-        if self._closed:
-            delivery.end(UnsentError("this process is closing; the lease of the hold will run out"))
-            return
-        self._again.append(delivery)
-        if self._courier is None or self._courier.done():
-            self._courier = asyncio.create_task(self._deliver_again(), name="store deliveries")
-
-    async def _deliver_again(self) -> None:
-        while self._again:
-            await asyncio.sleep(_RETRY_PAUSE)
-            for _ in range(len(self._again) if self._connection.up else 0):
-                self._give(self._again.popleft())
+        return self._courier.deliver(command, self._scripts.receipt)
 
     async def _revive(self) -> None:
         if self._embedded is not None:
@@ -267,14 +210,14 @@ class Store:
             await load
 
 
+async def _subscribe(send: Callable[..., asyncio.Future[Any]], channel: str, opened: Callable[[], None]) -> None:
+    await send("SUBSCRIBE", channel)
+    opened()
+
+
 def _info(reply: bytes) -> Mapping[str, str]:
     lines = reply.decode().splitlines()
     return dict(line.partition(":")[::2] for line in lines if ":" in line)
-
-
-def _forget(done: asyncio.Future[Any]) -> None:
-    if not done.cancelled():
-        done.exception()
 
 
 def _unavailable(fault: BaseException) -> Refusal:

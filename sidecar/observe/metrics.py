@@ -24,7 +24,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from sidecar import __version__
 from sidecar.errors import ErrorCode
-from sidecar.model import Action, AmountKind, CallKind, Event, Exchange, Price
+from sidecar.model import Action, AmountKind, Event, Exchange, Price
 
 OTHER: Final = "_other"
 """Stands for every name that the policy does not know."""
@@ -32,7 +32,6 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 CODES: Final = frozenset({"ok", *(code.id for code in ErrorCode), *(event.value for event in Event)})
 _LATENCY: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _OVERHEAD: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2)
-_NOT_TIMED: Final = frozenset({CallKind.STREAM})  # lives as long as its client likes
 
 Labels = tuple[str, ...]
 
@@ -62,6 +61,7 @@ class Metrics:
         self.shadow = self._counter("shadow_refusals", "Calls that a rule in shadow mode would have refused.", "tool")
         self.settlements = self._counter("settlements", "What was done with holds.", "action")
         self.settle_problems = self._counter("settle_problems", "What went wrong when settling.", "tool")
+        self.streams_ended = self._counter("streams_ended", "Open streams that were ended here, by why.", "reason")
         self.late = self._counter("late_settlements", "Settlements of holds that had been resolved before.")
         self.reserved = self._counter("credits_reserved", "Credits reserved before calls.", "pool")
         self.spent = self._counter("credits_spent", "Credits spent by calls.", "pool")
@@ -72,6 +72,9 @@ class Metrics:
         self.open_streams = self._gauge("open_streams", "Open streams to clients.", "livesum")
         self.in_flight = self._gauge("in_flight", "Requests being served now.", "livesum")
         self.store_up = self._gauge("store_up", "Whether the store answers (1) or not (0).", "livemin")
+        self.revocations_heard = self._gauge(
+            "revocations_heard", "Whether revocations are heard at once (1) or found by asking (0).", "livemin"
+        )
         self.store_errors = self._counter("store_errors", "Trips to the store that failed.")
         self.keys_up = self._gauge("keys_up", "Whether an issuer's keys are usable (1).", "livemin", "issuer")
         self.keys_fetched = self._gauge(
@@ -135,7 +138,7 @@ class Metrics:
         code = exchange.code if exchange.code in CODES else OTHER
         children = self._call_children((method, tool, status, code))
         children.requests.inc()
-        if exchange.call is None or exchange.call.kind not in _NOT_TIMED:
+        if exchange.call is None or not exchange.call.listens:  # those live as long as their clients like
             children.latency.observe(seconds)
             backend = exchange.backend_seconds
             if backend is not None:
@@ -149,8 +152,11 @@ class Metrics:
             self._named(self.shadow, tool).inc()
         if exchange.notes:
             self._named(self.settle_problems, tool).inc(len(exchange.notes))
-        if exchange.action is not None:
-            self._count_money(exchange, exchange.action)
+        if exchange.stream_end is not None:
+            self._named(self.streams_ended, exchange.stream_end).inc()
+        for pool, amount in credits_of(exchange.reserved).items() if exchange.action is not None else ():
+            self._named(self.reserved, pool).inc(amount)
+        self.count_money(exchange)
 
     def expose(self) -> bytes:
         """The text that Prometheus reads (`CONTENT_TYPE`)."""
@@ -160,21 +166,21 @@ class Metrics:
         MultiProcessCollector(everybody)  # type: ignore[no-untyped-call]
         return generate_latest(everybody)
 
-    def _count_money(self, exchange: Exchange, action: Action) -> None:
+    def count_money(self, exchange: Exchange) -> None:
+        """Count what was done with a hold, and what it came to."""
+        action, receipt = exchange.action, exchange.receipt
+        if action is None:
+            return
         self._named(self.settlements, action.value).inc()
-        reserved = credits_of(exchange.reserved)
-        for pool, amount in reserved.items():
-            self._named(self.reserved, pool).inc(amount)
-        receipt = exchange.receipt
-        if receipt is None:
-            return  # the lease decides; nobody here learns how
+        if receipt is None or action is Action.DEFER:
+            return  # the lease decides, and nobody here learns how; or another stream will
         if receipt.late:
             self.late.inc()
             return
         for pool, amount in receipt.paid.items():
             if amount:
                 self._named(self.spent, pool).inc(amount)
-        for pool, amount in reserved.items():
+        for pool, amount in credits_of(exchange.reserved).items():
             if amount > receipt.paid.get(pool, 0):
                 self._named(self.released, pool).inc(amount - receipt.paid.get(pool, 0))
 

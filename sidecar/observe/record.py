@@ -13,6 +13,7 @@ from sidecar.observe.logs import Lines
 from sidecar.observe.metrics import CODES, OTHER, Metrics
 from sidecar.observe.redact import cut, identifier, sentence
 
+_SETTLED: Final = ("request_id", "issuer", "account", "client_id", "tool", "status", "code", "rows", "credits", "notes")
 _SHADOWS: Final = 8  # rules named in one line
 _NOTES: Final = 4
 
@@ -33,6 +34,7 @@ _STATUS: Final = {
     Event.TOOL_ERROR.value: Status.ERROR,
     Event.RPC_ERROR.value: Status.ERROR,
     Event.HTTP_REFUSED.value: Status.ERROR,
+    Event.DEFERRED.value: Status.OK,
 }
 
 
@@ -49,6 +51,13 @@ class Recorder:
         self._metrics = metrics
         self._lines = lines
         self._clock = clock
+
+    def settled(self, exchange: Exchange) -> None:
+        """Count and log what a call has cost whose answer passed on another stream, long after its own line."""
+        self._metrics.count_money(exchange)
+        if self._lines.wants("info"):
+            line = fields(exchange, status_of(exchange), 0.0)
+            self._lines.write("info", "settled", {name: line[name] for name in _SETTLED if name in line})
 
     def finish(self, exchange: Exchange) -> None:
         """Count and log one exchange that has ended; call it once, when its receipt is known."""
@@ -69,7 +78,7 @@ def status_of(exchange: Exchange) -> Status:
 
 
 def fields(exchange: Exchange, status: Status, seconds: float) -> dict[str, Any]:
-    """The fields of the line, always all of them; `notes` only when there is something to say."""
+    """The fields of the line, always all of them; `stream_end` and `notes` only when there is something to say."""
     caller, refusal, receipt, backend = exchange.caller, exchange.refusal, exchange.receipt, exchange.backend_seconds
     line: dict[str, Any] = {
         "request_id": exchange.request_id,
@@ -98,6 +107,8 @@ def fields(exchange: Exchange, status: Status, seconds: float) -> dict[str, Any]
     notes += exchange.notes
     if receipt and receipt.late:
         notes.append("the hold had been resolved before; nothing was applied")
+    if exchange.stream_end is not None:
+        line["stream_end"] = exchange.stream_end
     if notes:
         line["notes"] = [sentence(note) for note in notes[:_NOTES]]
     return line

@@ -32,6 +32,7 @@ JSON: Final = "application/json"
 EVENT_STREAM: Final = "text/event-stream"
 
 _PREFIX: Final = "mcp-"
+_LAST_EVENT_ID: Final = "last-event-id"
 _PARAM_PREFIX: Final = "mcp-param-"
 _SENTINEL: Final = "=?base64?"
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]{1,1024}")
@@ -50,6 +51,7 @@ class McpHeaders:
         name: `Mcp-Name`, decoded.
         session: `Mcp-Session-Id`, not yet checked: only some revisions have sessions.
         params: all `Mcp-Param-*`, as sent.
+        last_event_id: `Last-Event-ID`, not yet checked either.
     """
 
     version: str | None = None
@@ -57,6 +59,7 @@ class McpHeaders:
     name: str | None = None
     session: str | None = None
     params: tuple[tuple[str, str], ...] = ()
+    last_event_id: str | None = None
 
 
 # --- in ------------------------------------------------------------------------------------------
@@ -73,7 +76,7 @@ def read(pairs: Iterable[tuple[str, str]]) -> McpHeaders:
     params: list[tuple[str, str]] = []
     for name, value in pairs:
         key = name.lower()
-        if not key.startswith(_PREFIX):
+        if not key.startswith(_PREFIX) and key != _LAST_EVENT_ID:
             continue
         if key in single or not (value.isascii() and value.isprintable()):
             raise _mismatch("A header of this request is repeated or holds characters that no header may hold.")
@@ -86,6 +89,7 @@ def read(pairs: Iterable[tuple[str, str]]) -> McpHeaders:
         name=_decoded(single.get("mcp-name")),
         session=single.get("mcp-session-id"),
         params=tuple(params),
+        last_event_id=single.get(_LAST_EVENT_ID),
     )
 
 
@@ -175,6 +179,8 @@ def backend_headers(call: Call) -> tuple[tuple[str, str], ...]:
         made.append(("MCP-Protocol-Version", call.revision.value))
     if call.session is not None:
         made.append(("Mcp-Session-Id", call.session))
+    if call.last_event_id is not None:
+        made.append(("Last-Event-ID", call.last_event_id))
     return tuple(made)
 
 

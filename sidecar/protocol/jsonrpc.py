@@ -70,6 +70,20 @@ def is_request_id(value: object) -> TypeGuard[RequestId]:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_AMOUNT
 
 
+def canonical(id_: RequestId) -> RequestId:
+    """The number that a lenient reader sees in a text, else the id itself.
+
+    Backends read ids loosely: the official Python SDK takes "7" and " +7 " for 7. What one of them may
+    mix up is one id here, for requests in flight and for the notifications that cancel them.
+    """
+    if isinstance(id_, int):
+        return id_
+    try:
+        return int(id_)
+    except ValueError:
+        return id_
+
+
 def _called(plain: dict[str, Any], exact: dict[str, Any]) -> Message:
     _check_members(plain, _REQUEST)
     method, params = plain["method"], plain.get("params", {})

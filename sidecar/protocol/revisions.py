@@ -153,7 +153,8 @@ def call_of(message: Message, headers: McpHeaders) -> Call:
 def bodiless_call(http_method: str, headers: McpHeaders) -> Call:
     """The call that a GET (a stream of the server's messages) or DELETE (end of a session) makes.
 
-    A `Last-Event-ID` is not passed on: streams cannot be resumed in this version, they begin anew.
+    A stream is resumed within its session alone: without one nothing says whose events these are, so a
+    `Last-Event-ID` is not passed on and the stream begins anew.
 
     Raises:
         Refusal: `http_method_refused` in 2026-07-28, which has neither; `version_unsupported`,
@@ -163,7 +164,9 @@ def bodiless_call(http_method: str, headers: McpHeaders) -> Call:
     if revision.stateless:
         raise Refusal(ErrorCode.HTTP_METHOD_REFUSED)
     kind = CallKind.STREAM if http_method == "GET" else CallKind.END_SESSION
-    return Call(kind=kind, revision=revision, session=check_session(headers.session))
+    session = check_session(headers.session)
+    resumed = headers.last_event_id if kind is CallKind.STREAM and session is not None else None
+    return Call(kind=kind, revision=revision, session=session, last_event_id=resumed or None)
 
 
 def revision_of(message: Message, headers: McpHeaders) -> Revision:

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Final
 
+MEDIA_TYPE: Final = "text/event-stream"
 KEEPALIVE: Final = b": keepalive\n\n"
 """A comment, which every client ignores."""
 
@@ -54,6 +55,11 @@ class ServerEvent:
         if not self.bare:
             lines += [f"data: {line}" for line in self.data.split("\n")]
         return ("\n".join(lines) + "\n\n").encode()
+
+
+def comment(text: str) -> bytes:
+    """A comment of one line, for people who look at the stream."""
+    return f": {text}\n\n".encode()
 
 
 def encode(data: bytes) -> bytes:

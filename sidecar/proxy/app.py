@@ -30,8 +30,11 @@ from sidecar.proxy.forwarding import Forwarder
 from sidecar.proxy.gates import LEASE_MARGIN, Gates
 from sidecar.proxy.pipeline import Pipeline
 from sidecar.proxy.readiness import Check, Readiness
+from sidecar.proxy.resuming import Resuming
+from sidecar.proxy.revocations import Revocations
 from sidecar.proxy.server import check_parser, make_runner
 from sidecar.proxy.snapshot import Snapshot
+from sidecar.proxy.streams import Ending
 from sidecar.proxy.sweeper import sweep_forever
 from sidecar.proxy.upstream import Upstream
 from sidecar.workbench.load import Loaded, load
@@ -90,15 +93,18 @@ class Sidecar:
         self._stack.callback(self._upstream.close)
         self._stack.push_async_callback(self.store.close, _SETTLE_GRACE)
         self._gates = gates = Gates(self.store, secrets.token_hex(8), self._lease_margin)
-        self._forwarder = Forwarder(self._upstream, gates)
+        recorder = Recorder(self.metrics, self._lines)
+        self._forwarder = Forwarder(self._upstream, gates, Resuming(self.store, recorder.settled))
         snapshot = Snapshot.of(settings, self._policy, self._ring)
-        self.pipeline = Pipeline(snapshot, gates, self._forwarder, Recorder(self.metrics, self._lines))
+        self.pipeline = Pipeline(snapshot, gates, self._forwarder, recorder)
         self._reloaded(True)
         # Tasks end before the store is closed, and after the listeners have been.
         self._stack.push_async_callback(self._end_tasks)
         self._spawn(self._connect_store(), "store")
         self._spawn(self._readiness.watch(), "readiness")
         self._spawn(sweep_forever(self.store, self.metrics), "sweep")
+        self._revocations = Revocations(self.store, self.pipeline.streams, lambda: self._policy.consent)
+        self._spawn(self._revocations.watch(), "revocations")
         admin = ServerRunner(Server(Admin(self.metrics, self._readiness, self._refresh).handle, access_log=None))
         await self._listen("admin", admin, settings.admin)
         public = make_runner(self.pipeline.handle, self._malformed, settings.limits, settings.shutdown_grace)
@@ -161,7 +167,7 @@ class Sidecar:
         self._grace_ends = asyncio.get_running_loop().time() + self._settings.shutdown_grace
         self.pipeline.stopping = True
         self._readiness.stopping = True
-        self._forwarder.end_streams()
+        self.pipeline.streams.end_all(Ending.STOPPING)
 
     async def _end_tasks(self) -> None:
         await self._forwarder.close(max(0.0, self._grace_ends - asyncio.get_running_loop().time()))
@@ -188,8 +194,9 @@ class Sidecar:
         metrics = self.metrics
         metrics.store_up.set(self.store.up)
         metrics.backend_up.set(self._upstream.connected)
+        metrics.revocations_heard.set(self._revocations.heard)
         metrics.in_flight.set(self.pipeline.in_flight)
-        metrics.open_streams.set(self._forwarder.streams)
+        metrics.open_streams.set(len(self.pipeline.streams))
         metrics.open_holds.set(self._gates.open_holds)
         for issuer in self._settings.issuers:
             health, endpoint = self._ring.of(issuer).health(), self._ring.endpoint(issuer)

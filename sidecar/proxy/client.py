@@ -26,6 +26,7 @@ class Client:
         stall: seconds a client may take to read what was written before it counts as gone.
 
     Attributes:
+        wrote: when anything was last written, on the event loop's clock; also when nobody read it.
         deadline: loop time by which a call has to be over, its client's reading included: a client
             that reads slowly must not outlive the lease of its own call. None for other requests.
     """
@@ -35,6 +36,7 @@ class Client:
         self._always = list(always)
         self._stall = stall
         self._gone = False
+        self.wrote = 0.0
         self.deadline: float | None = None
         self.response: StreamResponse | None = None
 
@@ -72,6 +74,7 @@ class Client:
 
     async def start(self, status: int, headers: Iterable[Header]) -> None:
         """Send the head of a stream."""
+        self.wrote = asyncio.get_running_loop().time()
         if self._gone:
             return
         response = StreamResponse(status=status)
@@ -84,6 +87,7 @@ class Client:
 
     async def write(self, data: bytes) -> None:
         """Write to the stream, waiting while the client is slow; one that stalls is let go."""
+        self.wrote = asyncio.get_running_loop().time()
         if self._gone or self.response is None:
             return
         try:

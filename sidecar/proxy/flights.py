@@ -1,8 +1,4 @@
-"""Requests in flight by the ids their clients gave them: no two that a backend could take for one.
-
-Backends read ids loosely: the official Python SDK takes "7" and " +7 " for 7. What one of them may
-mix up is one id here, both for requests and for the notifications that cancel them.
-"""
+"""Requests in flight by the ids their clients gave them: no two that a backend could take for one."""
 
 from __future__ import annotations
 
@@ -11,7 +7,9 @@ from collections.abc import Hashable
 from typing import Any
 
 from sidecar.errors import ErrorCode, Refusal
+from sidecar.ledger.refusals import REQUEST_IN_FLIGHT
 from sidecar.model import Call, Caller, CallKind, RequestId
+from sidecar.protocol.jsonrpc import canonical
 from sidecar.proxy.passage import Passage
 
 
@@ -32,7 +30,7 @@ class Flights:
             return
         key = _key(passage.the_caller, call, call.id)
         if call.session is not None and key in self._by_request:
-            raise Refusal(ErrorCode.MESSAGE_MALFORMED, "A request with this id is in flight on this session.")
+            raise Refusal(ErrorCode.MESSAGE_MALFORMED, REQUEST_IN_FLIGHT)
         self._by_request[key].append(passage)
         passage.flight = key
 
@@ -65,13 +63,3 @@ def _who(caller: Caller) -> Hashable:
 
 def _key(caller: Caller, call: Call, id_: RequestId) -> Hashable:
     return (_who(caller), call.session, canonical(id_))
-
-
-def canonical(id_: RequestId) -> RequestId:
-    """The number that a lenient reader sees in a text, else the id itself."""
-    if isinstance(id_, int):
-        return id_
-    try:
-        return int(id_)
-    except ValueError:
-        return id_

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
-from typing import Any
+from functools import partial
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import Call, CallKind, Decision, Event
 from sidecar.protocol import strictjson
 from sidecar.protocol.headers import check_session
+from sidecar.proxy.events import Pace
 from sidecar.proxy.forward import backend_headers, trace
 from sidecar.proxy.gates import Gates, Grant
+from sidecar.proxy.listening import Listening
 from sidecar.proxy.listings import Viewer, editor
 from sidecar.proxy.passage import Passage
 from sidecar.proxy.relay import Relay
+from sidecar.proxy.resuming import Resuming
 from sidecar.proxy.settling import Bill
 from sidecar.proxy.upstream import Answer, Outgoing, Upstream, UpstreamError
 
@@ -28,13 +30,14 @@ class Forwarder:
     Args:
         upstream: its connections.
         gates: binds the sessions that the backend opens.
+        resuming: settles calls whose answers pass on another stream.
     """
 
-    def __init__(self, upstream: Upstream, gates: Gates) -> None:
+    def __init__(self, upstream: Upstream, gates: Gates, resuming: Resuming) -> None:
         self._upstream = upstream
         self._gates = gates
+        self._resuming = resuming
         self._outliving: set[asyncio.Task[None]] = set()
-        self._listening: set[asyncio.Task[Any]] = set()
         self.collisions: set[str] = set()
         """Tools whose backend schema has the argument that the policy injects: they are not served."""
 
@@ -48,25 +51,13 @@ class Forwarder:
             Refusal: the backend gave no usable answer, and nothing was sent to the client yet.
         """
         work = self._exchange(passage, call, decision, grant)
-        if call.kind is CallKind.STREAM:
-            await self._listen(work)
-        elif call.revision.stateless or call.kind is not CallKind.REQUEST:
+        if call.revision.stateless or call.kind is not CallKind.REQUEST:
             await work
         else:
             passage.relaying = asyncio.create_task(work)
             self._outliving.add(passage.relaying)
             passage.relaying.add_done_callback(self._outliving.discard)
             await asyncio.shield(passage.relaying)
-
-    @property
-    def streams(self) -> int:
-        """GET streams that are open."""
-        return len(self._listening)
-
-    def end_streams(self) -> None:
-        """End all GET streams: they would outlive any grace."""
-        for task in self._listening:
-            task.cancel()
 
     async def close(self, grace: float) -> None:
         """Wait at most `grace` seconds for what goes on without its client, then give it up."""
@@ -77,15 +68,6 @@ class Forwarder:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _listen(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine runs in a task
-        self._listening.add(task)
-        try:
-            await work
-        finally:
-            self._listening.discard(task)
-
     async def _exchange(self, passage: Passage, call: Call, decision: Decision, grant: Grant) -> None:
         outgoing = self._outgoing(passage, call, decision, grant)
         bill = passage.the_bill
@@ -93,6 +75,8 @@ class Forwarder:
         try:
             answer = await self._upstream.send(outgoing)
             try:
+                if passage.stream is not None:
+                    passage.stream.check()
                 await self._note_session(passage, call, answer)
                 await self._relay(passage, call, bill, grant).run(answer)
             finally:
@@ -109,32 +93,25 @@ class Forwarder:
         made = backend_headers(call, passage.the_caller, grant.scopes, passage.exchange.request_id, traceparent)
         document = decision.document
         deadline = self._deadline(passage, call, decision)
-        if call.kind is not CallKind.STREAM:
-            passage.client.deadline = deadline
         body = None if document is None else strictjson.dumps(document)
-        passage.outgoing = Outgoing(_VERBS.get(call.kind, "POST"), made, body, deadline)
-        return passage.outgoing
+        passage.outgoing = outgoing = Outgoing(_VERBS.get(call.kind, "POST"), made, body, deadline)
+        passage.client.deadline = deadline
+        if passage.stream is not None:
+            passage.stream.attach(outgoing)
+        return outgoing
 
-    def _deadline(self, passage: Passage, call: Call, decision: Decision) -> float:
-        now = asyncio.get_running_loop().time()
-        if call.kind is CallKind.STREAM:
-            caller = passage.the_caller
-            issuers = passage.snapshot.settings.issuers
-            leeway = next(issuer.leeway for issuer in issuers if issuer.id == caller.issuer_id)
-            return now + max(0.0, caller.expires_at + leeway - time.time())
-        return now + passage.timeout(decision)
+    def _deadline(self, passage: Passage, call: Call, decision: Decision) -> float | None:
+        """When a call has to have ended; streams that stay open end when their caller may listen no more."""
+        return None if call.listens else asyncio.get_running_loop().time() + passage.timeout(decision)
 
     def _relay(self, passage: Passage, call: Call, bill: Bill, grant: Grant) -> Relay:
-        settings = passage.snapshot.settings
-        viewer = Viewer(grant.plan, grant.scopes)
-        return Relay(
-            call,
-            passage.client,
-            bill,
-            edit=editor(call, passage.snapshot.policy, viewer, self.collisions),
-            idle=settings.backend.idle_timeout,
-            limit=settings.limits.response,
-        )
+        backend, limit = passage.snapshot.settings.backend, passage.snapshot.settings.limits.response
+        policy, pace = passage.snapshot.policy, Pace(backend.idle_timeout, backend.keepalive)
+        edit = editor(call, policy, Viewer(grant.plan, grant.scopes), self.collisions)
+        if not call.listens:
+            return Relay(call, passage.client, bill, edit=edit, pace=pace, limit=limit)
+        resumed = partial(self._resuming.settle, passage.the_caller, call, policy)
+        return Listening(call, passage.client, bill, edit=edit, pace=pace, limit=limit, resumed=resumed)
 
     async def _note_session(self, passage: Passage, call: Call, answer: Answer) -> None:
         """Bind a session before its id is relayed, forget one that the backend has forgotten."""

@@ -10,10 +10,11 @@ from typing import Any, Final
 from sidecar.errors import ErrorCode, Refusal, Shape
 from sidecar.identity.declined import Challenges
 from sidecar.ledger import accounts, changes, refusals, scripts
-from sidecar.ledger.keys import caller_keys
+from sidecar.ledger.keys import caller_keys, request_digest
 from sidecar.ledger.store import Store
-from sidecar.model import Application, Call, Caller, Decision, Event, Terms
+from sidecar.model import Application, Call, Caller, CallKind, Decision, Event, Terms
 from sidecar.policy.rules import Policy
+from sidecar.protocol.jsonrpc import canonical
 from sidecar.proxy.passage import Passage
 from sidecar.proxy.settling import Bill
 
@@ -90,6 +91,7 @@ class Gates:
         self.open_holds -= 1
 
     def _application(self, passage: Passage, decision: Decision, terms: Terms) -> Application:
+        call = passage.the_call
         return Application(
             call_id=passage.exchange.request_id,
             owner=self._owner,
@@ -100,7 +102,8 @@ class Gates:
             demands=decision.demands,
             on_unknown=decision.on_unknown,
             lease=round((passage.timeout(decision) + self._lease_margin) * 1000),
-            session=passage.the_call.session,
+            session=call.session,
+            request=_request(call),
         )
 
     async def _usage(self, passage: Passage) -> Mapping[str, Any]:
@@ -139,3 +142,10 @@ class Gates:
         if not self._challenges.declined(caller, refusal.scopes, time.time()):
             return refusal
         return Refusal(refusal.code, _DECLINED, shape=Shape.TOOL_RESULT, scopes=refusal.scopes, rule=refusal.rule)
+
+
+def _request(call: Call) -> str | None:
+    """What stands for this request while it is open on its session."""
+    if call.session is None or call.id is None or call.kind is not CallKind.REQUEST:
+        return None
+    return request_digest(call.session, canonical(call.id))

@@ -17,6 +17,7 @@ from sidecar.protocol.jsonrpc import Message
 from sidecar.proxy.client import Client
 from sidecar.proxy.settling import Bill
 from sidecar.proxy.snapshot import Snapshot
+from sidecar.proxy.streams import OpenStream
 from sidecar.proxy.upstream import Outgoing
 
 
@@ -32,6 +33,7 @@ class Passage:
         tool: the declared tool that is called.
         flight: what names this request among those in flight.
         counted: whether it takes one of the places of `limits.in_flight`.
+        stream: the open stream it is, if it is one.
     """
 
     def __init__(self, request: BaseRequest, snapshot: Snapshot, exchange: Exchange) -> None:
@@ -49,6 +51,7 @@ class Passage:
         self.tool: Tool | None = None
         self.flight: Hashable = None
         self.counted = False
+        self.stream: OpenStream | None = None
         self._cancelled = False
 
     @property
@@ -117,6 +120,8 @@ class Passage:
             stopping: whether this process is leaving, and not the client.
         """
         response, bill = self.client.response, self.bill
+        if self.stream is not None and self.stream.ending is not None:
+            self.exchange.stream_end = self.stream.ending.name.lower()
         self.exchange.ended = time.monotonic()
         self.exchange.http_status = response.status if response is not None else None
         if bill is None:

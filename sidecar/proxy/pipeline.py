@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from aiohttp.web import BaseRequest, StreamResponse
@@ -25,6 +27,7 @@ from sidecar.proxy.forwarding import Forwarder
 from sidecar.proxy.gates import Gates
 from sidecar.proxy.passage import Passage
 from sidecar.proxy.snapshot import Snapshot
+from sidecar.proxy.streams import OpenStreams
 
 
 class Pipeline:
@@ -48,6 +51,7 @@ class Pipeline:
         self._recorder = recorder
         self._flights = Flights()
         self._readers = Readers()
+        self.streams = OpenStreams()
 
     async def handle(self, request: BaseRequest) -> StreamResponse:
         """Serve one request; every way out of here is an answer, a refusal or a lost client."""
@@ -78,16 +82,20 @@ class Pipeline:
         passage.caller = await snapshot.authenticator.authenticate(request.headers.getall("Authorization", ()))
         passage.exchange.caller = passage.caller
         passage.call = await self._read(passage)
-        self._take_place(passage, passage.call)
-        decision = self._decide(passage, passage.call, passage.caller)
+        with self._place(passage, passage.call, passage.caller):
+            await self._answer(passage, passage.call, passage.caller)
+
+    async def _answer(self, passage: Passage, call: Call, caller: Caller) -> None:
+        """Gates 4 to 7, then the backend."""
+        decision = self._decide(passage, call, caller)
         grant = await self._gates.enter(passage, decision)
         if grant.usage is not None:
-            passage.answer(answers.tool_answer(passage.call, grant.usage))
-        elif self._nothing_to_cancel(passage.caller, passage.call):
+            passage.answer(answers.tool_answer(call, grant.usage))
+        elif self._nothing_to_cancel(caller, call):
             passage.the_bill.resolve(Event.RESULT)
             passage.client.answer(202, (), b"")
         else:
-            await self._forwarder.forward(passage, passage.call, decision, grant)
+            await self._forwarder.forward(passage, call, decision, grant)
 
     async def _read(self, passage: Passage) -> Call:
         """Gate 3: one message that every parser reads alike, and headers that agree with it."""
@@ -103,14 +111,32 @@ class Pipeline:
         passage.exchange.call = call
         return call
 
-    def _take_place(self, passage: Passage, call: Call) -> None:
-        """Count what is known and whole; who is still sending, or nobody yet, keeps no place from others."""
-        if call.kind is not CallKind.STREAM:
-            if self.in_flight >= passage.snapshot.settings.limits.in_flight:
-                raise Refusal(ErrorCode.OVERLOADED, retry_after=1)
-            self.in_flight += 1
-            passage.counted = True
+    @contextmanager
+    def _place(self, passage: Passage, call: Call, caller: Caller) -> Iterator[None]:
+        """Count what is known and whole; who is still sending, or nobody yet, keeps no place from others.
+
+        Open streams are known from here on, before the store is asked about them: what is revoked later ends them.
+        """
+        limits = passage.snapshot.settings.limits
+        if call.listens:
+            self._flights.begin(passage)
+            with self.streams.opened(caller, limits.streams_per_account, self._life(passage, caller)) as stream:
+                passage.stream = stream
+                yield
+            return
+        if self.in_flight >= limits.in_flight:
+            raise Refusal(ErrorCode.OVERLOADED, retry_after=1)
+        self.in_flight += 1
+        passage.counted = True  # until `_finish`: a call may outlive its client
         self._flights.begin(passage)
+        yield
+
+    @staticmethod
+    def _life(passage: Passage, caller: Caller) -> float:
+        """Seconds until the caller's token expires."""
+        issuers = passage.snapshot.settings.issuers
+        leeway = next(issuer.leeway for issuer in issuers if issuer.id == caller.issuer_id)
+        return max(0.0, caller.expires_at + leeway - time.time())
 
     def _nothing_to_cancel(self, caller: Caller, call: Call) -> bool:
         """Tell the bills of calls that their client ends them, before the backend hears of it.

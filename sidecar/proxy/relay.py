@@ -10,23 +10,27 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from sidecar.errors import ErrorCode, Refusal
+from sidecar.ledger.settlement import UNKNOWN_OUTCOMES
 from sidecar.model import Call, CallKind, Event
 from sidecar.protocol import answers, results, sse
 from sidecar.proxy.client import Client
+from sidecar.proxy.events import Events, Pace
 from sidecar.proxy.forward import relayed_headers
 from sidecar.proxy.settling import Bill
 from sidecar.proxy.upstream import Answer, UpstreamError
 
 Editor = Callable[[dict[str, Any]], dict[str, Any]]
 
-# Statuses that would make a client log in somewhere. The backend has no authentication, so they
-# are its own faults and not the caller's.
-_MISLEADING: Final = frozenset({401, 403, 407})
-_STREAM_HEADERS: Final = (
+STREAM_HEADERS: Final = (
     ("Content-Type", "text/event-stream"),
     ("Cache-Control", "no-store"),
     ("X-Accel-Buffering", "no"),
 )
+"""Headers of every stream to a client."""
+
+# Statuses that would make a client log in somewhere. The backend has no authentication, so they
+# are its own faults and not the caller's.
+_MISLEADING: Final = frozenset({401, 403, 407})
 
 
 class Relay:
@@ -37,18 +41,18 @@ class Relay:
         client: where the answer goes.
         bill: told what became of the call.
         edit: the change a result needs before it is relayed (see `listings`); None for none.
-        idle: seconds of silence that end a stream.
-        limit: bytes of one answer (`limits.response`); of one event on a GET stream.
+        pace: how long its streams may be silent.
+        limit: bytes of one answer (`limits.response`).
     """
 
-    def __init__(self, call: Call, client: Client, bill: Bill, *, edit: Editor | None, idle: float, limit: int) -> None:
+    def __init__(self, call: Call, client: Client, bill: Bill, *, edit: Editor | None, pace: Pace, limit: int) -> None:
         self._call = call
         self._client = client
         self._bill = bill
         self._edit = edit
-        self._idle = idle
+        self._pace = pace
         self._limit = limit
-        self._resumable = False  # an event id was seen: the client may come back for the rest
+        self._identified = False  # an event had an id: the client may come back for the rest
 
     async def run(self, answer: Answer) -> None:
         """Relay until the answer ends.
@@ -59,12 +63,12 @@ class Relay:
         try:
             if not 200 <= answer.status < 300:
                 await self._refused(answer)
-            elif self._call.kind is CallKind.STREAM:
-                await self._listen(answer)
-            elif self._call.kind is not CallKind.REQUEST:
+            elif self._call.kind is CallKind.STREAM and answer.media_type != sse.MEDIA_TYPE:
+                raise UpstreamError(Event.UNUSABLE, "the backend's GET answer is no event stream")
+            elif self._call.kind not in (CallKind.REQUEST, CallKind.STREAM):
                 self._bill.resolve(Event.RESULT)
                 self._client.answer(answer.status, (), b"")
-            elif answer.media_type == "text/event-stream":
+            elif answer.media_type == sse.MEDIA_TYPE:
                 await self._stream(answer)
             elif answer.media_type == "application/json":
                 await self._document(answer)
@@ -81,7 +85,7 @@ class Relay:
             raise UpstreamError(Event.UNUSABLE, str(error)) from None
         if response.id != self._call.id:
             raise UpstreamError(Event.UNUSABLE, "the backend answered another request's id")
-        self._conclude(response)
+        self._bill.resolve(response.event, response)
         await self._answer(answer, self._edited(response) or data)
 
     async def _refused(self, answer: Answer) -> None:
@@ -101,57 +105,25 @@ class Relay:
 
     async def _stream(self, answer: Answer) -> None:
         """Relay a call's event stream until it ends; it may say nothing more after its response."""
-        await self._client.start(answer.status, _STREAM_HEADERS)
-        received = 0
-        parser = sse.Parser(self._limit)
-        while chunk := await self._chunk(answer):
-            received += len(chunk)
-            if received > self._limit:
+        await self._client.start(answer.status, STREAM_HEADERS)
+        events = Events(answer, self._client, self._pace, self._limit)
+        while (batch := await events.more()) is not None:
+            if events.received > self._limit:
                 raise UpstreamError(Event.TOO_LARGE, "the stream is longer than limits.response")
-            for event in self._events(parser, chunk):
+            for event in batch:
                 await self._pass(event)
         if not self._bill.resolved:
             await self._unanswered()
         await self._client.end()
 
-    async def _listen(self, answer: Answer) -> None:
-        """Relay a GET stream: the server's own messages, without an end of their own."""
-        if answer.media_type != "text/event-stream":
-            raise UpstreamError(Event.UNUSABLE, "the backend's GET answer is no event stream")
-        self._bill.resolve(Event.RESULT)  # it was opened, which is all that was asked for
-        await self._client.start(answer.status, _STREAM_HEADERS)
-        parser = sse.Parser(self._limit)
-        while chunk := await self._chunk(answer):
-            for event in self._events(parser, chunk):
-                message = results.read_event(event.data)
-                # A response on this stream belongs to a call that was settled without it.
-                if not isinstance(message, results.Response) and message is not None:
-                    await self._client.write(event.encode())
-            if self._client.gone:
-                return
-        await self._client.end()
-
-    async def _chunk(self, answer: Answer) -> bytes:
-        chunk = await answer.chunk(self._idle)
-        if chunk is None:
-            raise UpstreamError(Event.TIMED_OUT, "the backend's stream was silent for backend.idle_timeout")
-        return chunk
-
-    def _events(self, parser: sse.Parser, chunk: bytes) -> list[sse.ServerEvent]:
-        try:
-            return parser.feed(chunk)
-        except sse.EventTooLarge:
-            raise UpstreamError(Event.TOO_LARGE, "one event is larger than limits.response") from None
-
     async def _pass(self, event: sse.ServerEvent) -> None:
         """Relay one event; settle first when it carries the response to this call."""
-        if event.id is not None:
-            self._resumable = True
+        self._identified |= event.id is not None
         message = results.read_event(event.data)
         if isinstance(message, results.Response):
             if message.id != self._call.id or self._bill.resolved:
                 return  # nobody here asked for it
-            self._conclude(message)
+            self._bill.resolve(message.event, message)
             edited = self._edited(message)
             if edited is not None:
                 event = event.with_data(edited.decode())
@@ -164,21 +136,26 @@ class Relay:
             return None
         return response.with_result(self._edit(response.result))
 
-    def _conclude(self, response: results.Response) -> None:
-        self._bill.resolve(response.event, response)
+    @property
+    def _resumable(self) -> bool:
+        """Whether the client can ask for the rest with `Last-Event-ID` on its session."""
+        return self._identified and self._call.session is not None
 
     async def _unanswered(self) -> None:
-        """The stream ended cleanly without its response."""
-        self._bill.resolve(Event.STREAM_ENDED)
-        if not self._resumable or self._call.revision.stateless:
+        """The stream ended cleanly without its response, as a backend may mean it (2025-11-25, polling)."""
+        self._bill.resolve(Event.DEFERRED if self._resumable else Event.STREAM_ENDED)
+        if not self._resumable:
             await self._tell(Refusal(ErrorCode.BACKEND_UNAVAILABLE, log="the stream ended without its response"))
 
     async def _fail(self, error: UpstreamError) -> None:
         answered = self._bill.resolved
-        self._bill.resolve(error.event)
+        # What nobody has seen can still be fetched, so it must not be given up for nothing.
+        deferred = self._resumable and error.event in UNKNOWN_OUTCOMES
+        self._bill.resolve(Event.DEFERRED if deferred else error.event)
         if not self._client.started:
             raise error.refusal()
-        if self._call.kind is CallKind.REQUEST and not answered:
+        broken = self._resumable and error.event is Event.BACKEND_GONE
+        if not answered and not broken:
             await self._tell(error.refusal())
         await self._client.end()
 

@@ -9,7 +9,8 @@ from typing import Final
 from sidecar.ledger.settlement import UNKNOWN_OUTCOMES, action
 from sidecar.ledger.store import Store
 from sidecar.model import Action, Application, Call, Charge, Event, Exchange, OnUnknown, Receipt
-from sidecar.policy import pricing
+from sidecar.observe.metrics import credits_of
+from sidecar.policy import deferral, pricing
 from sidecar.policy.decide import completed_arguments, request_meta
 from sidecar.policy.rules import Tool
 from sidecar.protocol.results import Response
@@ -83,10 +84,18 @@ class Bill:
             return
         self._closed()
         self._exchange.action = todo
-        if todo is Action.RELEASE:
+        if todo is Action.DEFER:
+            self._receipt = self._store.defer(self._held, self._context(self._held))
+        elif todo is Action.RELEASE:
             self._receipt = self._store.release(self._held, forwarded=event is not Event.NOT_SENT)
         else:
             self._receipt = self._store.settle(self._held, charges)
+
+    def _context(self, held: Application) -> bytes:
+        tool = self._tool
+        arguments = {} if tool is None else completed_arguments(tool, self._call)
+        reserved = credits_of(self._exchange.reserved)
+        return deferral.write(tool, arguments, request_meta(self._call), held.demands, reserved)
 
     def _price(self, response: Response | None) -> Sequence[Charge] | None:
         """What the result says the call cost, None for what was reserved; the log's rows come with it."""

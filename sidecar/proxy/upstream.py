@@ -49,6 +49,7 @@ class Outgoing:
         deadline: when the whole exchange must have ended, on the event loop's clock; None never.
         sent: set by `Upstream.send` just before the first byte is handed to the connection. While it
             is False nothing was sent, however the exchange ended (`Event.NOT_SENT`).
+        answer: the answer that is arriving, from that moment on; failing it ends the exchange.
     """
 
     method: str
@@ -56,6 +57,7 @@ class Outgoing:
     body: bytes | None = None
     deadline: float | None = None
     sent: bool = False
+    answer: Answer | None = None
 
 
 class Upstream:
@@ -118,7 +120,7 @@ class Upstream:
         connection = self._pooled() or await self._connect(outgoing.deadline)
         self.in_use += 1
         outgoing.sent = True
-        answer = connection.start(data, outgoing.deadline)
+        outgoing.answer = answer = connection.start(data, outgoing.deadline)
         try:
             await answer.arrive()
             _check_coding(answer)

@@ -118,7 +118,7 @@ def test_schemas_accept_the_files_they_are_for(run: Run, here: Path) -> None:
 
 def test_schemas_offer_nothing_that_is_not_enforced(run: Run) -> None:
     config, policy = (run("schema", document).out for document in ("config", "policy"))
-    for word in ("keepalive", "streams_per_account", '"tls"', '"headers"'):
+    for word in ('"tls"', '"headers"'):
         assert word not in config
     for word in ("resources", "prompts", "methods", "shadow", '"mode"'):
         assert f'"{word}"' not in policy

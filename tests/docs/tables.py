@@ -226,6 +226,7 @@ _EVENTS: Final = {
     Event.UNUSABLE: "2xx without a usable response",
     Event.TOO_LARGE: "The answer was larger than `limits.response`",
     Event.STREAM_ENDED: "The stream ended cleanly without its response",
+    Event.DEFERRED: "A stream with event ids ended or broke without its response, on a session: it can be resumed",
     Event.CLIENT_GONE: "The client left before the result was seen",
     Event.OWNER_DIED: "The sidecar died, or was stopped after its grace",
 }
@@ -233,6 +234,7 @@ _ACTIONS: Final = {
     Action.CHARGE_RESULT: "true price",
     Action.CHARGE_RESERVE: "what was reserved",
     Action.RELEASE: "nothing",
+    Action.DEFER: "true price when the response passes on another stream; at the lease's end what was reserved",
 }
 
 

@@ -73,7 +73,7 @@ def test_every_event_of_a_settlement_is_told():
 
 
 def test_the_log_page_names_every_field_in_order():
-    line = ["ts", "level", "event", *fields(Exchange("1", 0.0), Status.OK, 0.0), "notes", "truncated"]
+    line = ["ts", "level", "event", *fields(Exchange("1", 0.0), Status.OK, 0.0), "stream_end", "notes", "truncated"]
     assert first_column("docs/log.md", "The line of a call") == line
     assert all(set(json.loads(each)) <= set(line) for each in blocks(ROOT / "docs/log.md", "json"))
 

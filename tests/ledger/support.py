@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import redis
 
-from sidecar.ledger import accounts, keys, scripts
+from sidecar.ledger import accounts, changes, keys, scripts
 from sidecar.ledger.accounts import AccountState
 from sidecar.ledger.command import Command, Script
 from sidecar.model import (
+    Admission,
     AmountKind,
     Application,
     Caller,
@@ -34,6 +37,7 @@ PLANS = {
 }
 TERMS = Terms(ConsentMode.REQUIRED, "free", PLANS, PLANS["free"], (("read", "write"),))
 LEASE = 120_000
+GROWTH = {"plan": "growth", "issuer": "main", "account": "acme"}
 
 
 def demand(name: str, reserve: int = 1, *, fixed: bool = False) -> Demand:
@@ -69,6 +73,21 @@ class RealLedger:
             self._patched[script.name] = Script(script.name, source)
         self.load()
         self.set_clock(now)
+
+    @classmethod
+    @contextmanager
+    def of_account(cls, server: StoreServer) -> Iterator[RealLedger]:
+        """With the caller's account on plan growth, and its consent."""
+        real = cls(server)
+        real.client.hset(KEYS.account, mapping=GROWTH)
+        real.run(changes.grant("main", "acme", "ann", CALLER.client_id))
+        try:
+            yield real
+        finally:
+            real.close()
+
+    def admit(self, asked: Application) -> Admission:
+        return scripts.admitted(asked, self.run(scripts.admit(asked)))
 
     def load(self) -> None:
         for script in (*scripts.scripts, *self._patched.values()):

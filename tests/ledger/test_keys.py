@@ -21,7 +21,7 @@ def test_every_key_of_an_account_has_its_hash_tag():
     mine = keys.caller_keys(CALLER)
     assert mine.prefix == "mcp:{" + keys.digest("main", "acme") + "}:"
     for key in (
-        *(mine.account, mine.ledger, mine.holds, mine.leases, mine.paid, mine.deferred, mine.usage),
+        *(mine.account, mine.ledger, mine.holds, mine.leases, mine.paid, mine.requests, mine.usage),
         *(mine.consent("s}", "c{"), mine.client("}"), mine.session("{}"), mine.done("1")),
     ):
         assert key.startswith(mine.prefix)

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from sidecar.ledger import admission, changes, keys, scripts, settlement
+from sidecar.ledger import admission, changes, scripts, settlement
 from sidecar.ledger.accounts import AccountState, Consent, Counter, used, window_at
 from sidecar.ledger.changes import ChangeCode
 from sidecar.model import MAX_AMOUNT, AmountKind, Charge, ConsentMode, Demand, Depth, OnUnknown, PlanTerms, Terms
@@ -30,6 +30,7 @@ _ITEMS = st.lists(st.sampled_from(["a", "b", "c", "d:e", "é", "7"]), unique=Tru
 _UNITS = st.sampled_from([0, 1, 2, 3, 5, 19, 25, MAX_AMOUNT])
 _FEW = st.integers(0, 4)
 _CALLS = st.sampled_from([f"c{number}" for number in range(6)])
+_REQUESTS = st.sampled_from([None, "first", "second"])
 _WINDOWS = st.sampled_from(["minute", "hour", "day", "month"])
 _QUOTAS = st.sampled_from(["requests", "rows", "other"])
 _TERMS = st.sampled_from(
@@ -88,6 +89,7 @@ class Ledgers(RuleBasedStateMachine):
         depth=st.sampled_from([Depth.PRICE, Depth.PRICE, Depth.PRICE, Depth.PLAN, Depth.CONSENT]),
         on_unknown=st.sampled_from(OnUnknown),
         session=st.sampled_from([None, None, None, "mine", "theirs"]),
+        request=_REQUESTS,
     )
     def admit(
         self,
@@ -98,8 +100,11 @@ class Ledgers(RuleBasedStateMachine):
         depth: Depth,
         on_unknown: OnUnknown,
         session: str | None,
+        request: str | None,
     ) -> None:
-        asked = application(call, *demands, look=look, terms=terms, depth=depth, on_unknown=on_unknown, session=session)
+        asked = application(
+            call, *demands, look=look, terms=terms, depth=depth, on_unknown=on_unknown, session=session, request=request
+        )
         before = self._dump() if look else None
         expected, self.model = admission.admit(self.model, asked, self.now)
         assert scripts.admitted(asked, self.real.run(scripts.admit(asked))) == expected
@@ -109,8 +114,9 @@ class Ledgers(RuleBasedStateMachine):
         demands=st.lists(_demand(_FEW), min_size=1, max_size=3),
         on_unknown=st.sampled_from(OnUnknown),
         first=st.booleans(),
+        request=_REQUESTS,
     )
-    def pay(self, demands: list[Demand], on_unknown: OnUnknown, first: bool) -> None:
+    def pay(self, demands: list[Demand], on_unknown: OnUnknown, first: bool, request: str | None) -> None:
         """A call of an account in good order, which most are: without it little money would ever move."""
         if first:
             self.forget(True)
@@ -122,7 +128,7 @@ class Ledgers(RuleBasedStateMachine):
         self.number = getattr(self, "number", 0) + 1
         terms = replace(TERMS, consent=ConsentMode.FIRST_USE if first else ConsentMode.REQUIRED, scopes=())
         for _ in range(2):  # given twice, it reserves once
-            self.admit(f"p{self.number}", False, demands, terms, Depth.PRICE, on_unknown, None)
+            self.admit(f"p{self.number}", False, demands, terms, Depth.PRICE, on_unknown, None, request)
 
     @precondition(lambda self: hasattr(self, "model") and self.model.holds)
     @rule(
@@ -164,9 +170,14 @@ class Ledgers(RuleBasedStateMachine):
 
     @rule(call=_CALLS)
     def defer(self, call: str) -> None:
-        request = keys.request_digest("s", call)
-        there, self.model = settlement.defer(self.model, call, request, now=self.now)
-        assert bool(self.real.run(scripts.defer(CALLER, call, request))) == there
+        there, self.model = settlement.defer(self.model, call, "context", now=self.now)
+        assert bool(self.real.run(scripts.defer(application(call), b"context"))) == there
+
+    @rule(request=_REQUESTS.filter(bool), costs=st.booleans())
+    def recall(self, request: str, costs: bool) -> None:
+        found, self.model = settlement.recall(self.model, request, costs, now=self.now)
+        real = scripts.recalled(self.real.run(scripts.recall(CALLER, request, costs)))
+        assert real == (found and (found[0], found[1].encode(), found[2]))
 
     @rule()
     def sweep(self) -> None:
@@ -297,7 +308,8 @@ class Ledgers(RuleBasedStateMachine):
         assert stored.imbalance() == {}
         assert all(balance >= 0 for balance in stored.balances.values())
         assert all(counter.used >= 0 for counter in (*stored.quotas.values(), *stored.included.values()))
-        assert self.real.client.hlen(KEYS.deferred) <= sum(hold.deferred is not None for hold in stored.holds.values())
+        requests = {hold.request: call for call, hold in stored.holds.items() if hold.request}
+        assert self.real.client.hgetall(KEYS.requests) == requests
 
     def teardown(self) -> None:
         if hasattr(self, "real"):

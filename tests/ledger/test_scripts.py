@@ -23,26 +23,20 @@ from sidecar.model import (
     Application,
     Charge,
     ConsentMode,
-    OnUnknown,
     Receipt,
 )
-from tests.ledger.support import CALLER, KEYS, NOW, TERMS, RealLedger, application, demand, reveal
+from tests.ledger.support import CALLER, GROWTH, KEYS, NOW, TERMS, RealLedger, application, demand, reveal
 from tests.support.store import StoreServer, free_port
-
-_GROWTH = {"plan": "growth", "issuer": "main", "account": "acme"}
 
 
 @pytest.fixture
 def ledger(store_server: StoreServer) -> Iterator[RealLedger]:
-    real = RealLedger(store_server)
-    real.client.hset(KEYS.account, mapping=_GROWTH)
-    real.run(changes.grant("main", "acme", "ann", CALLER.client_id))
-    yield real
-    real.close()
+    with RealLedger.of_account(store_server) as real:
+        yield real
 
 
 def _admit(ledger: RealLedger, asked: Application) -> Admission:
-    return scripts.admitted(asked, ledger.run(scripts.admit(asked)))
+    return ledger.admit(asked)
 
 
 def _credits(ledger: RealLedger, verb: str, amount: int, operation: str, **more: Any) -> CreditChange:
@@ -185,16 +179,6 @@ def test_credits_are_capped_at_the_reserve_and_rows_are_not(ledger: RealLedger):
     assert ledger.state().balances == {"contact": 48}
 
 
-def test_a_deferred_hold_settles_at_its_reserve_whatever_on_unknown_says(ledger: RealLedger):
-    _credits(ledger, "grant", 5, "o")
-    _admit(ledger, application("c", demand("contact", 6), on_unknown=OnUnknown.RELEASE))
-    ledger.run(scripts.defer(CALLER, "c", keys.request_digest("s", 7)))
-    ledger.set_clock(NOW + 120_000)
-    assert ledger.run(scripts.sweep(KEYS)) == 1
-    assert ledger.state().balances == ledger.state().totals == {"contact": 3}
-    assert not ledger.client.exists(KEYS.deferred)
-
-
 def test_an_inspection_is_the_whole_account(ledger: RealLedger):
     _credits(ledger, "grant", 5, "o")
     _admit(ledger, application("c", demand("contact", 6)))
@@ -202,17 +186,6 @@ def test_an_inspection_is_the_whole_account(ledger: RealLedger):
     assert (seen.now, seen.known) == (NOW, True)
     assert seen.state == replace(ledger.state(), consents={}, clients={})
     assert seen.state.held("contact") == 2
-
-
-def test_a_deferred_request_finds_its_call_until_it_is_resolved(ledger: RealLedger):
-    asked = application("c", demand("contact"))
-    request = keys.request_digest("s", 7)
-    assert ledger.run(scripts.defer(CALLER, "c", request)) == 0
-    _admit(ledger, asked)
-    assert ledger.run(scripts.defer(CALLER, "c", request)) == 1
-    assert ledger.client.hget(KEYS.deferred, request) == "c"
-    ledger.run(scripts.settle(asked, None))
-    assert not ledger.client.exists(KEYS.deferred)
 
 
 # --- access ------------------------------------------------------------------------------------------
@@ -329,7 +302,7 @@ def test_an_account_is_deleted_however_many_sessions_it_has(ledger: RealLedger):
 def test_without_memory_access_still_ends_and_holds_still_resolve(own_server: StoreServer):
     real = RealLedger(own_server)
     real.run_unpatched(changes.grant("main", "acme", "ann", CALLER.client_id))
-    real.client.hset(KEYS.account, mapping=_GROWTH)
+    real.client.hset(KEYS.account, mapping=GROWTH)
     asked = application("c", demand("contact"))
     assert scripts.admitted(asked, real.run_unpatched(scripts.admit(asked))).held
     real.client.config_set("maxmemory", 1)
@@ -365,7 +338,7 @@ def test_an_emptied_store_denies(ledger: RealLedger):
 
 def test_a_hold_survives_the_death_of_the_server(own_server: StoreServer):
     real = RealLedger(own_server)
-    real.client.hset(KEYS.account, mapping=_GROWTH)
+    real.client.hset(KEYS.account, mapping=GROWTH)
     real.run_unpatched(changes.grant("main", "acme", "ann", CALLER.client_id))
     asked = application("c", demand("contact", 3))
     assert scripts.admitted(asked, real.run_unpatched(scripts.admit(asked))).held

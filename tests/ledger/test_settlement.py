@@ -25,6 +25,7 @@ TABLE = {
     Event.TOO_LARGE: (_RESERVE, _RESERVE),
     Event.STREAM_ENDED: (_RESERVE, _RESERVE),
     Event.CLIENT_GONE: (_RESERVE, _RESERVE),
+    Event.DEFERRED: (Action.DEFER, Action.DEFER),
     Event.HTTP_FAILED: (_RESERVE, _RELEASED),
     Event.TIMED_OUT: (_RESERVE, _RELEASED),
     Event.BACKEND_GONE: (_RESERVE, _RELEASED),
@@ -137,7 +138,7 @@ def test_a_dead_owner_s_hold_is_resolved_by_the_next_call_from_what_it_records(o
 
 def test_a_deferred_hold_settles_at_its_reserve_whatever_on_unknown_says():
     held = _admitted(application("c", demand("contact", 6), on_unknown=OnUnknown.RELEASE))
-    there, held = settlement.defer(held, "c", "request", now=NOW)
+    there, held = settlement.defer(held, "c", "{}", now=NOW)
     assert there
     assert settlement.expire(held, NOW + LEASE) == 1
     assert held.totals == {"contact": 8}

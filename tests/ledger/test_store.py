@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.ledger import connection
+from sidecar.ledger import wire
 from sidecar.ledger.command import Command, Script
 from sidecar.ledger.connection import StoreError
 from sidecar.ledger.store import Store
@@ -80,6 +80,9 @@ class Toy:
     def release(self, application: Application, *, forwarded: bool = False) -> Command:
         return self._command(_RELEASE, application)
 
+    def defer(self, application: Application, context: bytes) -> Command:
+        raise AssertionError("nothing is deferred here")
+
     def receipt(self, reply: Any) -> Receipt:
         return Receipt(late=reply == 1)
 
@@ -113,7 +116,7 @@ def _books(server: StoreServer) -> tuple[int, int, int]:
 
 
 async def _delivered(store: Store, within: float = 10.0) -> None:
-    await asyncio.wait_for(store._idle.wait(), within)
+    await asyncio.wait_for(store.delivered(), within)
 
 
 async def _refused(store: Store, call_id: str) -> float:
@@ -167,13 +170,13 @@ async def test_an_admission_cancelled_while_it_is_answered_leaves_nothing_held(
 async def test_an_admission_cancelled_when_its_answer_is_there_leaves_nothing_held(
     store: Store, own_server: StoreServer, monkeypatch: pytest.MonkeyPatch
 ):
-    resolve = connection._resolve
+    resolve = wire._resolve
 
     def resolve_and_cancel(future: asyncio.Future[Any], reply: Any) -> None:
         resolve(future, reply)
         task.cancel()
 
-    monkeypatch.setattr(connection, "_resolve", resolve_and_cancel)
+    monkeypatch.setattr(wire, "_resolve", resolve_and_cancel)
     task = asyncio.create_task(store.admit(_application("1")))
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -426,6 +426,27 @@ async def rig(
                 yield made_rig
 
 
+@asynccontextmanager
+async def beside(rig: Rig, folder: Path) -> AsyncIterator[Rig]:
+    """Another sidecar for the same resource, on the same store, issuer and backend.
+
+    Args:
+        rig: the one that runs.
+        folder: where its config and log are written.
+    """
+    config, lines, port = folder / "config.yaml", folder / "log.jsonl", free_port()
+    made = {**json.loads(rig.config.read_text()), "listen": f"127.0.0.1:{port}"}
+    config.write_text(json.dumps(made))
+    with lines.open("ab") as log:
+        loaded = load(config)
+        async with Sidecar(config, loaded, Lines(loaded.settings.log.level, fd=log.fileno())) as sidecar:
+            url = f"http://127.0.0.1:{port}/mcp"
+            admin = f"http://{sidecar.addresses['admin']}"
+            other = Rig(sidecar, rig.issuer, rig.backend, rig.server, url, admin, config, lines, rig.http)
+            await until_ready(other)
+            yield other
+
+
 async def until_ready(rig: Rig) -> None:
     """Wait until `/readyz` says yes."""
     async with asyncio.timeout(20):

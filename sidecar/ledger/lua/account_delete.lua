@@ -2,7 +2,7 @@
 -- Delete an account's money, holds, paid items, journal, sessions and granted consents. Revocations stay,
 -- and a record that keeps the account disabled until it is set again.
 --
--- KEYS  1 ledger  2 holds  3 leases  4 paid  5 deferred  6 usage  7 account  8... consents, client
+-- KEYS  1 ledger  2 holds  3 leases  4 paid  5 requests  6 usage  7 account  8... consents, client
 --       records and sessions
 -- ARGV  1 issuer id  2 account
 -- Returns changes.ChangeCode: 0, or 2 when nothing is known of the account

@@ -2,7 +2,7 @@
 -- Gates 5-7 in one trip: session, consent, account, plan, then quotas and credits, which are reserved
 -- all or none. `admission.py` is its model. Idempotent on the call id.
 --
--- KEYS  1 account  2 consent  3 client  4 session  5 ledger  6 holds  7 leases  8 paid  9 deferred
+-- KEYS  1 account  2 consent  3 client  4 session  5 ledger  6 holds  7 leases  8 paid  9 requests
 --       10 usage  11 done of this call
 -- ARGV  1 call id  2 look (1 writes nothing)  3 depth (0 consent, 1 plan, 2 price)  4 lease in ms
 --       5 binding the session must have ('' checks none)  6 issuer id  7 account  8 subject  9 client id
@@ -10,42 +10,24 @@
 --       12 demands: JSON [[kind, name, reserve, fixed, items or null, each], ...]
 --       13 consent mode (required, first_use)  14 default plan ('' none)
 --       15 scopes: JSON [[scope, scope that implies it, ...], ...] or ''
---       16 number of plans, or -1 without plans  17... name, terms of each plan; or the base terms:
+--       16 digest of session and request id ('' without a session)
+--       17 number of plans, or -1 without plans  18... name, terms of each plan; or the base terms:
 --       JSON {"allowed": bool, "quotas": {name: {window: limit}}, "credits": {pool: [window, included]}}
 -- Returns {code (model.AdmissionCode), plan, consent scopes, consent since, refused demand, held,
 --       then per demand: needed, left, limit, window (1 minute ... 4 month), resets in}; nil where unknown
 -- include clock.lua
-local LEDGER, HOLDS, LEASES, PAID, DEFERRED, USAGE = unpack(KEYS, 5, 10)
+local LEDGER, HOLDS, LEASES, PAID, REQUESTS, USAGE = unpack(KEYS, 5, 10)
 -- include ledger.lua
+-- include consent.lua
 
 local ADMITTED, SESSION_UNKNOWN, CONSENT_MISSING, CONSENT_REVOKED = 0, 1, 2, 3
 local ACCOUNT_UNKNOWN, ACCOUNT_DISABLED, PLAN_REQUIRED, CONSENT_SCOPES = 4, 5, 6, 7
-local QUOTA_EXCEEDED, INSUFFICIENT_CREDITS, RESOLVED_ALREADY = 8, 9, 10
+local QUOTA_EXCEEDED, INSUFFICIENT_CREDITS, RESOLVED_ALREADY, REQUEST_IN_FLIGHT = 8, 9, 10, 11
 
 local call, look, depth = ARGV[1], ARGV[2] == '1', tonumber(ARGV[3])
 local demands = cjson.decode(ARGV[12])
 local reserves = #demands > 0 and not look
 local answer = {ADMITTED, false, false, false, false, 0}
-
--- The `at` of a record; nil unless it is a plain number of seconds.
-local function written(record)
-  local at = record[2]
-  return at and string.find(at, '^%d+%.?%d*$') and tonumber(at) or nil
-end
-
--- The consent that decides: what was revoked for one subject stays revoked; what was revoked for every
--- subject is cured by a consent of that subject that says it is newer.
-local function consent()
-  local own = redis.call('HMGET', KEYS[2], 'status', 'at', 'scopes', 'client_id')
-  local every = redis.call('HMGET', KEYS[3], 'status', 'at', 'scopes', 'client_id')
-  local has_own = own[1] or own[2] or own[3] or own[4]
-  local has_every = every[1] or every[2] or every[3] or every[4]
-  if not has_own then return has_every and every or nil end
-  if not has_every or own[1] ~= 'granted' or every[1] == 'granted' then return own end
-  local mine, theirs = written(own), written(every)
-  if mine and theirs and mine > theirs then return own end
-  return every
-end
 
 -- The account's record: plan, status, and its own limits by field (nil when it has none).
 local function account()
@@ -67,8 +49,8 @@ local function account()
 end
 
 local function terms_of(plan)
-  if ARGV[16] == '-1' then return ARGV[17] end
-  for i = 17, 15 + 2 * tonumber(ARGV[16]), 2 do
+  if ARGV[17] == '-1' then return ARGV[18] end
+  for i = 18, 16 + 2 * tonumber(ARGV[17]), 2 do
     if ARGV[i] == plan then return ARGV[i + 1] end
   end
 end
@@ -89,7 +71,7 @@ end
 -- consent record exists.
 local function standing()
   if ARGV[5] ~= '' and redis.call('HGET', KEYS[4], 'consent') ~= ARGV[5] then return SESSION_UNKNOWN end
-  local record = consent()
+  local record = consent(KEYS[2], KEYS[3])
   if record then
     local at = written(record)
     answer[3], answer[4] = record[3], at and floor(at) or false
@@ -100,7 +82,7 @@ local function standing()
   local plan, active, own = account()
   if not active then return ACCOUNT_DISABLED end
   if depth == 0 then return ADMITTED, nil, nil, record end
-  local planned = ARGV[16] ~= '-1'
+  local planned = ARGV[17] ~= '-1'
   if planned then
     if not plan and ARGV[14] ~= '' then plan = ARGV[14] end
     if not plan then return ACCOUNT_UNKNOWN end
@@ -216,8 +198,24 @@ local function price(terms, own, held_already)
   return refused, amounts
 end
 
+-- Whether another call has this request id on this session: its answer could be taken for the other's.
+local function in_flight()
+  if ARGV[16] == '' then return false end
+  local other = redis.call('HGET', REQUESTS, ARGV[16])
+  if not other or other == call then return false end
+  for _, ended in ipairs(gone) do
+    if ended == other then return false end
+  end
+  return redis.call('HEXISTS', HOLDS, other) == 1
+end
+
 local function hold(amounts)
   local document = {owner = ARGV[10], client = ARGV[9], on_unknown = ARGV[11], amounts = amounts}
+  if ARGV[16] ~= '' then
+    document.request = ARGV[16]
+    begun[#begun + 1] = ARGV[16]
+    begun[#begun + 1] = call
+  end
   redis.call('HSET', HOLDS, call, cjson.encode(document))
   redis.call('ZADD', LEASES, text(now_ms + tonumber(ARGV[4])), call)
 end
@@ -228,6 +226,7 @@ if reserves and redis.call('EXISTS', KEYS[11]) == 1 then
 end
 expire()
 local code, terms, own, record = standing()
+if code == ADMITTED and reserves and depth == 2 and in_flight() then code = REQUEST_IN_FLIGHT end
 local amounts
 if code == ADMITTED and depth == 2 then
   local held_already = reserves and redis.call('HEXISTS', HOLDS, call) == 1

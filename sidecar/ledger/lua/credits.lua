@@ -2,13 +2,13 @@
 -- Grant, spend or set the credits of a pool: for commands, and for other programs that spend from it.
 -- Idempotent on the operation id. An account that was deleted has to be set again first.
 --
--- KEYS  1 ledger  2 holds  3 leases  4 paid  5 deferred  6 usage  7 account  8 done of this operation
+-- KEYS  1 ledger  2 holds  3 leases  4 paid  5 requests  6 usage  7 account  8 done of this operation
 -- ARGV  1 operation id  2 grant, spend or set  3 pool  4 credits  5 ms to remember the operation
 --       6 window ('' none) and 7 number of the plan's included credits, which a spend takes first
 --       8 whether to create the account (1, 0)  9 issuer id  10 account
 -- Returns {changes.ChangeCode, balance, taken from included credits}
 -- include clock.lua
-local LEDGER, HOLDS, LEASES, PAID, DEFERRED, USAGE = unpack(KEYS)
+local LEDGER, HOLDS, LEASES, PAID, REQUESTS, USAGE = unpack(KEYS)
 -- include ledger.lua
 
 local DONE, CREATED, UNKNOWN, TOO_LITTLE, TOO_MUCH = 0, 1, 2, 3, 4

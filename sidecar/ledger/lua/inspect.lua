@@ -1,10 +1,10 @@
 #!lua
 -- One account as it stands, after resolving what dead owners left. `accounts.parse` reads the answer.
 --
--- KEYS  1 ledger  2 holds  3 leases  4 paid  5 deferred  6 usage  7 account
+-- KEYS  1 ledger  2 holds  3 leases  4 paid  5 requests  6 usage  7 account
 -- Returns {ms since the epoch, account, ledger, holds, leases}, the last four as flat pairs
 -- include clock.lua
-local LEDGER, HOLDS, LEASES, PAID, DEFERRED, USAGE = unpack(KEYS)
+local LEDGER, HOLDS, LEASES, PAID, REQUESTS, USAGE = unpack(KEYS)
 -- include ledger.lua
 expire()
 flush()

@@ -1,10 +1,10 @@
 -- One account's ledger in memory: read when needed, changed here, written once by `flush`; a script that
--- only looks does not flush. `settlement.py` is its model. Needs LEDGER HOLDS LEASES PAID DEFERRED USAGE.
+-- only looks does not flush. `settlement.py` is its model. Needs LEDGER HOLDS LEASES PAID REQUESTS USAGE.
 local EXPIRED_AT_ONCE = 16
 local JOURNAL = 10000 -- entries an account's usage stream keeps, about
 local CHUNK = 1000 -- arguments that go on Lua's stack at once
 
-local cells, changed, journal, gone, undeferred = {}, {}, {}, {}, {}
+local cells, changed, journal, gone, answered, begun = {}, {}, {}, {}, {}, {}
 local marks, marked = {}, {}
 
 local function preload(fields)
@@ -132,7 +132,7 @@ local function resolve(call, hold, event, forwarded, charges)
   end
   journal[#journal + 1] = entry
   gone[#gone + 1] = call
-  if hold.deferred then undeferred[#undeferred + 1] = hold.deferred end
+  if hold.request then answered[#answered + 1] = hold.request end
   return receipt
 end
 
@@ -169,6 +169,7 @@ local function flush()
     redis.call('HDEL', HOLDS, unpack(gone))
     redis.call('ZREM', LEASES, unpack(gone))
   end
-  if #undeferred > 0 then redis.call('HDEL', DEFERRED, unpack(undeferred)) end
+  if #answered > 0 then redis.call('HDEL', REQUESTS, unpack(answered)) end
+  if #begun > 0 then redis.call('HSET', REQUESTS, unpack(begun)) end
   for _, entry in ipairs(journal) do redis.call('XADD', USAGE, 'MAXLEN', '~', JOURNAL, '*', unpack(entry)) end
 end

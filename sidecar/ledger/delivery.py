@@ -1,0 +1,145 @@
+"""Commands that have to reach the store: given again until it has them, whoever is away meanwhile.
+
+Settles, releases and deferrals are idempotent on the call id, so giving one twice does no harm; what the
+script itself fails on is given up and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from sidecar.ledger.command import Command
+from sidecar.ledger.connection import Connection, RejectedError, UnsentError
+from sidecar.model import Receipt
+
+NEVER_RAN: Final = frozenset(
+    {"NOSCRIPT", "OOM", "READONLY", "LOADING", "BUSY", "NOREPLICAS", "MASTERDOWN", "MISCONF", "NOAUTH", "NOPERM"}
+)
+"""Error replies given before the first line of a script ran: nothing can have been written."""
+
+_RETRY_PAUSE: Final = 0.2
+
+Read = Callable[[Any], Receipt]
+
+
+@dataclass(slots=True)
+class _Delivery:
+    command: Command
+    read: Read
+    outcome: asyncio.Future[Receipt]
+    load: bool = False  # the server said that it does not know the script
+
+    def end(self, receipt: Receipt | BaseException) -> None:
+        if self.outcome.done():
+            return
+        if isinstance(receipt, Receipt):
+            self.outcome.set_result(receipt)
+        else:
+            self.outcome.set_exception(receipt)
+            self.outcome.exception()  # nobody may be waiting; `Courier.lost` counts it
+
+
+class Courier:
+    """Delivers commands on one connection.
+
+    Args:
+        connection: the ordered connection.
+
+    Attributes:
+        undelivered: commands that the store has not acknowledged, sent or not.
+        lost: commands given up because the script itself failed; each is a fault to look into.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._again: deque[_Delivery] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closed = False
+        self.undelivered = 0
+        self.lost = 0
+
+    def deliver(self, command: Command, read: Read) -> asyncio.Future[Receipt]:
+        """Write a command now, and again until it is acknowledged; `read` understands its answer."""
+        delivery = _Delivery(command, read, asyncio.get_running_loop().create_future())
+        self.undelivered += 1
+        self._idle.clear()
+        self._give(delivery)
+        return delivery.outcome
+
+    async def delivered(self) -> None:
+        """Wait until the store has acknowledged everything."""
+        await self._idle.wait()
+
+    async def close(self, grace: float) -> None:
+        """Deliver what is left for at most `grace` seconds, then give it up."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await self.delivered()
+        self._closed = True
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    def _give(self, delivery: _Delivery) -> None:
+        try:
+            if delivery.load:
+                reply = load_and_send(self._connection, delivery.command)
+            else:
+                reply = self._connection.send(*delivery.command.words())
+        except UnsentError:
+            self._give_again(delivery)
+        else:
+            reply.add_done_callback(partial(self._given, delivery))
+
+    def _given(self, delivery: _Delivery, reply: asyncio.Future[Any]) -> None:
+        fault = reply.exception()
+        if fault is not None and (not isinstance(fault, RejectedError) or fault.code in NEVER_RAN):
+            delivery.load = isinstance(fault, RejectedError) and fault.code == "NOSCRIPT"
+            self._give_again(delivery)
+            return
+        self.undelivered -= 1
+        if not self.undelivered:
+            self._idle.set()
+        if fault is None:
+            try:
+                delivery.end(delivery.read(reply.result()))
+                return
+            except (ValueError, TypeError, LookupError) as unreadable:
+                fault = unreadable
+        self.lost += 1
+        delivery.end(fault)
+
+    def _give_again(self, delivery: _Delivery) -> None:
+        if self._closed:
+            delivery.end(UnsentError("this process is closing; the lease of the hold will run out"))
+            return
+        self._again.append(delivery)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._deliver_again(), name="store deliveries")
+
+    async def _deliver_again(self) -> None:
+        while self._again:
+            await asyncio.sleep(_RETRY_PAUSE)
+            for _ in range(len(self._again) if self._connection.up else 0):
+                self._give(self._again.popleft())
+
+
+def load_and_send(connection: Connection, command: Command) -> asyncio.Future[Any]:
+    """Send a command whose script the server may not know, behind the script itself."""
+    loaded = connection.send("SCRIPT", "LOAD", command.script.source)
+    loaded.add_done_callback(_forget)
+    return connection.send(*command.words())
+
+
+def _forget(done: asyncio.Future[Any]) -> None:
+    if not done.cancelled():
+        done.exception()

@@ -1,0 +1,18 @@
+#!lua
+-- A response has passed on a stream that was not its call's own: find the hold of that call. One whose
+-- owner has not deferred it is left to its owner; if that one has died, and the response was a result, the
+-- lease charges what was reserved. `settlement.recall` is its model.
+--
+-- KEYS  1 holds  2 requests
+-- ARGV  1 digest of session and request id  2 whether it is a result that costs something (1, 0)
+-- Returns {call id, what pricing the response needs, on_unknown}, or nil when nothing is to be settled
+local call = redis.call('HGET', KEYS[2], ARGV[1])
+local raw = call and redis.call('HGET', KEYS[1], call)
+if not raw then return false end
+local hold = cjson.decode(raw)
+if hold.deferred and hold.deferred ~= '' then return {call, hold.deferred, hold.on_unknown} end
+if ARGV[2] == '1' and not hold.deferred then
+  hold.deferred = ''
+  redis.call('HSET', KEYS[1], call, cjson.encode(hold))
+end
+return false

@@ -1,0 +1,88 @@
+"""Streams of the server's own messages on their way to the client: GET, and subscriptions/listen.
+
+They carry what no call here asked for, and so what no call here was judged for: responses that a session
+resumes are settled and edited by what they look like; what cannot be read is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from sidecar.model import Call, CallKind, Event
+from sidecar.protocol import results, sse
+from sidecar.proxy.client import Client
+from sidecar.proxy.events import Events, Pace
+from sidecar.proxy.relay import STREAM_HEADERS, Editor, Relay
+from sidecar.proxy.settling import Bill
+from sidecar.proxy.streams import StreamEndedError
+from sidecar.proxy.upstream import Answer, UpstreamError
+
+Resumed = Callable[[results.Response], Awaitable[None]]
+
+
+class Listening(Relay):
+    """One open stream.
+
+    Args:
+        call: what was asked: GET, or subscriptions/listen.
+        client: where the messages go.
+        bill: told that the stream was opened, which is all that was asked for.
+        edit: the change that results need before they are relayed, told by their shape.
+        pace: how long the stream may be silent.
+        limit: bytes of one event, and of an answer that is no stream.
+        resumed: awaited before the response to an earlier request of the session is relayed.
+    """
+
+    def __init__(
+        self, call: Call, client: Client, bill: Bill, *, edit: Editor | None, pace: Pace, limit: int, resumed: Resumed
+    ) -> None:
+        super().__init__(call, client, bill, edit=edit, pace=pace, limit=limit)
+        self._resumed = resumed
+
+    async def _stream(self, answer: Answer) -> None:
+        if self._call.kind is CallKind.STREAM:
+            self._bill.resolve(Event.RESULT)
+        await self._client.start(answer.status, STREAM_HEADERS)
+        events = Events(answer, self._client, self._pace, self._limit)
+        while (batch := await events.more()) is not None:
+            for event in batch:
+                await self._pass(event)
+            if self._client.gone:
+                return
+        self._bill.resolve(Event.STREAM_ENDED)
+        await self._client.end()
+
+    async def _pass(self, event: sse.ServerEvent) -> None:
+        message = results.read_event(event.data)
+        if message is None:
+            return  # undecodable: what cannot be judged is not passed on
+        if isinstance(message, results.Response):
+            passed = await self._response(event, message)
+            if passed is None:
+                return
+            event = passed
+        elif message.message is not None:
+            self._bill.resolve(Event.RESULT)  # it has begun to speak: the subscription stands
+        await self._client.write(event.encode())
+
+    async def _response(self, event: sse.ServerEvent, response: results.Response) -> sse.ServerEvent | None:
+        """The event with a response as it may be relayed; None for one that nobody here asked for."""
+        if self._call.kind is CallKind.REQUEST:
+            if response.id != self._call.id:
+                return None
+            self._bill.resolve(response.event, response)
+        elif self._call.session is None:
+            return None
+        else:
+            await self._resumed(response)
+        edited = self._edited(response)
+        return event if edited is None else event.with_data(edited.decode())
+
+    async def _fail(self, error: UpstreamError) -> None:
+        self._bill.resolve(error.event)
+        if not self._client.started:
+            raise error.refusal()
+        # Clients open such a stream again by themselves; a comment says why to whoever looks.
+        if isinstance(error, StreamEndedError):
+            await self._client.write(sse.comment(error.ending.value))
+        await self._client.end()

@@ -1,0 +1,96 @@
+"""Calls whose answer may come on another stream, and the standing of streams that are open: on a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from sidecar.ledger import changes, keys, scripts
+from sidecar.model import AdmissionCode, ConsentMode, OnUnknown
+from tests.ledger.support import CALLER, KEYS, NOW, RealLedger, application, demand
+from tests.support.store import StoreServer
+
+
+@pytest.fixture
+def ledger(store_server: StoreServer) -> Iterator[RealLedger]:
+    with RealLedger.of_account(store_server) as real:
+        yield real
+
+
+def test_a_deferred_hold_settles_at_its_reserve_whatever_on_unknown_says(ledger: RealLedger):
+    ledger.run(changes.change_credits("main", "acme", "grant", "contact", 5, operation="o"))
+    ledger.admit(application("c", demand("contact", 6), on_unknown=OnUnknown.RELEASE))
+    ledger.run(scripts.defer(application("c"), b"{}"))
+    ledger.set_clock(NOW + 120_000)
+    assert ledger.run(scripts.sweep(KEYS)) == 1
+    assert ledger.state().balances == ledger.state().totals == {"contact": 3}
+    assert not ledger.client.exists(KEYS.requests)
+
+
+def test_a_deferred_request_finds_its_call_until_it_is_resolved(ledger: RealLedger):
+    request = keys.request_digest("s", 7)
+    asked = application("c", demand("contact"), request=request)
+    assert ledger.run(scripts.defer(asked, b"{}")) == 0
+    ledger.admit(asked)
+    assert _recall(ledger, request) is None, "its owner has not given it up"
+    assert ledger.run(scripts.defer(asked, b'{"tool":"t"}')) == 1
+    assert _recall(ledger, request) == ("c", b'{"tool":"t"}', OnUnknown.RELEASE)
+    assert _recall(ledger, keys.request_digest("other", 7)) is None
+    ledger.run(scripts.settle(asked, None))
+    assert _recall(ledger, request) is None
+    assert not ledger.client.exists(KEYS.requests)
+
+
+def test_a_result_that_passes_while_its_owner_is_silent_is_paid_for_when_the_owner_has_died(ledger: RealLedger):
+    ledger.run(changes.change_credits("main", "acme", "grant", "contact", 5, operation="o"))
+    request = keys.request_digest("s", 7)
+    ledger.admit(application("c", demand("contact", 6), on_unknown=OnUnknown.RELEASE, request=request))
+    assert _recall(ledger, request, costs=True) is None
+    ledger.set_clock(NOW + 120_000)
+    assert ledger.run(scripts.sweep(KEYS)) == 1
+    assert ledger.state().balances == {"contact": 3}
+
+
+def test_a_request_id_is_refused_while_it_is_open_on_its_session(ledger: RealLedger):
+    request = keys.request_digest("s", 7)
+    ledger.admit(application("c", demand("rows"), request=request))
+    again = application("d", demand("rows"), request=request)
+    refused = scripts.admitted(again, ledger.run(scripts.admit(again)))
+    assert (refused.code, refused.held) == (AdmissionCode.REQUEST_IN_FLIGHT, False)
+    ledger.admit(application("e", demand("rows"), request=keys.request_digest("s", 8)))
+    ledger.run(scripts.release(application("c"), forwarded=True))
+    ledger.admit(again)
+    ledger.set_clock(NOW + 120_000)
+    ledger.admit(application("f", demand("rows"), request=request))  # the one before it has died meanwhile
+
+
+def _recall(ledger: RealLedger, request: str, *, costs: bool = False) -> Any:
+    return scripts.recalled(ledger.run(scripts.recall(CALLER, request, costs)))
+
+
+# --- open streams ------------------------------------------------------------------------------------
+
+
+def test_streams_may_go_on_while_their_callers_may_call(ledger: RealLedger):
+    callers = [("ann", CALLER.client_id), ("ann", "other"), ("bob", CALLER.client_id)]
+
+    def codes(mode: ConsentMode = ConsentMode.REQUIRED) -> list[AdmissionCode]:
+        return [AdmissionCode(code) for code in ledger.run(scripts.standing(KEYS, callers, mode))]
+
+    ok, missing, revoked = AdmissionCode.ADMITTED, AdmissionCode.CONSENT_MISSING, AdmissionCode.CONSENT_REVOKED
+    for key in ledger.client.scan_iter(KEYS.every_consent):
+        ledger.client.delete(key)
+    assert codes() == [missing] * 3
+    assert codes(ConsentMode.FIRST_USE) == [ok] * 3
+    ledger.run(changes.grant("main", CALLER.account, "ann", CALLER.client_id))
+    ledger.run(changes.revoke("main", CALLER.account, None, "other"))
+    assert codes() == [ok, revoked, missing]
+    ledger.run(changes.revoke("main", CALLER.account, None, CALLER.client_id))
+    assert codes(ConsentMode.FIRST_USE) == [revoked] * 3
+    ledger.set_clock(NOW + 1000)
+    ledger.run(changes.grant("main", CALLER.account, "ann", CALLER.client_id))
+    assert codes() == [ok, revoked, revoked]
+    ledger.client.hset(KEYS.account, "status", "disabled")
+    assert codes() == [AdmissionCode.ACCOUNT_DISABLED, revoked, revoked]

@@ -1,0 +1,286 @@
+"""Calls whose stream ends before their answer: reserved until it passes on another stream of the session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.ledger.keys import account_keys
+from tests.proxy.support import Launch, contacts
+from tests.support import backend as scripted
+from tests.support.backend import Backend, Behaviour, Turn, tool_result
+from tests.support.rig import LEGACY, Json, Rig, beside
+from tests.support.store import StoreServer, until
+
+PRIMING = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "begun"}}
+
+
+def broken_off(how: str) -> Behaviour:
+    """A stream with an id on its events, and no response."""
+
+    async def behave(turn: Turn) -> None:
+        await turn.open_stream()
+        await turn.chunk(b"id: 1\nretry: 10\ndata:\n\n")
+        if how == "ended":
+            await turn.end_stream()
+        elif how == "reset":
+            turn.reset()
+        elif how == "closed":
+            turn.close()
+        else:
+            await turn.hang_up()
+
+    return behave
+
+
+@pytest.fixture
+async def rig(launch: Launch) -> Rig:
+    return await launch(scripted=Backend(sessions=True))
+
+
+async def poll(rig: Rig, session: str, tool: str = "search_shopify_contacts", arguments: Json | None = None) -> Any:
+    """Call a tool whose stream ends at once; the id of the request."""
+    reply = await rig.call(tool, arguments or {"limit": 3}, revision=LEGACY, headers={"Mcp-Session-Id": session})
+    assert reply.status == 200
+    assert reply.events == []
+    return rig.ids
+
+
+async def answered(rig: Rig, session: str, *messages: Json, headers: Json | None = None) -> list[Json]:
+    """GET a stream on which the backend says this, and read it to its end."""
+    rig.backend.on("GET", scripted.sse(*messages, response=False))
+    reply = await rig.get(session=session, headers={"Last-Event-ID": "1", **(headers or {})})
+    assert reply.status == 200, reply
+    return reply.events
+
+
+def rows(id_: Any, count: int) -> Json:
+    return {"jsonrpc": "2.0", "id": id_, "result": tool_result({"rows": list(range(count))})}
+
+
+async def settled(rig: Rig, count: int = 1) -> list[Json]:
+    lines: list[Json] = []
+
+    def found() -> bool:
+        lines[:] = [line for line in rig.log if line["event"] == "settled"]
+        return len(lines) >= count
+
+    await until(found)
+    return lines
+
+
+@pytest.mark.parametrize("how", ["ended", "reset", "closed"])
+async def test_the_answer_on_another_stream_is_charged_at_its_true_price(rig: Rig, how: str):
+    session = await rig.session()
+    rig.backend.on("search_shopify_contacts", broken_off(how))
+    asked = await poll(rig, session)
+    assert (await rig.recorded(2))[1]["code"] == "deferred"
+    books = await rig.books()
+    assert (books.left(), books.holds) == (7, 1)
+    assert await answered(rig, session, rows(asked, 1)) == [rows(asked, 1)]
+    assert (await rig.books()).left() == 9
+    line = (await settled(rig))[0]
+    assert line["request_id"] == rig.calls[1]["request_id"]
+    assert (line["tool"], line["code"], line["credits"]) == ("search_shopify_contacts", "ok", {"contact": 1})
+    assert await rig.metric('mcp_sidecar_credits_reserved_total{pool="contact"}') == 3
+    assert await rig.metric('mcp_sidecar_credits_spent_total{pool="contact"}') == 1
+    assert await rig.metric('mcp_sidecar_credits_released_total{pool="contact"}') == 2
+    assert await rig.metric("mcp_sidecar_open_holds") == 0
+
+
+async def test_the_backend_is_told_where_to_go_on(rig: Rig):
+    session = await rig.session()
+    rig.backend.on("GET", scripted.http(405))
+    await rig.get(session=session, headers={"Last-Event-ID": "stream-1_42"})
+    assert rig.backend.last.header("last-event-id") == "stream-1_42"
+    assert rig.backend.last.header("mcp-session-id") == session
+
+
+@pytest.mark.parametrize("values", [["a", "b"], ["a\x01"], ["ä"]])
+async def test_a_last_event_id_that_two_could_read_differently_is_refused(rig: Rig, values: list[str]):
+    session = await rig.session()
+    head = [f"GET /mcp HTTP/1.1\r\nHost: {rig.url.split('/')[2]}\r\nConnection: close"]
+    head += [f"{name}: {value}" for name, value in rig.bare_headers(session, "").items()]
+    head += [f"Last-Event-ID: {value}" for value in values]
+    answer = await rig.raw("\r\n".join([*head, "", ""]).encode())
+    assert answer.split()[1] == b"400"
+    assert len(rig.backend.received) == 1
+
+
+async def test_somebody_elses_session_cannot_be_resumed(rig: Rig):
+    session = await rig.session()
+    await rig.account("bob")
+    await rig.grant("bob")
+    reply = await rig.get(session=session, token=rig.issuer.mint(subject="bob"), headers={"Last-Event-ID": "1"})
+    assert (reply.status, reply.code) == (404, "session_unknown")
+    assert len(rig.backend.received) == 1
+
+
+async def test_without_a_session_the_stream_begins_anew_and_carries_no_response(rig: Rig):
+    rig.backend.on("GET", scripted.sse(PRIMING, rows(1, 1), response=False))
+    reply = await rig.get(headers={"Last-Event-ID": "1"})
+    assert reply.events == [PRIMING]
+    assert rig.backend.last.header("last-event-id") is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "left"),
+    [
+        ({"error": {"code": 1, "message": "no"}}, 10),
+        ({"result": {"content": [], "isError": True}}, 10),
+        ({"result": {"content": []}}, 7),  # a result that does not say what it cost
+    ],
+    ids=["error", "isError", "unpriced"],
+)
+async def test_other_answers_on_another_stream_cost_what_they_would_have_cost(rig: Rig, answer: Json, left: int):
+    session = await rig.session()
+    rig.backend.on("search_shopify_contacts", broken_off("ended"))
+    asked = await poll(rig, session)
+    await answered(rig, session, {"jsonrpc": "2.0", "id": asked, **answer})
+    assert (await rig.books()).left() == left
+
+
+async def test_items_that_were_paid_before_stay_free(rig: Rig):
+    session = await rig.session()
+    await rig.call("reveal_contacts", contacts("a"), revision=LEGACY, headers={"Mcp-Session-Id": session})
+    rig.backend.on("reveal_contacts", broken_off("ended"))
+    asked = await poll(rig, session, "reveal_contacts", contacts("a", "b", "c"))
+    delivered = {"contacts": [{"id": "a"}, {"id": "b"}]}
+    await answered(rig, session, {"jsonrpc": "2.0", "id": asked, "result": tool_result(delivered)})
+    assert (await rig.books()).left() == 8
+    assert await rig.paid() == {"a", "b"}
+
+
+async def test_the_store_keeps_no_argument_that_settling_does_not_read(rig: Rig):
+    session = await rig.session()
+    rig.backend.on("search_shopify_contacts", broken_off("ended"))
+    await poll(rig, session, arguments={"limit": 3, "query": "canary"})
+    with rig.redis() as client:
+        held: Any = client.hgetall(account_keys("main", "ada").holds)
+    assert held
+    assert "canary" not in str(held)
+
+
+async def test_another_answer_of_the_session_settles_nothing(rig: Rig):
+    session, other = await rig.session(), await rig.session()
+    rig.backend.on("search_shopify_contacts", broken_off("ended"))
+    asked = await poll(rig, session)
+    assert await answered(rig, session, rows(asked + 1000, 1)) == [rows(asked + 1000, 1)]
+    await answered(rig, other, rows(asked, 1))
+    assert (await rig.books()).holds == 1
+
+
+async def test_an_id_that_reads_as_the_same_number_finds_its_call(rig: Rig):
+    session = await rig.session()
+    rig.backend.on("search_shopify_contacts", broken_off("ended"))
+    asked = await poll(rig, session)
+    await answered(rig, session, rows(str(asked), 1))
+    assert (await rig.books()).left() == 9
+
+
+async def test_the_answer_settles_once_however_often_it_is_replayed(rig: Rig):
+    session = await rig.session()
+    rig.backend.on("search_shopify_contacts", broken_off("ended"))
+    asked = await poll(rig, session)
+    for count in (1, 2, 3):
+        await answered(rig, session, rows(asked, count), rows(asked, 3))
+    assert (await rig.books()).left() == 9
+    assert len(await settled(rig)) == 1
+
+
+async def test_a_deferred_request_id_is_refused(rig: Rig):
+    session = await rig.session()
+    rig.backend.on("search_shopify_contacts", broken_off("ended"))
+    asked = await poll(rig, session)
+    for id_ in (asked, str(asked)):
+        again = await rig.call("list_taxonomy", revision=LEGACY, id_=id_, headers={"Mcp-Session-Id": session})
+        assert (again.status, again.code) == (400, "message_malformed")
+    await answered(rig, session, rows(asked, 1))
+    again = await rig.call("list_taxonomy", revision=LEGACY, id_=asked, headers={"Mcp-Session-Id": session})
+    assert again.status == 200
+
+
+@pytest.mark.parametrize("seconds", ["idle_timeout", "timeout"])
+async def test_a_call_that_timed_out_can_still_be_fetched_and_so_is_not_free(launch: Launch, seconds: str):
+    rig = await launch(scripted=Backend(sessions=True), backend={seconds: "100ms"})
+    session = await rig.session()
+    rig.backend.on("search_shopify_contacts", broken_off("silent"))
+    reply = await rig.call(
+        "search_shopify_contacts", {"limit": 3}, revision=LEGACY, headers={"Mcp-Session-Id": session}
+    )
+    asked = rig.ids
+    assert reply.events[-1]["error"]["data"]["code"] == "backend_timeout"
+    assert (await rig.books()).holds == 1
+    await answered(rig, session, rows(asked, 2))
+    assert (await rig.books()).left() == 8
+
+
+async def test_nobody_comes_back_and_the_lease_charges_what_was_reserved(launch: Launch):
+    rig = await launch(scripted=Backend(sessions=True), lease_margin=-9.0)  # on_unknown: release
+    session = await rig.session()
+    rig.backend.on("search_shopify_contacts", broken_off("ended"))
+    await poll(rig, session)
+
+    async def over() -> bool:
+        return (await rig.books()).holds == 0
+
+    while not await over():
+        pass
+    assert (await rig.books()).left() == 7
+
+
+async def test_a_client_that_left_and_came_back_pays_once(rig: Rig):
+    session = await rig.session()
+
+    async def behave(turn: Turn) -> None:
+        await turn.open_stream()
+        await turn.chunk(b"id: 1\ndata:\n\n")
+        await until(lambda: rig.sidecar.pipeline.alone == 1)
+        await turn.event(turn.response({"result": tool_result({"rows": [1]})}), "2")
+        await turn.end_stream()
+
+    rig.backend.on("search_shopify_contacts", behave)
+    async with rig.stream("search_shopify_contacts", {"limit": 3}, revision=LEGACY, session=session) as stream:
+        assert await stream.event()
+    asked = rig.ids
+    assert (await rig.recorded(2))[1]["credits"] == {"contact": 1}
+    assert await answered(rig, session, rows(asked, 1)) == [rows(asked, 1)]
+    assert (await rig.books()).left() == 9
+
+
+# --- two sidecars on one store -------------------------------------------------------------------
+
+
+async def test_the_answer_may_pass_in_another_sidecar(rig: Rig, tmp_path: Path):
+    session = await rig.session()
+    rig.backend.on("search_shopify_contacts", broken_off("ended"))
+    folder = tmp_path / "beside"
+    folder.mkdir()
+    async with beside(rig, folder) as other:
+        asked = await poll(rig, session)
+        again = await other.call("list_taxonomy", revision=LEGACY, id_=asked, headers={"Mcp-Session-Id": session})
+        assert (again.status, again.code) == (400, "message_malformed")
+        await answered(other, session, rows(asked, 1))
+        line = (await settled(other))[0]
+    assert (line["request_id"], line["credits"]) == (rig.calls[1]["request_id"], {"contact": 1})
+    assert (await rig.books()).left() == 9
+
+
+async def test_an_answer_is_not_relayed_while_the_store_cannot_be_told(launch: Launch, own_server: StoreServer):
+    rig = await launch(server=own_server, scripted=Backend(sessions=True))
+    session = await rig.session()
+    rig.backend.on("search_shopify_contacts", broken_off("ended"))
+    asked = await poll(rig, session)
+    rig.backend.on("GET", scripted.default())
+    async with rig.stream(session=session) as stream:
+        await until(lambda: len(rig.backend.streams) == 1)
+        own_server.kill()
+        await until(lambda: not rig.sidecar.store.up)
+        await rig.backend.streams[0].event(rows(asked, 1), "2")
+        assert await stream.event() is None
+    own_server.start()
+    await until(lambda: rig.sidecar.store.up)
+    await answered(rig, session, rows(asked, 1))
+    assert (await rig.books()).left() == 9
