@@ -302,7 +302,7 @@ async def test_response_headers_pass_an_allow_list(rig: Rig):
     assert reply.headers["Mcp-Protocol-Version"] == MODERN
     assert {name.lower() for name in reply.headers} == {
         *("content-type", "content-length", "date", "server", "x-request-id"),
-        *("cache-control", "mcp-protocol-version"),
+        *("cache-control", "mcp-protocol-version", "vary"),
     }
 
 
