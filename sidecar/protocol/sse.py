@@ -85,7 +85,7 @@ class Parser:
         self._gave_up = False
 
     def feed(self, chunk: bytes) -> list[ServerEvent]:
-        """The events that this chunk completes, in order.
+        """The events that this chunk completes, in order; an empty one, at the stream's end, completes none.
 
         Raises:
             EventTooLarge: the event that is being read is larger than the limit. What the same chunk
