@@ -105,6 +105,7 @@ class ErrorCode(Enum):
     )
     VERSION_UNSUPPORTED = Row(400, -32022, _RPC, _M, _CLIENT, False, "This protocol version is not supported.")
     SESSION_UNKNOWN = Row(404, 4041, _RPC, _M, _CLIENT, False, "There is no such session: initialize a new one.")
+    TASK_UNKNOWN = Row(200, -32602, _RPC, _M, _CLIENT, False, "There is no such task, or it has expired.")
     # gate 4, policy
     METHOD_NOT_ALLOWED = Row(200, -32601, _RPC, _P, _OPERATOR, False, "This method is not available here.")
     TOOL_UNKNOWN = Row(200, -32602, _RPC, _P, _OPERATOR, False, "There is no tool of this name.")

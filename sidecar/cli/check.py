@@ -22,7 +22,7 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Load, and say what was loaded; what is wrong is raised."""
     loaded = load(arguments.config)
-    notices = lint(loaded.policy)
+    notices = (*loaded.tls.notices, *lint(loaded.policy))
     if arguments.format == "text":
         for notice in notices:
             print(f"warning: {notice}", file=sys.stderr)

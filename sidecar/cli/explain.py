@@ -19,7 +19,9 @@ from sidecar.cli.common import (
     not_enforced,
     words,
 )
+from sidecar.config.settings import Settings
 from sidecar.errors import Refusal
+from sidecar.identity.claims_jwt import is_jwt
 from sidecar.model import Caller
 from sidecar.policy.models import TestCallDocument
 from sidecar.policy.tests_section import call_mistake
@@ -56,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     described = [word for word in _DESCRIBED if getattr(arguments, word) is not None]
     if arguments.token_file is not None and described:
         raise UsageError(f"--token-file says all of the caller: not beside --{described[0]}")
-    loaded = load(arguments.config, tests=False)
+    loaded = load(arguments.config, serving=False)
     plans = loaded.policy.plans or {}
     if arguments.plan is not None and arguments.plan not in plans:
         raise UsageError(f"there is no plan {arguments.plan!r}: {', '.join(plans) or 'the policy has none'}")
@@ -82,7 +84,7 @@ def _explained(arguments: argparse.Namespace, loaded: Loaded, asked: TestCallDoc
         caller = _described(arguments, loaded, int(now))
     else:
         try:
-            caller = explain_token(loaded.settings, _token(arguments.token_file), now)
+            caller = explain_token(loaded.settings, _token(arguments.token_file, loaded.settings), now)
         except Refusal as refusal:
             return refused_token(loaded.policy, asked, refusal)
     return explain(loaded.policy, asked, caller, arguments.plan, round(now * 1000))
@@ -114,10 +116,16 @@ def _arguments(text: str) -> dict[str, Any]:
     return value
 
 
-def _token(path: Path) -> str:
+def _token(path: Path, settings: Settings) -> str:
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise CommandError(f"{path} cannot be read: {reason}") from None
-    return text.strip()
+    token = text.strip()
+    if not is_jwt(token) and any(issuer.introspection is not None for issuer in settings.issuers):
+        raise CommandError(
+            f"{path} holds an opaque token, and no issuer is asked about it here: "
+            "say whom it speaks for with --account, --client and --scopes"
+        )
+    return token

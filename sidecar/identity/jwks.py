@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt import PyJWK, PyJWTError
 
 ASYMMETRIC: Final = frozenset(
@@ -34,6 +35,13 @@ _FITTING: Final[Mapping[tuple[str, str | None], tuple[str, ...]]] = {
 # What a JWK holds only when its secret half was published with it (RFC 7518 section 6): anybody
 # could have signed with such a key.
 _SECRETS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+
+# Moduli of that generator are powers of 65537 for each of these primes; of all others hardly one in 2^27 is.
+_ROCA: Final = {
+    prime: frozenset(pow(65537, exponent, prime) for exponent in range(prime - 1))
+    for prime in range(3, 168)
+    if all(prime % divisor for divisor in range(2, 13) if divisor < prime)
+}
 
 _JWS: Final = jwt.PyJWS(options={"verify_signature": True, "enforce_minimum_key_length": True})
 
@@ -111,12 +119,20 @@ def _usable(jwk: object, allowed: frozenset[str]) -> Iterator[PyJWK]:
             continue
         try:
             key = PyJWK(jwk, algorithm=algorithm)
-            weak = key.Algorithm.check_key_length(key.key)
+            weak = key.Algorithm.check_key_length(key.key) or _factorable(key.key)
         # One bad key must not cost the others, whichever of its two libraries trips over it.
         except (PyJWTError, ValueError, TypeError, KeyError, NotImplementedError, OverflowError, UnsupportedAlgorithm):
             continue
         if not weak:
             yield key
+
+
+def _factorable(key: object) -> bool:
+    """Whether an RSA key has the mark of a generator whose keys can be factored (ROCA, CVE-2017-15361)."""
+    if not isinstance(key, RSAPublicKey):
+        return False
+    modulus = key.public_numbers().n
+    return all(modulus % prime in remainders for prime, remainders in _ROCA.items())
 
 
 def _for_signatures(jwk: Mapping[str, Any]) -> bool:

@@ -30,27 +30,24 @@ def decide(policy: Policy, call: Call, caller: Caller) -> Decision:
     Returns:
         the decision; its refusal, if any, is answered after gates 5-7 were looked at.
     """
+    return judge(policy, call, caller)[0]
+
+
+def judge(policy: Policy, call: Call, caller: Caller) -> tuple[Decision, Operation | None]:
+    """Decide, and name the declared operation whose price the call has; None when it makes none."""
     if call.method != "tools/call":
         # A method that this revision does not have is as good as unknown.
         served = call.kind is not CallKind.REQUEST or has(call)
         if served and call.method in TOKEN_ONLY.get(call.kind, ()):
-            return Decision(None, None, document=call.document)
+            return Decision(None, None, document=call.document), None
         depth = UNDECLARED.get(call.kind, _NO_METHODS).get(call.method)
         if served and depth is not None:
-            return Decision(None, policy.open_terms, depth, document=call.document)
+            return Decision(None, policy.open_terms, depth, document=call.document), None
     try:
         subject = subject_of(policy, call)
     except Refusal as refusal:
-        return Decision(refusal, policy.open_terms, Depth.CONSENT, rule=refusal.rule)
-    return _decide(policy, call, caller, subject)
-
-
-def operation_of(policy: Policy, call: Call) -> Operation | None:
-    """The declared operation that a call makes, and whose price it has; None when it makes none."""
-    try:
-        return subject_of(policy, call).operation
-    except Refusal:
-        return None
+        return Decision(refusal, policy.open_terms, Depth.CONSENT, rule=refusal.rule), None
+    return _decide(policy, call, caller, subject), subject.operation
 
 
 def completed_arguments(operation: Operation, call: Call) -> Mapping[str, Any]:
@@ -88,7 +85,11 @@ def _decide(policy: Policy, call: Call, caller: Caller, subject: Subject) -> Dec
 
 
 def _missing_scope(policy: Policy, subject: Subject, caller: Caller) -> Refusal | None:
-    lacking = next((each for each in subject.named if _lacks(caller, each)), None)
+    lacking: Operation | None = None
+    for each in subject.named:
+        for granting in each.terms.scopes:
+            if lacking is None and caller.scopes.isdisjoint(granting):
+                lacking = each
     if lacking is None:
         return None
     # One challenge with all that the operation needs and what the token has already: a client that
@@ -96,10 +97,6 @@ def _missing_scope(policy: Policy, subject: Subject, caller: Caller) -> Refusal 
     had = (scope for scope in policy.scopes.rules if scope in caller.scopes)
     wanted = tuple(dict.fromkeys((*subject.scopes, *had)))
     return Refusal(ErrorCode.INSUFFICIENT_SCOPE, scopes=wanted, rule=lacking.scopes_rule)
-
-
-def _lacks(caller: Caller, operation: Operation) -> bool:
-    return any(caller.scopes.isdisjoint(granting) for granting in operation.terms.scopes)
 
 
 def _judge(operation: Operation, call: Call) -> tuple[Refusal | None, tuple[Demand, ...]]:

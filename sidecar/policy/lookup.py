@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import Call, CallKind, PlanTerms, Terms
@@ -18,8 +17,7 @@ from sidecar.protocol.references import References, references
 _READ: Final = "resources/read"
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """What a call is about.
 
     Attributes:

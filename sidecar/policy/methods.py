@@ -25,7 +25,7 @@ UNDECLARED: Final[Mapping[CallKind, Mapping[str, Depth]]] = {
         ("notifications/cancelled", "notifications/progress", "notifications/roots/list_changed"), Depth.CONSENT
     ),
     CallKind.RESPONSE: {"": Depth.CONSENT},
-    CallKind.STREAM: {"": Depth.CONSENT},
+    CallKind.STREAM: {"": Depth.PLAN},  # it may replay lists
 }
 """What needs no declaration, but consent and an enabled account; and how far gates 5-7 look."""
 

@@ -67,6 +67,10 @@ class Pattern:
             at = found + len(literal)
         return True
 
+    def names(self, text: str) -> bool:
+        """Whether it is exact and names a text that has no slash at its end, with or without one."""
+        return self.exact and self.prefix.rstrip("/") == text
+
     def meets(self, other: Pattern) -> bool:
         """Whether there is a text that both match."""
         if self.exact:
@@ -117,7 +121,7 @@ class Patterns:
             return True
         readings = {folded, *bare}
         return any(
-            pattern is not own and _more_exact(pattern, own) and any(map(pattern.matches, readings))
+            _more_exact(pattern, own) and (any(map(pattern.matches, readings)) or pattern.names(bare[1]))
             for pattern in self._folded.values()
         )
 

@@ -11,15 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sidecar.protocol.names import Names, check_names, malformed
+from sidecar.protocol.members import Members, check_members, malformed
 
 MAX_SUBSCRIPTIONS: Final = 500
 """The most resources that one `subscriptions/listen` may name: each is held against every pattern."""
 
-_REF: Final = Names.of("type", "name", "uri", "title")
+_REF: Final = Members.of("type", "name", "uri", "title")
 _PROMPT_REF: Final = "ref/prompt"
 _RESOURCE_REF: Final = "ref/resource"
-_FILTER: Final = Names.of("toolsListChanged", "promptsListChanged", "resourcesListChanged", "resourceSubscriptions")
+_FILTER: Final = Members.of(
+    *("toolsListChanged", "promptsListChanged", "resourcesListChanged", "resourceSubscriptions"),
+    "taskIds",  # see `task_ids`
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ def _completion(params: Mapping[str, Any]) -> References:
     ref = params.get("ref")
     if not isinstance(ref, dict):
         raise malformed("params.ref must be an object.")
-    check_names(ref, _REF)
+    check_members(ref, _REF)
     # Servers tell the two apart by the type, or by which of the members is there.
     if ref.get("type") == _PROMPT_REF and "uri" not in ref:
         return References(prompts=(_text(ref, "name", "params.ref"),))

@@ -2,29 +2,21 @@
 
 2026-07-28 says everything in each request (`_meta` and headers); the older revisions agree on a
 version at `initialize` and repeat it in a header. A message becomes a `Call` here.
-
-Tasks are served in no revision: a task outlives the call that was paid for and can be asked for by
-id, so the capability is taken out of both directions and peers never create one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, Final
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import Call, CallKind, Revision
+from sidecar.protocol import task_ids, tasks
 from sidecar.protocol.headers import McpHeaders, check_mirrors, check_session
 from sidecar.protocol.jsonrpc import Message, is_request_id
-from sidecar.protocol.names import Names, check_names, malformed
+from sidecar.protocol.members import Members, check_members, malformed, poisoned
+from sidecar.protocol.meta import CAPABILITIES_KEY, VERSION_KEY
 from sidecar.protocol.references import references
-
-SUPPORTED: Final = tuple(revision.value for revision in reversed(Revision))
-"""All revisions served, newest first, as `-32022` errors list them."""
-
-VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
-CAPABILITIES_KEY: Final = "io.modelcontextprotocol/clientCapabilities"
-TASKS_EXTENSION: Final = "io.modelcontextprotocol/tasks"
 
 _ALL: Final = frozenset(Revision)
 _STATELESS: Final = frozenset(revision for revision in Revision if revision.stateless)
@@ -81,54 +73,62 @@ _TYPES: Final[Mapping[str, type]] = {
 }
 
 
-_LIST: Final = Names.of("_meta", "cursor")
-_URI: Final = Names.of("_meta", required="uri")
-_TASK: Final = Names.of("_meta", required="taskId")
+_LIST: Final = Members.of("_meta", "cursor")
+_URI: Final = Members.of("_meta", required="uri")
+_TASK: Final = Members.of("_meta", required="taskId")
 _RETRY: Final = ("_meta", "inputResponses", "requestState")
-_READ: Final[Mapping[str, Names]] = {
-    "tools/call": Names.of(*_RETRY, "arguments", "task", required="name"),
-    "prompts/get": Names.of(*_RETRY, "arguments", required="name"),
-    "resources/read": Names.of(*_RETRY, required="uri"),
+_READ: Final[Mapping[str, Members]] = {
+    "tools/call": Members.of(*_RETRY, "arguments", "task", required="name"),
+    "prompts/get": Members.of(*_RETRY, "arguments", required="name"),
+    "resources/read": Members.of(*_RETRY, required="uri"),
     "resources/subscribe": _URI,
     "resources/unsubscribe": _URI,
-    "completion/complete": Names.of("_meta", "argument", "context", required="ref"),
-    "subscriptions/listen": Names.of("_meta", required="notifications"),
-    "logging/setLevel": Names.of("_meta", required="level"),
+    "completion/complete": Members.of("_meta", "argument", "context", required="ref"),
+    "subscriptions/listen": Members.of("_meta", required="notifications"),
+    "logging/setLevel": Members.of("_meta", required="level"),
     "tools/list": _LIST,
     "prompts/list": _LIST,
     "resources/list": _LIST,
     "resources/templates/list": _LIST,
-    "initialize": Names.of("_meta", "capabilities", required="protocolVersion"),
+    "initialize": Members.of("_meta", "capabilities", required="protocolVersion"),
     "tasks/get": _TASK,
     "tasks/result": _TASK,
-    "tasks/update": Names.of("_meta", "inputResponses", required="taskId"),
+    "tasks/update": Members.of("_meta", "inputResponses", required="taskId"),
     "tasks/cancel": _TASK,
-    "notifications/cancelled": Names.of("_meta", "reason", required="requestId"),
+    "notifications/cancelled": Members.of("_meta", "reason", required="requestId"),
+    "notifications/tasks/status": _TASK,
 }
-_READ_ANYWHERE: Final = Names.of("_meta")
-_READ_META: Final = Names.of(VERSION_KEY, CAPABILITIES_KEY)
-_READ_CAPABILITIES: Final = Names.of("tasks", "extensions")
+_READ_ANYWHERE: Final = Members.of("_meta")
+_READ_META: Final = Members.of(VERSION_KEY, CAPABILITIES_KEY)
+_READ_CAPABILITIES: Final = Members.of("tasks", "extensions")
 
 # --- in ------------------------------------------------------------------------------------------
 
 
-def call_of(message: Message, headers: McpHeaders) -> Call:
+def call_of(message: Message, headers: McpHeaders, declared: Container[str] = ()) -> Call:
     """The call that a POSTed message makes, under the revision it speaks.
+
+    Args:
+        message: what was POSTed.
+        headers: what its headers say.
+        declared: the methods that the policy declares; they say whether tasks are served.
 
     Raises:
         Refusal: `version_unsupported`, `header_mismatch`, `params_malformed`, `message_malformed`,
             `session_unknown`.
     """
     revision = revision_of(message, headers)
-    if revision.stateless and message.kind is CallKind.RESPONSE:
-        raise Refusal(ErrorCode.MESSAGE_MALFORMED, "Clients send no responses in this protocol version.")
-    _check_params(message)
+    if message.kind is CallKind.RESPONSE:
+        _check_response(message, revision)
+    _check_params(message, revision)
     request = message.kind is CallKind.REQUEST
     if request and revision.stateless:
         _check_envelope(message.params)
     if message.kind is not CallKind.RESPONSE:
         check_mirrors(headers, message, required=request and revision.stateless)
-    params, document = _without_tasks(message)
+    task_ids.check_names(message)
+    served = tasks.served(revision, declared)
+    params, document = tasks.plain(message, revision, served=served)
     return Call(
         kind=message.kind,
         revision=revision,
@@ -138,6 +138,7 @@ def call_of(message: Message, headers: McpHeaders) -> Call:
         document=document,
         session=None if revision.stateless else check_session(headers.session),
         carried=headers.params if revision.stateless else (),
+        tasks=task_ids.asked(message) if served else (),
     )
 
 
@@ -169,13 +170,13 @@ def revision_of(message: Message, headers: McpHeaders) -> Revision:
     """
     claimed = claimed_version(message.params)
     if message.kind is CallKind.NOTIFICATION and headers.version is None and isinstance(claimed, str):
-        return _named(claimed)  # 2026-07-28 leaves open which headers a notification has
+        return _named(claimed, _STATELESS)  # 2026-07-28 leaves open which headers a notification has
     if claimed is not None and claimed != headers.version:
         raise Refusal(
             ErrorCode.HEADER_MISMATCH, "The header MCP-Protocol-Version is missing or does not agree with the body."
         )
     if headers.version is not None:
-        return _named(headers.version)
+        return _named(headers.version, _ALL if claimed is None else _STATELESS)
     if message.method == "initialize":
         return _offered(message.params.get("protocolVersion"))
     return Revision.V2025_03_26  # 2025-06-18, basic/transports: what a missing header stands for
@@ -187,11 +188,17 @@ def claimed_version(params: Mapping[str, Any]) -> object:
     return meta.get(VERSION_KEY) if isinstance(meta, dict) else None
 
 
-def _named(version: str) -> Revision:
+def _named(version: str, offered: frozenset[Revision] = _ALL) -> Revision:
+    """The revision of this name; a client that names another one is told of those `offered` to its like.
+
+    Whoever says its version in every request can speak the stateless ones so; the older ones are agreed
+    on at `initialize`, and whether the backend has them is the backend's to say there.
+    """
     try:
         return Revision(version)
     except ValueError:
-        data = {"supported": list(SUPPORTED), "requested": version[:64]}
+        supported = [revision.value for revision in reversed(Revision) if revision in offered]
+        data = {"supported": supported, "requested": version[:64]}
         raise Refusal(ErrorCode.VERSION_UNSUPPORTED, data=data) from None
 
 
@@ -201,22 +208,37 @@ def _offered(version: object) -> Revision:
     return known or Revision.V2025_11_25
 
 
-def _check_params(message: Message) -> None:
-    """Refuse parameters that the sidecar reads and a backend might read differently."""
-    params, read = message.params, _READ.get(message.method, _READ_ANYWHERE)
-    check_names(params, read)
+def _check_response(message: Message, revision: Revision) -> None:
+    if revision.stateless:
+        raise Refusal(ErrorCode.MESSAGE_MALFORMED, "Clients send no responses in this protocol version.")
+    if poisoned(message.document):
+        raise Refusal(ErrorCode.MESSAGE_MALFORMED, "The response has a member of a name that backends may execute.")
+
+
+def _check_params(message: Message, revision: Revision) -> None:
+    """Refuse parameters that the sidecar reads and a backend might read differently.
+
+    A method that the revision does not have is an unknown one, whatever it may lack elsewhere.
+    """
+    params, known = message.params, revision in METHODS.get(message.method, _ALL)
+    read = _READ.get(message.method, _READ_ANYWHERE) if known else _READ_ANYWHERE
+    check_members(params, read)
     for name, value in params.items():
+        # The policy judges a tool's arguments: their schema may list such a name.
+        if not (name == "arguments" and message.method == "tools/call") and poisoned(value):
+            raise malformed("A member of params has a name that some backends take for something else than data.")
         right = is_request_id(value) if name == "requestId" else isinstance(value, _TYPES.get(name, object))
         if name in read.names and not right:
             raise malformed(f"params.{name} has the wrong type.")
     if read.required is not None and read.required not in params:
         raise malformed(f"params.{read.required} is missing.")
-    references(message.method, params)
+    if known:
+        references(message.method, params)
     meta = params.get("_meta", {})
-    check_names(meta, _READ_META)
+    check_members(meta, _READ_META)
     capabilities = params.get("capabilities") if message.method == "initialize" else meta.get(CAPABILITIES_KEY)
     if isinstance(capabilities, dict):
-        check_names(capabilities, _READ_CAPABILITIES)
+        check_members(capabilities, _READ_CAPABILITIES)
 
 
 def _check_envelope(params: Mapping[str, Any]) -> None:
@@ -226,51 +248,3 @@ def _check_envelope(params: Mapping[str, Any]) -> None:
         raise malformed(f"params._meta must hold the string {VERSION_KEY}.")
     if not isinstance(meta.get(CAPABILITIES_KEY), dict):
         raise malformed(f"params._meta must hold the object {CAPABILITIES_KEY}.")
-
-
-# --- tasks ---------------------------------------------------------------------------------------
-
-
-def strip_task_capability(result: dict[str, Any]) -> dict[str, Any]:
-    """An `initialize` or `server/discover` result that promises no tasks; the result itself is not changed."""
-    plain = _without_capability(result, "capabilities")
-    return result if plain is result else dict(plain)
-
-
-def _without_tasks(message: Message) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Parameters and document of a message that neither asks for a task nor offers to take one.
-
-    A server that promised no tasks has to treat such a request as a plain one (2025-11-25, tasks),
-    so taking the wish out changes nothing for its sender.
-    """
-    params = _plain_request(message.method, message.params)
-    if params is message.params:
-        return params, message.document
-    return params, {**message.document, "params": _plain_request(message.method, message.document["params"])}
-
-
-def _plain_request(method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
-    if method == "tools/call" and "task" in params:
-        params = {name: value for name, value in params.items() if name != "task"}
-    if method == "initialize":
-        return _without_capability(params, "capabilities")
-    meta = params.get("_meta")
-    if isinstance(meta, dict):
-        plain = _without_capability(meta, CAPABILITIES_KEY)
-        return params if plain is meta else {**params, "_meta": plain}
-    return params
-
-
-def _without_capability(holder: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """`holder` with the capabilities under `key` freed of tasks; `holder` itself when they are."""
-    capabilities = holder.get(key)
-    if not isinstance(capabilities, dict):
-        return holder
-    extensions = capabilities.get("extensions")
-    extended = isinstance(extensions, dict) and TASKS_EXTENSION in extensions
-    if "tasks" not in capabilities and not extended:
-        return holder
-    kept = {name: value for name, value in capabilities.items() if name != "tasks"}
-    if extended:
-        kept["extensions"] = {name: value for name, value in kept["extensions"].items() if name != TASKS_EXTENSION}
-    return {**holder, key: kept}

@@ -36,6 +36,7 @@ class Client:
         self._always = list(always)
         self._stall = stall
         self._gone = False
+        self._closing = False
         self.wrote = 0.0
         self.deadline: float | None = None
         self.response: StreamResponse | None = None
@@ -54,10 +55,16 @@ class Client:
         """Add one header to the answer that is still to come."""
         self._always.append((name, value))
 
+    def close_after(self) -> None:
+        """Close the connection behind the answer: what else is on it may be read as something else."""
+        self._closing = True
+
     def answer(self, status: int, headers: Iterable[Header], body: bytes) -> None:
         """Give the whole answer; the server sends it when the handler returns."""
         response = Response(status=status, body=body)
         _set(response, headers, self._always)
+        if self._closing:
+            response.force_close()
         self.response = response
 
     async def deliver(self) -> None:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sidecar.errors import Refusal
-from sidecar.model import Call
+from sidecar.model import Call, Revision
 from sidecar.policy.lookup import resource_of
 from sidecar.policy.rules import Kind, Policy, Tool
-from sidecar.protocol.revisions import strip_task_capability
+from sidecar.protocol import tasks
 
 Result = dict[str, Any]
 
@@ -37,10 +37,17 @@ _HINTS: Final = frozenset({"cacheScope", "ttlMs"})
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Whom a list is for: the account's current plan, and the scopes that count for it (expanded)."""
+    """Whom a list is for.
+
+    Attributes:
+        plan: the account's current plan.
+        scopes: those that count for it, expanded.
+        tasks: whether tasks are served, in the revision that is spoken.
+    """
 
     plan: str | None
     scopes: frozenset[str]
+    tasks: bool = False
 
 
 def editor(call: Call, policy: Policy, viewer: Viewer, collisions: set[str]) -> Callable[[Result], Result] | None:
@@ -60,7 +67,7 @@ def editor(call: Call, policy: Policy, viewer: Viewer, collisions: set[str]) -> 
 
     def edit(result: Result) -> Result:
         if call.method in _CAPABILITY_METHODS:
-            result = strip_task_capability(result)
+            result = tasks.promised(result, call.revision, policy.methods)
         member = _LISTS.get(call.method)
         if member is not None:
             result = _filtered(result, member, policy, viewer, collisions)
@@ -75,7 +82,7 @@ def by_shape(result: Result, policy: Policy, viewer: Viewer, collisions: set[str
     Whatever looks like a list is filtered as one, and whatever promises capabilities is changed as the answer
     to `initialize` is. Gives the result itself where there is nothing to change.
     """
-    result = strip_task_capability(result)
+    result = tasks.promised(result, Revision.V2025_11_25, policy.methods)
     for member in _LISTS.values():
         if isinstance(result.get(member), list):
             result = _filtered(result, member, policy, viewer, collisions)
@@ -139,7 +146,7 @@ def _tools(result: Result, policy: Policy, viewer: Viewer, collisions: set[str])
             collisions.add(name)
             continue
         collisions.discard(name)
-        listed.append(_described(tool, definition))
+        listed.append(_described(tool, definition, viewer))
     if not result.get("nextCursor"):
         listed += [
             _served(tool)
@@ -159,9 +166,9 @@ def _properties(definition: Mapping[str, Any]) -> Mapping[str, Any]:
     return properties if isinstance(properties, dict) else {}
 
 
-def _described(tool: Tool, definition: dict[str, Any]) -> dict[str, Any]:
-    """The backend's definition without task support, with the confirmation that the policy injects."""
-    described = {key: value for key, value in definition.items() if key != "execution"}
+def _described(tool: Tool, definition: dict[str, Any], viewer: Viewer) -> dict[str, Any]:
+    """The backend's definition with the confirmation that the policy injects, and task support if it is served."""
+    described = {key: value for key, value in definition.items() if key != "execution" or viewer.tasks}
     if tool.confirm is None or not tool.confirm.inject:
         return described
     schema = dict(described.get("inputSchema") or {"type": "object"})

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable
 
 from aiohttp.web import BaseRequest, Response, StreamResponse
 
-from sidecar.errors import Refusal, Shape
+from sidecar.errors import ErrorCode, Gate, Refusal, Shape
 from sidecar.identity.metadata import challenge
 from sidecar.model import Call, Caller, Decision, Event, Exchange
 from sidecar.policy.rules import Operation
@@ -102,6 +102,8 @@ class Passage:
         exchange.rule = refusal.rule or exchange.rule
         if self.client.started:
             return  # the stream's head is out: whoever writes the stream has told it there
+        if refusal.gate is Gate.TRANSPORT and refusal.code is not ErrorCode.OVERLOADED:
+            self.client.close_after()
         wanted = None
         if refusal.shape is Shape.CHALLENGE:
             scopes = refusal.scopes or self.snapshot.policy.base_scopes

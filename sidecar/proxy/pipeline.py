@@ -19,7 +19,7 @@ from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import Call, Caller, CallKind, Decision, Depth, Event, Exchange
 from sidecar.observe.logs import fault_place
 from sidecar.observe.record import Recorder
-from sidecar.policy.decide import decide, operation_of
+from sidecar.policy.decide import judge
 from sidecar.policy.rules import Tool
 from sidecar.protocol import answers, headers, jsonrpc, revisions
 from sidecar.proxy.body import Readers, read_body
@@ -101,14 +101,15 @@ class Pipeline:
     async def _read(self, passage: Passage) -> Call:
         """Gate 3: one message that every parser reads alike, and headers that agree with it."""
         request, limits = passage.request, passage.snapshot.settings.limits
-        fields = headers.read(request.headers.items())
         if request.method != "POST":
-            call = _bodiless(passage, fields)
+            call = _bodiless(passage, headers.read(request.headers.items()))
         else:
             with self._readers.place(passage.the_caller):
                 body = await read_body(request, limits.body)
+            # First, so that a refusal of the headers has the message's id and its revision's number.
             passage.message = jsonrpc.read(body, limits.json_depth)
-            call = revisions.call_of(passage.message, fields)
+            fields, methods = headers.read(request.headers.items()), passage.snapshot.policy.methods
+            call = revisions.call_of(passage.message, fields, methods)
         passage.exchange.call = call
         return call
 
@@ -156,8 +157,7 @@ class Pipeline:
     def _decide(self, passage: Passage, call: Call, caller: Caller) -> Decision:
         """Gate 4."""
         policy, exchange = passage.snapshot.policy, passage.exchange
-        decision = decide(policy, call, caller)
-        operation = operation_of(policy, call)
+        decision, operation = judge(policy, call, caller)
         tool = operation.name if isinstance(operation, Tool) else None
         if tool in self._forwarder.collisions:
             decision = Decision(Refusal(ErrorCode.TOOL_UNKNOWN), policy.open_terms, Depth.CONSENT)

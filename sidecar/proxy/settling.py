@@ -93,10 +93,11 @@ class Bill:
             self._receipt = self._store.settle(self._held, charges)
 
     def _context(self, held: Application) -> bytes:
-        tool = self._tool
-        arguments = {} if tool is None else completed_arguments(tool, self._call)
-        reserved = credits_of(self._exchange.reserved)
-        return deferral.write(tool, arguments, request_meta(self._call), held.demands, reserved)
+        operation, reserved = self._operation, credits_of(self._exchange.reserved)
+        if operation is None:
+            return deferral.EMPTY
+        arguments, meta = completed_arguments(operation, self._call), request_meta(self._call)
+        return deferral.write(operation, arguments, meta, held.demands, reserved)
 
     def _price(self, response: Response | None) -> Sequence[Charge] | None:
         """What the result says the call cost, None for what was reserved; the log's rows come with it."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sidecar.config.settings import Settings
 from sidecar.errors import ErrorCode, Gate, Refusal
-from sidecar.identity import claims
+from sidecar.identity import claims, claims_jwt
 from sidecar.ledger.accounts import AccountState, Consent
 from sidecar.model import AmountKind, Call, Caller, ConsentMode, Demand, Price
 from sidecar.policy.decide import decide
@@ -87,13 +87,13 @@ def explain_token(settings: Settings, text: str, now: float) -> Caller:
     Raises:
         Refusal: `token_invalid`.
     """
-    token = claims.read(text)
-    url = claims.issuer_of(token)
+    token = claims_jwt.read(text)
+    url = claims_jwt.issuer_of(token)
     issuer = next((each for each in settings.issuers if each.issuer == url), None)
     if issuer is None:
         raise claims.invalid("it is from an issuer that is not configured")
-    claims.check(token, issuer, settings.resource, now)
-    return claims.caller(token, issuer)
+    claims_jwt.check(token, issuer, settings.resource, now)
+    return claims_jwt.caller(token, issuer)
 
 
 def refused_token(policy: Policy, asked: TestCallDocument, refusal: Refusal) -> Explanation:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -64,6 +65,10 @@ def test_es256_signatures_are_raw_and_not_zero():
         assert table(ES256.jwk).verifies(f"{header}.{encode(signature)}", "ec", "ES256") is False
 
 
+# A modulus as the generator of CVE-2017-15361 made them: a power of 65537 modulo a product of small primes.
+PRIMES = math.prod(prime for prime in range(3, 168) if all(prime % divisor for divisor in range(2, prime)))
+FACTORABLE = (pow(65537, 1000, PRIMES) + PRIMES * ((1 << 1829) + 1)).to_bytes(256)
+
 BAD: list[Any] = [
     None,
     7,
@@ -85,6 +90,7 @@ BAD: list[Any] = [
     {**RS256.jwk, "n": ""},
     {**RS256.jwk, "n": 7},
     {**RS256.jwk, "n": "!!"},
+    {**RS256.jwk, "n": encode(FACTORABLE)},
     {**RS256.jwk, "e": "AA"},
     {**RS256.jwk, "e": "Ag"},
     {**RS256.jwk, "kty": ["RSA"]},

@@ -21,7 +21,8 @@ def test_the_example_policy_compiles():
     assert compiled.plans is not None
     assert compiled.plans["business"].quotas["requests"] == {"minute": 600, "day": 5000}
     assert compiled.windows == {"contact": "month"}
-    assert len(compiled.tests) == 16
+    assert list(compiled.resources) == ["docs://*"]
+    assert len(compiled.tests) == 20
 
 
 def test_an_empty_policy_allows_nothing():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sidecar.errors import ErrorCode, Shape
 from sidecar.model import Call, CallKind, Decision, Depth, Revision
-from sidecar.policy.decide import decide, operation_of
+from sidecar.policy.decide import decide, judge
 from sidecar.policy.methods import TOKEN_ONLY, UNDECLARED
 from sidecar.protocol import uris
 from sidecar.protocol.revisions import METHODS
@@ -84,8 +84,7 @@ FREE = {name for table in (TOKEN_ONLY, UNDECLARED) for names in table.values() f
 @pytest.mark.parametrize("revision", Revision)
 @pytest.mark.parametrize("method", sorted(set(METHODS) - FREE))
 def test_every_method_that_is_not_declared_is_refused_in_every_revision(method: str, revision: Revision):
-    message = asked(method, revision=revision)
-    decision = decide(EMPTY, message, caller("admin"))
+    decision, operation = judge(EMPTY, asked(method, revision=revision), caller("admin"))
     assert decision.refusal is not None
     has = revision in METHODS[method]
     unknown = {
@@ -96,7 +95,7 @@ def test_every_method_that_is_not_declared_is_refused_in_every_revision(method: 
     expected = unknown.get(method, ErrorCode.METHOD_NOT_ALLOWED) if has else ErrorCode.METHOD_NOT_ALLOWED
     assert decision.refusal.code is expected
     assert (decision.document, decision.demands, decision.depth) == (None, (), Depth.CONSENT)
-    assert operation_of(EMPTY, message) is None
+    assert operation is None
 
 
 @pytest.mark.parametrize("revision", Revision)

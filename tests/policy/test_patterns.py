@@ -170,6 +170,14 @@ def test_spellings_that_nobody_takes_for_another_one(uri: str, found: str):
     assert not CARVED.ambiguous(uri, found)
 
 
+def test_a_slash_at_the_end_makes_no_other_resource_of_what_is_named():
+    patterns = Patterns(["docs://*", "docs://h/one", "docs://h/two/"])
+    for uri in ("docs://h/one/", "docs://h/two", "docs://h/two//", "docs://h/two?x"):
+        assert patterns.ambiguous(uri, "docs://*")
+    for uri in ("docs://h/three/", "docs://h/tw", "docs://h/two/x"):
+        assert not patterns.ambiguous(uri, "docs://*")
+
+
 @pytest.mark.parametrize("uri", ["docs://x/secret?/public", "docs://x/secret%3F/public"])
 def test_a_query_does_not_stand_in_for_a_path(uri: str):
     assert CARVED.find(uri) == "docs://*/public"

@@ -10,6 +10,15 @@ from tests.support.rig import Json, Rig
 
 Launch = Callable[..., Awaitable[Rig]]
 
+ALLOWED = frozenset(
+    {
+        *("host", "accept-encoding", "content-length", "accept", "content-type", "traceparent", "x-request-id"),
+        *("x-mcp-issuer", "x-mcp-account", "x-mcp-client", "x-mcp-scopes"),
+        *("mcp-protocol-version", "mcp-method", "mcp-name", "mcp-session-id"),
+    }
+)
+"""Headers that the backend may get, `Mcp-Param-*` beside."""
+
 # Windows of a day and more, so that no test meets the end of a minute. One tool per way to pay:
 # list_taxonomy costs a request, search_shopify_stores rows as returned, search_shopify_contacts a
 # credit per row, enrich_shopify_domains a credit per domain (charged for errors, too), and

@@ -8,17 +8,11 @@ from typing import Any
 import pytest
 
 from sidecar.model import Event
-from tests.proxy.support import Launch, contacts, policy
+from tests.proxy.support import ALLOWED, Launch, contacts, policy
 from tests.support import backend as scripted
 from tests.support.backend import Received
 from tests.support.rig import LEGACY, MODERN, Json, Reply, Rig
 from tests.support.store import free_port
-
-ALLOWED = {
-    *("host", "accept-encoding", "content-length", "accept", "content-type", "traceparent", "x-request-id"),
-    *("x-mcp-issuer", "x-mcp-account", "x-mcp-client", "x-mcp-scopes"),
-    *("mcp-protocol-version", "mcp-method", "mcp-name", "mcp-session-id"),
-}
 
 
 def names(received: Received) -> list[str]:
@@ -241,37 +235,6 @@ OPEN_ARGUMENTS = {
         "confirm_spend_credits": {"type": "boolean"},
     }
 }
-
-TWO_FACED = [
-    '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_taxonomy","name":"reveal_contacts"}}',
-    '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"reveal_contacts"},"params":{"name":"list_taxonomy"}}',
-    '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_taxonomy","Name":"reveal_contacts"}}',
-    '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_taxonomy","name\\u0000":"reveal_contacts"}}',
-    '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_taxonomy"},"param\u017f":{}}',
-    '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_taxonomy"}}{"jsonrpc":"2.0"}',
-    '\ufeff{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_taxonomy"}}',
-    '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_taxonomy","arguments":{"a":NaN}}}',
-    '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_taxonomy","arguments":{"a":1e400}}}',
-    '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_taxonomy","arguments":{"a":"\\ud800"}}}',
-    '{"jsonrpc":"2.0","id":1.5,"method":"tools/call","params":{"name":"list_taxonomy"}}',
-    '{"jsonrpc":"2.0","id":null,"method":"tools/call","params":{"name":"list_taxonomy"}}',
-    '{"jsonrpc":"2.0","method":"tools/call","params":{"name":"list_taxonomy"}}',
-    '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_taxonomy"},"result":{}}',
-    '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":["list_taxonomy",{}]}',
-    '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_taxonomy","arguments":'
-    + "[" * 99
-    + "]" * 99
-    + "}}",
-]
-
-
-@pytest.mark.parametrize("body", TWO_FACED, ids=range(len(TWO_FACED)))
-async def test_messages_that_parsers_read_differently_never_reach_the_backend(rig: Rig, body: str):
-    reply = await rig.send(body.encode(), rig.request_headers({"method": "tools/call"}, LEGACY, ""))
-    assert reply.status == 400
-    assert reply.json["error"]["code"] in (-32700, -32600, -32602)
-    assert not rig.backend.received
-    assert (await rig.books()).used == {}
 
 
 # --- answers -------------------------------------------------------------------------------------

@@ -59,35 +59,6 @@ async def test_the_good_request_that_the_others_differ_from(rig: Rig):
 
 # --- where to ------------------------------------------------------------------------------------
 
-PATHS = [
-    *("/", "/mcp/", "/MCP", "/Mcp", "/mcp/x", "/xmcp", "//mcp", "/./mcp", "/x/../mcp", "/mcp/.", "/mcp%2f", "/%6dcp"),
-    *("/mcp;x", "/mcp#x", "/mcp%00", "/mcp%3f", "/mcp\\", "/mcp%2f..%2fadmin", "//evil.example/mcp", "*"),
-    *("http://evil.example/mcp", "/.well-known/oauth-protected-resource/", "/.well-known/openid-configuration"),
-    *("/.well-known/oauth-protected-resource/mcp/", "/metrics", "/healthz", "/readyz"),
-]
-
-
-@pytest.mark.parametrize("path", PATHS)
-async def test_only_the_exact_path_is_served(rig: Rig, path: str):
-    reply = await ask(rig, f"POST {path} HTTP/1.1", fields(rig))
-    assert reply.status in (400, 404)
-    assert reply.code in ("path_unknown", "request_malformed")
-    assert not rig.backend.received
-
-
-async def test_a_query_changes_nothing(rig: Rig):
-    reply = await ask(rig, "POST /mcp?access_token=x&y=/mcp HTTP/1.1", fields(rig))
-    assert reply.status == 200
-    assert rig.backend.last.target == "/mcp"
-
-
-async def test_a_token_in_the_query_or_the_body_is_none(rig: Rig):
-    token = rig.issuer.mint()
-    reply = await ask(rig, f"POST /mcp?access_token={token} HTTP/1.1", fields(rig, without=["Authorization"]))
-    assert (reply.status, reply.code) == (401, "token_missing")
-    assert token not in reply.body.decode() + str(reply.headers)
-
-
 GOOD_HOSTS = ["127.0.0.1", "127.0.0.1:80", "127.0.0.1:1", "mcp.example.com", "MCP.example.COM:8443"]
 BAD_HOSTS = [
     *("evil.example", "localhost", "127.0.0.1.evil.example", "127.0.0.1@evil.example", "[::1]", "127.0.0.2"),
@@ -113,76 +84,7 @@ async def test_other_hosts_are_refused(launch: Launch, host: str):
     assert reply.status in (400, 403)
 
 
-@pytest.mark.parametrize("method", ["PUT", "PATCH", "HEAD", "TRACE", "PROPFIND", "OPTIONS", "QUERY"])
-async def test_other_methods_are_refused_and_told_which_there_are(rig: Rig, method: str):
-    reply = await ask(rig, f"{method} /mcp HTTP/1.1", fields(rig))
-    assert reply.status == 405 or (method == "QUERY" and reply.status == 400)
-    if reply.status == 405:
-        assert reply.headers["allow"] == "POST, GET, DELETE"
-    assert not rig.backend.received
-
-
-@pytest.mark.parametrize("first", ["CONNECT evil.example:443 HTTP/1.1", "post /mcp HTTP/1.1", "P@ST /mcp HTTP/1.1"])
-async def test_methods_that_are_none_are_refused(rig: Rig, first: str):
-    reply = await ask(rig, first, fields(rig))
-    assert reply.status in (400, 404, 405)
-    assert not rig.backend.received
-
-
-@pytest.mark.parametrize("version", ["HTTP/0.9", "HTTP/2.0", "HTTP/1.2", "HTTP/3.0", "HTTP/1.1x"])
-async def test_other_versions_of_http_are_refused(rig: Rig, version: str):
-    reply = await ask(rig, f"POST /mcp {version}", fields(rig))
-    assert (reply.status, reply.code) == (400, "request_malformed")
-    assert not rig.backend.received
-
-
-async def test_http_1_0_is_served(rig: Rig):
-    assert (await ask(rig, "POST /mcp HTTP/1.0", fields(rig))).status == 200
-
-
-async def test_an_upgrade_is_not_made(rig: Rig):
-    sent = fields(rig, ("Upgrade", "websocket"), ("Connection", "Upgrade"), without=["Connection"])
-    reader, writer = await connected(rig, "POST /mcp HTTP/1.1", sent)
-    writer.write(BODY)
-    assert (await reader.readline()).split()[1] in (b"200", b"400")
-    writer.close()
-    assert all(name not in dict(got.headers) for got in rig.backend.received for name in ("upgrade", "connection"))
-
-
 # --- in what -------------------------------------------------------------------------------------
-
-JSON_TYPES = [
-    "application/json",
-    "Application/JSON",
-    "application/json; charset=utf-8",
-    'application/json;charset="UTF-8"',
-]
-OTHER_TYPES = [
-    *("text/plain", "application/json-rpc", "application/jsonl", "application/x-www-form-urlencoded", ""),
-    *("application/json; charset=utf-7", "application/json; charset=utf-16", "application/json; charset=latin-1"),
-    *("application/json, text/plain", "application/json; x=y", "multipart/form-data; boundary=x"),
-]
-
-
-@pytest.mark.parametrize("value", JSON_TYPES)
-async def test_json_in_utf_8_is_accepted(rig: Rig, value: str):
-    assert (await post(rig, ("Content-Type", value), without=["Content-Type"])).status == 200
-    assert rig.backend.last.header("content-type") == "application/json"
-
-
-@pytest.mark.parametrize("value", OTHER_TYPES)
-async def test_everything_else_is_415(rig: Rig, value: str):
-    reply = await post(rig, ("Content-Type", value), without=["Content-Type"])
-    assert (reply.status, reply.code) == (415, "media_type_unsupported")
-    assert not rig.backend.received
-
-
-@pytest.mark.parametrize("value", ["gzip", "identity", "br", "deflate, gzip", "x-canary"])
-async def test_a_content_coding_is_415(rig: Rig, value: str):
-    reply = await post(rig, ("Content-Encoding", value))
-    assert (reply.status, reply.code) == (415, "media_type_unsupported")
-    assert not rig.backend.received
-
 
 GOOD_ACCEPTS = [
     ACCEPT,
@@ -207,62 +109,7 @@ async def test_clients_that_cannot_read_both_are_406(rig: Rig, value: str):
     assert not rig.backend.received
 
 
-TWICE = {
-    "Authorization": (401, "token_invalid"),
-    "Host": (400, "request_malformed"),
-    "Content-Type": (400, "request_malformed"),
-    "MCP-Protocol-Version": (400, "header_mismatch"),
-    "Mcp-Session-Id": (400, "header_mismatch"),
-    "Mcp-Name": (400, "header_mismatch"),
-    "mcp-method": (400, "header_mismatch"),
-    "Mcp-Param-X": (400, "header_mismatch"),
-    "Origin": (403, "origin_refused"),
-    "Content-Length": (400, "request_malformed"),
-}
-
-
-@pytest.mark.parametrize(("name", "expected"), TWICE.items(), ids=TWICE.keys())
-async def test_a_header_that_counts_may_not_be_given_twice(launch: Launch, name: str, expected: tuple[int, str]):
-    rig = await launch(origins=["https://app.example"])
-    values = {
-        "Mcp-Name": "list_taxonomy",
-        "mcp-method": "tools/call",
-        "Mcp-Session-Id": "x",
-        "Mcp-Param-X": "x",
-        "Origin": "https://app.example",
-    }
-    usual = dict(fields(rig))
-    value = usual.get(name) or values[name]
-    more = [(name, value)] if name in usual else [(name, value), (name, value)]
-    reply = await post(rig, *more)
-    assert (reply.status, reply.code) == expected
-    assert not rig.backend.received
-
-
-@pytest.mark.parametrize("scheme", ["Basic YTpi", "Bearer", "Bearer ", "Token x", ""])
-async def test_credentials_of_another_kind_are_no_token(rig: Rig, scheme: str):
-    reply = await post(rig, ("Authorization", scheme), without=["Authorization"])
-    assert (reply.status, reply.code) == (401, "token_missing")
-    assert "error=" not in reply.headers["www-authenticate"]
-
-
-async def test_the_scheme_is_read_in_any_case(rig: Rig):
-    reply = await post(rig, ("Authorization", f"bEARER {rig.issuer.mint()}"), without=["Authorization"])
-    assert reply.status == 200
-
-
 # --- bodies --------------------------------------------------------------------------------------
-
-
-async def test_a_chunked_body_is_re_framed(rig: Rig):
-    chunked = (
-        b"5;ext=canary\r\n" + BODY[:5] + b"\r\n%x\r\n" % (len(BODY) - 5) + BODY[5:] + b"\r\n0\r\nX-Canary: 1\r\n\r\n"
-    )
-    sent = fields(rig, ("Transfer-Encoding", "chunked"), without=["Content-Length"])
-    reply = await ask(rig, "POST /mcp HTTP/1.1", sent, chunked)
-    assert reply.status == 200
-    assert rig.backend.last.header("content-length") == str(len(rig.backend.last.body))
-    assert b"canary" not in rig.backend.last.raw.lower()
 
 
 async def test_a_chunked_body_beyond_the_limit_is_413(launch: Launch):
@@ -308,39 +155,6 @@ async def connected(rig: Rig, first: str, sent: Fields) -> tuple[asyncio.StreamR
     reader, writer = await asyncio.open_connection(address.host, address.port)
     writer.write("\r\n".join([first, *(f"{name}: {value}" for name, value in sent), "", ""]).encode())
     return reader, writer
-
-
-async def test_requests_in_a_row_on_one_connection_are_answered_in_order(rig: Rig):
-    one = "\r\n".join(["POST /mcp HTTP/1.1", *(f"{n}: {v}" for n, v in fields(rig, without=["Connection"])), "", ""])
-    last = "\r\n".join(["POST /mcp HTTP/1.1", *(f"{n}: {v}" for n, v in fields(rig)), "", ""])
-    data = await rig.raw(one.encode() + BODY + last.encode() + BODY)
-    assert data.count(b"HTTP/1.1 200 OK") == 2
-    assert len(rig.backend.executed) == 2
-
-
-SMUGGLED = {
-    "length and chunks": [("Transfer-Encoding", "chunked")],
-    "two lengths": [("Content-Length", "3")],
-    "signed length": [("Content-Length", "+7")],
-    "unknown coding": [("Transfer-Encoding", "xchunked")],
-    "folded": [("X-A", "1\r\n canary")],
-    "bare lf": [("X-A", "1\nX-B: canary")],
-    "nul": [("X-A", "a\0b")],
-    "no name": [("", "x")],
-    "space in name": [("X A", "x")],
-    "space before colon": [("X-A ", "x")],
-    "huge": [("X-A", "x" * 20_000)],
-    "many": [(f"X-{n}", "x" * 100) for n in range(300)],
-}
-
-
-@pytest.mark.parametrize("more", SMUGGLED.values(), ids=SMUGGLED.keys())
-async def test_requests_that_parsers_frame_differently_are_refused(rig: Rig, more: Fields):
-    without = ["Content-Length"] if more[0][1] == "+7" else []
-    reply = await post(rig, *more, without=without)
-    assert (reply.status, reply.code) == (400, "request_malformed")
-    assert reply.headers["content-type"] == "application/problem+json"
-    assert not rig.backend.received
 
 
 # --- secrets -------------------------------------------------------------------------------------
@@ -508,8 +322,8 @@ async def test_the_metadata_can_be_asked_for_by_head_and_preflight(rig: Rig):
     )
     assert preflight.status in (200, 204)
     assert preflight.headers["access-control-allow-origin"] == "*"
-    # The official TypeScript client sends this header with discovery.
-    assert "mcp-protocol-version" in preflight.headers["access-control-allow-headers"].lower()
+    # The official TypeScript client sends its version with discovery, and whatever its user adds to calls.
+    assert preflight.headers["access-control-allow-headers"] == "*, Authorization"
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])

@@ -1,4 +1,4 @@
-"""Names of members that are read, and the refusal of those that another parser takes for them."""
+"""Members that are read by their names, and the refusal of those that another parser takes for them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _POISONED: Final = frozenset({"__proto__", "constructor"})
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class Members:
     """The names that are read of one object, as they are and as `fold` sees them."""
 
     names: frozenset[str]
@@ -22,13 +22,13 @@ class Names:
     required: str | None
 
     @classmethod
-    def of(cls, *names: str, required: str | None = None) -> Names:
-        """Names, one of which may have to be there."""
+    def of(cls, *names: str, required: str | None = None) -> Members:
+        """These members; one of them may have to be there."""
         read = frozenset(names if required is None else (*names, required))
         return cls(read, frozenset(map(fold, read)), required)
 
 
-def check_names(members: Mapping[str, Any], read: Names) -> None:
+def check_members(members: Mapping[str, Any], read: Members) -> None:
     """Refuse names that a lenient parser takes for one that is read here.
 
     Raises:
@@ -37,6 +37,13 @@ def check_names(members: Mapping[str, Any], read: Names) -> None:
     for name in members:
         if name not in read.names and (name in _POISONED or fold(name) in read.folded):
             raise malformed("A parameter's name could be taken for another one.")
+
+
+def poisoned(value: object) -> bool:
+    """Whether an object at any depth has a poisoned name; the depth is bounded by the parser."""
+    if isinstance(value, dict):
+        return not _POISONED.isdisjoint(value) or any(map(poisoned, value.values()))
+    return isinstance(value, list) and any(map(poisoned, value))
 
 
 def malformed(detail: str) -> Refusal:
