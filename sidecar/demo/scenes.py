@@ -135,10 +135,20 @@ SCENES: Final[tuple[Scene, ...]] = (
     Scene(
         "A method that the policy does not declare",
         _E.METHOD_NOT_ALLOWED,
-        lambda s, t: s.ask.ask("completion/complete", token=t),
+        lambda s, t: s.ask.ask("admin/reindex", token=t),
         status=404,
     ),
     Scene("A tool that the policy does not declare", _E.TOOL_UNKNOWN, _call("drop_tables")),
+    Scene(
+        "A resource that no pattern of the policy matches",
+        _E.RESOURCE_UNKNOWN,
+        lambda s, t: s.ask.ask("resources/read", {"uri": "file:///etc/passwd"}, token=t),
+    ),
+    Scene(
+        "A prompt that the policy does not declare",
+        _E.PROMPT_UNKNOWN,
+        lambda s, t: s.ask.ask("prompts/get", {"name": "jailbreak"}, token=t),
+    ),
     Scene(
         "A missing scope, after the person declined to give it",
         _E.INSUFFICIENT_SCOPE,
