@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from subprocess import PIPE
 from typing import Any
 
-from tests.clients.support import HERE, MODERN
+from tests.clients.support import HERE
 from tests.support.node import started
-from tests.support.rig import REFUSAL
+from tests.support.rig import MODERN, REFUSAL
 
 Json = dict[str, Any]
 

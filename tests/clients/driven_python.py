@@ -17,7 +17,7 @@ from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull,
 from pydantic import AnyUrl
 
 from tests.clients.driven import Seen
-from tests.clients.support import MODERN
+from tests.support.rig import MODERN
 
 Json = dict[str, Any]
 

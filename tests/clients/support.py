@@ -16,11 +16,11 @@ from sidecar.protocol.headers import NAME_PARAMS
 from tests.clients.servers.chatter import Chatter
 from tests.support.backend import Received
 from tests.support.node import run_script, started
+from tests.support.rig import LEGACY, MODERN
 
 Json = dict[str, Any]
 
 HERE: Final = Path(__file__).parent
-MODERN: Final = "2026-07-28"
 TOOLS: Final = ("echo", "fail", "steps", "proceed", "ask", "sample", "tell", "change", "touch", "wait", "seen", "drop")
 ALLOW_ALL: Final[Json] = {
     "scopes": {},
@@ -116,7 +116,7 @@ def steps_for(server: ServerKind, era: str) -> list[str]:
         chosen += ["updates", *(["logging"] if server.streaming else [])]
     if server.resumable:
         chosen += ["resume"]
-    return chosen
+    return [*chosen, "end"] if server.sessions else chosen
 
 
 async def node_tour(
@@ -168,7 +168,7 @@ class Disguise:
         return cls(mark, made)
 
 
-def check_arrived(requests: list[Received], *never: str, client: str = "cli-1") -> None:
+def check_arrived(requests: list[Received], *never: str, client: str = "cli-1", revision: str = LEGACY) -> None:
     """Assert of all that reached a backend: only what the sidecar makes itself, once, agreeing with the body.
 
     Args:
@@ -176,6 +176,7 @@ def check_arrived(requests: list[Received], *never: str, client: str = "cli-1") 
         never: what must be in none of them: the token, the mark of forged headers. Of a token its segments
             too: a header that quoted the claims would be a token without its signature.
         client: who was let in.
+        revision: what was agreed on by those who do not speak 2026-07-28.
     """
     assert requests
     secret = {part.encode() for text in never for part in (text, *text.split("."))}
@@ -187,11 +188,11 @@ def check_arrived(requests: list[Received], *never: str, client: str = "cli-1") 
         assert not [part for part in secret if part in request.raw]
         assert request.header("x-mcp-account") == "ada"
         assert request.header("x-mcp-client") == client
-        _check_mirrors(request)
+        _check_mirrors(request, revision)
     assert len({request.header("x-request-id") for request in requests}) == len(requests)
 
 
-def _check_mirrors(request: Received) -> None:
+def _check_mirrors(request: Received, revision: str) -> None:
     message = request.message
     params = message.get("params", {})
     claimed = params.get("_meta", {}).get("io.modelcontextprotocol/protocolVersion")
@@ -201,9 +202,11 @@ def _check_mirrors(request: Received) -> None:
         assert claimed == MODERN or message["method"].startswith("notifications/")
     else:
         assert claimed is None
-        # Until a version is agreed there is none to name, and no session.
-        assert (request.header("mcp-protocol-version") is None) == (message.get("method") == "initialize")
-        assert message.get("method") != "initialize" or request.header("mcp-session-id") is None
+        first = message.get("method") == "initialize"
+        # Until a version is agreed on there is none to name, and no session; and the oldest revision names none.
+        agreed = None if first or revision == "2025-03-26" else revision
+        assert request.header("mcp-protocol-version") == agreed
+        assert not (first and request.header("mcp-session-id"))
 
 
 def spoken(requests: list[Received]) -> list[Json]:

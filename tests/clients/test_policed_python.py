@@ -150,11 +150,14 @@ async def test_what_does_not_exist_is_an_error_of_the_protocol(stage: Stage, mod
         with pytest.raises(MCPError, match="no tool of this name") as unknown:
             await client.call_tool("drop_tables", {"all": True})
         assert unknown.value.error.code == types.INVALID_PARAMS
-        with pytest.raises(MCPError) as refused:
-            await client.read_resource("docs://handbook")
-        assert refused.value.error.code == types.METHOD_NOT_FOUND
+        with pytest.raises(MCPError, match="no resource of this URI") as refused:
+            await client.read_resource("file:///etc/passwd")
+        assert refused.value.error.code == (-32002 if client.protocol_version == "2025-11-25" else types.INVALID_PARAMS)
+        with pytest.raises(MCPError, match="no prompt of this name") as refused:
+            await client.get_prompt("confess")
+        assert refused.value.error.code == types.INVALID_PARAMS
     assert backend.calls("drop_tables") == []
-    assert "resources/read" not in [seen.method for seen in backend.seen]
+    assert {"resources/read", "prompts/get"}.isdisjoint(seen.method for seen in backend.seen)
 
 
 @both_eras
@@ -169,12 +172,21 @@ async def test_a_missing_scope_is_a_challenge_that_a_client_without_login_shows_
 
 
 @both_eras
-async def test_resources_and_prompts_are_empty(stage: Stage, mode: str):
-    built, _ = stage
+async def test_declared_resources_are_listed_and_read_and_there_are_no_prompts(stage: Stage, mode: str):
+    built, backend = stage
     async with connected(built, mode) as client:
-        assert (await client.list_resources()).resources == []
+        assert [resource.uri for resource in (await client.list_resources()).resources] == ["docs://handbook"]
         assert (await client.list_resource_templates()).resource_templates == []
         assert (await client.list_prompts()).prompts == []
+        [content] = (await client.read_resource("docs://handbook")).contents
+        assert isinstance(content, types.TextResourceContents)
+        assert content.text
+        for spelling in ("docs://handbook/../handbook", "docs://%68andbook%2f", "docs://handbook#x"):
+            with pytest.raises(MCPError) as refused:
+                await client.read_resource(spelling)
+            assert refused.value.error.code == types.INVALID_PARAMS
+    assert [seen.method for seen in backend.seen].count("resources/read") == 1
+    assert (await built.books()).used["requests"] == 1
 
 
 @legacy

@@ -28,7 +28,7 @@ export const TOOLS = [
   { name: 'touch', description: 'Say that the handbook has changed.', inputSchema: NONE },
   { name: 'wait', description: 'Wait to be cancelled, or told to proceed.', inputSchema: KEY },
   { name: 'seen', description: 'What became of the waits of this key.', inputSchema: KEY },
-  { name: 'drop', description: 'Close the stream, and answer when the client is back.', inputSchema: KEY },
+  { name: 'drop', description: 'Close the stream before answering.', inputSchema: NONE },
 ]
 
 export const RESOURCE = { uri: 'docs://handbook', name: 'handbook', mimeType: 'text/plain' }
@@ -107,9 +107,8 @@ const HANDLERS = {
     return text('waited')
   },
   seen: ({ key }) => ({ ...text(JSON.stringify(counts(key))), structuredContent: counts(key) }),
-  async drop({ key }, peer) {
+  drop(_, peer) {
     peer.hangUp()
-    await gate(key).opened
     return text('still here')
   },
 }

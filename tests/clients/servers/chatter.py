@@ -47,7 +47,7 @@ class Chatter(Backend):
     Attributes:
         stateless: the older revisions without sessions.
         resumable: streams of the older revisions have event ids, and clients may come back for the rest.
-        gates: what `steps`, `wait` and `drop` wait for, by key.
+        gates: what `steps` and `wait` wait for, by key.
         waits: what became of calls of `wait`, by key.
     """
 
@@ -62,7 +62,7 @@ class Chatter(Backend):
             json_response=self.json_response,
             stateless_http=self.stateless,
             event_store=Events() if self.resumable else None,
-            retry_interval=20 if self.resumable else None,
+            retry_interval=200 if self.resumable else None,
             host=host,
         )
 
@@ -157,10 +157,9 @@ def _add_slow_tools(server: MCPServer[Any], chatter: Chatter) -> None:
         return {"begun": chatter.waits[key].begun, "cancelled": chatter.waits[key].cancelled}
 
     @server.tool()
-    async def drop(key: str, ctx: Context) -> str:
-        """Close the stream, and answer when the client is back."""
+    async def drop(ctx: Context) -> str:
+        """Close the stream before answering."""
         await ctx.close_sse_stream()
-        await chatter.gates[key].wait()
         return "still here"
 
 

@@ -80,7 +80,7 @@ async function open() {
     sessionIdGenerator: words.has('stateless') ? undefined : randomUUID,
     enableJsonResponse: words.has('json'),
     eventStore: words.has('stateless') || words.has('json') ? undefined : new Events(),
-    retryInterval: 20,
+    retryInterval: 200,
     onsessioninitialized: (id) => void transports.set(id, transport),
     onsessionclosed: (id) => void transports.delete(id),
   })

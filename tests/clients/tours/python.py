@@ -206,11 +206,8 @@ async def updates(kit: Kit) -> str:
 
 async def resume(kit: Kit) -> Json:
     """The server closes the stream of the call; the client comes back for the answer by itself."""
-    key = uuid.uuid4().hex
     async with asyncio.timeout(20):
-        call = asyncio.create_task(kit.call("drop", {"key": key}))
-        await kit.call("proceed", {"key": key})
-        return _text(await call)
+        return _text(await kit.call("drop"))
 
 
 STEPS: Final[Mapping[str, Callable[[Kit], Awaitable[Any]]]] = {

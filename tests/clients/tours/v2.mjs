@@ -1,4 +1,4 @@
-// The tour with the second SDK's client: `mode` is `legacy`, `auto` or `2026-07-28`.
+// The tour with the second SDK's client: `mode` is `legacy`, `auto`, or the one revision that it speaks.
 
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
 
@@ -17,13 +17,16 @@ function travel(url, headers, options) {
   })
 }
 
+function agreement(mode) {
+  if (mode === '2026-07-28') return { versionNegotiation: { mode: { pin: mode } } }
+  if (mode.startsWith('2025')) return { supportedProtocolVersions: [mode] }
+  return { versionNegotiation: { mode } }
+}
+
 async function connect({ url, headers }, mode) {
   const client = new Client(
     { name: 'tourist', version: '1' },
-    {
-      capabilities: { elicitation: {}, sampling: {} },
-      versionNegotiation: { mode: mode === '2026-07-28' ? { pin: mode } : mode },
-    },
+    { capabilities: { elicitation: {}, sampling: {} }, ...agreement(mode) },
   )
   const transport = travel(url, headers)
   const [logged, changes, updates] = [[], [], []]
@@ -44,7 +47,7 @@ async function connect({ url, headers }, mode) {
     },
     async rejoin(sessionId) {
       const again = new Client({ name: 'tourist', version: '1' })
-      await again.connect(travel(url, headers, { sessionId, protocolVersion: '2025-11-25' }))
+      await again.connect(travel(url, headers, { sessionId, protocolVersion: client.getNegotiatedProtocolVersion() }))
       return again
     },
   }
