@@ -251,9 +251,7 @@ async def undeclared_resource(rig: Rig, revision: str) -> Reply:
 
 @case(ErrorCode.TASK_UNKNOWN, 200, "rpc", -32602, launch={"policy": policy(methods={"tasks/get": {"scopes": []}})})
 async def somebody_elses_task(rig: Rig, revision: str) -> Reply:
-    extension: Json = {
-        "io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}}
-    }
+    capabilities: Json = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
     meta = {"_meta": {"io.modelcontextprotocol/clientCapabilities": capabilities}} if revision == MODERN else {}
     return await rig.post("tasks/get", {"taskId": "t-1", **meta}, revision=revision)
 
