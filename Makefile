@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format clean
+.PHONY: demo test conformance check format clean
 
 demo: $(READY)  ## everything on this machine: issuer, backend, store, sidecar, and a client that tries them
 	$(BIN)/mcp-sidecar demo
 
 test: $(READY)  ## the whole suite, on a real Valkey (from a wheel), real HTTP and real processes
 	$(BIN)/python -m pytest -n 2
+
+conformance: $(READY)  ## the official MCP conformance suite (from npm), bare and behind the sidecar
+	$(BIN)/python -m tests.conformance
 
 check: $(READY)  ## lint, formatting, types, and the shipped config and policy
 	$(BIN)/ruff check .

@@ -105,9 +105,12 @@ class ErrorCode(Enum):
     )
     VERSION_UNSUPPORTED = Row(400, -32022, _RPC, _M, _CLIENT, False, "This protocol version is not supported.")
     SESSION_UNKNOWN = Row(404, 4041, _RPC, _M, _CLIENT, False, "There is no such session: initialize a new one.")
+    TASK_UNKNOWN = Row(200, -32602, _RPC, _M, _CLIENT, False, "There is no such task, or it has expired.")
     # gate 4, policy
     METHOD_NOT_ALLOWED = Row(200, -32601, _RPC, _P, _OPERATOR, False, "This method is not available here.")
     TOOL_UNKNOWN = Row(200, -32602, _RPC, _P, _OPERATOR, False, "There is no tool of this name.")
+    RESOURCE_UNKNOWN = Row(200, -32602, _RPC, _P, _OPERATOR, False, "There is no resource of this URI.")
+    PROMPT_UNKNOWN = Row(200, -32602, _RPC, _P, _OPERATOR, False, "There is no prompt of this name.")
     INSUFFICIENT_SCOPE = Row(
         403, 4030, _AUTH, _P, _ACCOUNT, False, "The access token lacks a permission that this operation needs."
     )
@@ -167,7 +170,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an error o
     """A request is not let through; the pipeline answers it from its code's row.
 
     What the caller may see (`detail`, `data`) and what only the log may see (`log`) are separate.
-    Neither may hold a token, an argument value, or the name of an undeclared tool.
+    Neither may hold a token, an argument value, a URI, or the name of anything undeclared.
 
     Args:
         code: the row.

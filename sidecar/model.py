@@ -80,6 +80,7 @@ class Call:
         session: the value of `Mcp-Session-Id`, if sent in a revision that has sessions.
         carried: `Mcp-Param-*` headers to carry over once, never judged.
         last_event_id: the event after which a session's stream is to be resumed; GET only.
+        tasks: ids of the tasks that the message names; all of them have to be the caller's.
     """
 
     kind: CallKind
@@ -91,6 +92,7 @@ class Call:
     session: str | None = None
     carried: tuple[tuple[str, str], ...] = ()
     last_event_id: str | None = None
+    tasks: tuple[str, ...] = ()
 
     @property
     def listens(self) -> bool:
@@ -220,6 +222,7 @@ class Application:
         session: the `Mcp-Session-Id` whose binding must be the caller's; None checks none.
         request: what stands for this request on its session (`keys.request_digest`); no other call
             may have it while this one is open. None without a session.
+        tasks: ids of the tasks whose bindings must be the caller's.
     """
 
     call_id: str
@@ -233,6 +236,7 @@ class Application:
     lease: int = 120_000
     session: str | None = None
     request: str | None = None
+    tasks: tuple[str, ...] = ()
 
 
 class AdmissionCode(IntEnum):
@@ -250,6 +254,7 @@ class AdmissionCode(IntEnum):
     INSUFFICIENT_CREDITS = 9
     RESOLVED_ALREADY = 10  # this call id was released or settled before its admission arrived
     REQUEST_IN_FLIGHT = 11  # another call has this request id on this session
+    TASK_UNKNOWN = 12  # a task it names is not the caller's, or not there: nobody is told which
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,6 +344,7 @@ class Event(Enum):
     TOOL_ERROR = "tool_error"  # a result with isError
     RPC_ERROR = "rpc_error"  # a JSON-RPC error
     INPUT_REQUIRED = "input_required"
+    TASK_STARTED = "task_started"  # a task was handed back instead of the result
     HTTP_REFUSED = "http_refused"  # 3xx or 4xx
     HTTP_FAILED = "http_failed"  # 5xx
     NOT_SENT = "not_sent"  # the owner knows that no byte was sent

@@ -111,7 +111,7 @@ def _set(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.config)
     target = Target.of(arguments, settings)
     if arguments.plan is not None:
-        plans = load(arguments.config, tests=False).policy.plans or {}
+        plans = load(arguments.config, serving=False).policy.plans or {}
         if arguments.plan not in plans:
             raise UsageError(f"there is no plan {arguments.plan!r}: {', '.join(plans) or 'the policy has none'}")
     change = changes.set_account(
@@ -141,7 +141,7 @@ async def _deleted(session: Session, target: Target) -> ChangeCode:
     keys = target.keys
     others = [
         key
-        for pattern in (keys.every_consent, keys.every_client, keys.every_session)
+        for pattern in (keys.every_consent, keys.every_client, keys.every_session, keys.every_task)
         for key in await session.keys(pattern)
     ]
     return ChangeCode(await session.run(changes.delete_account(target.issuer, target.account, others=others)))

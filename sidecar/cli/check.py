@@ -22,7 +22,7 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Load, and say what was loaded; what is wrong is raised."""
     loaded = load(arguments.config)
-    notices = lint(loaded.policy)
+    notices = (*loaded.tls.notices, *lint(loaded.policy))
     if arguments.format == "text":
         for notice in notices:
             print(f"warning: {notice}", file=sys.stderr)
@@ -42,6 +42,9 @@ def _facts(loaded: Loaded) -> dict[str, Any]:
         "store": settings.store.url.partition("://")[0],
         "revision": policy.revision,
         "tools": list(policy.tools),
+        "resources": list(policy.resources),
+        "prompts": list(policy.prompts),
+        "methods": list(policy.methods),
         "plans": list(policy.plans or ()),
         "scopes": list(policy.scope_names),
         "quotas": list(policy.quotas),
@@ -56,6 +59,6 @@ def _lines(arguments: argparse.Namespace, loaded: Loaded) -> Iterator[str]:
     yield f"  resource  {facts['resource']}"
     yield f"  issuers   {', '.join(facts['issuers'])}"
     yield f"  store     {facts['store']}"
-    for section in ("tools", "plans", "scopes", "quotas", "credits"):
+    for section in ("tools", "resources", "prompts", "methods", "plans", "scopes", "quotas", "credits"):
         yield f"  {section:<9} {', '.join(facts[section]) or 'none'}"
     yield f"  policy    revision {policy.revision}, {plural(len(policy.tests), 'test')} passed"

@@ -112,7 +112,7 @@ def _change(arguments: argparse.Namespace) -> int:
 
 def _scopes(arguments: argparse.Namespace) -> tuple[str, ...]:
     listed = words(arguments.scopes)
-    declared = load(arguments.config, tests=False).policy.scope_names
+    declared = load(arguments.config, serving=False).policy.scope_names
     unknown = [scope for scope in listed if scope not in declared]
     if unknown:
         raise UsageError(f"there is no scope {unknown[0]!r}: {', '.join(declared) or 'the policy has none'}")

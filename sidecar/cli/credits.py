@@ -44,7 +44,7 @@ def _pool(policy: Policy, pool: str | None) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    loaded = load(arguments.config, tests=False)
+    loaded = load(arguments.config, serving=False)
     policy = loaded.policy
     _pool(policy, arguments.pool)
     target = Target.of(arguments, loaded.settings)
@@ -56,7 +56,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _change(arguments: argparse.Namespace) -> int:
-    loaded = load(arguments.config, tests=False)
+    loaded = load(arguments.config, serving=False)
     _pool(loaded.policy, arguments.pool)
     target = Target.of(arguments, loaded.settings)
     changed = with_store(loaded.settings, lambda session: _changed(session, target, loaded.policy, arguments))

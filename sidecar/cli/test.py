@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _policy(arguments: argparse.Namespace) -> Policy:
     files: list[Path] = arguments.files
     if not files:
-        return load(arguments.config, tests=False).policy
+        return load(arguments.config, serving=False).policy
     return load_policy(files[0] if len(files) == 1 else tuple(files), tests=False)
 
 

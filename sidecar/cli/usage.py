@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Show one account."""
-    loaded = load(arguments.config, tests=False)
+    loaded = load(arguments.config, serving=False)
     target = Target.of(arguments, loaded.settings)
     seen = with_store(loaded.settings, lambda session: known(session, target))
     document = {

@@ -1,7 +1,7 @@
 """What the documents may already name and this version does not do: an error, never ignored.
 
-An operator who writes `listen.tls` and is not told otherwise believes that the listener speaks TLS. What
-is not enforced is therefore taken out of a document, whatever its value, and left behind as a problem.
+An operator who writes `workers: 4` and is not told otherwise believes that four processes serve. What is
+not enforced is therefore taken out of a document, whatever its value, and left behind as a problem.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Final
 
 from sidecar.config.documents import Document, Path, Problem
@@ -17,22 +17,14 @@ from sidecar.config.settings_types import EMBEDDED
 
 NOT_ENFORCED: Final = "not enforced by this version"
 
-_KEYS: Final[tuple[tuple[str, ...], ...]] = (
-    ("issuers", "*", "introspection"),
-    ("listen", "tls"),
-    ("backend", "tls"),
-    ("backend", "headers"),
-)
-"""Keys of config.yaml; `*` is any entry of a list."""
-
 _STORES: Final = ("redis", "unix")
 # Sections of a policy whose keys are names: a plan or a tool may well be called `mode`.
-_NAMES: Final = ("scopes", "quotas", "credits", "plans", "tools")
+_NAMES: Final = ("scopes", "quotas", "credits", "plans", "tools", "resources", "prompts", "methods")
 
 
 def withheld(document: Document) -> Document:
-    """A config without what is not enforced; each such key has become one of its problems."""
-    found = {path: document.problem(path, NOT_ENFORCED, at_key=True) for key in _KEYS for path in _at(document, key)}
+    """A config without values that are not enforced; each has become one of its problems."""
+    found: dict[Path, Problem] = {}
     value = document.value
     workers = value.get("workers")
     if type(workers) is int and workers != 1:
@@ -54,16 +46,8 @@ def withheld_policy(document: Document) -> Document:
 def enforced_schema(schema: dict[str, Any]) -> dict[str, Any]:
     """The JSON Schema of config.yaml without what `withheld` refuses: an editor must not offer it."""
     result = copy.deepcopy(schema)
-    for *above, key in _KEYS:
-        nodes = [result]
-        for step in above:
-            nodes = [below for node in nodes for below in _below(result, node, step)]
-        for node in nodes:
-            node.get("default", {}).pop(key, None)
-            for mapping in _mappings(result, node):
-                mapping["properties"].pop(key, None)
     _narrow(result, result, "workers", {"const": 1})
-    for store in _below(result, result, "store"):
+    for store in _sections(result, "store"):
         pattern = rf"^({EMBEDDED}|({'|'.join(_STORES)})://.+)$"
         _narrow(result, store, "url", {"type": "string", "pattern": pattern})
     _drop_unused(result)
@@ -71,19 +55,6 @@ def enforced_schema(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 # --- documents ---------------------------------------------------------------------------------
-
-
-def _at(document: Document, pattern: Sequence[str]) -> Iterator[Path]:
-    places: list[tuple[Path, Any]] = [((), document.value)]
-    for step in pattern:
-        places = [((*path, key), below) for path, value in places for key, below in _entries(value, step)]
-    return (path for path, _ in places)
-
-
-def _entries(value: Any, step: str) -> list[tuple[str | int, Any]]:
-    if step == "*":
-        return list(enumerate(value)) if isinstance(value, list) else []
-    return [(step, value[step])] if isinstance(value, dict) and step in value else []
 
 
 def _shadows(value: Any, path: Path) -> Iterator[Path]:
@@ -122,10 +93,8 @@ def _mappings(schema: dict[str, Any], node: dict[str, Any]) -> Iterator[dict[str
         yield node
 
 
-def _below(schema: dict[str, Any], node: dict[str, Any], step: str) -> list[dict[str, Any]]:
-    if step == "*":
-        return [node["items"]]
-    return [mapping["properties"][step] for mapping in _mappings(schema, node)]
+def _sections(schema: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    return [mapping["properties"][name] for mapping in _mappings(schema, schema)]
 
 
 def _narrow(schema: dict[str, Any], node: dict[str, Any], key: str, accepted: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from sidecar.config.documents import Document, FindingsError, Lax, Model, validate
-from sidecar.config.settings_issuers import ALGORITHMS, Claims, Issuer, Issuers
+from sidecar.config.settings_issuers import ALGORITHMS, Claims, Introspection, Issuer, Issuers
 from sidecar.config.settings_types import (
     EMBEDDED,
     Address,
@@ -36,6 +36,7 @@ __all__ = [
     "Backend",
     "BackendTls",
     "Claims",
+    "Introspection",
     "Issuer",
     "Limits",
     "Listen",
@@ -53,10 +54,12 @@ Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class ServerTls(Model):
-    """The certificate that the sidecar shows."""
+    """The certificate that the sidecar shows its clients."""
 
     cert: FilePath
+    """PEM: the certificate, then those between it and its authority. With it `listen` speaks TLS alone."""
     key: FilePath
+    """PEM: its private key, not encrypted."""
 
 
 class Listen(Model):
@@ -78,11 +81,14 @@ ListenOrAddress = Annotated[
 
 
 class BackendTls(Model):
-    """How the backend is verified (`ca`: a bundle instead of the system's), and how we show who we are."""
+    """How the backend is verified, and how the sidecar shows it who it is."""
 
     ca: FilePath | None = None
+    """PEM: authorities that the backend's certificate must come from; None: the system's."""
     cert: FilePath | None = None
+    """PEM: the certificate that the backend is shown if it asks, then those up to its authority."""
     key: FilePath | None = None
+    """PEM: its private key, not encrypted."""
 
     @model_validator(mode="after")
     def _pair(self) -> Self:
@@ -96,7 +102,7 @@ class Backend(Model):
 
     url: BackendUrl
     headers: BackendHeaders = Field(default_factory=dict, repr=False)
-    """Added to every request; may hold secrets."""
+    """Added to every request, such as an API key for the backend; may hold secrets."""
     tls: BackendTls = BackendTls()
     connect_timeout: Duration = 5.0
     """How long making one connection may take."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from sidecar.config.documents import FindingsError, Lax, Model
-from sidecar.config.settings_types import DurationOrZero, IdentifierUrl, KeyUrl
+from sidecar.config.settings_types import DurationOrZero, IdentifierUrl, KeyUrl, Secret
 
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 """With a symmetric algorithm whoever verifies a token could also sign one: none is accepted."""
@@ -25,6 +25,7 @@ OneOrMore = Annotated[
 """One text, or a list of some."""
 
 _MAX_LEEWAY: Final = 60.0
+_MAX_CACHE: Final = 3600.0
 
 
 class Claims(Model):
@@ -38,8 +39,23 @@ class Claims(Model):
     """The scopes, as text with spaces or a list; None: `scope`, else `scp`."""
 
 
-def _not_yet(value: object) -> None:
-    raise ValueError("not enforced by this build; leave it out")
+class Introspection(Model):
+    """Where an issuer is asked about its opaque tokens (RFC 7662), and as whom."""
+
+    url: KeyUrl
+    """The issuer's introspection endpoint, asked about every token that is no JWT (RFC 7662)."""
+    client_id: Name
+    """As whom the sidecar asks, by HTTP Basic authentication."""
+    client_secret: Secret
+    """The secret of that client."""
+    cache: DurationOrZero = 30.0
+    """How long an answer may be used, and how long a revoked token goes on; `0s` asks at every call."""
+
+    @model_validator(mode="after")
+    def _cache_is_short(self) -> Self:
+        if self.cache > _MAX_CACHE:
+            raise FindingsError([(("cache",), "too large", "at most 1h")])
+        return self
 
 
 class Issuer(Model):
@@ -60,8 +76,13 @@ class Issuer(Model):
     leeway: DurationOrZero = 10.0
     """How far the issuer's clock may differ."""
     claims: Claims = Claims()
-    introspection: Annotated[None, PlainValidator(_not_yet), WithJsonSchema({"not": {}})] = None
-    """Opaque tokens are not accepted yet, so the key is refused."""
+    introspection: Introspection | None = None
+    """How its opaque tokens are read; one issuer at most can have some, as nothing else tells whose they are."""
+
+    @property
+    def signs(self) -> bool:
+        """Whether it surely signs tokens: one that is asked about opaque ones may have no keys at all."""
+        return self.introspection is None or self.jwks_uri is not None
 
     @model_validator(mode="after")
     def _leeway_is_small(self) -> Self:
@@ -74,6 +95,10 @@ def _distinct(issuers: tuple[Issuer, ...]) -> tuple[Issuer, ...]:
     findings: list[tuple[tuple[str | int, ...], str, str]] = []
     ids: dict[str, int] = {}
     urls: dict[str, int] = {}
+    asked = [index for index, each in enumerate(issuers) if each.introspection is not None]
+    for index in asked[1:]:
+        wrong = f"issuers[{asked[0]}].introspection is there too, and an opaque token does not say whose it is"
+        findings.append(((index, "introspection"), wrong, "one issuer with introspection"))
     for index, each in enumerate(issuers):
         if len(issuers) > 1 and "id" not in each.model_fields_set:
             findings.append(((index,), "no id, although there are several issuers", "an id that names its accounts"))

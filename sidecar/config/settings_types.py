@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, PlainSerializer, PlainValidator, SecretStr, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from sidecar.config.documents import FindingsError, context_value
@@ -30,18 +30,22 @@ _URL: Final = r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+"
 _HEADER_NAME: Final = r"[A-Za-z0-9!#$%&'*+.^`|~-]+"  # RFC 9110 section 5.6.2, but no underscore
 _HEADER_VALUE: Final = r"[!-~]([\t -~]*[!-~])?"
 _MAX_PORT: Final = 65_535
+_MAX_SECRET: Final = 4096
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 EMBEDDED: Final = "embedded"
 STORE_SCHEMES: Final = ("redis", "rediss", "unix", "redis+sentinel")
 """What this build connects to. `redis+cluster` is refused until it does."""
 
-# What the sidecar makes itself for every forwarded message, and what belongs to the connection.
+# What the sidecar makes itself for every forwarded message or never sends, and what belongs to the connection.
+# `Authorization` is not among them: the caller's never goes through, so there can be one for the backend.
 _OWN_HEADERS: Final = frozenset(
     {
         *("accept", "accept-encoding", "content-encoding", "content-length", "content-type", "cookie", "expect"),
-        *("connection", "keep-alive", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade"),
-        *("forwarded", "host", "last-event-id", "origin", "traceparent", "tracestate", "x-request-id"),
+        *("connection", "http2-settings", "keep-alive", "proxy-authorization", "proxy-connection"),
+        *("te", "trailer", "transfer-encoding", "upgrade"),
+        *("forwarded", "host", "last-event-id", "origin", "x-request-id"),
+        *("baggage", "traceparent", "tracestate"),
     }
 )
 _OWN_PREFIXES: Final = ("mcp-", "x-mcp-")
@@ -223,6 +227,24 @@ StoreUrl = Annotated[
 ]
 
 
+# --- secrets -----------------------------------------------------------------------------------
+
+
+def _secret(value: object) -> SecretStr:
+    text = _text(value)
+    if not 0 < len(text) <= _MAX_SECRET:
+        raise ValueError(f"empty or too long; 1 to {_MAX_SECRET} characters")
+    return SecretStr(text)
+
+
+Secret = Annotated[
+    SecretStr,
+    PlainValidator(_secret),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": _MAX_SECRET, "writeOnly": True}),
+]
+"""A text that no message, log line or representation shows."""
+
+
 # --- headers for the backend -------------------------------------------------------------------
 
 
@@ -234,7 +256,7 @@ def _headers(value: dict[str, str]) -> dict[str, str]:
         if re.fullmatch(_HEADER_NAME, name) is None:
             findings.append(((name,), "not a header name", "letters, digits and hyphens"))
         elif lower in _OWN_HEADERS or lower.startswith(_OWN_PREFIXES):
-            findings.append(((name,), "a header that the sidecar sets itself", "any other"))
+            findings.append(((name,), "a header that the sidecar sets itself or never sends", "any other"))
         elif lower in seen:
             findings.append(((name,), "given twice, in another case", "each header once"))
         if re.fullmatch(_HEADER_VALUE, text) is None:
@@ -253,7 +275,7 @@ BackendHeaders = Annotated[dict[str, str], AfterValidator(_headers)]
 
 def _file(value: object, info: ValidationInfo) -> Path:
     text = str(value) if isinstance(value, Path) else _text(value)  # a default is a path already
-    if not text or "\0" in text:
+    if not text or not text.isprintable():  # what a file holds, where its path belongs, is no path
         raise ValueError("not a path; a path, relative to the config file")
     base = context_value(info, "base")
     return Path(text) if base is None else base / text

@@ -61,7 +61,7 @@ class Asker:
         if meta and revision >= Revision.V2026_07_28:
             named["_meta"] = _meta(revision)
         message = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": named}
-        right = _headers(method, named.get("name"), revision, token)
+        right = _headers(method, named.get("name", named.get("uri")), revision, token)
         body = json.dumps(message).encode() if content is None else content
         answer = await self.http.request(verb, f"{self.url}{path}", headers={**right, **(headers or {})}, content=body)
         read = read_answer(answer.status_code, answer.headers, answer.content)

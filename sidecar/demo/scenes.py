@@ -131,14 +131,29 @@ SCENES: Final[tuple[Scene, ...]] = (
         _E.SESSION_UNKNOWN,
         _list(revision=Revision.V2025_11_25, headers={"Mcp-Session-Id": "not-mine"}),
     ),
+    Scene(
+        "A task that somebody else started",
+        _E.TASK_UNKNOWN,
+        lambda s, t: s.ask.ask("tasks/get", {"taskId": "not-mine"}, token=t, revision=Revision.V2025_11_25),
+    ),
     # gate 4
     Scene(
         "A method that the policy does not declare",
         _E.METHOD_NOT_ALLOWED,
-        lambda s, t: s.ask.ask("completion/complete", token=t),
+        lambda s, t: s.ask.ask("admin/reindex", token=t),
         status=404,
     ),
     Scene("A tool that the policy does not declare", _E.TOOL_UNKNOWN, _call("drop_tables")),
+    Scene(
+        "A resource that no pattern of the policy matches",
+        _E.RESOURCE_UNKNOWN,
+        lambda s, t: s.ask.ask("resources/read", {"uri": "file:///etc/passwd"}, token=t),
+    ),
+    Scene(
+        "A prompt that the policy does not declare",
+        _E.PROMPT_UNKNOWN,
+        lambda s, t: s.ask.ask("prompts/get", {"name": "jailbreak"}, token=t),
+    ),
     Scene(
         "A missing scope, after the person declined to give it",
         _E.INSUFFICIENT_SCOPE,

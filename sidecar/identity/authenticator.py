@@ -1,8 +1,12 @@
 """Gate 2: from a request's `Authorization` headers to a caller.
 
-A token is verified once and remembered by its digest, until it expires, its issuer's keys change, or
-the config does (a new config makes a new authenticator). Remembering is no grant: consent, account
-and budget are asked of the store at every call, so a revocation is never outlived.
+A JWT is verified once and remembered by its digest, until it expires, its issuer's keys change, or
+the config does (a new config makes a new authenticator). Whatever is no JWT is asked about (`opaque`), where
+an issuer is configured for it. Remembering is no grant: consent, account and budget are asked of the
+store at every call, so a revocation is never outlived.
+
+A token of three parts goes by its signature only, even if it is not well-formed or its issuer is unknown: to
+ask about it would show an issuer the tokens of others.
 """
 
 from __future__ import annotations
@@ -14,9 +18,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from sidecar.config.settings import Issuer
-from sidecar.identity.claims import bearer, caller, check, expired, invalid, issuer_of, read
+from sidecar.identity.claims import bearer, expired, invalid
+from sidecar.identity.claims_jwt import caller, check, is_jwt, issuer_of, read
 from sidecar.identity.jwks import KeyTable
-from sidecar.identity.keys import KeyRing, KeySet
+from sidecar.identity.keys import KeySet
+from sidecar.identity.opaque import OpaqueTokens
+from sidecar.identity.ring import KeyRing
 from sidecar.model import Caller
 
 MAX_REMEMBERED: Final = 10_000
@@ -33,7 +40,7 @@ class _Trusted:
 
 @dataclass(frozen=True, slots=True)
 class _Verified:
-    """A token that was good: for whom, from whom, and by which keys."""
+    """A JWT that was good: for whom, from whom, and by which keys."""
 
     caller: Caller
     issuer: _Trusted
@@ -46,7 +53,7 @@ class Authenticator:
     Args:
         resource: the configured resource: the audience of tokens.
         issuers: the configured issuers; each has its own identifier.
-        ring: the keys of all issuers.
+        ring: what is kept of all issuers.
         clock: seconds since the epoch.
         capacity: how many tokens are remembered.
     """
@@ -61,15 +68,12 @@ class Authenticator:
         capacity: int = MAX_REMEMBERED,
     ) -> None:
         self._resource = resource
-        self._issuers = {issuer.issuer: _Trusted(issuer, ring.of(issuer)) for issuer in issuers}
+        configured = tuple(issuers)
+        self._issuers = {issuer.issuer: _Trusted(issuer, ring.of(issuer)) for issuer in configured}
+        self._opaque = _opaque(resource, configured, ring, clock)
         self._clock = clock
         self._capacity = capacity
         self._remembered: dict[bytes, _Verified] = {}
-
-    @property
-    def ready(self) -> bool:
-        """Whether the keys of at least one issuer can be used."""
-        return any(trusted.keys.health().keys for trusted in self._issuers.values())
 
     async def authenticate(self, authorization: Sequence[str]) -> Caller:
         """Who sends the request.
@@ -78,12 +82,14 @@ class Authenticator:
             authorization: the value of every `Authorization` header it has.
 
         Raises:
-            Refusal: `token_missing`, `token_invalid`, or `issuer_unavailable` when the keys that would
-                tell cannot be had.
+            Refusal: `token_missing`, `token_invalid`, or `issuer_unavailable` when the keys, or the
+                issuer's word, that would tell cannot be had.
         """
         token = bearer(authorization)
         # Bytes of a header that are no UTF-8 arrive as lone surrogates, which UTF-8 cannot write.
         digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        if self._opaque is not None and not is_jwt(token):
+            return await self._opaque.caller(token, digest)
         known = self._remembered.get(digest)
         if known is not None and self._holds(known):
             return known.caller
@@ -115,3 +121,12 @@ class Authenticator:
         if len(self._remembered) >= self._capacity:
             self._remembered.pop(next(iter(self._remembered)))
         self._remembered[digest] = verified
+
+
+def _opaque(resource: str, issuers: Iterable[Issuer], ring: KeyRing, clock: Callable[[], float]) -> OpaqueTokens | None:
+    """The one issuer that is asked about opaque tokens."""
+    for issuer in issuers:
+        endpoint = ring.endpoint(issuer)
+        if issuer.introspection is not None and endpoint is not None:
+            return OpaqueTokens(resource, issuer, issuer.introspection, endpoint, monotonic=ring.monotonic, clock=clock)
+    return None

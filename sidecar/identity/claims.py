@@ -1,28 +1,22 @@
-"""What an access token says: read strictly, held against what is configured, made into a caller.
+"""What the claims of an access token must say, however they were come by, and the caller they make.
 
-PyJWT verifies signatures (`jwks`); everything else is checked here, because its own checks let
-through tokens without `typ`, claims given twice, times in text, and blank subjects.
-The order matters to a server without keys: whatever is wrong whoever signed it is found before
-keys are asked for. Pure functions; the caller's clock is passed in.
+A JWT brings its claims along (`claims_jwt`); those of an opaque token come from its issuer
+(`claims_introspected`). What is meant for another resource, out of its time, bound to a key or without a
+name is refused alike. Pure functions; the caller's clock is passed in.
 """
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from sidecar.config.settings import Issuer
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.identity.jwks import ASYMMETRIC
 from sidecar.model import Caller
-from sidecar.protocol import strictjson
 
 MAX_TOKEN: Final = 16 * 1024
 """Characters of a token; more than a header may have by default."""
-MAX_KID: Final = 128
 MAX_NAME: Final = 255
 """Characters of a subject or an account."""
 MAX_CLIENT_ID: Final = 2048
@@ -33,36 +27,12 @@ _MAX_TIME: Final = 2**40
 
 # RFC 6750 section 2.1: `Bearer`, in any case (RFC 9110 section 11.1), one space, then the token.
 _BEARER: Final = re.compile(r"bearer(?: (.*))?", re.IGNORECASE | re.DOTALL)
-_SEGMENT: Final = re.compile(r"[A-Za-z0-9_-]+")
 # RFC 6749 section 3.3: the characters of one scope.
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
-# Header parameters that would change how the token is to be read, or bring a key of their own.
-# None is supported, and ignoring `crit` is forbidden (RFC 7515 section 4.1.11).
-_FOREIGN_PARAMETERS: Final = ("crit", "b64", "zip", "cty", "jku", "jwk", "x5u", "x5c", "enc")
-_ACCESS_TOKEN: Final = "at+jwt"  # noqa: S105 - a media type, RFC 9068 section 2.1
-# What a token without `typ` is taken for (RFC 7519 section 5.1).
-_ANY_TOKEN: Final = "jwt"  # noqa: S105 - a media type
 # Claims that are looked for when the config names none, best first.
 _ACCOUNT: Final = ("sub",)
 _CLIENT_ID: Final = ("client_id", "azp")
 _SCOPES: Final = ("scope", "scp")
-# Claims that only ID tokens have (OpenID Connect Core 1.0 sections 2 and 3.3.2.11).
-_ID_TOKEN_CLAIMS: Final = ("nonce", "at_hash", "c_hash")
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A token taken apart. Until its signature is verified, nothing it says is true."""
-
-    compact: str
-    algorithm: str
-    kid: str | None
-    typ: str
-    claims: Mapping[str, Any]
-
-    def __repr__(self) -> str:
-        # Neither a log line nor a traceback may hold a token.
-        return "Token(...)"
 
 
 def invalid(reason: str) -> Refusal:
@@ -72,9 +42,6 @@ def invalid(reason: str) -> Refusal:
         reason: half a sentence that holds nothing of the token, for its sender and the log.
     """
     return Refusal(ErrorCode.TOKEN_INVALID, f"The access token is not valid here: {reason}.", log=reason)
-
-
-# --- from the header to a token ------------------------------------------------------------------
 
 
 def bearer(values: Sequence[str]) -> str:
@@ -99,99 +66,35 @@ def bearer(values: Sequence[str]) -> str:
     return match[1]
 
 
-def read(token: str) -> Token:
-    """Take a compact JWS apart, strictly: two readers must not see two tokens.
-
-    Raises:
-        Refusal: `token_invalid`.
-    """
-    segments = token.split(".")
-    if len(token) > MAX_TOKEN or len(segments) != 3 or not all(map(_SEGMENT.fullmatch, segments)):
-        raise invalid("it is not a signed JWT")
-    header, claims = _object(segments[0]), _object(segments[1])
-    for name in _FOREIGN_PARAMETERS:
-        if name in header:
-            raise invalid(f"its header has {name}")
-    algorithm, kid, typ = header.get("alg"), header.get("kid"), header.get("typ", _ANY_TOKEN)
-    if not isinstance(algorithm, str):
-        raise invalid("its header has no alg")
-    if "kid" in header and not (isinstance(kid, str) and 0 < len(kid) <= MAX_KID):
-        raise invalid("its kid is malformed")
-    if not isinstance(typ, str):
-        raise invalid("its typ is malformed")
-    return Token(token, algorithm, kid, _media_type(typ), claims)
-
-
-def _object(segment: str) -> dict[str, Any]:
-    try:
-        data = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
-        value = strictjson.parse(data).plain
-    except ValueError:
-        value = None
-    # Left-over bits that are not zero would give one token many spellings.
-    if not isinstance(value, dict) or base64.urlsafe_b64encode(data).rstrip(b"=") != segment.encode():
-        raise invalid("it is not a well-formed JWT")
-    return value
-
-
-def _media_type(typ: str) -> str:
-    """Media types compare without case, and `application/` may be left out (RFC 7515 section 4.1.9)."""
-    return typ.lower().removeprefix("application/")
-
-
 # --- what is configured --------------------------------------------------------------------------
 
 
-def check(token: Token, issuer: Issuer, resource: str, now: float) -> None:
-    """Refuse what no signature could make good: algorithm, kind, issuer, audience and times.
-
-    Args:
-        token: not yet verified.
-        issuer: the one that the token's `iss` names.
-        resource: the audience, unless the issuer has its own.
-        now: seconds since the epoch.
+def check_unbound(claims: Mapping[str, Any]) -> None:
+    """Refuse a token that is bound to a key of the client (RFC 7800): as a bearer token it may be stolen.
 
     Raises:
         Refusal: `token_invalid`.
     """
-    if token.algorithm not in issuer.algorithms or token.algorithm not in ASYMMETRIC:
-        raise invalid("its algorithm is not accepted")
-    if token.claims.get("iss") != issuer.issuer:
-        raise invalid("it is not from the issuer it is held against")
-    _check_kind(token, issuer)
-    _check_audience(token.claims.get("aud"), _texts(issuer.audience) or (resource,))
-    _check_times(token.claims, issuer.leeway, now)
-
-
-def issuer_of(token: Token) -> str:
-    """The issuer the token names, compared exactly (RFC 9207 section 2.4, RFC 3986 section 6.2.1).
-
-    Raises:
-        Refusal: `token_invalid` when it names none.
-    """
-    issuer = token.claims.get("iss")
-    if not isinstance(issuer, str):
-        raise invalid("it names no issuer")
-    return issuer
-
-
-def _check_kind(token: Token, issuer: Issuer) -> None:
-    accepted = {_media_type(typ) for typ in _texts(issuer.typ)} or {_ACCESS_TOKEN, _ANY_TOKEN}
-    if token.typ not in accepted:
-        raise invalid("its typ is not that of an access token")
-    # Without RFC 9068's typ, an ID token for the same audience looks alike but for these claims.
-    if token.typ != _ACCESS_TOKEN and any(name in token.claims for name in _ID_TOKEN_CLAIMS):
-        raise invalid("it is an ID token")
-    # Bound to a key of the client (RFC 7800): as a plain bearer token it may be stolen.
-    if "cnf" in token.claims:
+    if "cnf" in claims:
         raise invalid("it is bound to a key and cannot be used as a bearer token")
 
 
-def _check_audience(audience: object, accepted: Iterable[str]) -> None:
+def check_audience(claims: Mapping[str, Any], issuer: Issuer, resource: str) -> None:
+    """Refuse a token that was not issued for this resource, or for nothing in particular (RFC 8707).
+
+    Args:
+        claims: its claims.
+        issuer: where it is from.
+        resource: the audience, unless the issuer has its own.
+
+    Raises:
+        Refusal: `token_invalid`.
+    """
+    audience = claims.get("aud")
     named = [audience] if isinstance(audience, str) else audience
     if not isinstance(named, list) or not named or not all(isinstance(one, str) for one in named):
         raise invalid("its aud is missing or malformed")
-    if not _spellings(accepted).intersection(named):
+    if not _spellings(texts(issuer.audience) or (resource,)).intersection(named):
         raise invalid("it was issued for another resource")
 
 
@@ -206,13 +109,25 @@ def _spellings(accepted: Iterable[str]) -> set[str]:
     return spellings
 
 
-def _check_times(claims: Mapping[str, Any], leeway: float, now: float) -> None:
-    issued, expires = _time(claims, "iat"), _time(claims, "exp")
-    if issued > now + leeway:
+def check_times(claims: Mapping[str, Any], leeway: float, now: float) -> None:
+    """Refuse a token out of its time, by those of `iat`, `nbf` and `exp` that it has (RFC 7519 section 4.1).
+
+    Args:
+        claims: its claims; who needs one of the three asks for it with `time_of`.
+        leeway: seconds by which the issuer's clock may differ.
+        now: seconds since the epoch.
+
+    Raises:
+        Refusal: `token_invalid`.
+    """
+    issued, starts, expires = (time_of(claims, name) if name in claims else None for name in ("iat", "nbf", "exp"))
+    if issued is not None and issued > now + leeway:
         raise invalid("it was issued in the future")
-    if "nbf" in claims and _time(claims, "nbf") > now + leeway:
+    if starts is not None and starts > now + leeway:
         raise invalid("it is not valid yet")
-    if not 0 < expires - issued <= MAX_LIFETIME:
+    if expires is None:
+        return
+    if not (0 if issued is None else issued) < expires <= (now if issued is None else issued) + MAX_LIFETIME:
         raise invalid("its lifetime is not plausible")
     if expired(expires, leeway, now):
         raise invalid("it has expired")
@@ -223,7 +138,12 @@ def expired(expires: int, leeway: float, now: float) -> bool:
     return now >= expires + leeway
 
 
-def _time(claims: Mapping[str, Any], name: str) -> int:
+def time_of(claims: Mapping[str, Any], name: str) -> int:
+    """A claim that is a time, in seconds since the epoch.
+
+    Raises:
+        Refusal: `token_invalid` when it is missing or malformed.
+    """
     value = claims.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MAX_TIME:
         raise invalid(f"its {name} is missing or malformed")
@@ -233,28 +153,39 @@ def _time(claims: Mapping[str, Any], name: str) -> int:
 # --- who it is -----------------------------------------------------------------------------------
 
 
-def caller(token: Token, issuer: Issuer) -> Caller:
-    """Whom a token speaks for, once `check` and its signature are fine.
+def caller_of(claims: Mapping[str, Any], issuer: Issuer, subject: object, issued_at: int, expires_at: int) -> Caller:
+    """Whom claims speak for, once they have been checked.
+
+    Args:
+        claims: what the token, or its issuer, says.
+        issuer: where it is from; it may say which claims are meant.
+        subject: the claim that names the subject.
+        issued_at: seconds since the epoch.
+        expires_at: seconds since the epoch.
 
     Raises:
         Refusal: `token_invalid` when a claim that is needed is missing or malformed.
     """
-    claims = token.claims
     return Caller(
         issuer_id=issuer.id,
         issuer=issuer.issuer,
-        subject=_name(claims.get("sub"), "sub", MAX_NAME),
-        account=_name(_first(claims, issuer.claims.account, _ACCOUNT), "account claim", MAX_NAME),
+        subject=_name(subject, "sub", MAX_NAME),
+        account=_name(account_of(claims, issuer), "account claim", MAX_NAME),
         client_id=_name(_first(claims, issuer.claims.client_id, _CLIENT_ID), "client id", MAX_CLIENT_ID),
         scopes=_scopes(_first(claims, issuer.claims.scopes, _SCOPES)),
-        issued_at=_time(claims, "iat"),
-        expires_at=_time(claims, "exp"),
+        issued_at=issued_at,
+        expires_at=expires_at,
     )
+
+
+def account_of(claims: Mapping[str, Any], issuer: Issuer) -> object:
+    """The claim that names the account, unchecked; None without it."""
+    return _first(claims, issuer.claims.account, _ACCOUNT)
 
 
 def _first(claims: Mapping[str, Any], names: str | Sequence[str] | None, default: Sequence[str]) -> object:
     """The first of the claims that is present: a malformed one is not passed over for the next."""
-    return next((claims[name] for name in _texts(names) or default if name in claims), None)
+    return next((claims[name] for name in texts(names) or default if name in claims), None)
 
 
 def _name(value: object, what: str, limit: int) -> str:
@@ -276,7 +207,13 @@ def _scopes(value: object) -> frozenset[str]:
     return frozenset(words)
 
 
-def _texts(value: str | Sequence[str] | None) -> tuple[str, ...]:
+def texts(value: str | Sequence[str] | None) -> tuple[str, ...]:
+    """One text, several or none, as several."""
     if value is None:
         return ()
     return (value,) if isinstance(value, str) else tuple(value)
+
+
+def media_type(typ: str) -> str:
+    """A `typ` to compare: without case, and `application/` may be left out (RFC 7515 section 4.1.9)."""
+    return typ.lower().removeprefix("application/")

@@ -1,4 +1,4 @@
-"""Every issuer's keys, kept fresh: fetched in the background, and at once for a key not seen before.
+"""An issuer's keys, kept fresh: fetched in the background, and at once for a key not seen before.
 
 Nobody can make the sidecar ask an issuer more often than once per `INTERVAL`, and an issuer that is
 down costs nothing for `STALE` seconds: known keys go on verifying. A token whose key is unknown is
@@ -11,17 +11,15 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Final, Self
-
-import aiohttp
+from typing import Final
 
 from sidecar.config.settings import Issuer
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.identity.claims import Token, invalid
-from sidecar.identity.discovery import FetchError, KeySource, session
+from sidecar.identity.claims import invalid
+from sidecar.identity.claims_jwt import Token
+from sidecar.identity.discovery import FetchError
 from sidecar.identity.jwks import KeyTable
 
 INTERVAL: Final = 10.0
@@ -78,6 +76,7 @@ class KeySet:
         clock: Clock = time.time,
     ) -> None:
         self._algorithms = tuple(issuer.algorithms)
+        self._expected = issuer.signs
         self._fetch = fetch
         self._monotonic = monotonic
         self._clock = clock
@@ -86,6 +85,14 @@ class KeySet:
         self._began = -math.inf
         self._begun = 0  # fetches begun so far: the number of the one under way, too
         self._flight: asyncio.Task[bool] | None = None
+
+    def tend(self) -> None:
+        """Begin a fetch when one is due; to be called every second.
+
+        An issuer that may have no keys is not asked for any before one of its tokens needs them.
+        """
+        if self._expected or self._good is not None:
+            self.current()
 
     def current(self) -> KeyTable | None:
         """The keys that may be used now; begins a fetch when one is due, without waiting for it."""
@@ -207,66 +214,3 @@ async def _outcome(flight: asyncio.Task[bool]) -> bool:
     """Wait for a fetch that others wait for too: whoever is cancelled leaves it running."""
     await asyncio.wait([flight])
     return not flight.cancelled() and flight.result()
-
-
-class KeyRing:
-    """The key sets of all issuers. It outlives a reload, so that a new config finds its keys warm.
-
-    Use as a context manager, inside the event loop that uses it.
-
-    Args:
-        monotonic: seconds of a clock that never jumps.
-        clock: seconds since the epoch.
-    """
-
-    def __init__(self, *, monotonic: Clock = time.monotonic, clock: Clock = time.time) -> None:
-        self._monotonic = monotonic
-        self._clock = clock
-        self._client: aiohttp.ClientSession | None = None
-        self._sets: dict[tuple[str, str | None, tuple[str, ...]], KeySet] = {}
-        self._keeper: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        self._client = session()
-        self._keeper = asyncio.create_task(self._keep(), name="keep keys fresh")
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait([self._keeper])
-        await self._drop(self._sets)
-        if self._client is not None:
-            await self._client.close()
-
-    def of(self, issuer: Issuer) -> KeySet:
-        """The issuer's key set: the same one for as long as the same is configured."""
-        key = _identity(issuer)
-        if key not in self._sets:
-            if self._client is None:
-                raise RuntimeError("the key ring is not open")
-            source = KeySource(self._client, issuer.issuer, issuer.jwks_uri)
-            self._sets[key] = KeySet(issuer, source.fetch, monotonic=self._monotonic, clock=self._clock)
-        return self._sets[key]
-
-    async def retain(self, issuers: Iterable[Issuer]) -> None:
-        """Stop fetching for every issuer but these: to be called when a reload is done."""
-        kept = {_identity(issuer) for issuer in issuers}
-        await self._drop(self._sets.keys() - kept)
-
-    async def _drop(self, keys: Iterable[tuple[str, str | None, tuple[str, ...]]]) -> None:
-        for key in list(keys):
-            await self._sets.pop(key).close()
-
-    async def _keep(self) -> None:
-        """Fetch what is due, also when nobody calls: readiness depends on it."""
-        while True:
-            for keys in list(self._sets.values()):
-                keys.current()
-            await asyncio.sleep(1)
-
-
-def _identity(issuer: Issuer) -> tuple[str, str | None, tuple[str, ...]]:
-    return issuer.issuer, issuer.jwks_uri, tuple(issuer.algorithms)

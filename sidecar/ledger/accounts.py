@@ -117,6 +117,7 @@ class AccountState:
         consents: per (subject, client id).
         clients: consents for every subject, per client id.
         sessions: (subject, client id) per session id.
+        tasks: (subject, client id) per task id.
         balances: credits per pool that are not held.
         totals: balance and held part of the balance together, per pool: what the journal adds up to.
         quotas: counter per (quota, window).
@@ -130,6 +131,7 @@ class AccountState:
     consents: dict[tuple[str, str], Consent] = field(default_factory=dict)
     clients: dict[str, Consent] = field(default_factory=dict)
     sessions: dict[str, tuple[str, str]] = field(default_factory=dict)
+    tasks: dict[str, tuple[str, str]] = field(default_factory=dict)
     balances: dict[str, int] = field(default_factory=dict)
     totals: dict[str, int] = field(default_factory=dict)
     quotas: dict[tuple[str, Window], Counter] = field(default_factory=dict)
@@ -146,6 +148,7 @@ class AccountState:
             consents=dict(self.consents),
             clients=dict(self.clients),
             sessions=dict(self.sessions),
+            tasks=dict(self.tasks),
             balances=dict(self.balances),
             totals=dict(self.totals),
             quotas=dict(self.quotas),

@@ -136,11 +136,11 @@ def effective_consent(state: AccountState, caller: Caller) -> Consent | None:
 
 def _standing(state: AccountState, application: Application) -> _Standing:
     terms, caller = application.terms, application.caller
-    if application.session is not None and state.sessions.get(application.session) != (
-        caller.subject,
-        caller.client_id,
-    ):
+    who = (caller.subject, caller.client_id)
+    if application.session is not None and state.sessions.get(application.session) != who:
         return _Standing(AdmissionCode.SESSION_UNKNOWN)
+    if any(state.tasks.get(task) != who for task in application.tasks):
+        return _Standing(AdmissionCode.TASK_UNKNOWN)
     consent = effective_consent(state, caller)
     if consent is None and terms.consent is ConsentMode.REQUIRED:
         return _Standing(AdmissionCode.CONSENT_MISSING)

@@ -145,7 +145,7 @@ def delete_account(issuer_id: str, account: str, *, others: Sequence[str] = ()) 
     Args:
         issuer_id: with `account`, whose.
         account: with `issuer_id`, whose.
-        others: keys of its consents, its records per client and its sessions, found by SCAN.
+        others: keys of its consents, its records per client, its sessions and tasks, found by SCAN.
     """
     keys = account_keys(issuer_id, account)
     return Command(ACCOUNT_DELETE, (*keys.money, keys.account, *others), (issuer_id, account))

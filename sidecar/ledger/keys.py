@@ -14,12 +14,14 @@ or break out of a key. Every key of an account carries the account's digest as i
     mcp:{ACCOUNT}:consent:CONSENT   hash    issuer account subject client_id status at scopes
     mcp:{ACCOUNT}:client:CLIENT     hash    the same for every subject, without `subject`
     mcp:{ACCOUNT}:session:SESSION   hash    consent subject client_id at
+    mcp:{ACCOUNT}:task:TASK         hash    the same
     mcp:{ACCOUNT}:done:CALL         string  how a call was resolved, kept for the length of a lease
 
 where ACCOUNT is digest(issuer id, account), CONSENT digest(subject, client id), CLIENT
-digest(client id) and SESSION digest(session id). Counters are written `WINDOW_ID:USED`. `at` is in
-seconds since the epoch and may have a fraction; `status` is `active` or `disabled` for an account
-(absent means active) and `granted` or `revoked` for a consent; anything else denies.
+digest(client id), SESSION digest(session id) and TASK digest(task id). Counters are written
+`WINDOW_ID:USED`. `at` is in seconds since the epoch and may have a fraction; `status` is `active` or
+`disabled` for an account (absent means active) and `granted` or `revoked` for a consent; anything else
+denies.
 """
 
 from __future__ import annotations
@@ -94,6 +96,10 @@ class AccountKeys:
         """Whose a session is."""
         return f"{self.prefix}session:{digest(session)}"
 
+    def task(self, task: str) -> str:
+        """Whose a task is."""
+        return f"{self.prefix}task:{digest(task)}"
+
     def done(self, call_id: str) -> str:
         """How a call was resolved: kept so that late and repeated commands change nothing."""
         return f"{self.prefix}done:{call_id}"
@@ -112,6 +118,11 @@ class AccountKeys:
     def every_session(self) -> str:
         """The pattern that finds the account's sessions."""
         return f"{self.prefix}session:*"
+
+    @property
+    def every_task(self) -> str:
+        """The pattern that finds the account's tasks."""
+        return f"{self.prefix}task:*"
 
 
 @lru_cache(_REMEMBERED)
@@ -140,7 +151,7 @@ def keys_of(key: str) -> AccountKeys:
 
 @lru_cache(_REMEMBERED)
 def consent_digest(subject: str, client_id: str) -> str:
-    """What stands for one subject and client under their account; it is also a session's binding."""
+    """What stands for one subject and client under their account; it is also what sessions and tasks are bound to."""
     return digest(subject, client_id)
 
 

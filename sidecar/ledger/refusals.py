@@ -63,6 +63,10 @@ def _session_unknown(admission: Admission, application: Application, manage_url:
     return Refusal(ErrorCode.SESSION_UNKNOWN)
 
 
+def _task_unknown(admission: Admission, application: Application, manage_url: str | None) -> Refusal:
+    return Refusal(ErrorCode.TASK_UNKNOWN)
+
+
 def _consent_missing(admission: Admission, application: Application, manage_url: str | None) -> Refusal:
     detail = _pointing(ErrorCode.CONSENT_MISSING, "Approve it at", manage_url)
     return Refusal(ErrorCode.CONSENT_MISSING, detail, data=_managed(manage_url))
@@ -140,6 +144,7 @@ _MAKERS: Final[dict[AdmissionCode, _Maker]] = {
     AdmissionCode.INSUFFICIENT_CREDITS: _insufficient_credits,
     AdmissionCode.RESOLVED_ALREADY: _resolved_already,
     AdmissionCode.REQUEST_IN_FLIGHT: _request_in_flight,
+    AdmissionCode.TASK_UNKNOWN: _task_unknown,
 }
 
 

@@ -1,4 +1,4 @@
-"""The store's scripts, and those of calls and sessions as commands: what to send, how to read what comes back.
+"""The store's scripts, and those of calls, sessions and tasks as commands: what to send, how to read what comes back.
 
 Nothing here talks to a store; this module is what `store.Store` wants as its `scripts`. Scripts of
 calls are idempotent on the call id. What accounts are changed and read with is in `changes`.
@@ -6,6 +6,7 @@ calls are idempotent on the call id. What accounts are changed and read with is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any, Final
@@ -33,8 +34,11 @@ from sidecar.model import (
     Terms,
 )
 
-SESSION_LIFE: Final = 86_400
-"""Seconds that a session's binding lives without being used."""
+BINDING_LIFE: Final = 86_400
+"""Seconds that the binding of a session or task lives without being used."""
+
+TASK_LIFE_MOST: Final = 30 * 86_400
+"""Seconds that a task stays bound without being used when the backend keeps it so long."""
 
 
 def _load(name: str) -> Script:
@@ -53,7 +57,7 @@ RECALL: Final = _load("recall")
 STANDING: Final = _load("standing")
 SWEEP: Final = _load("sweep")
 INSPECT: Final = _load("inspect")
-SESSION: Final = _load("session")
+BINDING: Final = _load("binding")
 GRANT: Final = _load("grant")
 REVOKE: Final = _load("revoke")
 ACCOUNT_SET: Final = _load("account_set")
@@ -68,7 +72,7 @@ scripts: Final[Sequence[Script]] = (
     STANDING,
     SWEEP,
     INSPECT,
-    SESSION,
+    BINDING,
     GRANT,
     REVOKE,
     ACCOUNT_SET,
@@ -96,6 +100,7 @@ def admit(application: Application) -> Command:
             keys.session(session or ""),
             *keys.money,
             keys.done(application.call_id),
+            *map(keys.task, application.tasks),
         ),
         (
             application.call_id,
@@ -219,28 +224,46 @@ def sweep(keys: AccountKeys) -> Command:
     return Command(SWEEP, keys.money)
 
 
-# --- sessions ----------------------------------------------------------------------------------
+# --- whose sessions and tasks are ----------------------------------------------------------------
 
 
 def bind_session(caller: Caller, session: str) -> Command:
-    """Make a session the caller's; answers 0 when it is somebody else's already."""
-    return _session("bind", caller, session)
-
-
-def touch_session(caller: Caller, session: str) -> Command:
-    """Answers 1 when the session is the caller's, which then lives on, else 0."""
-    return _session("touch", caller, session)
+    """Make a session the caller's; `owned` says no when it is somebody else's already."""
+    return _binding("bind", caller, caller_keys(caller).session(session))
 
 
 def end_session(caller: Caller, session: str) -> Command:
-    """End the caller's session; answers 0 when it was not the caller's."""
-    return _session("end", caller, session)
+    """End a session, if it is the caller's."""
+    return _binding("end", caller, caller_keys(caller).session(session))
 
 
-def _session(verb: str, caller: Caller, session: str) -> Command:
+def touch(caller: Caller, session: str | None, tasks: Sequence[str]) -> Command:
+    """Ask which are the caller's, the session first; those live on. `owned` reads the answer."""
+    keys = caller_keys(caller)
+    sessions = () if session is None else (keys.session(session),)
+    return _binding("touch", caller, *sessions, *map(keys.task, tasks))
+
+
+def bind_tasks(caller: Caller, tasks: Sequence[str], lifetime: float) -> Command:
+    """Make tasks the caller's, all or, when one of them is somebody else's, none; `owned` reads the answer.
+
+    Args:
+        caller: whose they will be.
+        tasks: their ids.
+        lifetime: seconds that the backend keeps them: they stay bound as long, within limits.
+    """
+    seconds = math.ceil(min(max(lifetime, BINDING_LIFE), TASK_LIFE_MOST))
+    return _binding("bind", caller, *map(caller_keys(caller).task, tasks), seconds=seconds)
+
+
+def _binding(verb: str, caller: Caller, *keys: str, seconds: int = BINDING_LIFE) -> Command:
     binding = consent_digest(caller.subject, caller.client_id)
-    args = (verb, binding, caller.subject, caller.client_id, SESSION_LIFE)
-    return Command(SESSION, (caller_keys(caller).session(session),), args)
+    return Command(BINDING, keys, (verb, binding, caller.subject, caller.client_id, seconds))
+
+
+def owned(reply: Any) -> list[bool]:
+    """Which of them are the caller's, in the order they were asked for."""
+    return [flag == 1 for flag in reply]
 
 
 # --- encoding ----------------------------------------------------------------------------------

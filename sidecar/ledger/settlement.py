@@ -25,6 +25,7 @@ _CERTAIN: Final = {
     Event.RESULT: Action.CHARGE_RESULT,
     Event.RPC_ERROR: Action.RELEASE,
     Event.INPUT_REQUIRED: Action.RELEASE,
+    Event.TASK_STARTED: Action.CHARGE_RESERVE,
     Event.HTTP_REFUSED: Action.RELEASE,
     Event.NOT_SENT: Action.RELEASE,
     Event.TOO_LARGE: Action.CHARGE_RESERVE,
@@ -44,6 +45,8 @@ def action(event: Event, on_unknown: OnUnknown, charge_errors: bool = False) -> 
 
     A stream that ended cleanly without its response charges the reserve: the backend worked to its end. Where
     the client can resume it, the hold is deferred instead, so that the result is charged when it is seen.
+    A task that was handed back charges it too: the call is running, and its result can be had later at no
+    further price.
 
     Args:
         event: what happened.

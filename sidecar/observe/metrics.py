@@ -6,9 +6,11 @@ grow them. With `PROMETHEUS_MULTIPROC_DIR` set (several workers), every worker's
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Final
 
 from prometheus_client import (
@@ -79,14 +81,45 @@ class Metrics:
         self.keys_fetched = self._gauge(
             "keys_fetched_timestamp_seconds", "When an issuer's keys were last fetched.", "livemax", "issuer"
         )
+        self.introspections = self._counter(
+            "introspections", "Questions to an issuer about opaque tokens, by outcome.", "outcome"
+        )
+        self.introspection_up = self._gauge(
+            "introspection_up", "Whether an issuer's introspection endpoint works (1).", "livemin", "issuer"
+        )
         self.backend_up = self._gauge("backend_connected", "Whether the backend was ever reached (1).", "livemin")
         self.policy_info = self._gauge("policy_info", "The policy in force (1), by revision.", "livemax", "revision")
         self.reload_success = self._gauge("last_reload_success", "Whether the last reload worked (1).", "livemin")
         self.reload_time = self._gauge("last_reload_timestamp_seconds", "When a reload last worked.", "livemin")
         self.files_valid = self._gauge("files_valid", "Whether the files on disk would load (1).", "livemin")
+        self.certificate_ends = self._gauge(
+            "certificate_expiry_timestamp_seconds", "When the certificate in use expires.", "livemin", "side"
+        )
         self.log_dropped = self._counter("log_lines_dropped", "Log lines that could not be written.")
         build = self._gauge("build_info", "This build.", "livemax", "version", "python")
         build.labels(__version__, platform.python_version()).set(1)
+
+    def introspected(self, outcome: str) -> None:
+        """Count one question about an opaque token."""
+        self._named(self.introspections, outcome).inc()
+
+    def issuer(self, name: str, *, keys: bool | None, fetched: float | None, introspection: bool | None) -> None:
+        """Say how an issuer is; None where the question does not arise for it.
+
+        Args:
+            name: its configured id.
+            keys: whether its keys can be used.
+            fetched: when they were fetched, in seconds since the epoch.
+            introspection: whether it can be asked about tokens.
+        """
+        gauges = ((self.keys_up, keys), (self.keys_fetched, fetched), (self.introspection_up, introspection))
+        for gauge, value in gauges:
+            if value is not None:
+                gauge.labels(name).set(value)
+            elif not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+                # A config before this one may have had it, and alerts would go on about it.
+                with contextlib.suppress(KeyError):
+                    gauge.remove(name)
 
     def policy(self, revision: str) -> None:
         """Say which policy is in force."""
@@ -96,6 +129,14 @@ class Metrics:
                 self.policy_info.remove(self._policy_revision)
         self._policy_revision = revision
         self.policy_info.labels(revision).set(1)
+
+    def certificate(self, side: str, ends: datetime | None) -> None:
+        """Say when one side's certificate ends; None: there is none."""
+        if ends is not None:
+            self.certificate_ends.labels(side).set(ends.timestamp())
+        elif not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            with contextlib.suppress(KeyError):
+                self.certificate_ends.remove(side)
 
     def count(self, exchange: Exchange, status: str, seconds: float) -> None:
         """Count one request that has ended.

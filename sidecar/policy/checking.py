@@ -6,7 +6,15 @@ from collections.abc import Iterable
 
 from sidecar.config.documents import Document, Path, Problem
 
-_NOUNS = {"scopes": "scope", "quotas": "quota", "credits": "pool of credits", "plans": "plan", "tools": "tool"}
+_NOUNS = {
+    "scopes": "scope",
+    "quotas": "quota",
+    "credits": "pool of credits",
+    "plans": "plan",
+    "tools": "tool",
+    "resources": "resource",
+    "prompts": "prompt",
+}
 
 
 class Checker:

@@ -14,12 +14,16 @@ from typing import Any, Final
 from sidecar.config.documents import Document, DocumentError
 from sidecar.model import PlanTerms, Terms, Window
 from sidecar.policy.checking import Checker
-from sidecar.policy.models import PlanDocument, PolicyDocument, ScopeDocument
+from sidecar.policy.methods import misdeclared
+from sidecar.policy.models import OperationDocument, PlanDocument, PolicyDocument, ScopeDocument
+from sidecar.policy.operations import OperationCompiler, limits_of
+from sidecar.policy.patterns import Pattern, Patterns, ties
 from sidecar.policy.reading import read
-from sidecar.policy.rules import Listing, Plan, Policy, PolicyTest
+from sidecar.policy.rules import Kind, Listing, Operation, Plan, Policy, PolicyTest
 from sidecar.policy.scopes import ScopeRule, ScopeTree, cycle
 from sidecar.policy.tests_section import check_test
-from sidecar.policy.tools import ToolCompiler, limits_of
+from sidecar.policy.tools import ToolCompiler
+from sidecar.protocol import uris
 
 DEFAULT_ITEMS: Final = 500
 """`limits.items` where the config does not say."""
@@ -49,6 +53,9 @@ def _compile(checker: Checker, model: PolicyDocument, items: int) -> Policy:
     windows = _windows(checker, model)
     plans = _plans(checker, model)
     tools = ToolCompiler(checker, model, scopes, plans, items)
+    others = OperationCompiler(checker, model, scopes, plans, items)
+    _check_patterns(checker, model)
+    _check_methods(checker, model)
     return Policy(
         revision=_revision(checker.document.value),
         scopes=scopes,
@@ -61,6 +68,10 @@ def _compile(checker: Checker, model: PolicyDocument, items: int) -> Policy:
         default_plan=model.default_plan,
         plans=plans,
         tools=MappingProxyType({name: tools.compile(name, tool) for name, tool in model.tools.items()}),
+        resources=MappingProxyType({name: others.resource(name, each) for name, each in model.resources.items()}),
+        patterns=Patterns(model.resources),
+        prompts=_operations(others, Kind.PROMPT, model.prompts),
+        methods=_operations(others, Kind.METHOD, model.methods),
         open_terms=_open_terms(model, plans),
         account_terms=_account_terms(model, plans),
         windows=windows,
@@ -81,6 +92,33 @@ def _scopes(checker: Checker, model: PolicyDocument) -> ScopeTree:
     return ScopeTree(rules)
 
 
+def _operations(
+    compiler: OperationCompiler, kind: Kind, entries: Mapping[str, OperationDocument]
+) -> Mapping[str, Operation]:
+    return MappingProxyType({name: compiler.operation(kind, name, entry) for name, entry in entries.items()})
+
+
+def _check_patterns(checker: Checker, model: PolicyDocument) -> None:
+    for text in model.resources:
+        fault = uris.fault_around(Pattern.of(text).literals)
+        if fault is not None:
+            checker.wrong(("resources", text), f"no URI that is served can match. {fault}", at_key=True)
+
+    def tell(text: str, other: str) -> None:
+        place = checker.document.rule(("resources", other))
+        wrong = f"nothing decides between this and {other!r} at {place} for a URI that both match"
+        checker.wrong(("resources", text), wrong, "literal texts before the first * that differ in length", at_key=True)
+
+    ties(model.resources, tell)
+
+
+def _check_methods(checker: Checker, model: PolicyDocument) -> None:
+    for method in model.methods:
+        wrong = misdeclared(method)
+        if wrong is not None:
+            checker.wrong(("methods", method), *wrong, at_key=True)
+
+
 def _description(entry: Any) -> str:
     return entry if isinstance(entry, str) else str(entry.description)
 
@@ -96,7 +134,9 @@ def _plans(checker: Checker, model: PolicyDocument) -> Mapping[str, Plan] | None
 
 def _plan(checker: Checker, model: PolicyDocument, name: str, plan: PlanDocument) -> Plan:
     path = ("plans", name)
-    checker.known("tools", plan.tools or (), (*path, "tools"))
+    named = {"tools": plan.tools, "resources": plan.resources, "prompts": plan.prompts}
+    for section, names in named.items():
+        checker.known(section, names or (), (*path, section))
     for section in ("quotas", "credits"):
         for each in getattr(plan, section):
             if not checker.declared(section, each):
@@ -108,7 +148,7 @@ def _plan(checker: Checker, model: PolicyDocument, name: str, plan: PlanDocument
     included = {pool: next(iter(grant.items())) for pool, grant in plan.credits.items()}
     return Plan(
         name,
-        None if plan.tools is None else frozenset(plan.tools),
+        {section: frozenset(names) for section, names in named.items() if names is not None},
         quotas,
         included,
         checker.document.rule(path),

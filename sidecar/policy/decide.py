@@ -15,28 +15,9 @@ from sidecar.model import Call, Caller, CallKind, Decision, Demand, Depth
 from sidecar.policy import pricing
 from sidecar.policy.arguments import meta_disguised
 from sidecar.policy.expressions import ValueRefusedError
-from sidecar.policy.rules import Policy, Tool
-from sidecar.protocol.revisions import METHODS
-
-TOKEN_ONLY: Final[Mapping[CallKind, frozenset[str]]] = {
-    CallKind.REQUEST: frozenset({"initialize", "server/discover", "ping"}),
-    CallKind.NOTIFICATION: frozenset({"notifications/initialized"}),
-    CallKind.END_SESSION: frozenset({""}),
-}
-"""What needs a valid token and nothing else."""
-
-UNDECLARED: Final[Mapping[CallKind, Mapping[str, Depth]]] = {
-    # Lists are filtered by the account's plan, so the look goes as far as that.
-    CallKind.REQUEST: dict.fromkeys(
-        ("tools/list", "resources/list", "resources/templates/list", "prompts/list"), Depth.PRICE
-    ),
-    CallKind.NOTIFICATION: dict.fromkeys(
-        ("notifications/cancelled", "notifications/progress", "notifications/roots/list_changed"), Depth.CONSENT
-    ),
-    CallKind.RESPONSE: {"": Depth.CONSENT},
-    CallKind.STREAM: {"": Depth.CONSENT},
-}
-"""What needs no declaration, but consent and an enabled account; and how far gates 5-7 look."""
+from sidecar.policy.lookup import Subject, subject_of
+from sidecar.policy.methods import TOKEN_ONLY, UNDECLARED, has
+from sidecar.policy.rules import Operation, Policy, Tool
 
 _NO_METHODS: Final[Mapping[str, Depth]] = {}
 _NO_ARGUMENTS: Final[Mapping[str, Any]] = {}
@@ -49,23 +30,31 @@ def decide(policy: Policy, call: Call, caller: Caller) -> Decision:
     Returns:
         the decision; its refusal, if any, is answered after gates 5-7 were looked at.
     """
-    if call.kind is CallKind.REQUEST and call.method == "tools/call":
-        return _decide_tool(policy, call, caller)
-    # A method that this revision does not have is as good as unknown.
-    served = call.kind is not CallKind.REQUEST or call.revision in METHODS.get(call.method, ())
-    if served and call.method in TOKEN_ONLY.get(call.kind, ()):
-        return Decision(None, None, document=call.document)
-    depth = UNDECLARED.get(call.kind, _NO_METHODS).get(call.method)
-    if served and depth is not None:
-        return Decision(None, policy.open_terms, depth, document=call.document)
-    # An unknown method is 404 in the stateless revision and 200 before (spec, basic: errors).
-    refusal = Refusal(ErrorCode.METHOD_NOT_ALLOWED, status=404 if call.revision.stateless else None)
-    return Decision(refusal, policy.open_terms, Depth.CONSENT)
+    return judge(policy, call, caller)[0]
 
 
-def completed_arguments(tool: Tool, call: Call) -> Mapping[str, Any]:
+def judge(policy: Policy, call: Call, caller: Caller) -> tuple[Decision, Operation | None]:
+    """Decide, and name the declared operation whose price the call has; None when it makes none."""
+    if call.method != "tools/call":
+        # A method that this revision does not have is as good as unknown.
+        served = call.kind is not CallKind.REQUEST or has(call)
+        if served and call.method in TOKEN_ONLY.get(call.kind, ()):
+            return Decision(None, None, document=call.document), None
+        depth = UNDECLARED.get(call.kind, _NO_METHODS).get(call.method)
+        if served and depth is not None:
+            return Decision(None, policy.open_terms, depth, document=call.document), None
+    try:
+        subject = subject_of(policy, call)
+    except Refusal as refusal:
+        return Decision(refusal, policy.open_terms, Depth.CONSENT, rule=refusal.rule), None
+    return _decide(policy, call, caller, subject), subject.operation
+
+
+def completed_arguments(operation: Operation, call: Call) -> Mapping[str, Any]:
     """The plain arguments that were judged: what `pricing.charges` reads when the call is settled."""
-    return tool.arguments.complete(call.params.get("arguments", _NO_ARGUMENTS))
+    if not isinstance(operation, Tool):
+        return _NO_ARGUMENTS
+    return operation.arguments.complete(call.params.get("arguments", _NO_ARGUMENTS))
 
 
 def request_meta(call: Call) -> Any:
@@ -73,64 +62,82 @@ def request_meta(call: Call) -> Any:
     return call.params.get("_meta")
 
 
-def _decide_tool(policy: Policy, call: Call, caller: Caller) -> Decision:
-    name = call.params.get("name")
-    tool = policy.tools.get(name) if type(name) is str else None
-    if tool is None:
-        return Decision(Refusal(ErrorCode.TOOL_UNKNOWN), policy.open_terms, Depth.CONSENT)
-    unscoped = _missing_scope(policy, tool, caller)
-    given = call.params.get("arguments", _NO_ARGUMENTS)
-    unpriced, demands = _judge(tool, call, given)
-    refusal = unscoped or unpriced or _unconfirmed(tool, given)
+def _decide(policy: Policy, call: Call, caller: Caller, subject: Subject) -> Decision:
+    operation = subject.operation
+    unscoped = _missing_scope(policy, subject, caller)
+    unpriced, demands = _judge(operation, call)
+    refusal = unscoped or unpriced
+    document = call.document
+    if isinstance(operation, Tool):
+        refusal = refusal or _unconfirmed(operation, call)
+        document = _document(operation, call) if refusal is None else None
     return Decision(
         refusal,
-        tool.terms if unscoped is None else tool.unscoped_terms,
+        subject.terms(scoped=unscoped is None),
         Depth.PRICE if unpriced is None else Depth.PLAN,
         demands,
-        _document(tool, call) if refusal is None else None,
-        tool.scopes,
-        tool.rule if refusal is None else refusal.rule,
-        tool.timeout,
-        tool.on_unknown,
+        document if refusal is None else None,
+        subject.scopes,
+        operation.rule if refusal is None else refusal.rule,
+        operation.timeout,
+        operation.on_unknown,
     )
 
 
-def _missing_scope(policy: Policy, tool: Tool, caller: Caller) -> Refusal | None:
-    for granting in tool.terms.scopes:
-        if caller.scopes.isdisjoint(granting):
-            break
-    else:
+def _missing_scope(policy: Policy, subject: Subject, caller: Caller) -> Refusal | None:
+    lacking: Operation | None = None
+    for each in subject.named:
+        for granting in each.terms.scopes:
+            if lacking is None and caller.scopes.isdisjoint(granting):
+                lacking = each
+    if lacking is None:
         return None
     # One challenge with all that the operation needs and what the token has already: a client that
     # asks for exactly this must not lose anything (MCP authorization, step-up).
     had = (scope for scope in policy.scopes.rules if scope in caller.scopes)
-    wanted = tuple(dict.fromkeys((*tool.scopes, *had)))
-    return Refusal(ErrorCode.INSUFFICIENT_SCOPE, scopes=wanted, rule=tool.scopes_rule)
+    wanted = tuple(dict.fromkeys((*subject.scopes, *had)))
+    return Refusal(ErrorCode.INSUFFICIENT_SCOPE, scopes=wanted, rule=lacking.scopes_rule)
 
 
-def _judge(tool: Tool, call: Call, given: Any) -> tuple[Refusal | None, tuple[Demand, ...]]:
+def _judge(operation: Operation, call: Call) -> tuple[Refusal | None, tuple[Demand, ...]]:
     """The refusal of the arguments, or what the call has to reserve."""
-    rules = tool.arguments
-    if type(given) is not dict:
-        refusal: Refusal | None = Refusal(ErrorCode.PARAMS_MALFORMED, "params.arguments must be an object.")
-    else:
-        refusal = rules.disguised(given)
-    if refusal is None and tool.meta is not None:
-        refusal = meta_disguised(request_meta(call), tool.meta)
-    if refusal is None:
-        arguments = rules.complete(given)
-        refusal = rules.invalid(arguments)
-    if refusal is None:
-        try:
-            return None, pricing.demands(tool.prices, arguments, request_meta(call))
-        except ValueRefusedError as error:
-            refusal = Refusal(ErrorCode.ARGUMENTS_REFUSED, f"This call cannot be priced: {error}.")
-    refusal.rule = tool.arguments_rule
+    rule, arguments = operation.rule, _NO_ARGUMENTS  # of what is no tool, no argument is read
+    try:
+        if isinstance(operation, Tool):
+            rule = operation.arguments_rule
+            arguments = _accepted(operation, call)
+        disguised = None if operation.meta is None else meta_disguised(request_meta(call), operation.meta)
+        if disguised is not None:
+            raise disguised
+        return None, pricing.demands(operation.prices, arguments, request_meta(call))
+    except ValueRefusedError as error:
+        refusal = Refusal(ErrorCode.ARGUMENTS_REFUSED, f"This call cannot be priced: {error}.")
+    except Refusal as refused:
+        refusal = refused
+    refusal.rule = rule
     return refusal, _NO_DEMANDS
 
 
-def _unconfirmed(tool: Tool, given: Mapping[str, Any]) -> Refusal | None:
-    confirm = tool.confirm
+def _accepted(tool: Tool, call: Call) -> Mapping[str, Any]:
+    """The arguments of a tool, completed.
+
+    Raises:
+        Refusal: they are not acceptable.
+    """
+    given = call.params.get("arguments", _NO_ARGUMENTS)
+    if type(given) is not dict:
+        raise Refusal(ErrorCode.PARAMS_MALFORMED, "params.arguments must be an object.")
+    refusal = tool.arguments.disguised(given)
+    if refusal is None:
+        arguments = tool.arguments.complete(given)
+        refusal = tool.arguments.invalid(arguments)
+    if refusal is not None:
+        raise refusal
+    return arguments
+
+
+def _unconfirmed(tool: Tool, call: Call) -> Refusal | None:
+    confirm, given = tool.confirm, call.params.get("arguments", _NO_ARGUMENTS)
     # Only JSON true: some servers take 1 and "true" for it, and would run what nobody confirmed.
     if confirm is None or given.get(confirm.argument) is True:
         return None

@@ -15,9 +15,12 @@ import orjson
 from sidecar.model import AmountKind, Demand
 from sidecar.policy.expressions import Expression, ValueRefusedError
 from sidecar.policy.pricing import Prices, Settlement, charges
-from sidecar.policy.rules import Operation
+from sidecar.policy.rules import Operation, Policy
 
 Values = Mapping[str, Any]
+
+EMPTY: Final = b"{}"
+"""For a call without an operation: nothing is known that could price it."""
 
 _NOTHING: Final[Values] = {}
 
@@ -27,13 +30,14 @@ class Context:
     """A forwarded call, as far as its price depends on it.
 
     Attributes:
-        operation: the declared name; empty when it has none.
+        kind: with `name`, which operation it is.
         arguments: those that settling reads; `meta` likewise.
         demands: as they were reserved.
         credits: reserved credits per pool.
     """
 
-    operation: str = ""
+    kind: str = ""
+    name: str = ""
     arguments: Values = field(default_factory=dict)
     meta: Values = field(default_factory=dict)
     demands: tuple[Demand, ...] = ()
@@ -41,14 +45,14 @@ class Context:
 
 
 def write(
-    operation: Operation | None, arguments: Values, meta: object, demands: Sequence[Demand], credits: Mapping[str, int]
+    operation: Operation, arguments: Values, meta: object, demands: Sequence[Demand], credits: Mapping[str, int]
 ) -> bytes:
     """What `read` gives back; arguments as of `Context`."""
-    prices = None if operation is None else operation.prices
     document = {
-        "operation": "" if operation is None else operation.name,
-        "arguments": _kept(prices, "arguments", arguments),
-        "meta": _kept(prices, "meta", meta if isinstance(meta, dict) else _NOTHING),
+        "kind": operation.kind,
+        "name": operation.name,
+        "arguments": _kept(operation.prices, "arguments", arguments),
+        "meta": _kept(operation.prices, "meta", meta if isinstance(meta, dict) else _NOTHING),
         "demands": [(d.kind, d.name, d.reserve, d.items, d.each, d.fixed) for d in demands],
         "credits": dict(credits),
     }
@@ -63,9 +67,15 @@ def read(data: bytes) -> Context | None:
             Demand(AmountKind(kind), name, reserve, None if items is None else tuple(items), each, fixed)
             for kind, name, reserve, items, each, fixed in document["demands"]
         )
-        return Context(document["operation"], document["arguments"], document["meta"], demands, document["credits"])
+        kind, name, arguments, meta = (document[key] for key in ("kind", "name", "arguments", "meta"))
+        return Context(kind, name, arguments, meta, demands, document["credits"])
     except (ValueError, TypeError, LookupError):
         return None
+
+
+def operation_of(policy: Policy, context: Context) -> Operation | None:
+    """The operation that the policy in force declares under that name; None when it does not any more."""
+    return next((each for each in policy.operations if (each.kind, each.name) == (context.kind, context.name)), None)
 
 
 def settled(operation: Operation | None, context: Context, result: Values) -> Settlement | None:
@@ -81,9 +91,7 @@ def settled(operation: Operation | None, context: Context, result: Values) -> Se
         return None
 
 
-def _kept(prices: Prices | None, root: str, values: Values) -> Values:
-    if prices is None:
-        return _NOTHING
+def _kept(prices: Prices, root: str, values: Values) -> Values:
     expressions = [part for amount in prices.amounts for part in (amount.items, amount.settle)]
     paths = [path for part in (*expressions, prices.rows) if isinstance(part, Expression) for path in part.reads]
     read_here = [path for path in paths if path[0] == root]

@@ -148,7 +148,8 @@ class _Reader:
         if at is None:
             return None
         if at == () and name not in self.roots:
-            raise ExpressionError(f"reads {name!r}; only {_listed(self.roots)} can be read here")
+            more = "; arguments can be declared for tools only" if name == "arguments" else ""
+            raise ExpressionError(f"reads {name!r}; only {_listed(self.roots)} can be read here{more}")
         return (*at, name)
 
     def _current(self, node: _Node, at: Path | None) -> Path | None:
@@ -214,4 +215,4 @@ def _check_call(name: str, count: int) -> None:
 
 
 def _listed(names: tuple[str, ...]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}"
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)

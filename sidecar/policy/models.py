@@ -17,11 +17,17 @@ from sidecar.model import MAX_AMOUNT, ConsentMode, OnUnknown
 TOKEN_PATTERN: Final = r"^[\x21\x23-\x5B\x5D-\x7E]{1,255}$"  # noqa: S105 - RFC 6749 section 3.3, scope-token
 NAME_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_-]{0,63}$"
 TOOL_PATTERN: Final = r"^[A-Za-z0-9_./-]{1,128}$"
+URI_PATTERN: Final = r"^[^\x00-\x20\x7f]{1,512}$"
+PROMPT_PATTERN: Final = r"^[^\x00-\x20\x7f*]([^\x00-\x1f\x7f*]{0,126}[^\x00-\x20\x7f*])?$"
+METHOD_PATTERN: Final = r"^[A-Za-z0-9_.:/$-]{1,128}$"
 
 Whole = Annotated[int, Field(ge=0, le=MAX_AMOUNT)]
 ScopeName = Annotated[str, Field(pattern=TOKEN_PATTERN)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 ToolName = Annotated[str, Field(pattern=TOOL_PATTERN)]
+UriPattern = Annotated[str, Field(pattern=URI_PATTERN)]
+PromptName = Annotated[str, Field(pattern=PROMPT_PATTERN)]
+MethodName = Annotated[str, Field(pattern=METHOD_PATTERN)]
 WindowName = Literal["minute", "hour", "day", "month"]
 Visibility = Literal["show", "hide"]
 Limits = dict[WindowName, Whole]
@@ -57,6 +63,10 @@ class PlanDocument(Model):
 
     tools: Lax[tuple[ToolName, ...]] | None = None
     """The tools it includes; absent for all."""
+    resources: Lax[tuple[UriPattern, ...]] | None = None
+    """The resources it includes, by their patterns; absent for all."""
+    prompts: Lax[tuple[PromptName, ...]] | None = None
+    """The prompts it includes; absent for all."""
     quotas: dict[Name, dict[WindowName, Whole | None]] = Field(default_factory=dict)
     """Limits that differ from the policy's, merged per window; null removes one."""
     credits: dict[Name, Annotated[Limits, Field(min_length=1, max_length=1)]] = Field(default_factory=dict)
@@ -97,6 +107,21 @@ class DefaultsDocument(Model):
 
     uses: dict[Name, Amount] = Field(default_factory=dict)
     """Quota units per call."""
+
+
+class OperationDocument(Model):
+    """What clients may do, but for calling tools: resources by URI pattern, prompts and methods by name."""
+
+    scopes: Lax[tuple[ScopeName, ...]]
+    """Scopes that a token needs, all of them; [] for any valid token."""
+    uses: dict[Name, Amount] = Field(default_factory=dict)
+    """Quota units."""
+    spends: dict[Name, Amount] = Field(default_factory=dict)
+    """Credits."""
+    timeout: Duration | None = None
+    """How long it may take, instead of the backend's timeout."""
+    on_unknown: Lax[OnUnknown] | None = None
+    """What becomes of the reserved amounts when nobody knows how it ended."""
 
 
 class ToolDocument(Model):
@@ -155,18 +180,22 @@ class TestCallerDocument(Model):
 
 
 class TestCallDocument(Model):
-    """What is called in a test: a tool, or another method."""
+    """What is called in a test: a tool, a resource, a prompt or another method."""
 
     __test__ = False
 
     tool: str | None = None
-    """The tool."""
+    """The tool that is called."""
+    resource: str | None = None
+    """The URI of the resource that is read, or that the method names."""
+    prompt: str | None = None
+    """The prompt that is got, or that the method names."""
+    method: str | None = None
+    """Another method; beside it the resource or prompt that it is about, if it is about one."""
     arguments: dict[str, Any] = Field(default_factory=dict)
-    """Its arguments."""
+    """Arguments of the tool or prompt."""
     meta: dict[str, Any] | None = None
     """The request's `_meta`."""
-    method: str | None = None
-    """A method instead of a tool."""
 
 
 class AllowDocument(Model):
@@ -225,5 +254,11 @@ class PolicyDocument(Model):
     """What holds for tools that do not say otherwise."""
     tools: dict[ToolName, ToolDocument] = Field(default_factory=dict)
     """The tools that exist for clients."""
+    resources: dict[UriPattern, OperationDocument] = Field(default_factory=dict)
+    """The resources that clients may read and subscribe to, by URI pattern."""
+    prompts: dict[PromptName, OperationDocument] = Field(default_factory=dict)
+    """The prompts that clients may get, by name."""
+    methods: dict[MethodName, OperationDocument] = Field(default_factory=dict)
+    """Other methods that clients may use, by name."""
     tests: Lax[tuple[TestDocument, ...]] = ()
     """Calls and what must become of them; run before the policy is used."""

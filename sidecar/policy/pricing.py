@@ -144,15 +144,17 @@ def charges(
 
 
 def data_of(result: Result) -> Any:
-    """The data of a tool result: `structuredContent`, else the JSON of a single text content."""
+    """The data of a result: `structuredContent`, else the JSON of a single text content of a tool or resource."""
     structured = result.get("structuredContent")
     if structured is not None:
         return structured
-    content = result.get("content")
+    content = result.get("content", result.get("contents"))
     if not isinstance(content, list) or len(content) != 1 or not isinstance(content[0], dict):
         return None
     text = content[0].get("text")
-    if content[0].get("type") != "text" or not isinstance(text, str):
+    # Contents of resources have no type, but the URI that they belong to.
+    kind = content[0].get("type", "text" if "uri" in content[0] else None)
+    if kind != "text" or not isinstance(text, str):
         return None
     try:
         return orjson.loads(text)

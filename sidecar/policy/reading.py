@@ -12,16 +12,11 @@ from pydantic import ValidationError
 from sidecar.config.documents import Document, DocumentError, Path, Problem, merge, split_location, validate
 from sidecar.policy.models import PolicyDocument
 
-NAMED: Final = ("scopes", "quotas", "credits", "plans", "tools")
+NAMED: Final = ("scopes", "quotas", "credits", "plans", "tools", "resources", "prompts", "methods")
 JOINED: Final = ("tests",)
 
 # Parts of the contract that come later: naming them must fail, never be ignored. `*` is any name.
 _PENDING: Final[tuple[tuple[str, ...], ...]] = (
-    ("resources",),
-    ("prompts",),
-    ("methods",),
-    ("plans", "*", "resources"),
-    ("plans", "*", "prompts"),
     ("plans", "*", "mode"),
     ("quotas", "*", "mode"),
     ("tools", "*", "arguments", "mode"),

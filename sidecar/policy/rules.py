@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from sidecar.model import ConsentMode, OnUnknown, Terms, Window
 from sidecar.policy.arguments import ArgumentRules
 from sidecar.policy.models import TestDocument
 from sidecar.policy.names import Names
+from sidecar.policy.patterns import Patterns
 from sidecar.policy.pricing import Prices
 from sidecar.policy.scopes import ScopeTree
 
@@ -30,11 +32,26 @@ class Confirm:
     rule: str
 
 
+class Kind(StrEnum):
+    """What can be declared; plans narrow all but methods."""
+
+    TOOL = "tool"
+    RESOURCE = "resource"
+    PROMPT = "prompt"
+    METHOD = "method"
+
+    @property
+    def section(self) -> str:
+        """The section of the policy that declares it."""
+        return f"{self.value}s"
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Operation:
     """One declared operation: a tool, a resource pattern, a prompt or a method.
 
     Attributes:
+        kind: which of these.
         name: the key under which it is declared.
         scopes: what a token must grant, as declared.
         scopes_rule: `file:line` of the scopes.
@@ -47,6 +64,7 @@ class Operation:
         rule: `file:line`.
     """
 
+    kind: Kind
     name: str
     scopes: tuple[str, ...]
     prices: Prices
@@ -75,6 +93,18 @@ class Tool(Operation):
     serve: str | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Resource(Operation):
+    """The resources of one URI pattern.
+
+    Attributes:
+        watching: the same for subscribing and unsubscribing: nothing is delivered, so only what is fixed
+            is used and nothing spent.
+    """
+
+    watching: Operation
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
     """Whether `tools/list` hides tools that the caller cannot call."""
@@ -88,20 +118,21 @@ class Plan:
     """One plan, with the policy's quotas merged in.
 
     Attributes:
-        tools: the tools it includes; None for all.
+        narrowed: for each section that it narrows, the names it includes.
         quotas: limit per quota and window.
         credits: window and included credits per pool.
     """
 
     name: str
-    tools: frozenset[str] | None
+    narrowed: Mapping[str, frozenset[str]]
     quotas: Mapping[str, Mapping[Window, int]]
     credits: Mapping[str, tuple[Window, int]]
     rule: str
 
-    def includes(self, tool: str) -> bool:
-        """Whether the plan allows a declared tool."""
-        return self.tools is None or tool in self.tools
+    def includes(self, kind: Kind, name: str) -> bool:
+        """Whether the plan allows something declared."""
+        included = self.narrowed.get(kind.section)
+        return included is None or name in included
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +158,7 @@ class Policy:
         account_terms: with every quota and pool, for what `serve: usage` and `usage` show.
         windows: the window of included credits per pool, the same in all plans.
         resources: by URI pattern, as declared; `prompts` and `methods` by name.
+        patterns: of the resources, to be held against URIs; see `resources`.
         tests: the policy's own tests, as `workbench.testing` reads them.
     """
 
@@ -144,7 +176,8 @@ class Policy:
     open_terms: Terms
     account_terms: Terms
     windows: Mapping[str, Window] = field(default_factory=dict)
-    resources: Mapping[str, Operation] = field(default_factory=dict)
+    resources: Mapping[str, Resource] = field(default_factory=dict)
+    patterns: Patterns = field(default_factory=Patterns)
     prompts: Mapping[str, Operation] = field(default_factory=dict)
     methods: Mapping[str, Operation] = field(default_factory=dict)
     tests: tuple[PolicyTest, ...] = ()
@@ -178,7 +211,23 @@ class Policy:
         tool = self.tools.get(name)
         if tool is None or (self.listing.hide_missing_scope and not scopes.issuperset(tool.scopes)):
             return False
-        if self.plans is None or not self.listing.hide_missing_plan:
+        return not self.listing.hide_missing_plan or self.included(Kind.TOOL, name, plan)
+
+    def included(self, kind: Kind, name: str, plan: str | None) -> bool:
+        """Whether an account's plan includes something declared; without plans, everything is.
+
+        Args:
+            kind: what it is.
+            name: the key under which it is declared.
+            plan: the account's current plan, if the policy has plans.
+        """
+        if self.plans is None:
             return True
         terms = self.plans.get(plan) if plan is not None else None
-        return terms is not None and terms.includes(name)
+        return terms is not None and terms.includes(kind, name)
+
+    @property
+    def operations(self) -> Iterator[Operation]:
+        """Everything that is declared, section by section."""
+        for section in (self.tools, self.resources, self.prompts, self.methods):
+            yield from section.values()

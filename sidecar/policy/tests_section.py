@@ -9,7 +9,7 @@ from sidecar.config.documents import Path
 from sidecar.errors import ErrorCode, Gate
 from sidecar.model import Window
 from sidecar.policy.checking import Checker
-from sidecar.policy.models import ConsentDocument, ExpectDocument, TestCallerDocument, TestDocument
+from sidecar.policy.models import ConsentDocument, ExpectDocument, TestCallDocument, TestCallerDocument, TestDocument
 
 ALLOW: Final = "allow"
 
@@ -26,12 +26,45 @@ OUTCOMES: Final = (
 """What a test may expect: what a policy and an account's state can bring about."""
 
 
+_NAMED: Final[Mapping[str, tuple[str, ...]]] = {
+    "resources/read": ("resource",),
+    "resources/subscribe": ("resource",),
+    "resources/unsubscribe": ("resource",),
+    "prompts/get": ("prompt",),
+    "completion/complete": ("prompt", "resource"),
+    "subscriptions/listen": ("resource",),
+}
+"""What a method may be about."""
+
+
+def call_mistake(call: TestCallDocument) -> tuple[str, str] | None:
+    """What is wrong with the call of a test, and what is accepted; None for nothing."""
+    about = [name for name in ("tool", "resource", "prompt") if getattr(call, name) is not None]
+    if len(about) > 1:
+        return f"names {' and '.join(about)}", "one of them"
+    if not about and call.method is None:
+        return "names nothing to call", "tool, resource, prompt or method"
+    if call.method == "tools/call" or (call.method is not None and call.tool is not None):
+        return "a tool is called by its name", "tool: NAME, arguments: {...}"
+    if call.arguments and call.tool is None and (call.prompt is None or call.method not in (None, "prompts/get")):
+        return "gives arguments to what takes none", "arguments beside tool or prompt"
+    return None if call.method is None else _about_mistake(call.method, about)
+
+
+def _about_mistake(method: str, about: list[str]) -> tuple[str, str] | None:
+    accepted = _NAMED.get(method, ())
+    if about and about[0] not in accepted:
+        return f"{method} is about no {about[0]}", " or ".join(accepted) or "the method alone"
+    if not about and accepted and method != "subscriptions/listen":
+        return f"does not say what {method} is about", " or ".join(accepted)
+    return None
+
+
 def check_test(checker: Checker, test: TestDocument, windows: Mapping[str, Window], path: Path) -> None:
     """Check everything that one test names."""
-    if (test.call.tool is None) == (test.call.method is None):
-        checker.wrong((*path, "call"), "names neither or both of tool and method", "one of tool, method")
-    elif test.call.method is not None and (test.call.arguments or test.call.method == "tools/call"):
-        checker.wrong((*path, "call"), "a tool is called by its name", "tool: NAME, arguments: {...}")
+    mistake = call_mistake(test.call)
+    if mistake is not None:
+        checker.wrong((*path, "call"), *mistake)
     _check_caller(checker, test.caller, windows, (*path, "caller"))
     _check_expected(checker, test, (*path, "expect"))
 

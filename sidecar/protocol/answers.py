@@ -26,7 +26,11 @@ RETRY_AFTER: Final = 1
 
 _JSON: Final = "application/json"
 _PROBLEM: Final = "application/problem+json"
-_INVALID_REQUEST: Final = -32600
+_OLDER_NUMBERS: Final = {
+    ErrorCode.HEADER_MISMATCH: -32600,  # the number of 2026-07-28 means nothing to older clients
+    ErrorCode.RESOURCE_UNKNOWN: -32002,  # 2025-11-25, server/resources: error handling
+}
+"""JSON-RPC numbers that the older revisions have for what the error table numbers as 2026-07-28 does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +123,8 @@ def _detail(refusal: Refusal) -> dict[str, Any]:
 
 def _error(refusal: Refusal, id_: RequestId | None, request: Call | Message | None) -> dict[str, Any]:
     number = refusal.code.row.rpc
-    if refusal.code is ErrorCode.HEADER_MISMATCH and request is not None and not _stateless(request):
-        number = _INVALID_REQUEST  # the number of 2026-07-28 means nothing to older clients
+    if request is not None and not _stateless(request):
+        number = _OLDER_NUMBERS.get(refusal.code, number)
     error = {"code": number, "message": refusal.detail, "data": _detail(refusal)}
     return {"jsonrpc": "2.0", "id": id_, "error": error}
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NoReturn
 
 import orjson
 
 from sidecar.model import Event, RequestId
 from sidecar.protocol.jsonrpc import is_request_id
+from sidecar.protocol.task_ids import starts_task
 
 Result = dict[str, Any]
 
@@ -29,7 +30,7 @@ class Response:
 
     Attributes:
         id: the request's id; `1` and `"1"` are different ids.
-        event: what it means for the call: a result, a tool's error, an error, a wish for input.
+        event: what it means for the call: a result, a tool's error, an error, a wish for input, a task.
         result: the result; None when it is an error.
         message: the whole message.
     """
@@ -38,6 +39,14 @@ class Response:
     event: Event
     result: Result | None
     message: Mapping[str, Any]
+
+    def replaced(self, result: Result) -> Response:
+        """The same response with another result."""
+        return replace(self, result=result, message={**self.message, "result": result})
+
+    def encode(self) -> bytes:
+        """The message, written anew."""
+        return orjson.dumps(self.message)
 
     def with_result(self, result: Result) -> bytes:
         """The message, written anew with another result."""
@@ -134,4 +143,6 @@ def _outcome(result: Mapping[str, Any]) -> Event:
     # Only 2026-07-28 has result types; no older result has a member of this name.
     if result.get("resultType") == "input_required":
         return Event.INPUT_REQUIRED
+    if starts_task(result):
+        return Event.TASK_STARTED
     return Event.TOOL_ERROR if result.get("isError") is True else Event.RESULT

@@ -2,29 +2,21 @@
 
 2026-07-28 says everything in each request (`_meta` and headers); the older revisions agree on a
 version at `initialize` and repeat it in a header. A message becomes a `Call` here.
-
-Tasks are served in no revision: a task outlives the call that was paid for and can be asked for by
-id, so the capability is taken out of both directions and peers never create one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
 from typing import Any, Final
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import Call, CallKind, Revision
+from sidecar.protocol import task_ids, tasks
 from sidecar.protocol.headers import McpHeaders, check_mirrors, check_session
 from sidecar.protocol.jsonrpc import Message, is_request_id
-from sidecar.protocol.strictjson import fold
-
-SUPPORTED: Final = tuple(revision.value for revision in reversed(Revision))
-"""All revisions served, newest first, as `-32022` errors list them."""
-
-VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
-CAPABILITIES_KEY: Final = "io.modelcontextprotocol/clientCapabilities"
-TASKS_EXTENSION: Final = "io.modelcontextprotocol/tasks"
+from sidecar.protocol.members import Members, check_members, malformed, poisoned
+from sidecar.protocol.meta import CAPABILITIES_KEY, VERSION_KEY
+from sidecar.protocol.references import references
 
 _ALL: Final = frozenset(Revision)
 _STATELESS: Final = frozenset(revision for revision in Revision if revision.stateless)
@@ -63,12 +55,17 @@ METHODS: Final[Mapping[str, frozenset[Revision]]] = {
 # The type of each parameter that is checked.
 _TYPES: Final[Mapping[str, type]] = {
     "_meta": dict,
+    "argument": dict,
     "arguments": dict,
     "capabilities": dict,
+    "context": dict,
     "cursor": str,
     "inputResponses": dict,
+    "level": str,
     "name": str,
+    "notifications": dict,
     "protocolVersion": str,
+    "ref": dict,
     "requestState": str,
     "task": dict,
     "taskId": str,
@@ -76,53 +73,45 @@ _TYPES: Final[Mapping[str, type]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Names:
-    """The names that are read of one object, as they are and as `fold` sees them."""
-
-    names: frozenset[str]
-    folded: frozenset[str]
-    required: str | None
-
-    @classmethod
-    def of(cls, *names: str, required: str | None = None) -> _Names:
-        read = frozenset(names if required is None else (*names, required))
-        return cls(read, frozenset(map(fold, read)), required)
-
-
-_LIST: Final = _Names.of("_meta", "cursor")
-_URI: Final = _Names.of("_meta", required="uri")
-_TASK: Final = _Names.of("_meta", required="taskId")
+_LIST: Final = Members.of("_meta", "cursor")
+_URI: Final = Members.of("_meta", required="uri")
+_TASK: Final = Members.of("_meta", required="taskId")
 _RETRY: Final = ("_meta", "inputResponses", "requestState")
-_READ: Final[Mapping[str, _Names]] = {
-    "tools/call": _Names.of(*_RETRY, "arguments", "task", required="name"),
-    "prompts/get": _Names.of(*_RETRY, "arguments", required="name"),
-    "resources/read": _Names.of(*_RETRY, required="uri"),
+_READ: Final[Mapping[str, Members]] = {
+    "tools/call": Members.of(*_RETRY, "arguments", "task", required="name"),
+    "prompts/get": Members.of(*_RETRY, "arguments", required="name"),
+    "resources/read": Members.of(*_RETRY, required="uri"),
     "resources/subscribe": _URI,
     "resources/unsubscribe": _URI,
+    "completion/complete": Members.of("_meta", "argument", "context", required="ref"),
+    "subscriptions/listen": Members.of("_meta", required="notifications"),
+    "logging/setLevel": Members.of("_meta", required="level"),
     "tools/list": _LIST,
     "prompts/list": _LIST,
     "resources/list": _LIST,
     "resources/templates/list": _LIST,
-    "initialize": _Names.of("_meta", "capabilities", required="protocolVersion"),
+    "initialize": Members.of("_meta", "capabilities", required="protocolVersion"),
     "tasks/get": _TASK,
     "tasks/result": _TASK,
-    "tasks/update": _Names.of("_meta", "inputResponses", required="taskId"),
+    "tasks/update": Members.of("_meta", "inputResponses", required="taskId"),
     "tasks/cancel": _TASK,
-    "notifications/cancelled": _Names.of("_meta", "reason", required="requestId"),
+    "notifications/cancelled": Members.of("_meta", "reason", required="requestId"),
+    "notifications/tasks/status": _TASK,
 }
-_READ_ANYWHERE: Final = _Names.of("_meta")
-_READ_META: Final = _Names.of(VERSION_KEY, CAPABILITIES_KEY)
-_READ_CAPABILITIES: Final = _Names.of("tasks", "extensions")
-# Keys that unsafe merges in JavaScript backends turn into something else than data.
-_POISONED: Final = frozenset({"__proto__", "constructor"})
-
+_READ_ANYWHERE: Final = Members.of("_meta")
+_READ_META: Final = Members.of(VERSION_KEY, CAPABILITIES_KEY)
+_READ_CAPABILITIES: Final = Members.of("tasks", "extensions")
 
 # --- in ------------------------------------------------------------------------------------------
 
 
-def call_of(message: Message, headers: McpHeaders) -> Call:
+def call_of(message: Message, headers: McpHeaders, declared: Container[str] = ()) -> Call:
     """The call that a POSTed message makes, under the revision it speaks.
+
+    Args:
+        message: what was POSTed.
+        headers: what its headers say.
+        declared: the methods that the policy declares; they say whether tasks are served.
 
     Raises:
         Refusal: `version_unsupported`, `header_mismatch`, `params_malformed`, `message_malformed`,
@@ -131,13 +120,15 @@ def call_of(message: Message, headers: McpHeaders) -> Call:
     revision = revision_of(message, headers)
     if message.kind is CallKind.RESPONSE:
         _check_response(message, revision)
-    _check_params(message)
+    _check_params(message, revision)
     request = message.kind is CallKind.REQUEST
     if request and revision.stateless:
         _check_envelope(message.params)
     if message.kind is not CallKind.RESPONSE:
         check_mirrors(headers, message, required=request and revision.stateless)
-    params, document = _without_tasks(message)
+    task_ids.check_names(message)
+    served = tasks.served(revision, declared)
+    params, document = tasks.plain(message, revision, served=served)
     return Call(
         kind=message.kind,
         revision=revision,
@@ -147,6 +138,7 @@ def call_of(message: Message, headers: McpHeaders) -> Call:
         document=document,
         session=None if revision.stateless else check_session(headers.session),
         carried=headers.params if revision.stateless else (),
+        tasks=task_ids.asked(message) if served else (),
     )
 
 
@@ -178,13 +170,13 @@ def revision_of(message: Message, headers: McpHeaders) -> Revision:
     """
     claimed = claimed_version(message.params)
     if message.kind is CallKind.NOTIFICATION and headers.version is None and isinstance(claimed, str):
-        return _named(claimed)  # 2026-07-28 leaves open which headers a notification has
+        return _named(claimed, _STATELESS)  # 2026-07-28 leaves open which headers a notification has
     if claimed is not None and claimed != headers.version:
         raise Refusal(
             ErrorCode.HEADER_MISMATCH, "The header MCP-Protocol-Version is missing or does not agree with the body."
         )
     if headers.version is not None:
-        return _named(headers.version)
+        return _named(headers.version, _ALL if claimed is None else _STATELESS)
     if message.method == "initialize":
         return _offered(message.params.get("protocolVersion"))
     return Revision.V2025_03_26  # 2025-06-18, basic/transports: what a missing header stands for
@@ -196,11 +188,17 @@ def claimed_version(params: Mapping[str, Any]) -> object:
     return meta.get(VERSION_KEY) if isinstance(meta, dict) else None
 
 
-def _named(version: str) -> Revision:
+def _named(version: str, offered: frozenset[Revision] = _ALL) -> Revision:
+    """The revision of this name; a client that names another one is told of those `offered` to its like.
+
+    Whoever says its version in every request can speak the stateless ones so; the older ones are agreed
+    on at `initialize`, and whether the backend has them is the backend's to say there.
+    """
     try:
         return Revision(version)
     except ValueError:
-        data = {"supported": list(SUPPORTED), "requested": version[:64]}
+        supported = [revision.value for revision in reversed(Revision) if revision in offered]
+        data = {"supported": supported, "requested": version[:64]}
         raise Refusal(ErrorCode.VERSION_UNSUPPORTED, data=data) from None
 
 
@@ -213,100 +211,40 @@ def _offered(version: object) -> Revision:
 def _check_response(message: Message, revision: Revision) -> None:
     if revision.stateless:
         raise Refusal(ErrorCode.MESSAGE_MALFORMED, "Clients send no responses in this protocol version.")
-    if _poisoned(message.document):
+    if poisoned(message.document):
         raise Refusal(ErrorCode.MESSAGE_MALFORMED, "The response has a member of a name that backends may execute.")
 
 
-def _check_params(message: Message) -> None:
-    """Refuse parameters that the sidecar reads and a backend might read differently."""
-    params, read = message.params, _READ.get(message.method, _READ_ANYWHERE)
-    _check_names(params, read)
+def _check_params(message: Message, revision: Revision) -> None:
+    """Refuse parameters that the sidecar reads and a backend might read differently.
+
+    A method that the revision does not have is an unknown one, whatever it may lack elsewhere.
+    """
+    params, known = message.params, revision in METHODS.get(message.method, _ALL)
+    read = _READ.get(message.method, _READ_ANYWHERE) if known else _READ_ANYWHERE
+    check_members(params, read)
     for name, value in params.items():
         # The policy judges a tool's arguments: their schema may list such a name.
-        if not (name == "arguments" and message.method == "tools/call") and _poisoned(value):
-            raise _malformed(f"A member of params has one of the names {' and '.join(sorted(_POISONED))}.")
+        if not (name == "arguments" and message.method == "tools/call") and poisoned(value):
+            raise malformed("A member of params has a name that some backends take for something else than data.")
         right = is_request_id(value) if name == "requestId" else isinstance(value, _TYPES.get(name, object))
         if name in read.names and not right:
-            raise _malformed(f"params.{name} has the wrong type.")
+            raise malformed(f"params.{name} has the wrong type.")
     if read.required is not None and read.required not in params:
-        raise _malformed(f"params.{read.required} is missing.")
+        raise malformed(f"params.{read.required} is missing.")
+    if known:
+        references(message.method, params)
     meta = params.get("_meta", {})
-    _check_names(meta, _READ_META)
+    check_members(meta, _READ_META)
     capabilities = params.get("capabilities") if message.method == "initialize" else meta.get(CAPABILITIES_KEY)
     if isinstance(capabilities, dict):
-        _check_names(capabilities, _READ_CAPABILITIES)
+        check_members(capabilities, _READ_CAPABILITIES)
 
 
 def _check_envelope(params: Mapping[str, Any]) -> None:
     """What every request of 2026-07-28 says of itself (basic/index, per-request fields)."""
     meta = params.get("_meta", {})
     if not isinstance(meta.get(VERSION_KEY), str):
-        raise _malformed(f"params._meta must hold the string {VERSION_KEY}.")
+        raise malformed(f"params._meta must hold the string {VERSION_KEY}.")
     if not isinstance(meta.get(CAPABILITIES_KEY), dict):
-        raise _malformed(f"params._meta must hold the object {CAPABILITIES_KEY}.")
-
-
-def _check_names(members: Mapping[str, Any], read: _Names) -> None:
-    """Refuse names that a lenient parser takes for one that is read here."""
-    for name in members:
-        if name not in read.names and (name in _POISONED or fold(name) in read.folded):
-            raise _malformed("A parameter's name could be taken for another one.")
-
-
-def _poisoned(value: object) -> bool:
-    """Whether an object at any depth has a poisoned name; the depth is bounded by the parser."""
-    if isinstance(value, dict):
-        return not _POISONED.isdisjoint(value) or any(map(_poisoned, value.values()))
-    return isinstance(value, list) and any(map(_poisoned, value))
-
-
-def _malformed(detail: str) -> Refusal:
-    return Refusal(ErrorCode.PARAMS_MALFORMED, detail)
-
-
-# --- tasks ---------------------------------------------------------------------------------------
-
-
-def strip_task_capability(result: dict[str, Any]) -> dict[str, Any]:
-    """An `initialize` or `server/discover` result that promises no tasks; the result itself is not changed."""
-    plain = _without_capability(result, "capabilities")
-    return result if plain is result else dict(plain)
-
-
-def _without_tasks(message: Message) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Parameters and document of a message that neither asks for a task nor offers to take one.
-
-    A server that promised no tasks has to treat such a request as a plain one (2025-11-25, tasks),
-    so taking the wish out changes nothing for its sender.
-    """
-    params = _plain_request(message.method, message.params)
-    if params is message.params:
-        return params, message.document
-    return params, {**message.document, "params": _plain_request(message.method, message.document["params"])}
-
-
-def _plain_request(method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
-    if method == "tools/call" and "task" in params:
-        params = {name: value for name, value in params.items() if name != "task"}
-    if method == "initialize":
-        return _without_capability(params, "capabilities")
-    meta = params.get("_meta")
-    if isinstance(meta, dict):
-        plain = _without_capability(meta, CAPABILITIES_KEY)
-        return params if plain is meta else {**params, "_meta": plain}
-    return params
-
-
-def _without_capability(holder: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """`holder` with the capabilities under `key` freed of tasks; `holder` itself when they are."""
-    capabilities = holder.get(key)
-    if not isinstance(capabilities, dict):
-        return holder
-    extensions = capabilities.get("extensions")
-    extended = isinstance(extensions, dict) and TASKS_EXTENSION in extensions
-    if "tasks" not in capabilities and not extended:
-        return holder
-    kept = {name: value for name, value in capabilities.items() if name != "tasks"}
-    if extended:
-        kept["extensions"] = {name: value for name, value in kept["extensions"].items() if name != TASKS_EXTENSION}
-    return {**holder, key: kept}
+        raise malformed(f"params._meta must hold the object {CAPABILITIES_KEY}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import ssl
 import time
 from collections.abc import Coroutine, Iterable
 from pathlib import Path
@@ -13,10 +14,10 @@ from typing import Any, Final, Self
 from aiohttp.web import BaseRunner, Server, ServerRunner, TCPSite
 
 from sidecar.config.documents import DocumentError
-from sidecar.config.settings import Settings
+from sidecar.config.settings import BackendTls, Settings
 from sidecar.config.settings_types import Address
 from sidecar.errors import Refusal
-from sidecar.identity.keys import KeyRing
+from sidecar.identity.ring import KeyRing
 from sidecar.ledger import scripts
 from sidecar.ledger.connection import StoreError
 from sidecar.ledger.store import Store
@@ -26,6 +27,7 @@ from sidecar.observe.metrics import Metrics
 from sidecar.observe.record import Recorder
 from sidecar.observe.redact import cut
 from sidecar.proxy.admin import Admin
+from sidecar.proxy.certificates import Certificates, upstream_of
 from sidecar.proxy.forwarding import Forwarder
 from sidecar.proxy.gates import LEASE_MARGIN, Gates
 from sidecar.proxy.pipeline import Pipeline
@@ -36,7 +38,6 @@ from sidecar.proxy.server import check_parser, make_runner
 from sidecar.proxy.snapshot import Snapshot
 from sidecar.proxy.streams import Ending
 from sidecar.proxy.sweeper import sweep_forever
-from sidecar.proxy.upstream import Upstream
 from sidecar.workbench.load import Loaded, load
 
 _SETTLE_GRACE: Final = 5.0  # seconds for what is still owed to the store when the process ends
@@ -64,12 +65,14 @@ class Sidecar:
         self.store = Store(
             settings.store.url, scripts, directory=settings.store.directory if settings.store.embedded else None
         )
-        self._ring = KeyRing()
-        self._upstream = Upstream(settings.backend.url, connect_timeout=settings.backend.connect_timeout)
+        self._ring = KeyRing(introspected=self.metrics.introspected)
+        self._upstream = upstream_of(settings, loaded.tls)
+        self._certificates = Certificates(settings, loaded.tls, self._upstream, self.metrics, lines)
         self._readiness = Readiness(self._checks, self._upstream, self._say)
         self._tasks: list[asyncio.Task[None]] = []
         self._stack = contextlib.AsyncExitStack()
         self._grace_ends = 0.0
+        self._loads = True
         self.addresses: dict[str, Address] = {}
         """Where it really listens, by `listen` and `admin`: port 0 takes any that is free."""
 
@@ -105,10 +108,11 @@ class Sidecar:
         self._spawn(sweep_forever(self.store, self.metrics), "sweep")
         self._revocations = Revocations(self.store, self.pipeline.streams, lambda: self._policy.consent)
         self._spawn(self._revocations.watch(), "revocations")
+        self._spawn(self._certificates.watch(), "certificates")
         admin = ServerRunner(Server(Admin(self.metrics, self._readiness, self._refresh).handle, access_log=None))
         await self._listen("admin", admin, settings.admin)
         public = make_runner(self.pipeline.handle, self._malformed, settings.limits, settings.shutdown_grace)
-        await self._listen("listen", public, settings.listen.address)
+        await self._listen("listen", public, settings.listen.address, self._certificates.listener)
         self._stack.callback(self._stopping)
         self._lines.event(
             "listening",
@@ -137,6 +141,8 @@ class Sidecar:
         if kept:
             return self._keep_old([f"changing {', '.join(kept)} needs a restart"])
         self._settings, self._policy = loaded.settings, loaded.policy
+        self._certificates.use(loaded.tls)
+        self._upstream.set_headers(loaded.settings.backend.headers.items())
         self.pipeline.snapshot = Snapshot.of(loaded.settings, loaded.policy, self._ring)
         await self._ring.retain(loaded.settings.issuers)
         self._lines.event("reloaded", policy=loaded.policy.revision)
@@ -149,17 +155,17 @@ class Sidecar:
         return self._reloaded(False)
 
     def _reloaded(self, worked: bool) -> bool:
+        self._loads = worked
         self.metrics.reload_success.set(worked)
-        self.metrics.files_valid.set(worked)
         if worked:
             self.metrics.reload_time.set(time.time())
             self.metrics.policy(self._policy.revision)
         return worked
 
-    async def _listen(self, name: str, runner: BaseRunner, address: Address) -> None:
+    async def _listen(self, name: str, runner: BaseRunner, address: Address, tls: ssl.SSLContext | None = None) -> None:
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
-        site = TCPSite(runner, address.host, address.port)
+        site = TCPSite(runner, address.host, address.port, ssl_context=tls)
         await site.start()
         self.addresses[name] = Address(address.host, site.port)
 
@@ -195,24 +201,26 @@ class Sidecar:
         metrics.store_up.set(self.store.up)
         metrics.backend_up.set(self._upstream.connected)
         metrics.revocations_heard.set(self._revocations.heard)
+        metrics.files_valid.set(self._loads and self._certificates.valid)
         metrics.in_flight.set(self.pipeline.in_flight)
         metrics.open_streams.set(len(self.pipeline.streams))
         metrics.open_holds.set(self._gates.open_holds)
         for issuer in self._settings.issuers:
-            health = self._ring.of(issuer).health()
-            metrics.keys_up.labels(issuer.id).set(health.keys > 0)
-            if health.age is not None:
-                metrics.keys_fetched.labels(issuer.id).set(time.time() - health.age)
+            health, endpoint = self._ring.of(issuer).health(), self._ring.endpoint(issuer)
+            metrics.issuer(
+                issuer.id,
+                keys=health.keys > 0 if issuer.signs or health.keys else None,
+                fetched=None if health.age is None else time.time() - health.age,
+                introspection=None if endpoint is None else endpoint.problem is None,
+            )
 
     def _checks(self) -> list[Check]:
-        issuers = self._settings.issuers
-        healths = {issuer.id: self._ring.of(issuer).health() for issuer in issuers}
-        keys = any(health.keys for health in healths.values())
-        lacks = "; ".join(f"{name}: {health.problem or 'not fetched yet'}" for name, health in healths.items())
+        lacks = {issuer.id: self._ring.lack(issuer) for issuer in self._settings.issuers}
+        lacking = "; ".join(f"{name}: {lack}" for name, lack in lacks.items())
         return [
             Check("policy", None),
             Check("store", None if self.store.up else self.store.error or "not connected"),
-            Check("keys", None if keys else lacks),
+            Check("keys", None if None in lacks.values() else lacking),
         ]
 
     def _say(self, check: str, lack: str | None) -> None:
@@ -231,5 +239,12 @@ class Sidecar:
 
 def _needs_restart(before: Settings, after: Settings) -> list[str]:
     """The settings that a reload cannot change, of those that have changed."""
-    fixed = ("listen", "admin", "backend", "store", "workers", "shutdown_grace", "log")
-    return [name for name in fixed if getattr(before, name) != getattr(after, name)]
+    fixed = ("admin", "store", "workers", "shutdown_grace", "log")
+    changed = [name for name in fixed if getattr(before, name) != getattr(after, name)]
+    # Certificates and the backend's headers are read anew; whether there is TLS at all, is not.
+    if (before.listen.address, before.listen.tls is None) != (after.listen.address, after.listen.tls is None):
+        changed.append("listen")
+    renewed = {"headers": {}, "tls": BackendTls()}
+    if before.backend.model_copy(update=renewed) != after.backend.model_copy(update=renewed):
+        changed.append("backend")
+    return changed

@@ -6,6 +6,8 @@ Callbacks of the parser cannot raise, so what they find wrong is noted and judge
 from __future__ import annotations
 
 import asyncio
+import re
+import ssl
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -16,6 +18,8 @@ from sidecar.proxy.answer import Answer, UpstreamError
 
 MAX_HEAD: Final = 64 * 1024
 """Bytes of a response head, interim responses included."""
+# Alerts with which a TLS server refuses a client (RFC 8446 section 6.2).
+_REFUSING: Final = re.compile(r".*_ALERT_(.*CERTIFICATE.*|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE_FAILURE|DECRYPT_ERROR)")
 _UNFRAMED: Final = frozenset({204, 304})  # statuses that never have a body
 
 
@@ -32,8 +36,10 @@ class Connection(asyncio.Protocol):
         "_answer",
         "_ended",
         "_fault",
+        "_gone",
         "_head_bytes",
         "_headers",
+        "_heard",
         "_keep_alive",
         "_lost",
         "_parser",
@@ -42,6 +48,7 @@ class Connection(asyncio.Protocol):
         "_surplus",
         "_transport",
         "_until_eof",
+        "epoch",
         "idle_since",
         "loop",
     )
@@ -54,6 +61,7 @@ class Connection(asyncio.Protocol):
     ) -> None:
         self.loop = loop
         self.idle_since = 0.0
+        self.epoch = 0
         self._released = released
         self._lost = lost
         self._parser = httptools.HttpResponseParser(self)
@@ -64,6 +72,8 @@ class Connection(asyncio.Protocol):
         self._surplus = False  # bytes that belong to no answer have arrived
         self._fault: str | None = None  # what makes the answer unusable; callbacks cannot raise
         self._head_bytes = 0
+        self._heard = False  # whether the backend ever sent anything
+        self._gone: asyncio.Future[Exception | None] | None = None
 
     def _reset_message(self) -> None:
         self._headers: list[tuple[str, str]] = []
@@ -90,6 +100,18 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    async def hang_up(self) -> ssl.SSLError | None:
+        """Close the connection in order, and wait for the backend to do so; what TLS had against it, if anything."""
+        if self._transport is None:
+            return None
+        self._gone = self.loop.create_future()
+        self._transport.close()
+        try:
+            error = await self._gone
+        finally:
+            self.drop()
+        return error if isinstance(error, ssl.SSLError) else None
+
     def abandon(self) -> None:
         """The exchange failed: the connection cannot be used again."""
         self._answer = None
@@ -110,6 +132,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Feed the parser, then see whether the answer has ended."""
         answer = self._answer
+        self._heard = True
         if answer is None:  # nobody asked for anything
             self._surplus = True
             self.drop()
@@ -130,9 +153,15 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed: the end of an answer without a length, else its failure."""
         self._transport = None
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(exc)
         answer = self._answer
         if answer is None:
             self._lost(self)
+        elif isinstance(exc, ssl.SSLError) and not self._heard and _REFUSING.fullmatch(exc.reason or ""):
+            # In TLS 1.3 the request follows a handshake that only this side takes for complete. The
+            # backend did not: it has read nothing of what came behind.
+            answer.fail(UpstreamError(Event.NOT_SENT, f"the backend refuses this client: {tls_words(exc)}"))
         elif answer.status and self._until_eof and exc is None:
             self._finish(answer, reusable=False)
         else:
@@ -203,3 +232,10 @@ class Connection(asyncio.Protocol):
             self._ended = True
         else:
             self._headers = []
+
+
+def tls_words(error: ssl.SSLError) -> str:
+    """Why TLS failed, in OpenSSL's words; nothing that the backend wrote."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({error.verify_message.rstrip('.')})"
+    return f"TLS failed ({(error.reason or 'no reason').lower().replace('_', ' ')})"

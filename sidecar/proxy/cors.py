@@ -1,54 +1,61 @@
 """CORS for browser clients: preflights are answered before authentication, as they carry no token.
 
 The protocol has no text on this; the allowed and exposed headers are those that browser clients of
-MCP send and need to read.
+MCP send and need to read. Credentials are never allowed: tokens come in a header that a page sets
+itself, and cookies mean nothing here.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Final
 
 Headers = tuple[tuple[str, str], ...]
 
+VARY: Final = ("Vary", "Origin")
+"""On every answer that another origin, or none, would not have got."""
+
 _EXPOSED: Final = "Mcp-Session-Id, MCP-Protocol-Version, WWW-Authenticate, Retry-After, X-Request-Id"
 _ALLOWED: Final = (
     "Authorization, Content-Type, Accept, Last-Event-ID, Mcp-Session-Id, "
-    "MCP-Protocol-Version, Mcp-Method, Mcp-Name, traceparent, tracestate"
+    "MCP-Protocol-Version, Mcp-Method, Mcp-Name, traceparent, tracestate, baggage"
 )
+# Named by tool schemas, so they cannot be listed beforehand; RFC 9110 section 5.6.2.
+_PARAM: Final = re.compile(r"mcp-param-[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.IGNORECASE)
+_MAX_AGE: Final = ("Access-Control-Max-Age", "600")
 
 PUBLIC: Final[Headers] = (
     ("Access-Control-Allow-Origin", "*"),
-    ("Access-Control-Allow-Headers", "MCP-Protocol-Version"),
+    ("Access-Control-Allow-Headers", "*, Authorization"),
+    _MAX_AGE,
 )
-"""For documents that anybody may read, the protected resource metadata: clients send that header with discovery."""
+"""For documents that anybody may read, the protected resource metadata. Clients send the headers of their
+calls with discovery, too; the wildcard does not cover `Authorization` (Fetch, CORS-preflight fetch)."""
 
 
-def response_headers(origin: str | None) -> Headers:
-    """Headers that let the page at an allowed origin read an answer; none without an Origin."""
-    if origin is None:
-        return ()
+def response_headers(origin: str) -> Headers:
+    """Headers that let the page at an allowed origin read an answer, whatever it is."""
     return (
         ("Access-Control-Allow-Origin", origin),
         ("Access-Control-Expose-Headers", _EXPOSED),
-        ("Vary", "Origin"),
     )
 
 
-def preflight_headers(origin: str, methods: str, requested: str | None) -> Headers:
-    """The answer to a preflight from an allowed origin.
+def preflight_headers(asked: Mapping[str, str], methods: str) -> Headers:
+    """The answer to a preflight from an allowed origin, beside `response_headers`.
 
-    `Mcp-Param-*` names are made from tool schemas and so cannot be listed beforehand: those the
-    browser asks for are allowed by name.
+    Args:
+        asked: the preflight's headers. `Mcp-Param-*` among those it asks for are allowed by name, and so
+            is a page of a public network that calls a private one: its origin is one of the operator's.
+        methods: those that are served.
     """
-    extra = [
-        name
-        for name in (part.strip() for part in (requested or "").split(","))
-        if name.lower().startswith("mcp-param-") and name.replace("-", "").isalnum() and name.isascii()
-    ]
+    requested = asked.get("Access-Control-Request-Headers", "").split(",")
+    params = [name for name in map(str.strip, requested) if _PARAM.fullmatch(name)]
+    private = asked.get("Access-Control-Request-Private-Network") == "true"
     return (
-        ("Access-Control-Allow-Origin", origin),
         ("Access-Control-Allow-Methods", methods),
-        ("Access-Control-Allow-Headers", ", ".join([_ALLOWED, *extra])),
-        ("Access-Control-Max-Age", "600"),
-        ("Vary", "Origin"),
+        ("Access-Control-Allow-Headers", ", ".join([_ALLOWED, *params])),
+        _MAX_AGE,
+        *((("Access-Control-Allow-Private-Network", "true"),) if private else ()),
     )

@@ -8,17 +8,18 @@ from functools import partial
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import Call, CallKind, Decision, Event
-from sidecar.protocol import strictjson
+from sidecar.protocol import strictjson, tasks
 from sidecar.protocol.headers import check_session
 from sidecar.proxy.events import Pace
 from sidecar.proxy.forward import backend_headers, trace
 from sidecar.proxy.gates import Gates, Grant
 from sidecar.proxy.listening import Listening
-from sidecar.proxy.listings import Viewer, editor
+from sidecar.proxy.listings import Viewer, by_shape, editor
 from sidecar.proxy.passage import Passage
 from sidecar.proxy.relay import Relay
 from sidecar.proxy.resuming import Resuming
 from sidecar.proxy.settling import Bill
+from sidecar.proxy.tasks import TaskGuard
 from sidecar.proxy.upstream import Answer, Outgoing, Upstream, UpstreamError
 
 _VERBS = {CallKind.STREAM: "GET", CallKind.END_SESSION: "DELETE"}
@@ -107,11 +108,16 @@ class Forwarder:
     def _relay(self, passage: Passage, call: Call, bill: Bill, grant: Grant) -> Relay:
         backend, limit = passage.snapshot.settings.backend, passage.snapshot.settings.limits.response
         policy, pace = passage.snapshot.policy, Pace(backend.idle_timeout, backend.keepalive)
-        edit = editor(call, policy, Viewer(grant.plan, grant.scopes), self.collisions)
+        served = tasks.served(call.revision, policy.methods)
+        guard = TaskGuard(self._gates, passage.the_caller, served=served)
+        viewer = Viewer(grant.plan, grant.scopes, served)
         if not call.listens:
-            return Relay(call, passage.client, bill, edit=edit, pace=pace, limit=limit)
+            edit = editor(call, policy, viewer, self.collisions)
+            return Relay(call, passage.client, bill, guard, edit=edit, pace=pace, limit=limit)
+        # What a stream replays answers requests that are not known here.
+        edit = partial(by_shape, policy=policy, viewer=viewer, collisions=self.collisions)
         resumed = partial(self._resuming.settle, passage.the_caller, call, policy)
-        return Listening(call, passage.client, bill, edit=edit, pace=pace, limit=limit, resumed=resumed)
+        return Listening(call, passage.client, bill, guard, edit=edit, pace=pace, limit=limit, resumed=resumed)
 
     async def _note_session(self, passage: Passage, call: Call, answer: Answer) -> None:
         """Bind a session before its id is relayed, forget one that the backend has forgotten."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from sidecar.ledger import accounts, changes, refusals, scripts
 from sidecar.ledger.keys import caller_keys, request_digest
 from sidecar.ledger.store import Store
 from sidecar.model import Application, Call, Caller, CallKind, Decision, Event, Terms
-from sidecar.policy.rules import Policy
+from sidecar.policy.rules import Policy, Tool
 from sidecar.protocol.jsonrpc import canonical
 from sidecar.proxy.passage import Passage
 from sidecar.proxy.settling import Bill
@@ -66,7 +66,7 @@ class Gates:
         """
         policy, caller, call = passage.snapshot.policy, passage.the_caller, passage.the_call
         if decision.terms is None:
-            await self._check_session(caller, call)
+            await self._check_bindings(caller, call)
             passage.owe(Bill(self._store, None, call, None, passage.exchange, passage.client, self._closed))
             return Grant(policy.expand(caller.scopes))
         application = self._application(passage, decision, decision.terms)
@@ -78,13 +78,13 @@ class Gates:
         if refusal is not None:
             raise self._softened(refusal, caller, policy)
         passage.exchange.reserved = admission.prices
-        held = application if admission.held else None
-        passage.owe(Bill(self._store, held, call, passage.tool, passage.exchange, passage.client, self._closed))
+        held, operation = application if admission.held else None, passage.operation
+        passage.owe(Bill(self._store, held, call, operation, passage.exchange, passage.client, self._closed))
         self.open_holds += admission.held
         return Grant(
             policy.effective(caller.scopes, admission.consent_scopes),
             admission.plan,
-            await self._usage(passage) if passage.tool is not None and passage.tool.serve is not None else None,
+            await self._usage(passage) if isinstance(operation, Tool) and operation.serve is not None else None,
         )
 
     def _closed(self) -> None:
@@ -104,6 +104,7 @@ class Gates:
             lease=round((passage.timeout(decision) + self._lease_margin) * 1000),
             session=call.session,
             request=_request(call),
+            tasks=() if _undeclared(decision) else call.tasks,
         )
 
     async def _usage(self, passage: Passage) -> Mapping[str, Any]:
@@ -112,10 +113,15 @@ class Gates:
         passage.the_bill.resolve(Event.RESULT)
         return accounts.usage(seen.state, passage.snapshot.policy.account_terms, seen.now)
 
-    async def _check_session(self, caller: Caller, call: Call) -> None:
-        """Calls that need a token only still may not touch somebody else's session."""
-        if call.session is not None and not await self._store.run(scripts.touch_session(caller, call.session)):
+    async def _check_bindings(self, caller: Caller, call: Call) -> None:
+        """Calls that need a token only still may not touch somebody else's session or task."""
+        if call.session is None and not call.tasks:
+            return
+        mine = scripts.owned(await self._store.run(scripts.touch(caller, call.session, call.tasks)))
+        if call.session is not None and not mine[0]:
             raise Refusal(ErrorCode.SESSION_UNKNOWN)
+        if not all(mine):
+            raise Refusal(ErrorCode.TASK_UNKNOWN)
 
     async def bind(self, caller: Caller, session: str) -> bool:
         """Bind a session to its caller, before anybody learns its id; False when it is bound to another.
@@ -123,7 +129,29 @@ class Gates:
         Raises:
             Refusal: `store_unavailable`.
         """
-        return bool(await self._store.run(scripts.bind_session(caller, session)))
+        return all(scripts.owned(await self._store.run(scripts.bind_session(caller, session))))
+
+    async def bind_tasks(self, caller: Caller, tasks: Sequence[str], lifetime: float) -> bool:
+        """Bind tasks to their caller, before anybody learns their ids; False when one is bound to another.
+
+        Args:
+            caller: whose they will be.
+            tasks: their ids.
+            lifetime: seconds that the backend keeps them.
+
+        Raises:
+            Refusal: `store_unavailable`.
+        """
+        return all(scripts.owned(await self._store.run(scripts.bind_tasks(caller, tasks, lifetime))))
+
+    async def own_tasks(self, caller: Caller, tasks: Sequence[str]) -> frozenset[str]:
+        """Which of these tasks are the caller's; they live on.
+
+        Raises:
+            Refusal: `store_unavailable`.
+        """
+        mine = scripts.owned(await self._store.run(scripts.touch(caller, None, tasks)))
+        return frozenset(task for task, own in zip(tasks, mine, strict=True) if own)
 
     async def unbind(self, caller: Caller, session: str) -> None:
         """Forget a session that has ended.
@@ -149,3 +177,8 @@ def _request(call: Call) -> str | None:
     if call.session is None or call.id is None or call.kind is not CallKind.REQUEST:
         return None
     return request_digest(call.session, canonical(call.id))
+
+
+def _undeclared(decision: Decision) -> bool:
+    """Whether the method does not exist for clients: then nor does what it is about."""
+    return decision.refusal is not None and decision.refusal.code is ErrorCode.METHOD_NOT_ALLOWED

@@ -15,6 +15,7 @@ from sidecar.proxy.events import Events, Pace
 from sidecar.proxy.relay import STREAM_HEADERS, Editor, Relay
 from sidecar.proxy.settling import Bill
 from sidecar.proxy.streams import StreamEndedError
+from sidecar.proxy.tasks import TaskGuard
 from sidecar.proxy.upstream import Answer, UpstreamError
 
 Resumed = Callable[[results.Response], Awaitable[None]]
@@ -27,6 +28,7 @@ class Listening(Relay):
         call: what was asked: GET, or subscriptions/listen.
         client: where the messages go.
         bill: told that the stream was opened, which is all that was asked for.
+        guard: looks after the tasks that the backend's messages name.
         edit: the change that results need before they are relayed, told by their shape.
         pace: how long the stream may be silent.
         limit: bytes of one event, and of an answer that is no stream.
@@ -34,9 +36,18 @@ class Listening(Relay):
     """
 
     def __init__(
-        self, call: Call, client: Client, bill: Bill, *, edit: Editor | None, pace: Pace, limit: int, resumed: Resumed
+        self,
+        call: Call,
+        client: Client,
+        bill: Bill,
+        guard: TaskGuard,
+        *,
+        edit: Editor | None,
+        pace: Pace,
+        limit: int,
+        resumed: Resumed,
     ) -> None:
-        super().__init__(call, client, bill, edit=edit, pace=pace, limit=limit)
+        super().__init__(call, client, bill, guard, edit=edit, pace=pace, limit=limit)
         self._resumed = resumed
 
     async def _stream(self, answer: Answer) -> None:
@@ -63,6 +74,8 @@ class Listening(Relay):
             event = passed
         elif message.message is not None:
             self._bill.resolve(Event.RESULT)  # it has begun to speak: the subscription stands
+            if not await self._guard.passes(message.message):
+                return  # it is about somebody else's task
         await self._client.write(event.encode())
 
     async def _response(self, event: sse.ServerEvent, response: results.Response) -> sse.ServerEvent | None:
@@ -70,12 +83,16 @@ class Listening(Relay):
         if self._call.kind is CallKind.REQUEST:
             if response.id != self._call.id:
                 return None
-            self._bill.resolve(response.event, response)
+            judged = await self._judged(response)
         elif self._call.session is None:
             return None
         else:
-            await self._resumed(response)
-        edited = self._edited(response)
+            try:
+                judged = await self._guard.answered(response, None)
+            except results.Unusable:
+                return None  # it names a task of somebody else
+            await self._resumed(judged)
+        edited = self._edited(judged) or (None if judged is response else judged.encode())
         return event if edited is None else event.with_data(edited.decode())
 
     async def _fail(self, error: UpstreamError) -> None:

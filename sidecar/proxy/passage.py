@@ -11,7 +11,7 @@ from aiohttp.web import BaseRequest, Response, StreamResponse
 from sidecar.errors import ErrorCode, Gate, Refusal, Shape
 from sidecar.identity.metadata import challenge
 from sidecar.model import Call, Caller, Decision, Event, Exchange
-from sidecar.policy.rules import Tool
+from sidecar.policy.rules import Operation
 from sidecar.protocol.answers import Answer, refusal_answer
 from sidecar.protocol.jsonrpc import Message
 from sidecar.proxy.client import Client
@@ -30,7 +30,7 @@ class Passage:
         outgoing: the request to the backend, once there is one.
         bill: what the call owes, once it was admitted.
         relaying: the task that outlives the client where the call must be read to its end.
-        tool: the declared tool that is called.
+        operation: what is called of what the policy declares.
         flight: what names this request among those in flight.
         counted: whether it takes one of the places of `limits.in_flight`.
         stream: the open stream it is, if it is one.
@@ -48,7 +48,7 @@ class Passage:
         self.outgoing: Outgoing | None = None
         self.bill: Bill | None = None
         self.relaying: asyncio.Task[None] | None = None
-        self.tool: Tool | None = None
+        self.operation: Operation | None = None
         self.flight: Hashable = None
         self.counted = False
         self.stream: OpenStream | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -19,7 +19,8 @@ from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import Call, Caller, CallKind, Decision, Depth, Event, Exchange
 from sidecar.observe.logs import fault_place
 from sidecar.observe.record import Recorder
-from sidecar.policy.decide import decide
+from sidecar.policy.decide import judge
+from sidecar.policy.rules import Tool
 from sidecar.protocol import answers, headers, jsonrpc, revisions
 from sidecar.proxy.body import Readers, read_body
 from sidecar.proxy.flights import Flights
@@ -107,7 +108,8 @@ class Pipeline:
                 body = await read_body(request, limits.body)
             # First, so that a refusal of the headers has the message's id and its revision's number.
             passage.message = jsonrpc.read(body, limits.json_depth)
-            call = revisions.call_of(passage.message, headers.read(request.headers.items()))
+            fields, methods = headers.read(request.headers.items()), passage.snapshot.policy.methods
+            call = revisions.call_of(passage.message, fields, methods)
         passage.exchange.call = call
         return call
 
@@ -155,14 +157,14 @@ class Pipeline:
     def _decide(self, passage: Passage, call: Call, caller: Caller) -> Decision:
         """Gate 4."""
         policy, exchange = passage.snapshot.policy, passage.exchange
-        decision = decide(policy, call, caller)
-        tool = policy.tools.get(call.tool or "")
-        if tool is not None and tool.name in self._forwarder.collisions:
+        decision, operation = judge(policy, call, caller)
+        tool = operation.name if isinstance(operation, Tool) else None
+        if tool in self._forwarder.collisions:
             decision = Decision(Refusal(ErrorCode.TOOL_UNKNOWN), policy.open_terms, Depth.CONSENT)
-        passage.tool = tool
+        passage.operation = operation
         exchange.rule = decision.rule
-        exchange.method = method_label(call)
-        exchange.tool = tool.name if tool is not None else None
+        exchange.method = method_label(call, policy.methods)
+        exchange.tool = tool
         exchange.policy_revision, exchange.shadow = policy.revision, decision.shadow
         return decision
 
@@ -193,9 +195,10 @@ class Pipeline:
 _BODILESS: Final = {CallKind.STREAM: "GET", CallKind.END_SESSION: "DELETE", CallKind.RESPONSE: "response"}
 
 
-def method_label(call: Call) -> str | None:
-    """The method for log and metrics: what the protocol knows, never a name that a client made up."""
-    return call.method if call.method in revisions.METHODS else _BODILESS.get(call.kind)
+def method_label(call: Call, declared: Container[str]) -> str | None:
+    """The method for log and metrics: what the protocol or the policy knows, never a name that a client made up."""
+    known = call.method in revisions.METHODS or call.method in declared
+    return call.method if known else _BODILESS.get(call.kind)
 
 
 def _bodiless(passage: Passage, fields: headers.McpHeaders) -> Call:

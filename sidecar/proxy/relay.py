@@ -7,7 +7,7 @@ client that has seen its result can rely on its balance.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.ledger.settlement import UNKNOWN_OUTCOMES
@@ -17,6 +17,7 @@ from sidecar.proxy.client import Client
 from sidecar.proxy.events import Events, Pace
 from sidecar.proxy.forward import relayed_headers
 from sidecar.proxy.settling import Bill
+from sidecar.proxy.tasks import TaskGuard
 from sidecar.proxy.upstream import Answer, UpstreamError
 
 Editor = Callable[[dict[str, Any]], dict[str, Any]]
@@ -40,16 +41,28 @@ class Relay:
         call: what was asked.
         client: where the answer goes.
         bill: told what became of the call.
+        guard: looks after the tasks that the backend's messages name.
         edit: the change a result needs before it is relayed (see `listings`); None for none.
         pace: how long its streams may be silent.
         limit: bytes of one answer (`limits.response`).
     """
 
-    def __init__(self, call: Call, client: Client, bill: Bill, *, edit: Editor | None, pace: Pace, limit: int) -> None:
+    def __init__(
+        self,
+        call: Call,
+        client: Client,
+        bill: Bill,
+        guard: TaskGuard,
+        *,
+        edit: Editor | None,
+        pace: Pace,
+        limit: int,
+    ) -> None:
         self._call = call
         self._client = client
         self._bill = bill
         self._edit = edit
+        self._guard = guard
         self._pace = pace
         self._limit = limit
         self._identified = False  # an event had an id: the client may come back for the rest
@@ -85,8 +98,8 @@ class Relay:
             raise UpstreamError(Event.UNUSABLE, str(error)) from None
         if response.id != self._call.id:
             raise UpstreamError(Event.UNUSABLE, "the backend answered another request's id")
-        self._bill.resolve(response.event, response)
-        await self._answer(answer, self._edited(response) or data)
+        judged = await self._judged(response)
+        await self._answer(answer, self._edited(judged) or (data if judged is response else judged.encode()))
 
     async def _refused(self, answer: Answer) -> None:
         """Relay a 4xx byte for byte: clients find out from a 400 body which revision to speak."""
@@ -123,18 +136,39 @@ class Relay:
         if isinstance(message, results.Response):
             if message.id != self._call.id or self._bill.resolved:
                 return  # nobody here asked for it
-            self._bill.resolve(message.event, message)
-            edited = self._edited(message)
+            try:
+                judged = await self._judged(message)
+            except Refusal as refusal:
+                await self._tell(refusal)
+            edited = self._edited(judged) or (None if judged is message else judged.encode())
             if edited is not None:
                 event = event.with_data(edited.decode())
-        elif message is None:
-            return  # undecodable: what cannot be judged is not passed on
+        elif message is None or not await self._guard.passes(message.message):
+            return  # what cannot be judged, or is about another's task, is not passed on
         await self._client.write(event.encode())
 
     def _edited(self, response: results.Response) -> bytes | None:
         if self._edit is None or response.result is None:
             return None
-        return response.with_result(self._edit(response.result))
+        result = self._edit(response.result)
+        return None if result is response.result else response.with_result(result)
+
+    async def _judged(self, response: results.Response) -> results.Response:
+        """The response as the caller may have it; told to the bill.
+
+        Raises:
+            UpstreamError: it is not usable for this caller.
+            Refusal: it must not be relayed now; the call was made all the same, and costs what it says.
+        """
+        try:
+            judged = await self._guard.answered(response, self._call)
+        except results.Unusable as error:
+            raise UpstreamError(Event.UNUSABLE, str(error)) from None
+        except Refusal:
+            self._bill.resolve(response.event, response)
+            raise
+        self._bill.resolve(judged.event, judged)
+        return judged
 
     @property
     def _resumable(self) -> bool:
@@ -159,7 +193,7 @@ class Relay:
             await self._tell(error.refusal())
         await self._client.end()
 
-    async def _tell(self, refusal: Refusal) -> None:
+    async def _tell(self, refusal: Refusal) -> NoReturn:
         """Answer inside the stream, whose head and status have been sent; then refuse, for the log."""
         await self._client.write(sse.encode(answers.error_message(refusal, self._call)))
         await self._client.end()

@@ -25,7 +25,7 @@ from sidecar.model import (
 )
 from sidecar.policy import deferral
 from sidecar.policy.deferral import Context
-from sidecar.policy.rules import Operation, Policy
+from sidecar.policy.rules import Operation, Policy, Tool
 from sidecar.protocol.jsonrpc import canonical
 from sidecar.protocol.results import Response
 
@@ -55,13 +55,14 @@ class Resuming:
             Refusal: `store_unavailable`: it must not be relayed.
         """
         request = request_digest(call.session or "", canonical(response.id))
-        reply = await self._store.run(scripts.recall(caller, request, response.event is Event.RESULT))
+        costs = response.event in (Event.RESULT, Event.TASK_STARTED)
+        reply = await self._store.run(scripts.recall(caller, request, costs))
         recalled = scripts.recalled(reply)
         if recalled is None:
             return
         call_id, data, on_unknown = recalled
         context = deferral.read(data) or Context()
-        operation = policy.tools.get(context.operation)
+        operation = deferral.operation_of(policy, context)
         application = Application(call_id, "", caller, look=False, depth=Depth.PRICE, terms=policy.open_terms)
         exchange = _exchange(call_id, caller, call, context, operation)
         receipt = self._resolve(application, exchange, response, context, operation, on_unknown)
@@ -109,5 +110,5 @@ def _exchange(call_id: str, caller: Caller, call: Call, context: Context, operat
         call=call,
         caller=caller,
         reserved=prices,
-        tool=None if operation is None else operation.name,
+        tool=operation.name if isinstance(operation, Tool) else None,
     )

@@ -12,7 +12,7 @@ from sidecar.model import Action, Application, Call, Charge, Event, Exchange, On
 from sidecar.observe.metrics import credits_of
 from sidecar.policy import deferral, pricing
 from sidecar.policy.decide import completed_arguments, request_meta
-from sidecar.policy.rules import Tool
+from sidecar.policy.rules import Operation
 from sidecar.protocol.results import Response
 from sidecar.proxy.client import Client
 
@@ -29,7 +29,7 @@ class Bill:
         store: where holds live.
         held: the application whose hold is to be resolved; None when nothing was reserved.
         call: the call, with the arguments its price is computed from.
-        tool: its tool; None for methods that have no price.
+        operation: what was called; None for what needs no declaration and has no price.
         exchange: the record that the log line and metrics are made from.
         client: who may leave before the end is seen.
         closed: told when the hold is resolved.
@@ -44,7 +44,7 @@ class Bill:
         store: Store,
         held: Application | None,
         call: Call,
-        tool: Tool | None,
+        operation: Operation | None,
         exchange: Exchange,
         client: Client,
         closed: Callable[[], None],
@@ -52,7 +52,7 @@ class Bill:
         self._store = store
         self._held = held
         self._call = call
-        self._tool = tool
+        self._operation = operation
         self._exchange = exchange
         self._client = client
         self._closed = closed
@@ -75,8 +75,9 @@ class Bill:
         if event in (_BROKEN_OFF if self.cancelled else _UNSEEN if self._client.gone else ()):
             event = Event.CLIENT_GONE
         self._exchange.code = "ok" if event is Event.RESULT else event.value
-        on_unknown = self._tool.on_unknown if self._tool else OnUnknown.RELEASE
-        charge_errors = self._tool is not None and self._tool.charge_errors
+        operation = self._operation
+        on_unknown = operation.on_unknown if operation else OnUnknown.RELEASE
+        charge_errors = operation is not None and operation.charge_errors
         todo = action(event, on_unknown, charge_errors)
         charges = self._price(response) if todo is Action.CHARGE_RESULT else None
         self.resolved = True  # not before it is priced: a fault there must leave it to be resolved by its owner
@@ -92,18 +93,19 @@ class Bill:
             self._receipt = self._store.settle(self._held, charges)
 
     def _context(self, held: Application) -> bytes:
-        tool = self._tool
-        arguments = {} if tool is None else completed_arguments(tool, self._call)
-        reserved = credits_of(self._exchange.reserved)
-        return deferral.write(tool, arguments, request_meta(self._call), held.demands, reserved)
+        operation, reserved = self._operation, credits_of(self._exchange.reserved)
+        if operation is None:
+            return deferral.EMPTY
+        arguments, meta = completed_arguments(operation, self._call), request_meta(self._call)
+        return deferral.write(operation, arguments, meta, held.demands, reserved)
 
     def _price(self, response: Response | None) -> Sequence[Charge] | None:
         """What the result says the call cost, None for what was reserved; the log's rows come with it."""
-        tool, demands = self._tool, self._held.demands if self._held else ()
-        if tool is None or response is None or response.result is None:
+        operation, demands = self._operation, self._held.demands if self._held else ()
+        if operation is None or response is None or response.result is None:
             return None
-        arguments, meta = completed_arguments(tool, self._call), request_meta(self._call)
-        settled = pricing.charges(tool.prices, demands, arguments, meta, response.result)
+        arguments, meta = completed_arguments(operation, self._call), request_meta(self._call)
+        settled = pricing.charges(operation.prices, demands, arguments, meta, response.result)
         self._exchange.rows = settled.rows
         self._exchange.notes += settled.failures
         return settled.charges

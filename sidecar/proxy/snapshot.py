@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sidecar.config.settings import Settings
 from sidecar.identity.authenticator import Authenticator
-from sidecar.identity.keys import KeyRing
+from sidecar.identity.ring import KeyRing
 from sidecar.policy.rules import Policy
 from sidecar.proxy.transport import Doors
 

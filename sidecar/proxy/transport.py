@@ -6,6 +6,7 @@ Host header that somebody else chose must not decide what this server says of it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -25,6 +26,8 @@ from sidecar.proxy.client import Client
 
 MCP_METHODS: Final = ("POST", "GET", "DELETE")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+# RFC 9110 section 7.2: a name or a bracketed IPv6 address (group 1), and a port.
+_AUTHORITY: Final = re.compile(r"([^\s:/@\[\]]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +79,13 @@ class Doors:
         if path in self.documents:
             self._document(request, client, self.documents[path])
             return True
+        origin = self._check_origin(request, client)
         if request.method == "CONNECT":  # it names a server, not a path
             raise _wrong_method(client, MCP_METHODS)
         if path != self.mcp_path:
             raise Refusal(ErrorCode.PATH_UNKNOWN)
-        origin = self._origin_of(request)
-        for name, value in cors.response_headers(origin):
-            client.add_header(name, value)
-        if request.method == "OPTIONS" and origin is not None:
-            asked = request.headers.get("Access-Control-Request-Headers")
-            client.answer(204, cors.preflight_headers(origin, ", ".join(MCP_METHODS), asked), b"")
+        if origin is not None and request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            client.answer(204, cors.preflight_headers(request.headers, ", ".join(MCP_METHODS)), b"")
             return True
         if request.method not in MCP_METHODS:
             raise _wrong_method(client, MCP_METHODS)
@@ -109,27 +109,38 @@ class Doors:
 
     def _document(self, request: BaseRequest, client: Client, document: bytes) -> None:
         """RFC 9728 section 3.2; readable by pages of any origin."""
-        if request.method not in ("GET", "HEAD", "OPTIONS"):
+        for name, value in cors.PUBLIC:
+            client.add_header(name, value)
+        if request.method == "OPTIONS":
+            client.answer(204, (), b"")
+            return
+        if request.method not in ("GET", "HEAD"):
             raise _wrong_method(client, ("GET", "HEAD"))
-        headers = [*cors.PUBLIC, ("Content-Type", "application/json"), ("Cache-Control", "public, max-age=300")]
-        client.answer(200, headers, document)
+        client.answer(200, [("Content-Type", "application/json"), ("Cache-Control", "public, max-age=300")], document)
 
     def _check_host(self, request: BaseRequest) -> None:
         """Refuse a missing, repeated or foreign Host (DNS rebinding)."""
         values = request.headers.getall("Host", ())
         if len(values) != 1:
             raise Refusal(ErrorCode.REQUEST_MALFORMED, "Exactly one Host header is required.")
-        host = values[0].lower()
-        if host not in self.hosts and _host_name(host) not in self.hosts:
+        host = _AUTHORITY.fullmatch(values[0].lower())
+        if host is None or self.hosts.isdisjoint(host.group(0, 1)):
             raise Refusal(ErrorCode.HOST_REFUSED)
 
-    def _origin_of(self, request: BaseRequest) -> str | None:
-        """Refuse a foreign Origin (MUST since 2025-11-25); return the allowed one, if any was sent."""
+    def _check_origin(self, request: BaseRequest, client: Client) -> str | None:
+        """Refuse a foreign Origin (MUST since 2025-11-25); every answer to an allowed one can be read by its page.
+
+        Returns:
+            The origin; None when there is none, as from everything that is no browser.
+        """
+        client.add_header(*cors.VARY)
         values = request.headers.getall("Origin", ())
         if not values:
             return None
         if len(values) != 1 or values[0] not in self.origins:
             raise Refusal(ErrorCode.ORIGIN_REFUSED)
+        for name, value in cors.response_headers(values[0]):
+            client.add_header(name, value)
         return values[0]
 
 

@@ -14,20 +14,20 @@ said, so no bytes of one caller's answer can be taken for another's.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from sidecar.errors import ErrorCode
 from sidecar.model import Event
 from sidecar.proxy.answer import Answer, UpstreamError
-from sidecar.proxy.connection import Connection
+from sidecar.proxy.connection import Connection, tls_words
 
-__all__ = ["Answer", "Outgoing", "Upstream", "UpstreamError", "tls_context"]
+__all__ = ["Answer", "Outgoing", "Upstream", "UpstreamError"]
 
 REUSE_WITHIN: Final = 1.5
 """Seconds that an idle connection stays usable. Backends close theirs after two (gunicorn) or five
@@ -66,7 +66,7 @@ class Upstream:
     Args:
         url: where every request goes: `http://` or `https://`, host, port and path.
         headers: added to every request, such as an API key for the backend.
-        tls: the context for an `https` url; by default one that trusts the system's CAs.
+        tls: the context for an `https` url; it verifies the backend.
         connect_timeout: seconds for name, TCP and TLS together.
     """
 
@@ -85,17 +85,19 @@ class Upstream:
             raise ValueError("the backend's url must be ASCII without spaces")
         self._host = parts.hostname
         self._port = parts.port or _DEFAULT_PORTS[parts.scheme]
-        self._tls = (tls or tls_context()) if parts.scheme == "https" else None
+        if (parts.scheme == "https") != (tls is not None):
+            raise ValueError("an https:// url needs a TLS context, and no other takes one")
+        self._tls = tls
+        self._epoch = 0  # how often `tls` was replaced
         self._connect_timeout = connect_timeout
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        authority = parts.netloc.rpartition("@")[2]
-        fixed = (("Host", authority), ("Accept-Encoding", "identity"), *headers)
-        self._fixed = "".join(_lines(fixed))
+        self._authority = parts.netloc.rpartition("@")[2]
+        self.set_headers(headers)
         self._idle: deque[Connection] = deque()
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
         self.connected = False
-        """Whether a connection ever succeeded, as readiness asks."""
+        """Whether a connection ever succeeded, as readiness asks; with TLS, whether the backend took it."""
         self.in_use = 0
         """Connections that carry an exchange now."""
 
@@ -103,6 +105,21 @@ class Upstream:
     def idle(self) -> int:
         """Connections waiting for a request."""
         return len(self._idle)
+
+    def set_headers(self, headers: Iterable[tuple[str, str]]) -> None:
+        """Add these and no others to every request from now on.
+
+        Raises:
+            ValueError: a header holds a line break, NUL or non-ASCII text.
+        """
+        fixed = (("Host", self._authority), ("Accept-Encoding", "identity"), *headers)
+        self._fixed = "".join(_lines(fixed))
+
+    def set_tls(self, tls: ssl.SSLContext) -> None:
+        """Meet the backend with another context; connections made with the one before carry nothing new."""
+        self._tls = tls
+        self._epoch += 1
+        self._drop_idle()
 
     async def send(self, outgoing: Outgoing) -> Answer:
         """Send one request and wait for the head of its answer.
@@ -123,6 +140,7 @@ class Upstream:
         outgoing.answer = answer = connection.start(data, outgoing.deadline)
         try:
             await answer.arrive()
+            self.connected = True
             _check_coding(answer)
         except BaseException:
             answer.close()
@@ -130,16 +148,31 @@ class Upstream:
         return answer
 
     async def probe(self) -> None:
-        """Connect once, and keep the connection for the first request.
+        """Connect once; without TLS the connection is kept for the first request.
+
+        In TLS 1.3 a client has finished the handshake before the server has looked at its certificate, so
+        the connection is closed again to see how the backend takes it (RFC 8446 sections 4.4.2.4, 6.1).
 
         Raises:
             UpstreamError: `NOT_SENT`: the backend cannot be reached.
         """
-        self._keep(await self._connect(None))
+        connection = await self._connect(None)
+        if self._tls is None:
+            self._keep(connection)
+            return
+        with contextlib.suppress(TimeoutError):  # it neither refused nor hung up
+            async with asyncio.timeout(self._connect_timeout):
+                refused = await connection.hang_up()
+            if refused is not None:
+                raise UpstreamError(Event.NOT_SENT, f"cannot connect to the backend: {_words(refused)}")
+        self.connected = True
 
     def close(self) -> None:
         """Close idle connections, and others as their exchanges end. Exchanges still begun here work."""
         self._closed = True
+        self._drop_idle()
+
+    def _drop_idle(self) -> None:
         while self._idle:
             self._idle.pop().drop()
         if self._sweep is not None:
@@ -165,6 +198,7 @@ class Upstream:
     async def _connect(self, deadline: float | None) -> Connection:
         loop = asyncio.get_running_loop()
         patience = loop.time() + self._connect_timeout
+        epoch = self._epoch
         try:
             async with asyncio.timeout_at(patience if deadline is None else min(patience, deadline)):
                 _, connection = await loop.create_connection(
@@ -173,8 +207,9 @@ class Upstream:
         except TimeoutError:
             raise UpstreamError(Event.NOT_SENT, "connecting to the backend took too long", _late(deadline)) from None
         except OSError as error:  # ssl.SSLError is one too
-            raise UpstreamError(Event.NOT_SENT, f"cannot connect to the backend: {type(error).__name__}") from None
-        self.connected = True
+            raise UpstreamError(Event.NOT_SENT, f"cannot connect to the backend: {_words(error)}") from None
+        connection.epoch = epoch
+        self.connected = self.connected or self._tls is None
         if not connection.open:
             raise UpstreamError(Event.NOT_SENT, "the backend closed the connection before a request was sent")
         return connection
@@ -188,7 +223,7 @@ class Upstream:
             connection.drop()
 
     def _keep(self, connection: Connection) -> None:
-        if self._closed or len(self._idle) >= MAX_IDLE:
+        if self._closed or connection.epoch != self._epoch or len(self._idle) >= MAX_IDLE:
             connection.drop()
             return
         connection.idle_since = connection.loop.time()
@@ -212,16 +247,9 @@ class Upstream:
             self._idle.popleft().drop()
 
 
-def tls_context(ca: Path | None = None, cert: Path | None = None, key: Path | None = None) -> ssl.SSLContext:
-    """A context for the backend: trusts `ca` alone if given, else the system's; shows `cert` if given.
-
-    Raises:
-        OSError: a file cannot be read (`ssl.SSLError`, which is one, when it is not what it should be).
-    """
-    context = ssl.create_default_context(cafile=ca)
-    if cert is not None:
-        context.load_cert_chain(cert, key)
-    return context
+def _words(error: OSError) -> str:
+    """Why there is no connection; nothing that the backend wrote."""
+    return tls_words(error) if isinstance(error, ssl.SSLError) else type(error).__name__
 
 
 def _lines(headers: Iterable[tuple[str, str]]) -> list[str]:

@@ -7,133 +7,73 @@ account has used, bought or revoked is in the store, which nobody asks here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from sidecar.config.settings import Settings
 from sidecar.errors import ErrorCode, Gate, Refusal
-from sidecar.identity import claims
+from sidecar.identity import claims, claims_jwt
 from sidecar.ledger.accounts import AccountState, Consent
-from sidecar.model import AmountKind, Call, Caller, CallKind, ConsentMode, Demand, Price, Revision
+from sidecar.model import AmountKind, Call, Caller, ConsentMode, Demand, Price
 from sidecar.policy.decide import decide
+from sidecar.policy.lookup import Subject, subject_of
+from sidecar.policy.models import TestCallDocument
 from sidecar.policy.pricing import Amount
-from sidecar.policy.rules import Policy, Tool
-from sidecar.workbench.testing import Verdict, verdict
+from sidecar.policy.rules import Kind, Operation, Policy, Tool
+from sidecar.workbench.explanation import ALLOW, Explanation, Reserve, Step
+from sidecar.workbench.testing import Verdict, call_of, verdict
 
-ALLOW: Final = "allow"
-
-ASSUMED: Final = (
-    "the client is approved, the account is enabled, has used nothing and has bought no credits; "
-    "what the store knows was not asked"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One question that a gate asks.
-
-    Attributes:
-        gate: which gate.
-        question: what is asked.
-        passed: None where it was not asked, because something before it refuses.
-        says: the answer.
-        rule: `file:line` of the rule that answers, if one does.
-    """
-
-    gate: str
-    question: str
-    passed: bool | None
-    says: str
-    rule: str | None = None
+_UNDECLARED: Final = {
+    ErrorCode.TOOL_UNKNOWN: "no policy file declares a tool of this name",
+    ErrorCode.RESOURCE_UNKNOWN: "no policy file declares a pattern that matches it",
+    ErrorCode.PROMPT_UNKNOWN: "no policy file declares a prompt of this name",
+    ErrorCode.METHOD_NOT_ALLOWED: "no policy file declares a method of this name",
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Reserve:
-    """One amount that the call would reserve.
-
-    Attributes:
-        kind: `quota` or `credit`.
-        computed: how the policy computes it.
-        needed: units, if no item was paid before.
-        left: what an unused account would have; None without a limit.
-        limit: the limit of the tightest window, for quotas.
-        rule: `file:line`.
-    """
-
-    kind: str
-    name: str
-    computed: str
-    needed: int
-    left: int | None
-    limit: int | None
-    window: str | None
-    rule: str
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """What becomes of one call.
-
-    Attributes:
-        outcome: `allow`, or the code of the refusal.
-        sentence: what the caller reads of a refusal.
-        status: HTTP status of a refusal.
-        shape: how a refusal is put on the wire.
-        data: machine detail of a refusal.
-        rule: `file:line` that decided.
-        revision: of the policy.
-        scopes: what a challenge asks for.
-    """
-
-    tool: str
-    caller: Mapping[str, Any]
-    steps: tuple[Step, ...]
-    price: tuple[Reserve, ...]
-    outcome: str
-    sentence: str | None = None
-    status: int | None = None
-    shape: str | None = None
-    data: Mapping[str, Any] | None = None
-    rule: str | None = None
-    scopes: tuple[str, ...] = ()
-    revision: str = ""
-    assumed: str = ASSUMED
-
-    def document(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        return "\n".join(_lines(self))
-
-
-def explain(
-    policy: Policy, tool: str, arguments: Mapping[str, Any], caller: Caller, plan: str | None, now: int
-) -> Explanation:
-    """Explain one call of a tool.
+def explain(policy: Policy, asked: TestCallDocument, caller: Caller, plan: str | None, now: int) -> Explanation:
+    """Explain one call.
 
     Args:
         policy: the policy.
-        tool: its name, declared or not.
-        arguments: as the client sends them.
+        asked: what is called, declared or not, in the words of a policy test (see `call_mistake`).
         caller: whom the token speaks for.
         plan: the account's plan; None: the store knows none.
         now: milliseconds since the epoch.
     """
-    params = {"name": tool, "arguments": arguments}
-    call = Call(CallKind.REQUEST, Revision.V2026_07_28, "tools/call", 1, params)
+    call = call_of(asked)
     consent = Consent(granted=True, at=now)
     account = AccountState(plan=plan, consents={(caller.subject, caller.client_id): consent})
     found = verdict(policy, call, caller, account, now)
-    declared = policy.tools.get(tool)
+    subject = _subject(policy, call)
     steps = [Step(Gate.TOKEN, "token", True, f"speaks for account {caller.account}, client {caller.client_id}")]
-    if declared is None:
-        steps.append(Step(Gate.POLICY, "tool", False, "no policy file declares a tool of this name"))
-    else:
-        steps += _policy_steps(policy, declared, call, caller)
-    steps += _store_steps(policy, declared, plan, found)
-    price = () if declared is None else tuple(_reserves(declared, found))
-    return _explanation(policy, tool, caller, tuple(steps), price, found)
+    steps += _policy_steps(policy, subject, call, caller) if subject else [_undeclared(asked, found)]
+    if found.decision.terms is not None:
+        steps += _store_steps(policy, subject, plan, found)
+    price = () if subject is None else tuple(_reserves(subject.operation, found))
+    return _explanation(policy, named(asked), caller, tuple(steps), price, found)
+
+
+def named(asked: TestCallDocument) -> dict[str, str]:
+    """What is called, by what it is."""
+    found = {name: getattr(asked, name) for name in ("tool", "method", "resource", "prompt")}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _subject(policy: Policy, call: Call) -> Subject | None:
+    try:
+        return subject_of(policy, call)
+    except Refusal:
+        return None
+
+
+def _undeclared(asked: TestCallDocument, found: Verdict) -> Step:
+    """Gate 4 of what no policy file declares; some methods need no declaration."""
+    what = next(iter(named(asked)))
+    refusal = found.decision.refusal
+    if refusal is None:
+        return Step(Gate.POLICY, what, True, "needs no declaration")
+    return Step(Gate.POLICY, what, False, _UNDECLARED.get(refusal.code, refusal.detail), refusal.rule)
 
 
 def explain_token(settings: Settings, text: str, now: float) -> Caller:
@@ -147,23 +87,28 @@ def explain_token(settings: Settings, text: str, now: float) -> Caller:
     Raises:
         Refusal: `token_invalid`.
     """
-    token = claims.read(text)
-    url = claims.issuer_of(token)
+    token = claims_jwt.read(text)
+    url = claims_jwt.issuer_of(token)
     issuer = next((each for each in settings.issuers if each.issuer == url), None)
     if issuer is None:
         raise claims.invalid("it is from an issuer that is not configured")
-    claims.check(token, issuer, settings.resource, now)
-    return claims.caller(token, issuer)
+    claims_jwt.check(token, issuer, settings.resource, now)
+    return claims_jwt.caller(token, issuer)
 
 
-def refused_token(policy: Policy, tool: str, refusal: Refusal) -> Explanation:
+def refused_token(policy: Policy, asked: TestCallDocument, refusal: Refusal) -> Explanation:
     """What becomes of a call whose token is refused."""
     steps = (Step(Gate.TOKEN, "token", False, refusal.detail),)
-    return Explanation(tool, {}, steps, (), **_told(refusal), revision=policy.revision)
+    return Explanation(named(asked), {}, steps, (), **_told(refusal), revision=policy.revision)
 
 
 def _explanation(
-    policy: Policy, tool: str, caller: Caller, steps: tuple[Step, ...], price: tuple[Reserve, ...], found: Verdict
+    policy: Policy,
+    call: Mapping[str, str],
+    caller: Caller,
+    steps: tuple[Step, ...],
+    price: tuple[Reserve, ...],
+    found: Verdict,
 ) -> Explanation:
     who = {
         "issuer": caller.issuer_id,
@@ -174,7 +119,7 @@ def _explanation(
         "plan": found.admission.plan if found.admission else None,
     }
     told = {"outcome": ALLOW, "rule": found.decision.rule} if found.refusal is None else _told(found.refusal)
-    return Explanation(tool, who, steps, price, **told, revision=policy.revision)
+    return Explanation(call, who, steps, price, **told, revision=policy.revision)
 
 
 def _told(refusal: Refusal) -> dict[str, Any]:
@@ -192,17 +137,28 @@ def _told(refusal: Refusal) -> dict[str, Any]:
 # --- gate 4 ------------------------------------------------------------------------------------
 
 
-def _policy_steps(policy: Policy, tool: Tool, call: Call, caller: Caller) -> Iterator[Step]:
-    yield Step(Gate.POLICY, "tool", True, "declared", tool.rule)
-    for scope, granting in zip(tool.scopes, tool.terms.scopes, strict=True):
+def _policy_steps(policy: Policy, subject: Subject, call: Call, caller: Caller) -> Iterator[Step]:
+    for operation in subject.named:
+        says = "declared" if operation.kind is not Kind.RESOURCE else f"declared by the pattern {operation.name}"
+        yield Step(Gate.POLICY, operation.kind.value, True, says, operation.rule)
+        yield from _scope_steps(operation, caller)
+    if isinstance(subject.operation, Tool):
+        yield from _argument_steps(policy, subject.operation, call, caller)
+
+
+def _scope_steps(operation: Operation, caller: Caller) -> Iterator[Step]:
+    for scope, granting in zip(operation.scopes, operation.terms.scopes, strict=True):
         held = next((each for each in granting if each in caller.scopes), None)
         if held is None:
             says = f"{scope} is needed and not held"
         else:
             says = f"{scope} is needed and held" + ("" if held == scope else f", implied by {held}")
-        yield Step(Gate.POLICY, "scope", held is not None, says, tool.scopes_rule)
-    if not tool.scopes:
-        yield Step(Gate.POLICY, "scope", True, "any valid token will do", tool.scopes_rule)
+        yield Step(Gate.POLICY, "scope", held is not None, says, operation.scopes_rule)
+    if not operation.scopes:
+        yield Step(Gate.POLICY, "scope", True, "any valid token will do", operation.scopes_rule)
+
+
+def _argument_steps(policy: Policy, tool: Tool, call: Call, caller: Caller) -> Iterator[Step]:
     # Asked again with every scope, the arguments answer for themselves.
     decision = decide(policy, call, replace(caller, scopes=caller.scopes | frozenset(tool.scopes)))
     refusal = decision.refusal
@@ -219,7 +175,7 @@ def _policy_steps(policy: Policy, tool: Tool, call: Call, caller: Caller) -> Ite
 # --- gates 5-7 ---------------------------------------------------------------------------------
 
 
-def _store_steps(policy: Policy, tool: Tool | None, given: str | None, found: Verdict) -> Iterator[Step]:
+def _store_steps(policy: Policy, subject: Subject | None, given: str | None, found: Verdict) -> Iterator[Step]:
     required = policy.consent is ConsentMode.REQUIRED
     says = "assumed; a record must exist" if required else "assumed; the first valid token makes the record"
     yield Step(Gate.CONSENT, "consent", True, says)
@@ -228,10 +184,11 @@ def _store_steps(policy: Policy, tool: Tool | None, given: str | None, found: Ve
     known = (policy.plans or {}).get(plan) if plan is not None else None
     if code is ErrorCode.ACCOUNT_UNKNOWN:
         yield Step(Gate.ACCOUNT, "plan", False, "none is known of the account, and there is no default_plan")
-    elif tool is not None:
+    elif subject is not None:
         includes = code is not ErrorCode.PLAN_REQUIRED
         whose = "" if given else " (default_plan)"
-        says = f"{plan}{whose} {'includes' if includes else 'does not include'} {tool.name}"
+        names = [each.name for each in subject.named if policy.included(each.kind, each.name, plan) is includes]
+        says = f"{plan}{whose} {'includes' if includes else 'does not include'} {' and '.join(names)}"
         yield Step(
             Gate.ACCOUNT,
             "plan",
@@ -259,9 +216,9 @@ def _left(price: Price) -> str:
     return f" of {price.left}" + (f" per {price.window}" if price.window else " included")
 
 
-def _reserves(tool: Tool, found: Verdict) -> Iterator[Reserve]:
+def _reserves(operation: Operation, found: Verdict) -> Iterator[Reserve]:
     prices = found.admission.prices if found.admission else ()
-    for index, (amount, demand) in enumerate(zip(tool.prices.amounts, found.decision.demands, strict=False)):
+    for index, (amount, demand) in enumerate(zip(operation.prices.amounts, found.decision.demands, strict=False)):
         price = prices[index] if index < len(prices) else Price(demand.kind, demand.name, demand.reserve, None)
         yield Reserve(
             demand.kind.value,
@@ -282,30 +239,3 @@ def _computed(amount: Amount, demand: Demand) -> str:
     if isinstance(amount.reserve, int):
         return "fixed" if demand.fixed else "a number"
     return "" if amount.reserve is None else amount.reserve.text
-
-
-# --- text --------------------------------------------------------------------------------------
-
-_MARKS: Final = {True: "pass", False: "FAIL", None: "-"}
-
-
-def _lines(told: Explanation) -> Iterator[str]:
-    yield f"{told.tool}, policy revision {told.revision}"
-    if told.caller:
-        yield f"token scopes: {' '.join(told.caller['scopes']) or 'none'}"
-    yield ""
-    for step in told.steps:
-        rule = f"  [{step.rule}]" if step.rule else ""
-        yield f"  {step.gate:<8} {step.question:<12} {_MARKS[step.passed]:<4}  {step.says}{rule}"
-    for each in told.price:
-        unit = "credits" if each.kind == "credit" else "quota"
-        yield f"  {'':<8} {'reserve':<12} {'':<4}  {each.needed} of {unit} {each.name}: {each.computed}  [{each.rule}]"
-    yield ""
-    if told.outcome == ALLOW:
-        yield "=> allow"
-    else:
-        yield f"=> {told.outcome} (HTTP {told.status}, {told.shape}): {told.sentence}"
-        if told.scopes:
-            yield f"   a challenge asks for: {' '.join(told.scopes)}"
-    if told.caller:
-        yield f"assumed: {told.assumed}"

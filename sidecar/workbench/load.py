@@ -7,7 +7,7 @@ like any other, and is told at the line of the test.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sidecar.config.documents import Document, DocumentError, Place, Problem
@@ -17,25 +17,32 @@ from sidecar.config.settings import Settings, settings_of
 from sidecar.ledger.endpoint import parse_url
 from sidecar.policy.compile import DEFAULT_ITEMS, compile_policy
 from sidecar.policy.rules import Policy
+from sidecar.workbench.certificates import Tls, read_tls
 from sidecar.workbench.testing import Outcome, run_tests
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A config and its policy, both whole."""
+    """A config and its policy, both whole.
+
+    Attributes:
+        tls: the certificates in use; none unless it was loaded for serving.
+    """
 
     settings: Settings
     policy: Policy
+    tls: Tls = field(default_factory=Tls)
 
 
-def load(config: Path, environ: Mapping[str, str] | None = None, *, tests: bool = True) -> Loaded:
-    """Read a config file and its policy, and run the policy's own tests.
+def load(config: Path, environ: Mapping[str, str] | None = None, *, serving: bool = True) -> Loaded:
+    """Read a config file and its policy, and do what serving by them needs.
 
     Args:
         config: the file; paths in it are relative to its folder.
         environ: what `${NAME}` stands for; None: this process's environment.
-        tests: whether to run the tests. Only a command that changes the store leaves it out, so that a
-            credit can be granted while a policy is being worked on.
+        serving: whether to run the policy's tests and to read the TLS files. Commands that serve nothing
+            leave it out, so that a credit can be granted while a policy is being worked on, or by a user
+            who may not read the private key.
 
     Raises:
         DocumentError: all problems of config and policy. A config that is wrong does not hide those of
@@ -49,15 +56,19 @@ def load(config: Path, environ: Mapping[str, str] | None = None, *, tests: bool 
         problems += _store_problems(settings, document)
     except DocumentError as error:
         problems += error.problems
+    tls = Tls()
+    if serving:
+        tls, wrong = read_tls(settings, document, config.parent)
+        problems += wrong
     policies = configured_policies(document, config.parent) if settings is None else settings.policies
     if policies is not None:
         try:
-            policy = load_policy(policies, DEFAULT_ITEMS if settings is None else settings.limits.items, tests=tests)
+            policy = load_policy(policies, DEFAULT_ITEMS if settings is None else settings.limits.items, tests=serving)
         except DocumentError as error:
             problems += error.problems
     if settings is None or policy is None or problems:
         raise DocumentError(problems)
-    return Loaded(settings, policy)
+    return Loaded(settings, policy, tls)
 
 
 def load_policy(policies: Path | tuple[Path, ...], items: int = DEFAULT_ITEMS, *, tests: bool = True) -> Policy:

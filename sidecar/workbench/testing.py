@@ -17,6 +17,7 @@ from sidecar.model import Admission, AmountKind, Application, Call, Caller, Call
 from sidecar.policy.decide import decide
 from sidecar.policy.models import ConsentDocument, ExpectDocument, TestCallDocument, TestCallerDocument
 from sidecar.policy.rules import Policy, PolicyTest
+from sidecar.protocol.jsonrpc import NOTIFICATIONS
 from sidecar.protocol.revisions import METHODS
 
 NOW: Final = 1_768_480_230_000
@@ -119,14 +120,30 @@ def verdict(policy: Policy, call: Call, caller: Caller, account: AccountState, n
 
 def call_of(test: TestCallDocument) -> Call:
     """The message of a test, in the newest revision that has its method."""
-    revision = max(METHODS.get(test.method or "", frozenset()), default=Revision.V2026_07_28)
-    if test.method is not None:
-        kind = CallKind.NOTIFICATION if test.method.startswith("notifications/") else CallKind.REQUEST
-        return Call(kind, revision, test.method, None if kind is CallKind.NOTIFICATION else 1)
-    params: dict[str, Any] = {"name": test.tool, "arguments": test.arguments}
+    method, params = _request(test)
     if test.meta is not None:
         params["_meta"] = test.meta
-    return Call(CallKind.REQUEST, Revision.V2026_07_28, "tools/call", 1, params)
+    revision = max(METHODS.get(method, frozenset()), default=Revision.V2026_07_28)
+    if method.startswith(NOTIFICATIONS):
+        return Call(CallKind.NOTIFICATION, revision, method, None, params)
+    return Call(CallKind.REQUEST, revision, method, 1, params)
+
+
+def _request(test: TestCallDocument) -> tuple[str, dict[str, Any]]:
+    """Method and parameters of what a test calls."""
+    if test.tool is not None:
+        return "tools/call", {"name": test.tool, "arguments": test.arguments}
+    method = test.method or ("resources/read" if test.prompt is None else "prompts/get")
+    if method == "completion/complete":
+        named = {"type": "ref/resource", "uri": test.resource}
+        if test.prompt is not None:
+            named = {"type": "ref/prompt", "name": test.prompt}
+        return method, {"ref": named, "argument": {"name": "", "value": ""}}
+    if method == "subscriptions/listen":
+        return method, {"notifications": {"resourceSubscriptions": [] if test.resource is None else [test.resource]}}
+    if test.prompt is not None:
+        return method, {"name": test.prompt, "arguments": test.arguments}
+    return method, {} if test.resource is None else {"uri": test.resource}
 
 
 def caller_of(test: TestCallerDocument) -> Caller:

@@ -22,7 +22,7 @@ colour: blue
 """
 BROKEN_POLICY = """\
 scopes: {read: Read.}
-resources: {}
+resources: {"docs://*": {}}
 tools:
   search: {scopes: [raed]}
   reveal:
@@ -45,13 +45,14 @@ def test_ten_mistakes_and_more_are_as_many_located_errors(run: Run, tmp_path: Pa
     assert (result.status, result.out) == (1, "")
     assert located(result.err, tmp_path) == [
         "config.yaml:1:11: resource: not a URL",
-        "config.yaml:2:35: listen.tls: not enforced by this version",
+        "config.yaml:2:47: listen.tls.cert: cannot be read (No such file or directory)",
+        "config.yaml:2:55: listen.tls.key: cannot be read (No such file or directory)",
         "config.yaml:5:12: backend.timeout: an integer is given",
         "config.yaml:6:20: issuers[0].issuer: http:// to another machine",
         "config.yaml:7:14: store.url: not enforced by this version",
         "config.yaml:8:10: workers: not enforced by this version",
         "config.yaml:9:1: colour: unknown key",
-        "policies/p.yaml:2:1: resources: not enforced by this version",
+        "policies/p.yaml:2:13: resources.docs://*.scopes: required but missing",
         "policies/p.yaml:4:21: tools.search.scopes[0]: there is no scope 'raed'",
         "policies/p.yaml:7:14: tools.reveal.spends.contact: there is no pool of credits 'contact'",
         "policies/p.yaml:7:23: tools.reveal.spends.contact: reads the argument 'ids', which reveal does not declare",
@@ -61,8 +62,8 @@ def test_ten_mistakes_and_more_are_as_many_located_errors(run: Run, tmp_path: Pa
     assert "hunter2" not in result.err
     as_json = run("check", "--config", config, "--format", "json")
     assert (as_json.status, as_json.err) == (1, "")
-    assert len(as_json.json["problems"]) == 13
-    assert as_json.json["problems"][5] == {
+    assert len(as_json.json["problems"]) == 14
+    assert as_json.json["problems"][6] == {
         "file": str(config),
         "line": 8,
         "column": 10,

@@ -56,6 +56,49 @@ def test_what_cannot_be_explained_is_2(run: Run, here: Path, words: tuple[str, .
     assert wrong in result.err
 
 
+OTHERS = """
+resources: {"docs://*": {scopes: [read], uses: {requests: 1}}}
+prompts: {greet: {scopes: []}}
+methods: {completion/complete: {scopes: []}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "outcome"),
+    [
+        (("--resource", "docs://a"), "allow"),
+        (("--resource", "docs://a/../b"), "params_malformed"),
+        (("--prompt", "greet", "--arguments", '{"who": "you"}'), "allow"),
+        (("--prompt", "other"), "prompt_unknown"),
+        (("--method", "completion/complete", "--prompt", "greet"), "allow"),
+        (("--method", "completion/complete", "--resource", "docs://{x}"), "allow"),
+        (("--method", "logging/setLevel"), "method_not_allowed"),
+    ],
+)
+def test_what_is_no_tool(run: Run, here: Path, words: tuple[str, ...], outcome: str) -> None:
+    write(here, policy=POLICY + OTHERS)
+    told = run("explain", *words, "--scopes", "read", "--format", "json").json
+    assert told["outcome"] == outcome
+    assert set(told["call"].values()) <= set(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        ((), "the call: names nothing to call; accepted: tool, resource, prompt or method"),
+        (("--tool", "search", "--prompt", "greet"), "the call: names tool and prompt; accepted: one of them"),
+        (("--tool", "search", "--method", "ping"), "the call: a tool is called by its name"),
+        (("--method", "resources/read"), "the call: does not say what resources/read is about; accepted: resource"),
+        (("--method", "ping", "--prompt", "greet"), "the call: ping is about no prompt; accepted: the method alone"),
+        (("--resource", "docs://a", "--arguments", '{"a": 1}'), "the call: gives arguments to what takes none"),
+    ],
+)
+def test_what_is_no_call_is_2(run: Run, here: Path, words: tuple[str, ...], wrong: str) -> None:
+    result = run("explain", *words)
+    assert (result.status, result.out) == (2, "")
+    assert wrong in result.err
+
+
 def test_a_token_s_own_claims(run: Run, here: Path) -> None:
     signer, header = Signer("ES256"), {"alg": "ES256", "typ": "at+jwt"}
     now = int(time.time())
@@ -86,6 +129,18 @@ def test_a_token_that_cannot_be_read(run: Run, here: Path) -> None:
     assert "it is not a signed JWT" in run("explain", "--tool", "search", "--token-file", "token").out
 
 
+def test_an_opaque_token_is_not_guessed_at(run: Run, here: Path) -> None:
+    asked = 'introspection: {url: "https://a/introspect", client_id: side, client_secret: hunter2}'
+    write(here, config=CONFIG.replace('auth"}', f'auth", {asked}}}'))
+    (here / "token").write_text("opaque-token\n")
+    result = run("explain", "--tool", "search", "--token-file", "token")
+    assert result.status == 1
+    assert "--account, --client and --scopes" in result.err
+    assert "opaque-token" not in result.out + result.err
+    (here / "token").write_text("a.b.c")
+    assert "it is not a well-formed JWT" in run("explain", "--tool", "search", "--token-file", "token").out
+
+
 def test_one_of_several_issuers(run: Run, here: Path) -> None:
     write(here, config="\n".join([*(CONFIG.splitlines()[:2]), TWO_ISSUERS, ""]))
     told = run("explain", "--tool", "search", "--issuer", "b", "--format", "json").json
@@ -96,7 +151,7 @@ def test_one_of_several_issuers(run: Run, here: Path) -> None:
 
 
 def test_schemas_accept_the_files_they_are_for(run: Run, here: Path) -> None:
-    for document, text in (("config", CONFIG.replace("STORE", "embedded")), ("policy", POLICY)):
+    for document, text in (("config", CONFIG.replace("STORE", "embedded")), ("policy", POLICY + OTHERS)):
         result = run("schema", document)
         assert result.status == 0
         validator = jsonschema_rs.Draft202012Validator(result.json)
@@ -106,7 +161,7 @@ def test_schemas_accept_the_files_they_are_for(run: Run, here: Path) -> None:
 
 def test_schemas_offer_nothing_that_is_not_enforced(run: Run) -> None:
     config, policy = (run("schema", document).out for document in ("config", "policy"))
-    for word in ("introspection", "keepalive", "streams_per_account", '"tls"', '"headers"'):
+    for word in ("rediss", "sentinel"):
         assert word not in config
-    for word in ("resources", "prompts", "methods", "shadow", '"mode"'):
+    for word in ("shadow", "mode"):
         assert f'"{word}"' not in policy

@@ -20,7 +20,6 @@ ROOT = Path(__file__).parents[2]
         "check --nonsense",
         "check --format yaml",
         "check --conf config.yaml",
-        "explain",
         "explain --tool",
         "schema",
         "schema else",

@@ -44,7 +44,7 @@ def admit(server: StoreServer, tool: str, *demands: Demand, subject: str = "alic
 # --- accounts ----------------------------------------------------------------------------------
 
 
-def test_an_account_s_life(run: Run, here: Path) -> None:
+def test_an_account_s_life(run: Run, here: Path, store_server: StoreServer) -> None:
     assert run("account", "list").out == "ACCOUNT  PLAN  STATUS\n"
     refused = run("account", "set", "alice", "--plan", "growth")
     assert (refused.status, refused.out) == (1, "")
@@ -62,7 +62,13 @@ def test_an_account_s_life(run: Run, here: Path) -> None:
     }
     assert "alice    growth  disabled" in run("account", "list").out
     assert "plan      growth" in run("account", "show", "alice").out
+    keys = account_keys("main", "alice")
+    with store_server.client() as client:
+        for key in (keys.session("s"), keys.task("t")):
+            client.hset(key, "consent", "x")
     told = run("account", "delete", "alice")
+    with store_server.client() as client:
+        assert not client.exists(keys.session("s"), keys.task("t"))
     assert "the account stays disabled until `account set --create`" in told.out
     assert run("account", "list", "--format", "json").json[0]["status"] == "deleted"
     assert run("account", "set", "alice", "--status", "active").status == 1

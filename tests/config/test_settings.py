@@ -12,6 +12,7 @@ from sidecar.config.settings import Address, Settings, settings_of
 from sidecar.config.settings_schema import settings_schema
 from sidecar.config.settings_types import duration_text, size_text
 
+ASKED = "client_id: a, client_secret: hunter2"
 MINIMAL = """\
 resource: https://mcp.example.com/mcp
 backend: {url: "http://127.0.0.1:8000/mcp"}
@@ -40,7 +41,9 @@ issuers:
   typ: [at+jwt, JWT]
   leeway: 0s
   claims: {account: org, client_id: azp, scopes: https://example.com/scopes}
-- {issuer: "http://localhost:9000", id: local}
+- issuer: http://localhost:9000
+  id: local
+  introspection: {url: "http://127.0.0.1:9000/introspect?v=2", client_id: sidecar, client_secret: hunter2, cache: 1m}
 store: {url: "rediss://:pw@valkey:6380/1"}
 policies: [a.yaml, /etc/b.yaml]
 limits: {body: 2MiB, header: 8KiB, json_depth: 32, items: 100, response: 1GiB, in_flight: 10, streams_per_account: 2}
@@ -108,6 +111,11 @@ def test_settings_are_immutable_and_do_not_show_secrets():
         given.workers = 2
     assert "Bearer abc" not in repr(given)
     assert ":pw@" not in repr(given)
+    introspection = given.issuers[1].introspection
+    assert introspection is not None
+    assert (introspection.client_id, introspection.client_secret.get_secret_value()) == ("sidecar", "hunter2")
+    assert introspection.cache == 60
+    assert "hunter2" not in f"{given!r}{given}{given.model_dump()}"
 
 
 def with_line(line: str) -> str:
@@ -174,7 +182,39 @@ def with_line(line: str) -> str:
         ("issuers: [{issuer: 'https://a', leeway: 61s}]", "issuers[0].leeway: too large; accepted: at most 60s"),
         ("issuers: [{issuer: 'https://a', id: 'a:b'}]", "issuers[0].id: not of the accepted form"),
         ("issuers: [{issuer: 'https://a', typ: []}]", "issuers[0].typ: too few entries"),
-        ("issuers: [{issuer: 'https://a', introspection: {}}]", "issuers[0].introspection: not enforced by this build"),
+        (
+            f"issuers: [{{issuer: 'https://a', introspection: {{{ASKED}, url: 'http://a/i'}}}}]",
+            "issuers[0].introspection.url: http:// to another machine",
+        ),
+        (
+            f"issuers: [{{issuer: 'https://a', introspection: {{{ASKED}, url: 'https://u:hunter2@a/i'}}}}]",
+            "issuers[0].introspection.url: a URL with a user or password in it",
+        ),
+        (
+            f"issuers: [{{issuer: 'https://a', introspection: {{{ASKED}, url: 'https://a/i', cache: 61m}}}}]",
+            "issuers[0].introspection.cache: too large; accepted: at most 1h",
+        ),
+        (
+            f"issuers: [{{issuer: 'https://a', introspection: {{{ASKED}, url: 'https://a/i', cache: 30}}}}]",
+            "issuers[0].introspection.cache: an integer is given; accepted: text such as 250ms",
+        ),
+        (
+            "issuers: [{issuer: 'https://a', introspection: {url: 'https://a/i', client_id: a, client_secret: ''}}]",
+            "issuers[0].introspection.client_secret: empty or too long; accepted: 1 to 4096",
+        ),
+        (
+            "issuers: [{issuer: 'https://a', introspection: {url: 'https://a', client_id: a, client_secret: [7]}}]",
+            "issuers[0].introspection.client_secret: a list is given; accepted: text",
+        ),
+        (
+            "issuers: [{issuer: 'https://a', introspection: {url: 'https://a/i', client_id: a}}]",
+            "issuers[0].introspection.client_secret: required but missing",
+        ),
+        (
+            f"issuers: [{{issuer: 'https://a', id: a, introspection: &i {{{ASKED}, url: 'https://a/i'}}}}, "
+            "{issuer: 'https://b', id: b, introspection: *i}]",
+            "issuers[1].introspection: issuers[0].introspection is there too",
+        ),
         ("issuers: [{issuer: 'https://a', id: a}, {issuer: 'https://b'}]", "issuers[1]: no id, although there are"),
         (
             "issuers: [{issuer: 'https://a', id: a}, {issuer: 'https://b', id: a}]",
@@ -204,9 +244,20 @@ def with_line(line: str) -> str:
 def test_each_mistake_is_told_at_its_place(line, problem):
     text = with_line(line)
     (found,) = problems(text)
+    assert "hunter2" not in found
     file, number, _, rest = found.split(":", 3)
     assert (file, int(number)) == ("config.yaml", text.count("\n"))
     assert rest.strip().startswith(problem)
+
+
+def test_a_secret_of_digits_is_a_text(tmp_path):
+    (tmp_path / "config.yaml").write_text(
+        MINIMAL.replace("}]", ", introspection: {url: 'https://a/i', client_id: '${ID}', client_secret: '${S}'}}]")
+    )
+    introspection = load_settings(tmp_path / "config.yaml", {"ID": "007", "S": "123456"}).issuers[0].introspection
+    assert introspection is not None
+    assert (introspection.client_id, introspection.client_secret.get_secret_value()) == ("007", "123456")
+    assert introspection.cache == 30
 
 
 def test_all_mistakes_are_told_at_once():
@@ -255,7 +306,8 @@ def test_the_schema_accepts_what_is_accepted(text):
 
 
 @pytest.mark.parametrize("line", ["workers: '2'", "x: 1", "limits: {body: 1MB}", "log: {level: loud}", "listen: x",
-                                  "issuers: [{issuer: 'https://a', introspection: {}}]"])  # fmt: skip
+                                  "issuers: [{issuer: 'https://a', introspection: {}}]",
+                                  "issuers: [{issuer: 'https://a', introspection: {url: x, secret: y}}]"])  # fmt: skip
 def test_the_schema_refuses_what_is_refused(line):
     validator = jsonschema_rs.Draft202012Validator(settings_schema())
     assert not validator.is_valid(yaml.safe_load(with_line(line)))

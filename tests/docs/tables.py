@@ -111,7 +111,7 @@ _PATTERNS: Final = (
 )
 # What stands in a table where the code has no words for one key alone.
 _MEANINGS: Final = {
-    "listen": "Where MCP and the well-known documents are served; or `{address: host:port}`.",
+    "listen": "Where MCP and the well-known documents are served; or `{address: host:port, tls: …}`.",
     "backend.url": "The MCP endpoint of the server behind the sidecar.",
     "log.format": "There is one format.",
     "log.level": "Lines below it are not written.",
@@ -121,25 +121,29 @@ _SKIPPED: Final = ("listen.address",)
 
 def settings() -> str:
     schema = enforced.enforced_schema(settings_schema())
-    return table(("Key", "Type", "Default", "Meaning"), _settings(schema, schema, ""))
+    return table(("Key", "Type", "Default", "Meaning"), _settings(schema, schema, "", "required"))
 
 
-def _settings(whole: Schema, node: Schema, prefix: str) -> list[tuple[str, str, str, str]]:
+def _settings(whole: Schema, node: Schema, prefix: str, required: str) -> list[tuple[str, str, str, str]]:
     rows = []
     for name, entry in node["properties"].items():
         key, below = prefix + name, _section(whole, entry)
-        if below is not None and name != "listen":
-            listed = "[]" if entry.get("type") == "array" else ""
-            rows += _settings(whole, below, f"{key}{listed}.")
-        else:
-            required = name in node.get("required", ())
-            default = "required" if required else _default(entry.get("default"))
+        if key in _SKIPPED:
+            continue
+        if below is None or key == "listen":
+            default = required if name in node.get("required", ()) else _default(entry.get("default"))
             rows.append((code(key), _type(entry), default, _meaning(key, entry)))
+        if below is not None:
+            listed = "[]" if entry.get("type") == "array" else ""
+            optional = any(form.get("type") == "null" for form in entry.get("anyOf", ()))  # it may be left out
+            inside = f"required in `{name}`" if optional else "required"
+            rows += _settings(whole, below, f"{key}{listed}.", inside)
     return rows
 
 
 def _section(whole: Schema, entry: Schema) -> Schema | None:
-    reference = entry.get("$ref") or entry.get("items", {}).get("$ref")
+    forms = [entry, entry.get("items", {}), *entry.get("anyOf", ())]
+    reference = next((form["$ref"] for form in forms if "$ref" in form), None)
     return None if reference is None else whole["$defs"][reference.rpartition("/")[2]]
 
 
@@ -176,6 +180,8 @@ def _kind(entry: Schema) -> str:
         return ""
     if "const" in entry or "enum" in entry:
         return ", ".join(map(code, entry.get("enum") or [entry["const"]]))
+    if entry["type"] == "object":
+        return f"map of {_type(entry['additionalProperties'])}"
     if entry["type"] == "array":
         return f"list of {_type(entry['items'])}"
     if entry["type"] == "integer":
@@ -184,9 +190,8 @@ def _kind(entry: Schema) -> str:
 
 
 def config_later() -> str:
-    keys = [".".join(path).replace("issuers.*", "issuers[]") for path in enforced._KEYS]
     values = ["`workers` other than `1`", "`store.url` other than `embedded`, `redis://…`, `unix://…`"]
-    return "\n".join(f"- {each}" for each in (*map(code, keys), *values))
+    return "\n".join(f"- {each}" for each in values)
 
 
 # --- policy ------------------------------------------------------------------------------------
@@ -215,6 +220,7 @@ _EVENTS: Final = {
     Event.TOOL_ERROR: "A result with `isError`",
     Event.RPC_ERROR: "A JSON-RPC error",
     Event.INPUT_REQUIRED: "A result of type `input_required`; its retry is priced anew",
+    Event.TASK_STARTED: "A task instead of a result; what is asked of it later costs what its methods say",
     Event.HTTP_REFUSED: "HTTP 3xx or 4xx",
     Event.HTTP_FAILED: "HTTP 5xx",
     Event.NOT_SENT: "Nothing was sent (no connection, or the call ended before)",
@@ -308,6 +314,8 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "policy-later": policy_later,
     "policy": lambda: _keys_of(models.PolicyDocument),
     "tool": lambda: _keys_of(models.ToolDocument),
+    "operation": lambda: _keys_of(models.OperationDocument),
+    "call": lambda: _keys_of(models.TestCallDocument),
     "amount": lambda: _keys_of(models.AmountDocument),
     "caller": lambda: _keys_of(models.TestCallerDocument),
     "settlement": settlement,

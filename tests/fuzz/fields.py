@@ -11,7 +11,7 @@ from typing import Final, ParamSpec, TypeVar
 from mcp.shared.inbound import decode_header_value
 
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.identity import claims
+from sidecar.identity import claims, claims_jwt
 from sidecar.protocol import headers
 from sidecar.proxy.forward import trace
 
@@ -111,7 +111,7 @@ def _check_token(values: list[str]) -> None:
     (only,) = values
     scheme, _, rest = only.strip(" \t").partition(" ")
     assert (scheme.lower(), rest) == ("bearer", token)
-    read = attempt(claims.read, token)
+    read = attempt(claims_jwt.read, token)
     if isinstance(read, Refusal):
         assert read.code is ErrorCode.TOKEN_INVALID
         assert token not in f"{read.detail}{read.log}" or len(token) < 8

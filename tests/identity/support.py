@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +12,13 @@ import pytest
 
 from sidecar.config.settings import Issuer as Settings
 from sidecar.errors import ErrorCode, Refusal
-from tests.support.issuer import Issuer
+from sidecar.identity.authenticator import Authenticator
+from sidecar.identity.endpoint import Endpoint
+from sidecar.identity.opaque import OpaqueTokens
+from sidecar.identity.ring import KeyRing
+from sidecar.model import Caller
+from tests.support.introspection import Introspection
+from tests.support.issuer import RESOURCE, Issuer
 
 NOW = 1_800_000_000
 
@@ -37,3 +45,60 @@ def refused(code: ErrorCode, phrase: str = "") -> Iterator[pytest.ExceptionInfo[
         yield info
     assert info.value.code is code, info.value.log
     assert phrase in info.value.detail
+
+
+# --- opaque tokens -------------------------------------------------------------------------------
+
+
+class Gates:
+    """Makes gate 2 for a config with `introspection`; `issuer` are further settings of the issuer."""
+
+    def __init__(self, issuer: Issuer, endpoint: Introspection, ring: KeyRing, clock: Clock) -> None:
+        self._issuer = issuer
+        self._endpoint = endpoint
+        self._ring = ring
+        self._clock = clock
+
+    def settings(self, issuer: dict[str, Any] | None = None, **changes: Any) -> Settings:
+        return configured(self._issuer, introspection={**self._endpoint.settings, **changes}, **(issuer or {}))
+
+    def __call__(self, issuer: dict[str, Any] | None = None, **changes: Any) -> Authenticator:
+        return Authenticator(RESOURCE, [self.settings(issuer, **changes)], self._ring, clock=self._clock)
+
+
+async def enter(gate: Authenticator, token: str) -> Caller:
+    return await gate.authenticate([f"Bearer {token}"])
+
+
+async def code(gate: Authenticator, token: str) -> ErrorCode | None:
+    """What refuses a token; None when nothing does."""
+    try:
+        await enter(gate, token)
+    except Refusal as refusal:
+        return refusal.code
+    return None
+
+
+def made_up(count: int) -> list[str]:
+    return [secrets.token_urlsafe(24) for _ in range(count)]
+
+
+def tokens_of(settings: Settings, asked: Endpoint | None, clock: Clock, capacity: int = 100) -> OpaqueTokens:
+    """The part of gate 2 that is about opaque tokens."""
+    introspection = settings.introspection
+    assert introspection is not None
+    assert asked is not None
+    return OpaqueTokens(RESOURCE, settings, introspection, asked, monotonic=clock, clock=clock, capacity=capacity)
+
+
+async def ask(tokens: OpaqueTokens, token: str) -> Caller:
+    return await tokens.caller(token, hashlib.sha256(token.encode()).digest())
+
+
+async def verdict(tokens: OpaqueTokens, token: str) -> ErrorCode | None:
+    """What refuses a token; None when nothing does."""
+    try:
+        await ask(tokens, token)
+    except Refusal as refusal:
+        return refusal.code
+    return None

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -10,26 +9,10 @@ from sidecar.config.settings import ALGORITHMS
 from sidecar.errors import ErrorCode
 from sidecar.identity import jwks
 from sidecar.identity.authenticator import Authenticator
-from sidecar.identity.keys import INTERVAL, STALE, KeyRing
+from sidecar.identity.keys import INTERVAL, STALE
+from sidecar.identity.ring import KeyRing
 from tests.identity.support import Clock, configured, refused
 from tests.support.issuer import RESOURCE, Issuer, Signer
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-async def issuer(clock: Clock) -> AsyncIterator[Issuer]:
-    async with Issuer(clock=clock) as served:
-        yield served
-
-
-@pytest.fixture
-async def ring(clock: Clock) -> AsyncIterator[KeyRing]:
-    async with KeyRing(monotonic=clock, clock=clock) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -101,16 +84,18 @@ async def test_surrogates_in_a_header_are_refused(gate: Authenticator):
         await gate.authenticate(["Bearer \udcff"])
 
 
-async def test_an_issuer_that_is_down_is_not_the_tokens_fault(issuer: Issuer, gate: Authenticator, clock: Clock):
+async def test_an_issuer_that_is_down_is_not_the_tokens_fault(
+    issuer: Issuer, ring: KeyRing, gate: Authenticator, clock: Clock
+):
     issuer.fault = 500
     with refused(ErrorCode.ISSUER_UNAVAILABLE) as info:
         await gate.authenticate(header(issuer))
     assert info.value.retry_after
-    assert not gate.ready
+    assert "500" in (ring.lack(configured(issuer)) or "")
     issuer.fault = None
     clock.now += INTERVAL
     await gate.authenticate(header(issuer))
-    assert gate.ready
+    assert ring.lack(configured(issuer)) is None
 
 
 # --- remembering ---------------------------------------------------------------------------------
@@ -199,7 +184,6 @@ async def test_each_issuer_has_its_own_keys_and_rules(issuer: Issuer, ring: KeyR
             await gate.authenticate(header(issuer, signer=other.signer))
         with refused(ErrorCode.TOKEN_INVALID, "signature"):
             await gate.authenticate(header(other, iss=issuer.url))
-        assert gate.ready
 
 
 async def test_one_issuer_that_is_down_does_not_stop_the_other(issuer: Issuer, ring: KeyRing, clock: Clock):
@@ -210,7 +194,7 @@ async def test_one_issuer_that_is_down_does_not_stop_the_other(issuer: Issuer, r
         with refused(ErrorCode.ISSUER_UNAVAILABLE):
             await gate.authenticate(header(other))
         await gate.authenticate(header(issuer))
-        assert gate.ready
+        assert [ring.lack(each) is None for each in settings] == [True, False]
 
 
 async def test_a_reload_keeps_keys_and_forgets_verdicts(
@@ -240,9 +224,9 @@ async def test_an_issuer_that_is_no_longer_configured_is_forgotten(issuer: Issue
 
 
 async def test_the_ring_fetches_without_being_asked(issuer: Issuer, ring: KeyRing, gate: Authenticator):
-    assert not gate.ready
+    assert ring.lack(configured(issuer)) == "not fetched yet"
     await asyncio.sleep(1.5)
-    assert gate.ready
+    assert ring.lack(configured(issuer)) is None
     assert issuer.key_fetches == 1
 
 

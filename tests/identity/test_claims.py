@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.identity import claims
+from sidecar.identity import claims, claims_jwt
 from sidecar.model import Caller
 from tests.identity.support import NOW, Clock, configured, refused
 from tests.support.issuer import ISSUER, RESOURCE, SCOPES, Issuer, encode
@@ -24,9 +24,9 @@ SETTINGS = configured(ISSUED)
 def judge(token: str, *, now: float = NOW, resource: str = RESOURCE, **keys: Any) -> Caller:
     """All of gate 2 but the signature."""
     settings = configured(ISSUED, **keys) if keys else SETTINGS
-    taken = claims.read(token)
-    claims.check(taken, settings, resource, now)
-    return claims.caller(taken, settings)
+    taken = claims_jwt.read(token)
+    claims_jwt.check(taken, settings, resource, now)
+    return claims_jwt.caller(taken, settings)
 
 
 def raw(header: str | bytes | None = None, payload: str | bytes | None = None) -> str:
@@ -66,7 +66,7 @@ def test_two_headers_are_never_chosen_between(values: list[str]):
 )
 def test_a_token_is_one_word(value: str):
     with pytest.raises(Refusal):
-        claims.read(claims.bearer([value.format(*[ISSUED.mint()] * 2)]))
+        claims_jwt.read(claims.bearer([value.format(*[ISSUED.mint()] * 2)]))
 
 
 # --- the token's form ----------------------------------------------------------------------------
@@ -90,12 +90,12 @@ def test_a_good_token_makes_a_caller():
 )
 def test_what_is_no_jws_is_refused(token: str):
     with refused(ErrorCode.TOKEN_INVALID):
-        claims.read(token)
+        claims_jwt.read(token)
 
 
 def test_an_endless_token_is_refused():
     with refused(ErrorCode.TOKEN_INVALID):
-        claims.read(ISSUED.mint(pad="x" * claims.MAX_TOKEN))
+        claims_jwt.read(ISSUED.mint(pad="x" * claims.MAX_TOKEN))
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
@@ -104,7 +104,7 @@ def test_a_segment_has_one_spelling(index: int, change: str):
     segments = ISSUED.mint().split(".")
     segments[index] = change.format(segments[index])
     with refused(ErrorCode.TOKEN_INVALID):
-        claims.read(".".join(segments))
+        claims_jwt.read(".".join(segments))
 
 
 @pytest.mark.parametrize("index", [0, 1])
@@ -117,11 +117,11 @@ def test_left_over_bits_must_be_zero(index: int):
         segments = [header, payload, "c2ln"]
         if len(segments[index]) % 4 == 2:
             break
-    claims.read(".".join(segments))
+    claims_jwt.read(".".join(segments))
     segments[index] = segments[index][:-1] + alphabet[alphabet.index(segments[index][-1]) + 1]
     assert base64.urlsafe_b64decode(segments[index] + "==")
     with refused(ErrorCode.TOKEN_INVALID):
-        claims.read(".".join(segments))
+        claims_jwt.read(".".join(segments))
 
 
 @pytest.mark.parametrize(
@@ -145,18 +145,18 @@ def test_left_over_bits_must_be_zero(index: int):
 def test_both_parts_are_strict_json_objects(text: bytes):
     for token in (raw(header=text), raw(payload=text)):
         with refused(ErrorCode.TOKEN_INVALID, "well-formed"):
-            claims.read(token)
+            claims_jwt.read(token)
 
 
 @pytest.mark.parametrize("member", ['"sub":"eve"', '"s\\u0075b":"eve"', '"SUB":"eve"', '"\u017fub":"eve"'])
 def test_a_claim_has_one_meaning(member: str):
     with refused(ErrorCode.TOKEN_INVALID, "well-formed"):
-        claims.read(raw(payload=with_text(member)))
+        claims_jwt.read(raw(payload=with_text(member)))
 
 
 def test_a_header_parameter_has_one_meaning():
     with refused(ErrorCode.TOKEN_INVALID, "well-formed"):
-        claims.read(raw(header='{"alg":"none","alg":"RS256","typ":"at+jwt"}'))
+        claims_jwt.read(raw(header='{"alg":"none","alg":"RS256","typ":"at+jwt"}'))
 
 
 @pytest.mark.parametrize(
@@ -187,13 +187,13 @@ def test_a_header_parameter_has_one_meaning():
 )
 def test_the_header_brings_nothing_of_its_own(parameter: dict[str, Any]):
     with refused(ErrorCode.TOKEN_INVALID):
-        claims.read(ISSUED.mint(header=parameter))
+        claims_jwt.read(ISSUED.mint(header=parameter))
 
 
 def test_a_null_kid_is_no_kid_either():
     header = json.dumps({**ISSUED.header(), "kid": None})
     with refused(ErrorCode.TOKEN_INVALID, "kid"):
-        claims.read(raw(header=header))
+        claims_jwt.read(raw(header=header))
 
 
 # --- held against the config ---------------------------------------------------------------------
@@ -219,7 +219,7 @@ def test_iss_is_compared_exactly(issuer: object):
 @pytest.mark.parametrize("issuer", [None, 7, [ISSUER], {}])
 def test_iss_is_text(issuer: object):
     with refused(ErrorCode.TOKEN_INVALID, "issuer"):
-        claims.issuer_of(claims.read(ISSUED.mint(iss=issuer)))
+        claims_jwt.issuer_of(claims_jwt.read(ISSUED.mint(iss=issuer)))
 
 
 @pytest.mark.parametrize(
@@ -490,7 +490,7 @@ def test_no_refusal_repeats_the_token():
         with pytest.raises(Refusal) as info:
             judge(ISSUED.mint(**change))
         assert secret not in f"{info.value.detail}{info.value.log}{info.value!r}"
-    assert ISSUED.mint()[:40] not in repr(claims.read(ISSUED.mint()))
+    assert ISSUED.mint()[:40] not in repr(claims_jwt.read(ISSUED.mint()))
 
 
 def _or_invalid(reads: Callable[[], T]) -> T | None:
@@ -520,4 +520,4 @@ def test_any_claim_makes_a_caller_or_a_refusal(name: str, value: Any):
 
 @given(st.text(alphabet=st.characters(codec=None)) | st.from_regex(r"[A-Za-z0-9_.=-]{0,80}", fullmatch=True))
 def test_any_text_is_read_or_refused(text: str):
-    _or_invalid(lambda: claims.read(text))
+    _or_invalid(lambda: claims_jwt.read(text))

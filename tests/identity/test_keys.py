@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.identity.claims import read
+from sidecar.identity.claims_jwt import read
 from sidecar.identity.discovery import FetchError
 from sidecar.identity.jwks import KeyTable
 from sidecar.identity.keys import INTERVAL, REFRESH, STALE, KeySet

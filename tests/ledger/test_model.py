@@ -40,11 +40,13 @@ def _admit(state: AccountState, asked: Application) -> Admission:
 
 def test_the_gates_are_asked_in_order():
     bad = _state(plan="nobody's", active=False, consents={}, balances={})
-    asked = application("c", demand("contact", 99), session="s")
+    asked = application("c", demand("contact", 99), session="s", tasks=("a", "b"))
     seen = []
     for cure in (
         {},
         {"sessions": {"s": _WHO}},
+        {"tasks": {"a": _WHO, "b": ("bob", _WHO[1])}},
+        {"tasks": {"a": _WHO, "b": _WHO}},
         {"consents": {_WHO: Consent(False, NOW)}},
         {"consents": {_WHO: Consent(True, NOW, frozenset({"x"}))}},
         {"active": True},
@@ -57,6 +59,8 @@ def test_the_gates_are_asked_in_order():
     code = AdmissionCode
     assert seen == [
         code.SESSION_UNKNOWN,
+        code.TASK_UNKNOWN,
+        code.TASK_UNKNOWN,
         code.CONSENT_MISSING,
         code.CONSENT_REVOKED,
         code.ACCOUNT_DISABLED,

@@ -90,6 +90,7 @@ class Ledgers(RuleBasedStateMachine):
         on_unknown=st.sampled_from(OnUnknown),
         session=st.sampled_from([None, None, None, "mine", "theirs"]),
         request=_REQUESTS,
+        tasks=st.sampled_from([(), (), (), ("a",), ("a", "b"), ("theirs",), ("a", "theirs"), ("gone",)]),
     )
     def admit(
         self,
@@ -101,9 +102,18 @@ class Ledgers(RuleBasedStateMachine):
         on_unknown: OnUnknown,
         session: str | None,
         request: str | None,
+        tasks: tuple[str, ...],
     ) -> None:
         asked = application(
-            call, *demands, look=look, terms=terms, depth=depth, on_unknown=on_unknown, session=session, request=request
+            call,
+            *demands,
+            look=look,
+            terms=terms,
+            depth=depth,
+            on_unknown=on_unknown,
+            session=session,
+            request=request,
+            tasks=tasks,
         )
         before = self._dump() if look else None
         expected, self.model = admission.admit(self.model, asked, self.now)
@@ -128,7 +138,7 @@ class Ledgers(RuleBasedStateMachine):
         self.number = getattr(self, "number", 0) + 1
         terms = replace(TERMS, consent=ConsentMode.FIRST_USE if first else ConsentMode.REQUIRED, scopes=())
         for _ in range(2):  # given twice, it reserves once
-            self.admit(f"p{self.number}", False, demands, terms, Depth.PRICE, on_unknown, None, request)
+            self.admit(f"p{self.number}", False, demands, terms, Depth.PRICE, on_unknown, None, request, ())
 
     @precondition(lambda self: hasattr(self, "model") and self.model.holds)
     @rule(
@@ -247,9 +257,17 @@ class Ledgers(RuleBasedStateMachine):
 
     @rule()
     def bind(self) -> None:
-        assert self.real.run(scripts.bind_session(CALLER, "mine")) == 1
-        assert self.real.run(scripts.bind_session(replace(CALLER, subject="bob"), "theirs")) == 1
-        self.model.sessions |= {"mine": ("ann", CALLER.client_id), "theirs": ("bob", CALLER.client_id)}
+        bob = replace(CALLER, subject="bob")
+        for command in (
+            scripts.bind_session(CALLER, "mine"),
+            scripts.bind_session(bob, "theirs"),
+            scripts.bind_tasks(CALLER, ["a", "b"], 0),
+            scripts.bind_tasks(bob, ["theirs"], 0),
+        ):
+            assert all(scripts.owned(self.real.run(command)))
+        mine, theirs = ("ann", CALLER.client_id), ("bob", CALLER.client_id)
+        self.model.sessions |= {"mine": mine, "theirs": theirs}
+        self.model.tasks |= {"a": mine, "b": mine, "theirs": theirs}
 
     @rule(verb=st.sampled_from(["grant", "spend", "set"]), amount=_UNITS, planned=st.booleans())
     def change_credits(self, verb: str, amount: int, planned: bool) -> None:
@@ -303,7 +321,7 @@ class Ledgers(RuleBasedStateMachine):
         if not hasattr(self, "real"):
             return
         stored = self.real.state()
-        outside: dict[str, Any] = {"sessions": {}, "done": {}}
+        outside: dict[str, Any] = {"sessions": {}, "tasks": {}, "done": {}}
         assert stored == replace(self.model, **outside)
         assert stored.imbalance() == {}
         assert all(balance >= 0 for balance in stored.balances.values())

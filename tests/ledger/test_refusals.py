@@ -40,6 +40,7 @@ def test_an_admitted_call_is_not_refused():
         (AdmissionCode.PLAN_REQUIRED, ErrorCode.PLAN_REQUIRED),
         (AdmissionCode.CONSENT_SCOPES, ErrorCode.INSUFFICIENT_SCOPE),
         (AdmissionCode.RESOLVED_ALREADY, ErrorCode.STORE_UNAVAILABLE),
+        (AdmissionCode.TASK_UNKNOWN, ErrorCode.TASK_UNKNOWN),
     ],
 )
 def test_every_code_has_its_refusal(code: AdmissionCode, expected: ErrorCode):

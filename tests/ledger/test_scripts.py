@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import redis
 from sidecar.ledger import changes, keys, scripts, settlement
 from sidecar.ledger.accounts import window_at
 from sidecar.ledger.changes import ChangeCode, CreditChange
-from sidecar.ledger.command import Script, Scripts
+from sidecar.ledger.command import Command, Script, Scripts
 from sidecar.model import (
     MAX_AMOUNT,
     WINDOWS,
@@ -78,13 +79,14 @@ def test_the_codes_in_lua_are_the_enum_s(script: Script, codes: Any):
 
 def test_limits_that_stand_in_both_languages_are_equal():
     assert f"EXPIRED_AT_ONCE = {settlement.EXPIRED_AT_ONCE}\n" in scripts.ADMIT.source
-    assert f"'EXPIRE', KEYS[4], {scripts.SESSION_LIFE})" in scripts.ADMIT.source
+    assert f"'EXPIRE', KEYS[4], {scripts.BINDING_LIFE})" in scripts.ADMIT.source
+    assert f"'EXPIRE', KEYS[i], {scripts.BINDING_LIFE}, 'GT')" in scripts.ADMIT.source
     assert f"MAX = {MAX_AMOUNT} --" in scripts.CREDITS.source
 
 
 def test_windows_are_the_model_s(store_server: StoreServer):
     moments = [0, 951_782_399, 951_782_400, 4_107_542_400, *range(1_600_000_000, 4_200_000_000, 7_654_321)]
-    clock = scripts.SESSION.source.partition("local bound")[0]
+    clock = scripts.BINDING.source.partition("local mine")[0]
     body = "local all = {}\nfor i, at in ipairs(ARGV) do all[i] = {window_at(KEYS[1], tonumber(at))} end\nreturn all"
     with store_server.client() as client:
         for window in WINDOWS:
@@ -250,29 +252,110 @@ def test_a_revocation_is_told_to_every_sidecar(ledger: RealLedger):
 def test_a_session_is_its_caller_s_and_lives_while_it_is_used(ledger: RealLedger):
     bob = replace(CALLER, subject="bob")
     key = KEYS.session("s")
-    assert ledger.run(scripts.touch_session(CALLER, "s")) == 0
-    assert ledger.run(scripts.bind_session(CALLER, "s")) == 1
-    assert ledger.run(scripts.bind_session(bob, "s")) == 0
-    for touch in (scripts.touch_session(CALLER, "s"), scripts.admit(application(session="s"))):
+    assert _owned(ledger, scripts.touch(CALLER, "s", ())) == [False]
+    assert _owned(ledger, scripts.bind_session(CALLER, "s")) == [True]
+    assert _owned(ledger, scripts.bind_session(bob, "s")) == [False]
+    for touch in (scripts.touch(CALLER, "s", ()), scripts.admit(application(session="s"))):
         ledger.client.expire(key, 10)
         ledger.run(touch)
         assert ledger.client.ttl(key) > 86_000
-    for refused in (scripts.touch_session(bob, "s"), scripts.end_session(bob, "s")):
-        assert ledger.run(refused) == 0
+    for refused in (scripts.touch(bob, "s", ()), scripts.end_session(bob, "s")):
+        assert _owned(ledger, refused) == [False]
     ledger.client.expire(key, 10)
     assert _admit(ledger, application(session="s", caller=bob)).code is AdmissionCode.SESSION_UNKNOWN
     assert _admit(ledger, application(session="s", look=True)).code is AdmissionCode.ADMITTED
     assert ledger.client.ttl(key) <= 10
-    assert ledger.run(scripts.end_session(CALLER, "s")) == 1
+    assert _owned(ledger, scripts.end_session(CALLER, "s")) == [True]
     assert not ledger.client.exists(key)
+
+
+def _owned(ledger: RealLedger, command: Command) -> list[bool]:
+    return scripts.owned(ledger.run(command))
+
+
+def test_tasks_are_bound_all_or_none_and_never_taken_from_their_caller(ledger: RealLedger):
+    for other in (replace(CALLER, subject="bob"), replace(CALLER, client_id="cli-2")):
+        ledger.client.flushdb()
+        ledger.load()
+        ledger.set_clock(NOW)
+        assert _owned(ledger, scripts.bind_tasks(CALLER, ["a", "b"], 0)) == [True, True]
+        assert _owned(ledger, scripts.bind_tasks(other, ["new", "b"], 0)) == [False, False]
+        assert not ledger.client.exists(KEYS.task("new"))
+        assert _owned(ledger, scripts.bind_tasks(other, ["new"], 0)) == [True]
+        assert _owned(ledger, scripts.touch(CALLER, None, ["a", "new", "gone", "b"])) == [True, False, False, True]
+        assert ledger.client.hgetall(KEYS.task("a")) == {
+            "consent": keys.consent_digest(CALLER.subject, CALLER.client_id),
+            "subject": CALLER.subject,
+            "client_id": CALLER.client_id,
+            "at": "1790000000.000",
+        }
+
+
+def test_what_another_account_has_bound_is_not_there(ledger: RealLedger):
+    ledger.run(scripts.bind_tasks(CALLER, ["a"], 0))
+    assert _owned(ledger, scripts.touch(replace(CALLER, account="globex"), None, ["a"])) == [False]
+    assert _owned(ledger, scripts.touch(replace(CALLER, issuer_id="second"), None, ["a"])) == [False]
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "seconds"),
+    [
+        (0, scripts.BINDING_LIFE),
+        (86_400.2, 86_401),
+        (7 * 86_400, 7 * 86_400),
+        (365 * 86_400, scripts.TASK_LIFE_MOST),
+        (math.inf, scripts.TASK_LIFE_MOST),
+    ],
+)
+def test_a_task_stays_bound_as_long_as_the_backend_keeps_it_within_a_day_and_a_month(
+    ledger: RealLedger, lifetime: float, seconds: int
+):
+    ledger.run(scripts.bind_tasks(CALLER, ["a"], lifetime))
+    key = KEYS.task("a")
+    for use in (
+        scripts.touch(CALLER, None, ["a"]),
+        scripts.bind_tasks(CALLER, ["a"], 0),
+        scripts.admit(application(tasks=("a",))),
+    ):
+        assert seconds - 60 < ledger.client.ttl(key) <= seconds  # use does not shorten it
+        ledger.run(use)
+    ledger.client.expire(key, 10)
+    ledger.run(scripts.admit(application(tasks=("a",), look=True)))
+    ledger.run(scripts.admit(application(tasks=("a",), caller=replace(CALLER, subject="bob"))))
+    ledger.run(scripts.admit(application(tasks=("a", "gone"))))
+    assert ledger.client.ttl(key) <= 10  # none of these was a use
+    ledger.run(scripts.admit(application(tasks=("a",))))
+    assert ledger.client.ttl(key) > scripts.BINDING_LIFE - 60
+
+
+def test_every_task_of_a_call_must_be_its_callers(ledger: RealLedger):
+    ledger.run(scripts.bind_tasks(CALLER, ["a", "b"], 0))
+    ledger.run(scripts.bind_tasks(replace(CALLER, client_id="cli-2"), ["theirs"], 0))
+    ledger.run(scripts.bind_session(CALLER, "s"))
+    price = demand("requests")
+    for look in (True, False):
+        for refused in (("a", "theirs"), ("gone", "a"), ("theirs",), ("A",)):
+            asked = application("c", price, tasks=refused, look=look)
+            assert _admit(ledger, asked) == Admission(AdmissionCode.TASK_UNKNOWN)
+    assert _admit(ledger, application(tasks=("a",), session="x")).code is AdmissionCode.SESSION_UNKNOWN
+    assert ledger.state().quotas == {}
+    assert _admit(ledger, application("c", price, tasks=("a", "b"), session="s")).held
+
+
+def test_many_tasks_fit(ledger: RealLedger):
+    many = [f"task-{number}" for number in range(9_000)]
+    assert all(_owned(ledger, scripts.bind_tasks(CALLER, many, 0)))
+    assert _admit(ledger, application(tasks=tuple(many))).code is AdmissionCode.ADMITTED
 
 
 def test_a_deleted_account_keeps_its_revocations_and_stays_disabled(ledger: RealLedger):
     _credits(ledger, "grant", 5, "o")
     _admit(ledger, application("c", demand("contact")))
     ledger.run(scripts.bind_session(CALLER, "s"))
+    ledger.run(scripts.bind_tasks(CALLER, ["a"], 0))
     ledger.run(changes.revoke("main", "acme", "bob", "evil"))
-    others = [*ledger.client.scan_iter(KEYS.every_consent), *ledger.client.scan_iter(KEYS.every_session)]
+    patterns = (KEYS.every_consent, KEYS.every_session, KEYS.every_task)
+    others = [key for pattern in patterns for key in ledger.client.scan_iter(pattern)]
     assert ledger.run(changes.delete_account("main", "acme", others=others)) == ChangeCode.DONE
     left = {key.removeprefix(KEYS.prefix).partition(":")[0] for key in ledger.client.scan_iter(KEYS.prefix + "*")}
     assert left == {"account", "consent", "done"}

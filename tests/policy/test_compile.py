@@ -21,7 +21,8 @@ def test_the_example_policy_compiles():
     assert compiled.plans is not None
     assert compiled.plans["business"].quotas["requests"] == {"minute": 600, "day": 5000}
     assert compiled.windows == {"contact": "month"}
-    assert len(compiled.tests) == 16
+    assert list(compiled.resources) == ["docs://*"]
+    assert len(compiled.tests) == 20
 
 
 def test_an_empty_policy_allows_nothing():
@@ -84,10 +85,6 @@ TOP = {
     "credits: {c: C}\nplans: {p: {credits: {c: {day: 1}}}, q: {credits: {c: {hour: 1}}}}": (
         "plans.q.credits.c.hour: another plan includes c per day; accepted: one window per pool"
     ),
-    "resources: {}": "resources: not enforced by this version",
-    "prompts: {}": "prompts: not enforced by this version",
-    "methods: {}": "methods: not enforced by this version",
-    "plans: {p: {prompts: []}}": "plans.p.prompts: not enforced by this version",
     "plans: {p: {mode: shadow}}": "plans.p.mode: not enforced by this version",
     "quotas: {q: {day: 1, mode: shadow}}": "quotas.q.mode: not enforced by this version",
     "tools: {t: {scopes: [], mode: shadow}}": "tools.t.mode: unknown key",
@@ -160,8 +157,14 @@ def test_a_mistake_in_a_tool(body, expected):
 
 
 TESTS = {
-    "{name: x, call: {}, expect: allow}": "tests[0].call: names neither or both of tool and method",
-    "{name: x, call: {tool: t, method: x}, expect: allow}": "tests[0].call: names neither or both of tool and method",
+    "{name: x, call: {}, expect: allow}": "tests[0].call: names nothing to call",
+    "{name: x, call: {tool: t, method: x}, expect: allow}": "tests[0].call: a tool is called by its name",
+    "{name: x, call: {tool: t, prompt: x}, expect: allow}": "tests[0].call: names tool and prompt; accepted: one of",
+    "{name: x, call: {method: x, prompt: x}, expect: allow}": "tests[0].call: x is about no prompt; accepted: the",
+    "{name: x, call: {method: prompts/get}, expect: allow}": "does not say what prompts/get is about; accepted: prompt",
+    "{name: x, call: {method: prompts/get, resource: x}, expect: allow}": "prompts/get is about no resource",
+    "{name: x, call: {method: completion/complete}, expect: allow}": "is about; accepted: prompt or resource",
+    "{name: x, call: {resource: x, arguments: {a: 1}}, expect: allow}": "gives arguments to what takes none",
     "{name: x, call: {method: tools/call}, expect: allow}": "tests[0].call: a tool is called by its name",
     "{name: x, call: {tool: t}, expect: alow}": "tests[0].expect: 'alow' is no outcome",
     "{name: x, call: {tool: t}, expect: token_missing}": "tests[0].expect: 'token_missing' is no outcome",
@@ -201,7 +204,7 @@ def test_many_mistakes_are_told_at_once_each_with_its_place():
         """\
         scopes: {a: A, a: B}
         base_scopes: [b]
-        resources: {}
+        resources: {"docs:": {scopes: [c]}}
         quotas: {requests: {minute: sixty}}
         plans: {free: {tools: [serach]}}
         tools:
@@ -220,7 +223,7 @@ def test_many_mistakes_are_told_at_once_each_with_its_place():
         """,
     )
     assert [problem.split(": ")[0] for problem in found] == [
-        *("p1.yaml:1:16", "p1.yaml:2:15", "p1.yaml:3:1", "p1.yaml:4:29", "p1.yaml:5:24", "p1.yaml:9:5"),
+        *("p1.yaml:1:16", "p1.yaml:2:15", "p1.yaml:3:32", "p1.yaml:4:29", "p1.yaml:5:24", "p1.yaml:9:5"),
         *("p1.yaml:10:62", "p1.yaml:11:22", "p1.yaml:12:14", "p2.yaml:1:9", "p2.yaml:2:19", "p2.yaml:3:49"),
     ]
 

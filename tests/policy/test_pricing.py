@@ -179,6 +179,11 @@ TEXT = {"type": "text", "text": '{"rows": [1]}'}
         ({"content": ["x"]}, None),
         ({"content": {}}, None),
         ({}, None),
+        ({"contents": [{"uri": "docs://a", "text": '{"rows": [1, 2, 3]}'}]}, 3),
+        ({"contents": [{"text": '{"rows": [1]}'}]}, None),
+        ({"contents": [{"uri": "docs://a", "blob": "e30="}]}, None),
+        ({"content": [], "contents": [{"uri": "docs://a", "text": '{"rows": [1]}'}]}, None),
+        ({"content": [{"type": "image", "uri": "docs://a", "text": '{"rows": [1]}'}]}, None),
     ],
 )
 def test_data_is_structured_or_the_json_of_a_single_text(result, rows):

@@ -161,6 +161,19 @@ def test_the_older_revisions_get_no_number_that_they_do_not_know():
     assert numbers == {"modern": -32020, "older": -32600, "unread": -32020}
 
 
+def test_a_resource_that_is_not_there_has_the_number_of_its_revision():
+    for code, modern, older in (
+        (ErrorCode.RESOURCE_UNKNOWN, -32602, -32002),
+        (ErrorCode.PROMPT_UNKNOWN, -32602, -32602),
+        (ErrorCode.TOOL_UNKNOWN, -32602, -32602),
+    ):
+        for revision in Revision:
+            call = Call(CallKind.REQUEST, revision, "resources/read", 1)
+            answer = answers.refusal_answer(Refusal(code), call)
+            expected = modern if revision.stateless else older
+            assert (answer.status, body(answer)["error"]["code"]) == (200, expected)
+
+
 def test_an_unsupported_version_names_those_supported():
     data = {"supported": ["2026-07-28"], "requested": "2027-01-01"}
     answer = answers.refusal_answer(Refusal(ErrorCode.VERSION_UNSUPPORTED, data=data), Message(CallKind.REQUEST, 1))

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import copy
 import json
 from typing import Any
 
@@ -11,11 +10,10 @@ from mcp_types import methods
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import Call, CallKind, Revision
-from sidecar.protocol import headers, jsonrpc, revisions, strictjson
+from sidecar.protocol import headers, jsonrpc, revisions
 
 VERSION = "io.modelcontextprotocol/protocolVersion"
 CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
-TASKS = "io.modelcontextprotocol/tasks"
 META: dict[str, Any] = {VERSION: "2026-07-28", CAPABILITIES: {}}
 MODERN = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "search"}
 
@@ -75,6 +73,14 @@ def test_other_versions_are_refused_with_those_supported(version: str):
         "requested": version,
     }
     mcp_types.UnsupportedProtocolVersionErrorData.model_validate(refusal.data)
+
+
+def test_whoever_says_the_version_in_each_request_is_told_of_those_that_work_so():
+    refusal = refused(
+        request(name="search", _meta={**META, VERSION: "2027-01-01"}), {"MCP-Protocol-Version": "2027-01-01"}
+    )
+    assert refusal.code is ErrorCode.VERSION_UNSUPPORTED
+    assert refusal.data == {"supported": ["2026-07-28"], "requested": "2027-01-01"}
 
 
 @pytest.mark.parametrize("sent", [{}, {"MCP-Protocol-Version": "2025-11-25"}, {"MCP-Protocol-Version": "2027-01-01"}])
@@ -185,6 +191,13 @@ def test_parameters_that_could_be_read_differently_are_refused(message: dict[str
     assert refused(message, {"MCP-Protocol-Version": "2025-11-25"}).code is ErrorCode.PARAMS_MALFORMED
 
 
+@pytest.mark.parametrize("method", ["initialize", "resources/subscribe", "resources/unsubscribe", "tasks/result"])
+def test_a_method_that_the_revision_has_not_is_unknown_whatever_it_lacks(method: str):
+    sent = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": method}
+    assert call_of(request(method, _meta=META), sent).method == method  # gate 4 refuses it as unknown
+    assert refused(request(method, _Meta=META), sent).code is ErrorCode.PARAMS_MALFORMED
+
+
 def test_a_tools_arguments_are_left_to_the_policy():
     call = call_of(request(name="search", arguments={"constructor": "x", "a": {"__proto__": 1}}), {})
     assert call.params["arguments"] == {"constructor": "x", "a": {"__proto__": 1}}
@@ -203,7 +216,7 @@ def test_further_parameters_pass():
     assert call.document == request(name="search", vendor={"x": 1}, Whatever=2)
 
 
-@pytest.mark.parametrize("method", ["vendor/anything", "ping", "subscriptions/listen"])
+@pytest.mark.parametrize("method", ["vendor/anything", "ping", "tasks/list"])
 def test_which_methods_are_served_is_left_to_the_policy(method: str):
     assert call_of(request(method), {}).method == method
 
@@ -243,47 +256,3 @@ def test_the_official_sdk_refuses_the_same_with_the_same_number(meta: dict[str, 
         assert refused(message, sent).code.row.rpc == verdict.code
     else:
         assert call_of(message, sent).revision is Revision.V2026_07_28
-
-
-# --- tasks ---------------------------------------------------------------------------------------
-
-
-def test_a_wish_for_a_task_is_taken_out():
-    body = (
-        b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":{"n":1e2},"task":{"ttl":1}}}'
-    )
-    call = revisions.call_of(jsonrpc.read(body), headers.McpHeaders(version="2025-11-25"))
-    assert call.params == {"name": "a", "arguments": {"n": 100.0}}
-    assert call.document is not None
-    assert json.loads(strictjson.dumps(call.document))["params"] == {"name": "a", "arguments": {"n": 100.0}}
-    assert b"1e2" in strictjson.dumps(call.document)
-
-
-def test_a_clients_task_capabilities_are_taken_out():
-    older = request("initialize", protocolVersion="2025-11-25", capabilities={"tasks": {}, "roots": {}})
-    call = call_of(older, {})
-    assert call.document is not None
-    assert call.document["params"]["capabilities"] == call.params["capabilities"] == {"roots": {}}
-    offered: dict[str, Any] = {"elicitation": {}, "extensions": {TASKS: {}, "com.example/x": {}}}
-    call = call_of(request(name="search", _meta={**META, CAPABILITIES: offered}), MODERN)
-    assert call.document is not None
-    for params in (call.params, call.document["params"]):
-        assert params["_meta"][CAPABILITIES] == {"elicitation": {}, "extensions": {"com.example/x": {}}}
-
-
-def test_a_servers_task_capabilities_are_taken_out():
-    result: dict[str, Any] = {
-        "capabilities": {"tasks": {"list": {}}, "tools": {}, "extensions": {TASKS: {}}},
-        "serverInfo": {},
-    }
-    before = copy.deepcopy(result)
-    assert revisions.strip_task_capability(result) == {
-        "capabilities": {"tools": {}, "extensions": {}},
-        "serverInfo": {},
-    }
-    assert result == before
-
-
-@pytest.mark.parametrize("result", [{}, {"capabilities": None}, {"capabilities": {"tools": {}, "TASKS": 1}}], ids=str)
-def test_other_results_stay_as_they_are(result: dict[str, Any]):
-    assert revisions.strip_task_capability(result) is result

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.proxy.support import POLICY, Launch
+from tests.proxy.task_office import STRANGERS, Office, office_of
 from tests.support import rig as rigs
 from tests.support.rig import Rig
 from tests.support.store import StoreServer
@@ -43,3 +44,14 @@ def launch(bare: Launch) -> Launch:
 async def rig(launch: Launch) -> Rig:
     """A sidecar that is ready; Ada is on the growth plan with ten credits, and has approved cli-1."""
     return await launch()
+
+
+@pytest.fixture
+async def office(launch: Launch) -> Office:
+    return await office_of(launch)
+
+
+@pytest.fixture(params=list(STRANGERS.values()), ids=list(STRANGERS))
+def stranger(request: pytest.FixtureRequest, office: Office) -> str:
+    """A token of somebody who may call, but has not started the task."""
+    return office.mint(**request.param)

@@ -232,22 +232,22 @@ async def test_other_lists_come_back_empty_with_their_cursor(rig: Rig, method: s
     assert (result[member], result["nextCursor"]) == ([], "two")
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        "resources/read",
-        "prompts/get",
-        "resources/subscribe",
-        "completion/complete",
-        "logging/setLevel",
-        "tasks/get",
-        "tasks/list",
-    ],
-)
+NOT_DECLARED: dict[str, tuple[Json, str, int]] = {
+    "resources/read": ({"uri": "docs://x"}, "resource_unknown", -32002),
+    "resources/subscribe": ({"uri": "docs://x"}, "resource_unknown", -32002),
+    "prompts/get": ({"name": "x"}, "prompt_unknown", -32602),
+    "completion/complete": ({"ref": {"type": "ref/prompt", "name": "x"}}, "method_not_allowed", -32601),
+    "logging/setLevel": ({"level": "debug"}, "method_not_allowed", -32601),
+    "tasks/get": ({"taskId": "x"}, "method_not_allowed", -32601),
+    "tasks/list": ({}, "method_not_allowed", -32601),
+}
+
+
+@pytest.mark.parametrize("method", NOT_DECLARED)
 async def test_what_lists_do_not_show_cannot_be_had(rig: Rig, method: str):
-    params = {"uri": "docs://x", "name": "x", "taskId": "x", "level": "debug"}
+    params, code, number = NOT_DECLARED[method]
     reply = await rig.post(method, params, revision=LEGACY)
-    assert (reply.status, reply.code, reply.json["error"]["code"]) == (200, "method_not_allowed", -32601)
+    assert (reply.status, reply.code, reply.json["error"]["code"]) == (200, code, number)
     assert not rig.backend.received
 
 

@@ -207,7 +207,7 @@ async def other_name(rig: Rig, revision: str) -> Reply:
     400,
     "rpc",
     -32022,
-    data={"supported": [MODERN, LEGACY, "2025-06-18", "2025-03-26"], "requested": "2099-01-01"},
+    data={"requested": "2099-01-01"},
 )
 async def future_version(rig: Rig, revision: str) -> Reply:
     params: Json = dict(TASKLESS)
@@ -221,12 +221,17 @@ async def strange_session(rig: Rig, revision: str) -> Reply:
     return await rig.call("list_taxonomy", revision=revision, headers={"Mcp-Session-Id": "not-mine"})
 
 
+@case(ErrorCode.TASK_UNKNOWN, 200, "rpc", -32602, launch={"policy": policy(methods={"tasks/get": {"scopes": []}})})
+async def strange_task(rig: Rig, revision: str) -> Reply:
+    return await rig.post("tasks/get", {"taskId": "not-mine"}, revision=revision)
+
+
 # --- gate 4: policy ------------------------------------------------------------------------------
 
 
 @case(ErrorCode.METHOD_NOT_ALLOWED, 404, "rpc", -32601, legacy=(200, -32601))
 async def completion(rig: Rig, revision: str) -> Reply:
-    return await rig.post("completion/complete", {"ref": {}}, revision=revision)
+    return await rig.post("completion/complete", {"ref": {"type": "ref/prompt", "name": "x"}}, revision=revision)
 
 
 @case(ErrorCode.METHOD_NOT_ALLOWED, 404, "rpc", -32601, revisions=(MODERN,))
@@ -237,6 +242,23 @@ async def ping_in_the_stateless_revision(rig: Rig, revision: str) -> Reply:
 @case(ErrorCode.TOOL_UNKNOWN, 200, "rpc", -32602)
 async def undeclared_tool(rig: Rig, revision: str) -> Reply:
     return await rig.call("delete_everything", revision=revision)
+
+
+@case(ErrorCode.RESOURCE_UNKNOWN, 200, "rpc", -32602, legacy=(200, -32002))
+async def undeclared_resource(rig: Rig, revision: str) -> Reply:
+    return await rig.post("resources/read", {"uri": "docs://taxonomy"}, revision=revision)
+
+
+@case(ErrorCode.TASK_UNKNOWN, 200, "rpc", -32602, launch={"policy": policy(methods={"tasks/get": {"scopes": []}})})
+async def somebody_elses_task(rig: Rig, revision: str) -> Reply:
+    capabilities: Json = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
+    meta = {"_meta": {"io.modelcontextprotocol/clientCapabilities": capabilities}} if revision == MODERN else {}
+    return await rig.post("tasks/get", {"taskId": "t-1", **meta}, revision=revision)
+
+
+@case(ErrorCode.PROMPT_UNKNOWN, 200, "rpc", -32602)
+async def undeclared_prompt(rig: Rig, revision: str) -> Reply:
+    return await rig.post("prompts/get", {"name": "greet"}, revision=revision)
 
 
 @case(
@@ -567,7 +589,7 @@ async def test_consent_comes_before_everything_of_the_policy(rig: Rig):
     assert await refused(rig, **stranger) == "consent_missing"
     assert await refused(rig, arguments={"contact_ids": 7}, **stranger) == "consent_missing"
     assert await refused(rig, tool="undeclared", **stranger) == "consent_missing"
-    reply = await rig.post("completion/complete", token=rig.issuer.mint(client_id="cli-2"))
+    reply = await rig.post("tasks/list", revision=LEGACY, token=rig.issuer.mint(client_id="cli-2"))
     assert reply.code == "consent_missing"
 
 

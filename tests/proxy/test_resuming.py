@@ -284,3 +284,18 @@ async def test_an_answer_is_not_relayed_while_the_store_cannot_be_told(launch: L
     await until(lambda: rig.sidecar.store.up)
     await answered(rig, session, rows(asked, 1))
     assert (await rig.books()).left() == 9
+
+
+async def test_a_replayed_list_is_filtered_as_the_list_was(rig: Rig):
+    session = await rig.session()
+    tools = [{"name": name, "inputSchema": {"type": "object"}} for name in ("undeclared", "list_taxonomy")]
+    replayed = [
+        {"jsonrpc": "2.0", "id": 7, "result": {"tools": tools, "nextCursor": "more"}},
+        {"jsonrpc": "2.0", "id": 8, "result": {"resources": [{"uri": "secret://a", "name": "a"}]}},
+        {"jsonrpc": "2.0", "id": 9, "result": {"prompts": [{"name": "p"}]}},
+        {"jsonrpc": "2.0", "id": 10, "result": {"resourceTemplates": [{"uriTemplate": "secret://{a}", "name": "a"}]}},
+    ]
+    seen = [message["result"] for message in await answered(rig, session, *replayed)]
+    assert [tool["name"] for tool in seen[0]["tools"]] == ["list_taxonomy"]
+    assert seen[0]["nextCursor"] == "more"
+    assert seen[1:] == [{"resources": []}, {"prompts": []}, {"resourceTemplates": []}]

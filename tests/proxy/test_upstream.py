@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ipaddress
 import json
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from sidecar.errors import ErrorCode
 from sidecar.model import Event
 from sidecar.proxy import connection as connection_module
 from sidecar.proxy import upstream as upstream_module
-from sidecar.proxy.upstream import Answer, Outgoing, Upstream, UpstreamError, tls_context
+from sidecar.proxy.upstream import Answer, Outgoing, Upstream, UpstreamError
 from tests.support import backend as scripted
 from tests.support.backend import Backend, Turn
 
@@ -262,7 +256,7 @@ async def _unanswered_handshake() -> tuple[asyncio.Server, str, asyncio.Event]:
 async def test_connecting_has_its_own_patience_and_the_call_s(connect_timeout: float, within: float, code: ErrorCode):
     server, url, _ = await _unanswered_handshake()
     outgoing = call(within=within)
-    error = await failure(Upstream(url, connect_timeout=connect_timeout), outgoing)
+    error = await failure(Upstream(url, tls=ssl.create_default_context(), connect_timeout=connect_timeout), outgoing)
     assert (error.event, error.code, outgoing.sent) == (Event.NOT_SENT, code, False)
     server.close()
 
@@ -270,7 +264,7 @@ async def test_connecting_has_its_own_patience_and_the_call_s(connect_timeout: f
 async def test_a_call_cancelled_while_connecting_was_not_sent():
     server, url, connected = await _unanswered_handshake()
     outgoing = call()
-    task = asyncio.create_task(Upstream(url).send(outgoing))
+    task = asyncio.create_task(Upstream(url, tls=ssl.create_default_context()).send(outgoing))
     await connected.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -615,62 +609,3 @@ async def test_a_backend_that_comes_back_is_found(backend: Backend, upstream: Up
     assert (await failure(upstream)).event is Event.NOT_SENT
     await backend.start()
     assert await body_of(upstream)
-
-
-# --- TLS -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate of its own authority for 127.0.0.1, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "backend")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
-        .sign(key, hashes.SHA256())
-    )
-    folder = tmp_path_factory.mktemp("tls")
-    (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    plain = serialization.NoEncryption()
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-    (folder / "key.pem").write_bytes(pem)
-    return folder / "cert.pem", folder / "key.pem"
-
-
-async def test_tls_with_certificates_on_both_sides(certificate: tuple[Path, Path]):
-    cert, key = certificate
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cert, key)
-    context.load_verify_locations(cert)
-    context.verify_mode = ssl.CERT_REQUIRED
-    async with Backend(tls=context) as backend:
-        upstream = Upstream(backend.url, tls=tls_context(cert, cert, key))
-        for _ in range(2):
-            assert await body_of(upstream)
-        assert backend.connections == 1
-        upstream.close()
-
-
-async def test_an_unknown_certificate_is_not_spoken_to(certificate: tuple[Path, Path]):
-    cert, key = certificate
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cert, key)
-    async with Backend(tls=context) as backend:
-        outgoing = call()
-        error = await failure(Upstream(backend.url), outgoing)
-        assert (error.event, outgoing.sent, backend.received) == (Event.NOT_SENT, False, [])
-
-
-def test_a_file_that_is_no_certificate_is_an_error(tmp_path: Path):
-    (tmp_path / "ca.pem").write_text("nonsense")
-    with pytest.raises(OSError, match=r"."):
-        tls_context(tmp_path / "ca.pem")

@@ -254,7 +254,7 @@ class Backend:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
         keep = True
         while keep:
-            request = await _read(reader, number)
+            request = await read_request(reader, number)
             if request is None:
                 return
             self.received.append(request)
@@ -272,7 +272,7 @@ class Backend:
         return self._rules.get(tool or "") or self._rules.get(message.get("method", "")) or _serve
 
 
-async def _read(reader: asyncio.StreamReader, connection: int) -> Received | None:
+async def read_request(reader: asyncio.StreamReader, connection: int) -> Received | None:
     """One request; None when the connection ends between requests."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from sidecar.ledger.command import Command
 from sidecar.ledger.keys import account_keys
 from sidecar.model import AmountKind
 from sidecar.observe.logs import Lines
+from sidecar.protocol.headers import NAME_PARAMS, encode
 from sidecar.proxy.app import Sidecar
 from sidecar.workbench.load import load
 from tests.support.backend import Backend
@@ -247,9 +249,9 @@ class Rig:
             made["MCP-Protocol-Version"] = revision
         if revision == MODERN and "method" in message:
             made["Mcp-Method"] = message["method"]
-            params = message.get("params", {})
-            if isinstance(params.get("name"), str):
-                made["Mcp-Name"] = params["name"]
+            name = message.get("params", {}).get(NAME_PARAMS.get(message["method"], ""))
+            if isinstance(name, str):
+                made["Mcp-Name"] = encode(name)
         return {name: value for name, value in {**made, **(extra or {})}.items() if value is not None}
 
     async def post(
@@ -385,6 +387,7 @@ async def rig(
     ready: bool = True,
     lease_margin: float = 60.0,
     store_url: str | None = None,
+    tls: tuple[Json, ssl.SSLContext] | None = None,
     **changes: Any,
 ) -> AsyncIterator[Rig]:
     """Start everything and end it again.
@@ -398,6 +401,7 @@ async def rig(
         issuer: further settings of the issuer.
         prepare: what is to be done to the issuer before the sidecar asks it.
         ready: wait until the sidecar is ready.
+        tls: `listen.tls`, and how clients meet a listener that has it.
         changes: sections of the config.
     """
     if not isinstance(policy, Path):
@@ -407,6 +411,9 @@ async def rig(
     port = free_port()
     lines = folder / "log.jsonl"
     url = f"http://127.0.0.1:{port}/mcp"
+    if tls is not None:
+        url = url.replace("http:", "https:")
+        changes = {"resource": url, "listen": {"address": f"127.0.0.1:{port}", "tls": tls[0]}, **changes}
     async with Issuer(resource=url) as tokens, scripted or Backend() as backend:
         prepare(tokens)
         config = folder / "config.yaml"
@@ -417,7 +424,11 @@ async def rig(
             loaded = load(config)
             async with (
                 Sidecar(config, loaded, Lines(loaded.settings.log.level, fd=log.fileno()), lease_margin) as sidecar,
-                aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False) as http,
+                aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(ssl=True if tls is None else tls[1]),
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                    auto_decompress=False,
+                ) as http,
             ):
                 admin = f"http://{sidecar.addresses['admin']}"
                 made_rig = Rig(sidecar, tokens, backend, server, url, admin, config, lines, http)

@@ -7,7 +7,9 @@ import pytest
 from sidecar.config.documents import parse
 from sidecar.model import Caller
 from sidecar.policy.compile import compile_policy
-from sidecar.workbench.explain import Explanation, Step, explain
+from sidecar.policy.models import TestCallDocument
+from sidecar.workbench.explain import explain
+from sidecar.workbench.explanation import Explanation, Step
 from sidecar.workbench.testing import NOW
 
 POLICY = """\
@@ -35,7 +37,7 @@ tools:
 def told(tool: str, arguments=None, scopes=("write",), plan: str | None = "large", more: str = "") -> Explanation:
     policy = compile_policy([parse("p.yaml", POLICY + dedent(more))])
     caller = Caller("main", "https://issuer", "alice", "acme", "app", frozenset(scopes), NOW // 1000, NOW // 1000 + 1)
-    return explain(policy, tool, arguments or {}, caller, plan, NOW)
+    return explain(policy, TestCallDocument(tool=tool, arguments=arguments or {}), caller, plan, NOW)
 
 
 def step(explanation: Explanation, question: str) -> Step:
@@ -114,3 +116,73 @@ def test_the_default_plan_is_named_as_such():
 def test_the_consent_mode_is_told():
     assert "a record must exist" in step(told("search"), "consent").says
     assert "first valid token" in step(told("search", more="consent: first_use"), "consent").says
+
+
+# --- what is no tool -----------------------------------------------------------------------------
+
+OTHERS = """
+plans: {small: {tools: [], resources: ["docs://*"], prompts: []}, large: {credits: {contact: {month: 3}}}}
+resources: {"docs://*": {scopes: [read]}, "docs://secret/*": {scopes: [write], spends: {contact: 4}}}
+prompts: {greet: {scopes: [read], spends: {contact: 2}}}
+methods: {completion/complete: {scopes: []}, acme/x: {scopes: [write]}}
+"""
+
+
+def other(scopes=("write",), plan: str | None = "large", **call: str) -> Explanation:
+    text = "\n".join(line for line in POLICY.splitlines() if not line.startswith(("plans", "  small", "  large")))
+    policy = compile_policy([parse("p.yaml", f"{text}\n{OTHERS}")])
+    caller = Caller("main", "https://issuer", "alice", "acme", "app", frozenset(scopes), NOW // 1000, NOW // 1000 + 1)
+    return explain(policy, TestCallDocument.model_validate(call), caller, plan, NOW)
+
+
+@pytest.mark.parametrize(
+    ("call", "scopes", "plan", "outcome"),
+    [
+        ({"resource": "docs://a"}, ["read"], "small", "allow"),
+        ({"resource": "docs://a"}, [], "small", "insufficient_scope"),
+        ({"resource": "docs://secret/a"}, ["write"], "small", "plan_required"),
+        ({"resource": "docs://secret/a"}, ["write"], "large", "insufficient_credits"),
+        ({"resource": "docs://Secret/a"}, ["write"], "large", "params_malformed"),
+        ({"resource": "docs://a/../b"}, ["write"], "large", "params_malformed"),
+        ({"resource": "file:///a"}, ["write"], "large", "resource_unknown"),
+        ({"prompt": "greet"}, ["read"], "large", "allow"),
+        ({"prompt": "greet"}, ["read"], "small", "plan_required"),
+        ({"prompt": "other"}, ["read"], "large", "prompt_unknown"),
+        ({"method": "completion/complete", "prompt": "greet"}, ["read"], "large", "allow"),
+        ({"method": "completion/complete", "prompt": "greet"}, [], "large", "insufficient_scope"),
+        ({"method": "completion/complete", "resource": "docs://{x}"}, ["read"], "large", "insufficient_scope"),
+        ({"method": "acme/x"}, ["write"], "small", "allow"),
+        ({"method": "acme/y"}, ["write"], "small", "method_not_allowed"),
+        ({"method": "resources/subscribe", "resource": "docs://secret/a"}, ["write"], "large", "allow"),
+        ({"method": "tools/list"}, [], "small", "allow"),
+        ({"method": "ping"}, [], None, "allow"),
+        ({"method": "tools/list"}, [], None, "account_unknown"),
+    ],
+)
+def test_outcomes_of_what_is_no_tool(call, scopes, plan, outcome):
+    explanation = other(scopes, plan, **call)
+    assert explanation.outcome == outcome
+    assert bool([each for each in explanation.steps if each.passed is False]) == (outcome != "allow")
+    assert str(explanation).startswith(" ".join(explanation.call.values()) + ", policy revision ")
+    assert explanation.document()["call"] == explanation.call
+
+
+def test_everything_that_a_completion_asks_for_is_told():
+    explanation = other(("read",), "small", method="completion/complete", resource="docs://{x}")
+    told = [(each.question, each.says, each.passed) for each in explanation.steps if each.gate == "policy"]
+    assert told == [
+        ("method", "declared", True),
+        ("scope", "any valid token will do", True),
+        ("resource", "declared by the pattern docs://*", True),
+        ("scope", "read is needed and held", True),
+        ("resource", "declared by the pattern docs://secret/*", True),
+        ("scope", "write is needed and not held", False),
+    ]
+    assert explanation.scopes == ()  # the plan is told first
+    assert step(explanation, "plan").says == "small does not include docs://secret/*"
+
+
+def test_what_is_not_declared_is_told_as_such():
+    assert step(other(resource="file:///a"), "resource").says == "no policy file declares a pattern that matches it"
+    assert step(other(method="ping"), "method").says == "needs no declaration"
+    assert "no dot segments" in step(other(resource="docs://a/../b"), "resource").says

@@ -39,8 +39,16 @@ def test_a_sound_policy_has_none():
     [
         ("default_plan: free", "consent: first_use\ndefault_plan: free", "consent: first_use lets in every client"),
         ("default_plan: free\n", "", "there are plans and no default_plan"),
-        ("implies: [read]", "implies: []", "scope 'write' opens no tool"),
+        ("implies: [read]", "implies: []", "scope 'write' opens nothing"),
         ("uses: {requests: 1}", "uses: {}", "quota 'requests' limits nothing"),
+        ("plans:", "methods: {completion/complete: {scopes: []}}\nplans:", "p.yaml:5: neither prompts nor resources"),
+        (
+            "[search, reveal]}",
+            "[search, reveal], prompts: []}}\nprompts: {x: {scopes: []}",
+            "p.yaml:6: no plan includes x",
+        ),
+        ("plans:", 'resources: {"https://*.example.com/*": {scopes: []}}\nplans:', "p.yaml:5: the * in the host of"),
+        ("plans:", 'resources: {"https://example.com*": {scopes: []}}\nplans:', "p.yaml:5: the * in the host of"),
         ("contact: One.", "contact: One., mail: One.", "credits 'mail' pay for nothing"),
         ("[search, reveal]", "[search]", "p.yaml:8: no plan includes reveal"),
         (OPEN, "", "p.yaml:8: reveal is priced and takes arguments that are not declared"),
@@ -53,6 +61,16 @@ def test_each_warning(old, new, notice):
     assert only.startswith(notice)
 
 
+@pytest.mark.parametrize("pattern", ["docs://*", "*", "https://example.com/*", "https://example.com/a*/b?*"])
+def test_other_patterns_are_sound(pattern):
+    assert found(("plans:", f'resources: {{"{pattern}": {{scopes: []}}}}\nplans:')) == []
+
+
+def test_what_other_operations_use_is_used():
+    moved = ("uses: {requests: 1}", "uses: {}")
+    assert found(moved, ("plans:", "prompts: {x: {scopes: [], uses: {requests: 1}}}\nplans:")) == []
+
+
 def test_a_policy_that_allows_nothing():
     notices = [str(each) for each in lint(compile_policy([parse("p.yaml", "")]))]
-    assert notices == ["no tool is declared, so clients can call none"]
+    assert notices == ["no tool, resource, prompt or method is declared, so clients can do nothing"]

@@ -68,7 +68,7 @@ def test_failing_tests_are_told_at_their_lines(tmp_path):
 
 def test_failing_tests_can_be_left_out(tmp_path):
     config = write(tmp_path, policy=FAILING)
-    assert load(config, {}, tests=False).policy.tests
+    assert load(config, {}, serving=False).policy.tests
     with pytest.raises(DocumentError):
         load_policy(tmp_path / "policies")
 

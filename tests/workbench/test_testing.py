@@ -17,7 +17,7 @@ default_plan: free
 plans:
   free: {}
   paid: {credits: {coin: {month: 3}}}
-  none: {tools: []}
+  none: {tools: [], resources: []}
 tools:
   look: {scopes: [read], uses: {requests: 1}}
   buy:
@@ -25,6 +25,12 @@ tools:
     arguments: {properties: {ids: {type: array}, sure: {type: boolean}}}
     confirm: {argument: sure}
     spends: {coin: {items: arguments.ids, once: true}}
+resources: {"docs://*": {scopes: [read], uses: {requests: 1}}}
+prompts: {greet: {scopes: [write], spends: {coin: "meta.price || `1`"}}}
+methods:
+  completion/complete: {scopes: []}
+  subscriptions/listen: {scopes: []}
+  notifications/acme: {scopes: []}
 """
 
 
@@ -58,7 +64,9 @@ def test_every_test_of_the_example_policy_passes():
         ("{}", "{method: ping}", "allow"),
         ("{}", "{method: tools/list}", "allow"),
         ("{}", "{method: notifications/cancelled}", "allow"),
-        ("{}", "{method: resources/read}", "method_not_allowed"),
+        ("{}", "{method: logging/setLevel}", "method_not_allowed"),
+        ("{}", "{resource: other://x}", "resource_unknown"),
+        ("{}", "{prompt: x}", "prompt_unknown"),
         ("{consent: missing}", "{method: ping}", "allow"),
         ("{consent: missing}", "{method: tools/list}", "consent_missing"),
         ("{consent: missing}", "{tool: other}", "consent_missing"),
@@ -85,6 +93,30 @@ def test_every_test_of_the_example_policy_passes():
         ("{scopes: [write], plan: paid, included: {coin: 2}, credits: {coin: 1}}", BUY, "allow"),
         ("{scopes: [write], paid: {coin: [a, 7]}}", BUY, "{allow: {credits: {coin: 0}}}"),
         ("{scopes: [write], paid: {coin: ['7']}, credits: {coin: 1}}", BUY, "{allow: {credits: {coin: 1}}}"),
+        # what is no tool
+        ("{scopes: [read]}", "{resource: docs://a}", "{allow: {quotas: {requests: 1}}}"),
+        ("{}", "{resource: docs://a}", "insufficient_scope"),
+        ("{plan: none, scopes: [read]}", "{resource: docs://a}", "plan_required"),
+        ("{scopes: [read]}", "{resource: docs://a/../b}", "params_malformed"),
+        ("{scopes: [read]}", "{method: resources/unsubscribe, resource: docs://a}", "allow"),
+        ("{scopes: [read]}", "{method: resources/read, resource: docs://a}", "allow"),
+        ("{scopes: [write], plan: paid}", "{prompt: greet, arguments: {who: you}}", "{allow: {credits: {coin: 1}}}"),
+        ("{scopes: [write]}", "{prompt: greet}", "insufficient_credits"),
+        ("{scopes: [write], plan: paid}", "{prompt: greet, meta: {Price: 3}}", "arguments_refused"),
+        ("{scopes: [write], plan: paid}", "{prompt: greet, meta: {price: 3}}", "{allow: {credits: {coin: 3}}}"),
+        ("{scopes: [write], plan: paid}", "{method: prompts/get, prompt: greet, arguments: {a: b}}", "allow"),
+        (
+            "{scopes: [write], plan: paid}",
+            "{method: completion/complete, prompt: greet}",
+            "{allow: {credits: {coin: 0}}}",
+        ),
+        ("{scopes: [read]}", "{method: completion/complete, resource: 'docs://{x}'}", "allow"),
+        ("{scopes: [read]}", "{method: completion/complete, resource: 'other://{x}'}", "resource_unknown"),
+        ("{scopes: [read]}", "{method: subscriptions/listen}", "allow"),
+        ("{scopes: [read]}", "{method: subscriptions/listen, resource: docs://a}", "allow"),
+        ("{}", "{method: subscriptions/listen, resource: docs://a}", "insufficient_scope"),
+        ("{}", "{method: notifications/acme}", "allow"),
+        ("{consent: missing}", "{method: notifications/acme}", "consent_missing"),
         # quotas
         ("{scopes: [read], quotas: {requests: {minute: 9}}}", "{tool: look}", "allow"),
         ("{scopes: [read], quotas: {requests: {minute: 10}}}", "{tool: look}", "quota_exceeded"),
@@ -137,7 +169,7 @@ def test_under_first_use_a_missing_consent_is_granted_and_a_revoked_one_is_not()
 def test_a_failure_names_its_place_what_was_expected_and_what_came(caller, call, expect, message):
     outcome = run(caller, call, expect)
     assert not outcome.passed
-    assert str(outcome).startswith(f"p.yaml:17: n: {message}")
+    assert str(outcome).startswith(f"p.yaml:23: n: {message}")
 
 
 def test_a_price_is_no_refusal_and_a_refusal_no_price():
@@ -149,7 +181,7 @@ def test_tests_do_not_see_each_other():
     one = "{name: one, caller: {scopes: [write], credits: {coin: 2}}, call: CALL, expect: allow}".replace("CALL", BUY)
     outcomes = run_tests(compiled(one, one.replace("one", "two"), "{name: t, call: {method: ping}, expect: allow}"))
     assert [(outcome.name, outcome.rule, outcome.passed) for outcome in outcomes] == [
-        ("one", "p.yaml:17", True),
-        ("two", "p.yaml:18", True),
-        ("t", "p.yaml:19", True),
+        ("one", "p.yaml:23", True),
+        ("two", "p.yaml:24", True),
+        ("t", "p.yaml:25", True),
     ]

@@ -1,14 +1,14 @@
 #!lua flags=allow-oom
--- Delete an account's money, holds, paid items, journal, sessions and granted consents. Revocations stay,
--- and a record that keeps the account disabled until it is set again.
+-- Delete an account's money, holds, paid items, journal, sessions, tasks and granted consents. Revocations
+-- stay, and a record that keeps the account disabled until it is set again.
 --
 -- KEYS  1 ledger  2 holds  3 leases  4 paid  5 requests  6 usage  7 account  8... consents, client
---       records and sessions
+--       records, sessions and tasks
 -- ARGV  1 issuer id  2 account
 -- Returns changes.ChangeCode: 0, or 2 when nothing is known of the account
 -- include clock.lua
 local known = false
-for _, key in ipairs(KEYS) do -- one by one: sessions may be more than fit on Lua's stack
+for _, key in ipairs(KEYS) do -- one by one: sessions and tasks may be more than fit on Lua's stack
   known = redis.call('EXISTS', key) == 1
   if known then break end
 end

@@ -1,9 +1,10 @@
 #!lua
--- Gates 5-7 in one trip: session, consent, account, plan, then quotas and credits, which are reserved
--- all or none. `admission.py` is its model. Idempotent on the call id.
+-- Gates 5-7 in one trip: session and tasks, consent, account, plan, then quotas and credits, which are
+-- reserved all or none. `admission.py` is its model. Idempotent on the call id.
 --
 -- KEYS  1 account  2 consent  3 client  4 session  5 ledger  6 holds  7 leases  8 paid  9 requests
---       10 usage  11 done of this call
+--       10 usage  11 done of this call  12... tasks, which must be bound to the subject and client of the
+--       consent: their digest ends its key
 -- ARGV  1 call id  2 look (1 writes nothing)  3 depth (0 consent, 1 plan, 2 price)  4 lease in ms
 --       5 binding the session must have ('' checks none)  6 issuer id  7 account  8 subject  9 client id
 --       10 owner  11 on_unknown (settle, release)
@@ -23,6 +24,7 @@ local LEDGER, HOLDS, LEASES, PAID, REQUESTS, USAGE = unpack(KEYS, 5, 10)
 local ADMITTED, SESSION_UNKNOWN, CONSENT_MISSING, CONSENT_REVOKED = 0, 1, 2, 3
 local ACCOUNT_UNKNOWN, ACCOUNT_DISABLED, PLAN_REQUIRED, CONSENT_SCOPES = 4, 5, 6, 7
 local QUOTA_EXCEEDED, INSUFFICIENT_CREDITS, RESOLVED_ALREADY, REQUEST_IN_FLIGHT = 8, 9, 10, 11
+local TASK_UNKNOWN = 12
 
 local call, look, depth = ARGV[1], ARGV[2] == '1', tonumber(ARGV[3])
 local demands = cjson.decode(ARGV[12])
@@ -71,6 +73,9 @@ end
 -- consent record exists.
 local function standing()
   if ARGV[5] ~= '' and redis.call('HGET', KEYS[4], 'consent') ~= ARGV[5] then return SESSION_UNKNOWN end
+  for i = 12, #KEYS do
+    if redis.call('HGET', KEYS[i], 'consent') ~= string.sub(KEYS[2], -32) then return TASK_UNKNOWN end
+  end
   local record = consent(KEYS[2], KEYS[3])
   if record then
     local at = written(record)
@@ -252,5 +257,8 @@ if code == ADMITTED then
   end
 end
 if ARGV[5] ~= '' and code ~= SESSION_UNKNOWN then redis.call('EXPIRE', KEYS[4], 86400) end
+if code ~= SESSION_UNKNOWN and code ~= TASK_UNKNOWN then
+  for i = 12, #KEYS do redis.call('EXPIRE', KEYS[i], 86400, 'GT') end -- what has longer to live keeps it
+end
 flush()
 return answer

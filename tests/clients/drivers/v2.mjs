@@ -1,0 +1,18 @@
+// A driven client of the second SDK: `mode` is `legacy`, `auto` or `2026-07-28`.
+
+import { Client, StreamableHTTPClientTransport, UnauthorizedError } from '@modelcontextprotocol/client'
+
+import { drive } from './driver.mjs'
+
+await drive({
+  Unauthorized: UnauthorizedError,
+  open: ({ url, ...options }, mode) => ({
+    client: new Client(
+      { name: 'driven', version: '1' },
+      { versionNegotiation: { mode: mode === '2026-07-28' ? { pin: mode } : mode } },
+    ),
+    transport: new StreamableHTTPClientTransport(url, options),
+  }),
+  call: (client, name, args) => client.callTool({ name, arguments: args }),
+  finish: (transport, code, iss) => transport.finishAuth(code, iss),
+})
