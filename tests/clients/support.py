@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sidecar.demo.backend import serving
-from sidecar.protocol.headers import NAME_PARAMS
+from sidecar.protocol.headers import NAME_PARAMS, encode
 from tests.clients.servers.chatter import Chatter
 from tests.support.backend import Received
 from tests.support.node import run_script, started
@@ -21,7 +21,21 @@ from tests.support.rig import LEGACY, MODERN
 Json = dict[str, Any]
 
 HERE: Final = Path(__file__).parent
-TOOLS: Final = ("echo", "fail", "steps", "proceed", "ask", "sample", "tell", "change", "touch", "wait", "seen", "drop")
+TOOLS: Final = (
+    "echo",
+    "route",
+    "fail",
+    "steps",
+    "proceed",
+    "ask",
+    "sample",
+    "tell",
+    "change",
+    "touch",
+    "wait",
+    "seen",
+    "drop",
+)
 ALLOW_ALL: Final[Json] = {
     "scopes": {},
     "consent": "first_use",
@@ -101,7 +115,7 @@ SERVERS: Final = (
 
 def steps_for(server: ServerKind, era: str) -> list[str]:
     """The steps of a tour that this server can take in this era."""
-    chosen = ["tools", "echo", "fail", "resources", "prompts", "completion"]
+    chosen = ["tools", "echo", "route", "fail", "resources", "prompts", "completion"]
     if server.streaming:
         chosen += ["steps"]
     if era == MODERN:
@@ -139,7 +153,7 @@ _OURS: Final = frozenset(
         *("x-request-id", "traceparent"),
     }
 )
-_MIRRORS: Final = frozenset({"mcp-method", "mcp-name"})
+_MIRRORS: Final = frozenset({"mcp-method", "mcp-name", "mcp-param-region"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +214,8 @@ def _check_mirrors(request: Received, revision: str) -> None:
         assert request.header("mcp-method") == message["method"]
         assert request.header("mcp-name") == params.get(NAME_PARAMS.get(message["method"], ""))
         assert claimed == MODERN or message["method"].startswith("notifications/")
+        region = params.get("arguments", {}).get("region")
+        assert request.header("mcp-param-region") == (region and encode(region))
     else:
         assert claimed is None
         first = message.get("method") == "initialize"
