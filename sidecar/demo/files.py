@@ -100,6 +100,8 @@ tools:
     spends: { contact: { items: arguments.contact_ids, settle: "data.contacts[].id", once: true } }
     rows: length(data.contacts)
     timeout: 5s
+methods:
+  tasks/get: { scopes: [] } # tasks are served: of those who started them
 
 tests:
   - name: revealing needs the flag

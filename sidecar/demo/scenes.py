@@ -131,6 +131,11 @@ SCENES: Final[tuple[Scene, ...]] = (
         _E.SESSION_UNKNOWN,
         _list(revision=Revision.V2025_11_25, headers={"Mcp-Session-Id": "not-mine"}),
     ),
+    Scene(
+        "A task that somebody else started",
+        _E.TASK_UNKNOWN,
+        lambda s, t: s.ask.ask("tasks/get", {"taskId": "not-mine"}, token=t, revision=Revision.V2025_11_25),
+    ),
     # gate 4
     Scene(
         "A method that the policy does not declare",

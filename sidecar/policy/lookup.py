@@ -118,7 +118,8 @@ def _beside(policy: Policy, named: References) -> tuple[Operation, ...]:
     found = [_prompt(policy, name) for name in named.prompts]
     found += [resource_of(policy, uri) for uri in named.uris]
     found += [resource for template in named.templates for resource in _completed(policy, template)]
-    return tuple(dict.fromkeys(found))
+    # In one order, whatever the client's: what belongs together is then joined once.
+    return tuple(sorted(set(found), key=lambda operation: operation.name))
 
 
 def _completed(policy: Policy, template: str) -> tuple[Operation, ...]:

@@ -50,7 +50,7 @@ class Response:
 
     def with_result(self, result: Result) -> bytes:
         """The message, written anew with another result."""
-        return orjson.dumps({**self.message, "result": result})
+        return _written({**self.message, "result": result})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,13 @@ def read_event(data: str) -> Response | Other | None:
         return None
 
 
+def _written(message: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(message)
+    except orjson.JSONEncodeError:  # it reads four times as deep as it writes
+        return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
+
+
 def _load(data: bytes | str) -> Any:
     """The JSON value; None for what is no JSON."""
     try:
@@ -105,9 +112,15 @@ def _load(data: bytes | str) -> Any:
     # lose a call that ran. Relayed as they are; what is judged has a question mark there.
     try:
         value = json.loads(data if isinstance(data, str) else data.decode(), parse_constant=_refuse_constant)
+        if isinstance(value, dict) and not _writable(value.get("id")):
+            return None  # no request has such an id, but one may have the question mark
         return orjson.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None
+
+
+def _writable(id_: object) -> bool:
+    return not isinstance(id_, str) or id_.isascii() or id_ == id_.encode("utf-8", "replace").decode()
 
 
 def _refuse_constant(_: str) -> NoReturn:

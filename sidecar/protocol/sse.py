@@ -82,17 +82,31 @@ class Parser:
         self._size = 0  # bytes in `_lines`
         self._begun = False
         self._swallow = False  # the last line ended in CR: an LF that follows belongs to it
+        self._gave_up = False
 
     def feed(self, chunk: bytes) -> list[ServerEvent]:
-        """The events that this chunk completes, in order.
+        """The events that this chunk completes, in order; an empty one, at the stream's end, completes none.
 
         Raises:
-            EventTooLarge: the event that is being read is larger than the limit.
+            EventTooLarge: the event that is being read is larger than the limit. What the same chunk
+                completed before it is returned first; the next call raises then.
         """
+        if self._gave_up:
+            raise EventTooLarge
         self._buffer += chunk
-        if not self._skip_mark():
-            return []
         events: list[ServerEvent] = []
+        try:
+            self._read(events)
+        except EventTooLarge:
+            if not events:
+                raise
+            self._gave_up = True
+        return events
+
+    def _read(self, events: list[ServerEvent]) -> None:
+        """Append the events that the buffer completes."""
+        if not self._skip_mark():
+            return
         start = 0
         if self._swallow and self._buffer:
             start = int(self._buffer[0] == 0x0A)
@@ -109,7 +123,6 @@ class Parser:
         del self._buffer[:start]
         self._searched = len(self._buffer)
         self._check(len(self._buffer))
-        return events
 
     def _skip_mark(self) -> bool:
         """Drop a byte order mark at the very beginning; False while it may still be arriving."""

@@ -51,13 +51,12 @@ class Events:
             UpstreamError: the stream broke, was silent for too long, or has an event that is too large.
         """
         chunk = await self._chunk()
-        if not chunk:
-            return None
         self.received += len(chunk)
         try:
-            return self._parser.feed(chunk)
+            events = self._parser.feed(chunk)
         except sse.EventTooLarge:
             raise UpstreamError(Event.TOO_LARGE, "one event is larger than limits.response") from None
+        return events if chunk else None
 
     async def _chunk(self) -> bytes:
         now = asyncio.get_running_loop().time

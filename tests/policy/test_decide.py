@@ -92,15 +92,16 @@ def test_any_other_method_is_refused(method, revision, status):
         (CallKind.NOTIFICATION, "tools/call", "refused"),
         (CallKind.NOTIFICATION, "ping", "refused"),
         (CallKind.RESPONSE, "", "consent"),
-        (CallKind.STREAM, "", "consent"),
+        (CallKind.STREAM, "", "plan"),
         (CallKind.END_SESSION, "", "token"),
     ],
 )
 def test_what_is_no_request(kind, method, outcome):
     decision = decide(COMPILED, Call(kind, Revision.V2025_11_25, method), caller())
-    found = "refused" if decision.refusal else "token" if decision.terms is None else "consent"
-    assert found == outcome
-    assert decision.depth is (Depth.PRICE if found == "token" else Depth.CONSENT)
+    depth = {"token": Depth.PRICE, "plan": Depth.PLAN}.get(outcome, Depth.CONSENT)
+    assert (decision.refusal is not None) == (outcome == "refused")
+    assert (decision.terms is None) == (outcome == "token")
+    assert decision.depth is depth
 
 
 # --- tools and scopes --------------------------------------------------------------------------

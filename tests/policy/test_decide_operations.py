@@ -311,6 +311,7 @@ def test_a_subscription_meets_the_plan_of_all_it_names_and_costs_its_own_price()
     assert allowed(listened("docs://a")) == {"free": True, "paid": True}
     assert allowed(listened("docs://a", "docs://secret/x")) == {"free": False, "paid": True}
     assert [each.name for each in listened("docs://secret/x").demands] == ["requests"]
+    assert listened("docs://a", "docs://secret/x").terms is listened("docs://secret/y", "docs://b", "docs://c").terms
 
 
 def test_older_revisions_have_no_subscriptions_of_this_kind():

@@ -11,6 +11,7 @@ import pytest
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import Revision
 from sidecar.protocol import headers, jsonrpc, revisions
+from sidecar.protocol.meta import CAPABILITIES_KEY, VERSION_KEY
 from sidecar.protocol.references import MAX_SUBSCRIPTIONS, References, references
 
 ARGUMENT = {"name": "q", "value": "a"}
@@ -18,10 +19,14 @@ PROMPT = {"type": "ref/prompt", "name": "greet"}
 RESOURCE = {"type": "ref/resource", "uri": "docs://{path}"}
 
 
-def parsed(method: str, params: dict[str, Any], revision: Revision = Revision.V2025_11_25) -> None:
-    """Take a message through gate 3."""
+def parsed(method: str, params: dict[str, Any]) -> None:
+    """Take a message through gate 3, in a revision that has its method."""
+    revision = Revision.V2025_11_25
+    if method == "subscriptions/listen":
+        revision, stateless = Revision.V2026_07_28, {VERSION_KEY: "2026-07-28", CAPABILITIES_KEY: {}}
+        params = {"_meta": stateless, **params}
     message = jsonrpc.read(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode())
-    revisions.call_of(message, headers.McpHeaders(version=revision.value))
+    revisions.call_of(message, headers.McpHeaders(version=revision.value, method=method))
 
 
 @pytest.mark.parametrize(

@@ -99,3 +99,16 @@ def test_ids_are_told_apart_by_type():
     responses = [results.read_response(message(id=id_, result={})) for id_ in (1, "1")]
     assert isinstance(responses[0], Response)
     assert responses[0].id != responses[1].id
+
+
+def test_an_id_that_is_no_text_is_nobodys():
+    """Where a judged text has half a surrogate pair it gets a question mark; an id must not become another one's."""
+    with pytest.raises(Unusable):
+        results.read_response(b'{"jsonrpc":"2.0","id":"\\ud83d","result":{}}')
+    assert results.read_response(b'{"jsonrpc":"2.0","id":"?","result":{"text":"\\ud83d"}}').id == "?"
+
+
+def test_a_result_may_be_deeper_than_it_is_written_at_once():
+    data = b'{"jsonrpc":"2.0","id":1,"result":{"a":' + b"[" * 400 + b"]" * 400 + b"}}"
+    response = results.read_response(data)
+    assert response.with_result(response.result or {}) == data

@@ -168,6 +168,11 @@ def test_2026_07_28_requires_its_envelope(meta: dict[str, Any] | None):
         request(name="search", constructor={}),
         request(name="search", _META={}),
         request(name="search", _meta={"__proto__": 1}),
+        request(name="search", _meta={"a.example/b": [{"c": {"__proto__": {}}}]}),
+        request(name="search", vendor={"x": {"constructor": {}}}),
+        request(name="search", inputResponses={"a": {"result": {"__proto__": {}}}}),
+        request("prompts/get", name="a", arguments={"__proto__": "x"}),
+        request("vendor/anything", arguments={"a": {"constructor": 1}}),
         request(name="search", _meta={VERSION.upper(): "2026-07-28"}),
         request(name="search", _meta={CAPABILITIES.lower(): {}}),
         request("resources/read"),
@@ -191,6 +196,19 @@ def test_a_method_that_the_revision_has_not_is_unknown_whatever_it_lacks(method:
     sent = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": method}
     assert call_of(request(method, _meta=META), sent).method == method  # gate 4 refuses it as unknown
     assert refused(request(method, _Meta=META), sent).code is ErrorCode.PARAMS_MALFORMED
+
+
+def test_a_tools_arguments_are_left_to_the_policy():
+    call = call_of(request(name="search", arguments={"constructor": "x", "a": {"__proto__": 1}}), {})
+    assert call.params["arguments"] == {"constructor": "x", "a": {"__proto__": 1}}
+
+
+def test_a_posted_response_has_no_poisoned_names():
+    good: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "result": {"content": {"name": "constructor"}}}
+    assert call_of(good, {}).document == good
+    for poison in ("__proto__", "constructor"):
+        bad = {**good, "result": {"content": [{poison: {}}]}}
+        assert refused(bad, {}).code is ErrorCode.MESSAGE_MALFORMED
 
 
 def test_further_parameters_pass():

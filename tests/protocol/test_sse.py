@@ -103,3 +103,10 @@ def test_an_event_is_limited(chunks: list[bytes]):
 
 def test_a_stream_is_not_limited():
     assert len(parse(*[b": ping\n\ndata: " + b"x" * 80 + b"\n\n"] * 50, limit=100)) == 50
+
+
+def test_what_came_before_an_event_that_is_too_large_is_not_lost_with_it():
+    parser = sse.Parser(50)
+    assert parser.feed(b"data: a\n\ndata: b\n\ndata: " + b"x" * 60) == [ServerEvent("a"), ServerEvent("b")]
+    with pytest.raises(sse.EventTooLarge):
+        parser.feed(b"")

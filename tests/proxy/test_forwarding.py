@@ -264,7 +264,7 @@ async def test_response_headers_pass_an_allow_list(rig: Rig):
     assert reply.headers["Cache-Control"] == "no-store"  # whatever the backend thinks: it is one caller's own
     assert reply.headers["Mcp-Protocol-Version"] == MODERN
     assert {name.lower() for name in reply.headers} == {
-        *("content-type", "content-length", "date", "server", "x-request-id"),
+        *("content-type", "content-length", "date", "server", "vary", "x-request-id"),
         *("cache-control", "mcp-protocol-version"),
     }
 

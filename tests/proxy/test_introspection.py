@@ -121,6 +121,7 @@ async def test_a_stream_whose_token_has_no_end_ends_with_what_was_said_of_it(sta
     rig = await start(scripted=Backend(sessions=True), issuer={"leeway": "0s"}, cache="2s")
     async with rig.stream(token=endpoint.mint(exp=None)) as stream:
         assert stream.status == 200
+        assert await stream.event() == ": the access token has expired\n"
         assert await stream.event() is None
     await until(lambda: len(rig.backend.hang_ups) == 1)
 

@@ -21,8 +21,8 @@ SECTIONS: Json = {
             "scopes": ["contacts:reveal"],
             "uses": {"search_rows": {"reserve": 20, "settle": "length(result.contents)"}},
             "spends": {"contact": {"reserve": 5, "settle": "length(result.contents)"}},
-            "timeout": "200ms",
         },
+        "docs://slow": {"scopes": [], "timeout": "200ms"},
         "docs://growth": {"scopes": []},
     },
     "prompts": {
@@ -320,7 +320,7 @@ async def test_a_wish_for_input_costs_nothing_and_its_retry_is_priced_anew(rig: 
 
 async def test_an_entry_has_its_own_timeout(rig: Rig):
     rig.backend.once(scripted.silent())
-    reply = await read(rig, "docs://contacts/a")
+    reply = await read(rig, "docs://slow")
     assert (reply.status, reply.code) == (504, "backend_timeout")
 
 

@@ -173,31 +173,40 @@ def refusing(context: ssl.SSLContext) -> Iterator[str]:
     So what it has to say is never lost in a reset connection, as it may be with others.
     """
     listener = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
 
     def serve() -> None:
-        while True:
+        while not over.is_set():
             try:
                 raw, _ = listener.accept()
             except OSError:
                 return
             with raw, contextlib.suppress(ConnectionError):
-                _refuse(raw, context)
+                _refuse(raw, context, over)
 
     thread = threading.Thread(target=serve)
     thread.start()
     try:
         yield f"https://127.0.0.1:{listener.getsockname()[1]}/mcp"
     finally:
+        over.set()
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join()
 
 
-def _refuse(raw: socket.socket, context: ssl.SSLContext) -> None:
+def _refuse(raw: socket.socket, context: ssl.SSLContext, over: threading.Event) -> None:
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     end = context.wrap_bio(incoming, outgoing, server_side=True)
     refused = False
-    while data := raw.recv(65536):
+    raw.settimeout(0.05)  # who waits for the end of this thread may be the client that it waits for
+    while not over.is_set():
+        try:
+            data = raw.recv(65536)
+        except TimeoutError:
+            continue
+        if not data:
+            return
         if refused:
             continue
         incoming.write(data)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from sidecar.errors import Refusal
-from sidecar.identity import claims
+from sidecar.identity import claims_jwt
 from sidecar.identity.jwks import ASYMMETRIC, KeyTable
 from tests.support.vectors import wycheproof
 
@@ -99,7 +99,7 @@ def test_none_of_them_is_a_token(name: str):
     """A signature over something that is no claims makes nobody a caller."""
     for vector in vectors(name):
         with pytest.raises(Refusal, match="token_invalid"):
-            claims.read(vector.jws)
+            claims_jwt.read(vector.jws)
 
 
 def test_every_algorithm_that_verifies_was_met():

@@ -201,23 +201,3 @@ class Writer:
 
     def _blank(self) -> str:
         return self._random.choice((" ", "\n", "\t", "\r", "  ")) if self._odd and self._random.random() < 0.1 else ""
-
-
-def mutated(random: Random, body: bytes, times: int) -> bytes:
-    """A body with pieces put in, taken out, doubled, moved or changed."""
-    made = bytearray(body)
-    for _ in range(times):
-        at, to = sorted((random.randrange(len(made) + 1), random.randrange(len(made) + 1)))
-        to = min(to, at + random.choice((1, 2, 8, 40)))
-        kind = random.randrange(6)
-        if kind < 2:
-            made[at:at] = random.choice(SNIPPETS)
-        elif kind == 2:
-            del made[at:to]
-        elif kind == 3:
-            made[at:at] = made[at:to]
-        elif kind == 4 and made:
-            made[min(at, len(made) - 1)] = random.randrange(256)
-        else:
-            made[at:to] = random.choice(SNIPPETS)
-    return bytes(made)

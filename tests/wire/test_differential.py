@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from tests.fuzz.mutate import mutated
 from tests.wire import documents
 from tests.wire.reading import PYTHON, Parser, check, node_parser
 
@@ -45,7 +46,7 @@ def test_calls_written_in_any_way(parsers: Mapping[str, Parser], seed: int):
 @given(st.integers(0, 2**64), st.integers(1, 4))
 def test_calls_that_were_tampered_with(parsers: Mapping[str, Parser], seed: int, times: int):
     random = Random(seed)
-    check(documents.mutated(random, documents.call(random), times), parsers)
+    check(mutated(random, documents.call(random), times, documents.SNIPPETS), parsers)
 
 
 @EXAMPLES
