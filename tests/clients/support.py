@@ -4,6 +4,7 @@ arrive there."""
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -146,14 +147,20 @@ async def node_tour(
 
 # --- what may arrive -----------------------------------------------------------------------------
 
-_OURS: Final = frozenset(
-    {
-        *("host", "accept", "accept-encoding", "content-type", "content-length", "mcp-protocol-version"),
-        *("mcp-session-id", "last-event-id", "x-mcp-issuer", "x-mcp-account", "x-mcp-client", "x-mcp-scopes"),
-        *("x-request-id", "traceparent"),
-    }
-)
-_MIRRORS: Final = frozenset({"mcp-method", "mcp-name", "mcp-param-region"})
+_PROTOCOL_PAGE: Final = (HERE.parents[1] / "docs" / "protocol.md").read_text()
+
+
+def _documented() -> frozenset[str]:
+    """The headers that the documentation says a backend receives, in lower case."""
+    section = _PROTOCOL_PAGE.partition("## What the backend receives")[2].partition("\n## ")[0]
+    cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    return frozenset(re.findall(r"`([a-z0-9-]+\*?)[:`]", "".join(cells).lower()))
+
+
+_OURS: Final = _documented()
+_STATELESS_ONLY: Final = frozenset({"mcp-method", "mcp-name", "mcp-param-*"})
+_REGION: Final = "mcp-param-region"
+"""The one argument that a tool here wants in a header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +204,8 @@ def check_arrived(requests: list[Received], *never: str, client: str = "cli-1", 
     for request in requests:
         names = [name for name, _ in request.headers]
         assert len(names) == len(set(names)), names
-        unknown = set(names) - _OURS - (_MIRRORS if request.stateless else frozenset())
+        allowed = _OURS if request.stateless else _OURS - _STATELESS_ONLY
+        unknown = {"mcp-param-*" if name == _REGION else name for name in names} - allowed
         assert not unknown, unknown
         assert not [part for part in secret if part in request.raw]
         assert request.header("x-mcp-account") == "ada"
@@ -215,7 +223,7 @@ def _check_mirrors(request: Received, revision: str) -> None:
         assert request.header("mcp-name") == params.get(NAME_PARAMS.get(message["method"], ""))
         assert claimed == MODERN or message["method"].startswith("notifications/")
         region = params.get("arguments", {}).get("region")
-        assert request.header("mcp-param-region") == (region and encode(region))
+        assert request.header(_REGION) == (region and encode(region))
     else:
         assert claimed is None
         first = message.get("method") == "initialize"
