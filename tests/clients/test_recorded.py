@@ -10,8 +10,9 @@ from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
 from sidecar.demo.backend import serving
+from tests.clients.arrived import Disguise, check_arrived
 from tests.clients.servers.chatter import Chatter
-from tests.clients.support import ALLOW_ALL, Disguise, check_arrived
+from tests.clients.support import ALLOW_ALL
 from tests.support.recorder import Recorder
 from tests.support.rig import MODERN, rig
 from tests.support.store import StoreServer

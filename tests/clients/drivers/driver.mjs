@@ -87,8 +87,6 @@ export async function drive(sdk) {
     call,
     listen: async () => void (subscription = await sdk.listen(client)),
     ended: () => subscription.closed,
-    end: () => transport.terminateSession(),
-    close: () => client.close(),
     look: async () => ({ logins: person?.logins ?? [], answers: answers.splice(0) }),
   }
   for await (const line of createInterface({ input: process.stdin })) {
