@@ -216,6 +216,19 @@ async def future_version(rig: Rig, revision: str) -> Reply:
     return await rig.post("tools/call", params, revision=revision, headers={"MCP-Protocol-Version": "2099-01-01"})
 
 
+@case(
+    ErrorCode.CAPABILITY_MISSING,
+    400,
+    "rpc",
+    -32021,
+    revisions=(MODERN,),
+    data={"requiredCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}}},
+    launch={"policy": policy(methods={"tasks/get": {"scopes": []}})},
+)
+async def unsaid_extension(rig: Rig, revision: str) -> Reply:
+    return await rig.post("tasks/get", {"taskId": "t-1"}, revision=revision)
+
+
 @case(ErrorCode.SESSION_UNKNOWN, 404, "rpc", 4041, revisions=(LEGACY,))
 async def strange_session(rig: Rig, revision: str) -> Reply:
     return await rig.call("list_taxonomy", revision=revision, headers={"Mcp-Session-Id": "not-mine"})
