@@ -131,6 +131,8 @@ def call_of(message: Message, headers: McpHeaders, declared: Container[str] = ()
     if served:
         tasks.check_declared(message, revision)
     params, document = tasks.plain(message, revision, served=served)
+    if message.method == "initialize" and not revision.stateless:
+        document = _offering(document)
     return Call(
         kind=message.kind,
         revision=revision,
@@ -208,6 +210,18 @@ def _offered(version: object) -> Revision:
     """What a client offers at `initialize`; the backend may still answer with another."""
     known = next((revision for revision in _SESSIONS if revision.value == version), None)
     return known or Revision.V2025_11_25
+
+
+def _offering(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An `initialize` that offers a revision that is served.
+
+    A backend might agree to another one, and every request after it would be refused here.
+    """
+    params = document["params"]
+    offered = _offered(params["protocolVersion"]).value
+    if params["protocolVersion"] == offered:
+        return document
+    return {**document, "params": {**params, "protocolVersion": offered}}
 
 
 def _check_response(message: Message, revision: Revision) -> None:
