@@ -115,7 +115,7 @@ def call_of(message: Message, headers: McpHeaders, declared: Container[str] = ()
 
     Raises:
         Refusal: `version_unsupported`, `header_mismatch`, `params_malformed`, `message_malformed`,
-            `session_unknown`.
+            `capability_missing`, `session_unknown`.
     """
     revision = revision_of(message, headers)
     if message.kind is CallKind.RESPONSE:
@@ -128,6 +128,8 @@ def call_of(message: Message, headers: McpHeaders, declared: Container[str] = ()
         check_mirrors(headers, message, required=request and revision.stateless)
     task_ids.check_names(message)
     served = tasks.served(revision, declared)
+    if served:
+        tasks.check_declared(message, revision)
     params, document = tasks.plain(message, revision, served=served)
     return Call(
         kind=message.kind,

@@ -198,7 +198,8 @@ async def test_what_looks_like_an_id_is_another(office: Office, era: str, guess:
     await office.started("1", era)
     before = office.reached
     headers = {"Mcp-Name": None} if not isinstance(guess, str) else {}
-    reply = await office.rig.post("tasks/get", {"taskId": guess}, revision=era, token=office.mint(), headers=headers)
+    params = {"taskId": guess, **(OFFER if era == MODERN else {})}
+    reply = await office.rig.post("tasks/get", params, revision=era, token=office.mint(), headers=headers)
     malformed = not isinstance(guess, str) or not guess
     assert reply.code in (("params_malformed", "header_mismatch") if malformed else ("task_unknown",))
     assert office.reached == before
@@ -209,11 +210,12 @@ async def test_the_task_that_is_judged_is_the_one_that_is_asked_for(office: Offi
     await office.started("secret", token=office.mint(client_id="cli-2"))
     await office.started("mine")
     before = office.reached
-    for params in ({"TaskId": "secret"}, {"\uff34askId": "secret"}, {"_meta": {RELATED: {"taskId": "secret"}}}):
-        reply = await office.rig.post("tasks/get", {"taskId": "mine", **params}, token=office.mint())
+    related: Json = {"_meta": {**OFFER["_meta"], RELATED: {"taskId": "secret"}}}
+    for params in ({"TaskId": "secret"}, {"\uff34askId": "secret"}, related):
+        reply = await office.rig.post("tasks/get", {"taskId": "mine", **OFFER, **params}, token=office.mint())
         assert reply.code in ("message_unparsable", "params_malformed", "task_unknown")
     headers = {"Mcp-Name": "secret"}
-    reply = await office.rig.post("tasks/get", {"taskId": "mine"}, token=office.mint(), headers=headers)
+    reply = await office.rig.post("tasks/get", {"taskId": "mine", **OFFER}, token=office.mint(), headers=headers)
     assert reply.code == "header_mismatch"
     assert office.reached == before
 

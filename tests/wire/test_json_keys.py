@@ -25,6 +25,7 @@ TABLE: Table = {
         "in an argument": (call(arguments='{"a":{"b":1,"b":2}}'), UNPARSABLE),
         "in a list": (call(arguments='{"a":[0,[{"b":1,"b":1}]]}'), UNPARSABLE),
         "in _meta": (Message(in_meta='"x":1,"x":2'), UNPARSABLE),
+        "a character in two spellings": (noted('"\\ud83d\\ude00":1,"\U0001f600":2'), UNPARSABLE),
         "the empty one": (noted('"":1,"":2'), UNPARSABLE),
         "a price": (call("search_shopify_stores", '{"limit":1,"limit":99}'), UNPARSABLE),
         "a confirmation": (
