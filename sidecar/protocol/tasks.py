@@ -21,6 +21,7 @@ Json = Mapping[str, Any]
 DECLARES: Final = "tasks/get"
 """The method whose declaration serves tasks: without it none could be followed."""
 
+_RESERVED: Final = ("tasks/", "notifications/tasks")
 _ABOUT: Final = frozenset({DECLARES, "tasks/update", "tasks/cancel"})
 
 # The method that a member of the `tasks` capability of 2025-11-25 promises: whoever may ask for a task
@@ -36,6 +37,11 @@ def served(revision: Revision, methods: Container[str]) -> bool:
         methods: the methods that the policy declares.
     """
     return DECLARES in methods and revision in (Revision.V2025_11_25, Revision.V2026_07_28)
+
+
+def about(method: str) -> bool:
+    """Whether a method is about tasks: the names are reserved for that (SEP-2663, Reservations)."""
+    return method.startswith(_RESERVED)
 
 
 # --- what clients say ----------------------------------------------------------------------------
