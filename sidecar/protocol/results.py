@@ -46,11 +46,14 @@ class Response:
 
     def encode(self) -> bytes:
         """The message, written anew."""
-        return orjson.dumps(self.message)
+        try:
+            return orjson.dumps(self.message)
+        except orjson.JSONEncodeError:  # it reads four times as deep as it writes
+            return json.dumps(self.message, ensure_ascii=False, separators=(",", ":")).encode()
 
     def with_result(self, result: Result) -> bytes:
         """The message, written anew with another result."""
-        return _written({**self.message, "result": result})
+        return self.replaced(result).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +96,6 @@ def read_event(data: str) -> Response | Other | None:
         return _response(message)
     except Unusable:
         return None
-
-
-def _written(message: Mapping[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(message)
-    except orjson.JSONEncodeError:  # it reads four times as deep as it writes
-        return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _load(data: bytes | str) -> Any:

@@ -193,7 +193,12 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header, or one trailer, which is dropped."""
-        if self._answer is not None and not self._answer.status and not self._ended:
+        if self._answer is None or self._ended:
+            return
+        if self._answer.status:
+            # One that is named like framing would still frame the next answer.
+            self._surplus = True
+        else:
             self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
