@@ -11,7 +11,8 @@ from typing import Any, Final, NoReturn
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.ledger.settlement import UNKNOWN_OUTCOMES
-from sidecar.model import Call, CallKind, Event
+from sidecar.model import Call, CallKind
+from sidecar.outcome import Event
 from sidecar.protocol import answers, results, sse
 from sidecar.proxy.client import Client
 from sidecar.proxy.events import Events, Pace
