@@ -22,7 +22,7 @@ SNIPPETS: Final = (
     *(b"; charset=utf-8", b'; charset="utf-7"', b"Content-Encoding: gzip\r\n", b"Accept: */*\r\n", b";q=0", b";q=0.0"),
     *(b"text/event-stream", b"application/json", b"Authorization: Bearer a.b.c\r\n", b"Authorization: ", b"bearer "),
     *(b"Basic ", b"\r\n", b": ", b"\t", b" ", b",", b";", b"\xff", b"\xc3\xa9", b"\0", b"\x7f", b"=", b'"', b"*"),
-    *(b"traceparent: ", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+    *(b"Last-Event-ID: 7\r\n", b"traceparent: ", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
 )
 Fields = list[tuple[str, str]]
 P = ParamSpec("P")
@@ -60,7 +60,7 @@ def _values(fields: Fields, name: str) -> list[str]:
 
 
 def _check_mirrors(fields: Fields) -> None:
-    ours = [(name.lower(), value) for name, value in fields if name.lower().startswith("mcp-")]
+    ours = [(name.lower(), value) for name, value in fields if re.match("(?i)mcp-|last-event-id$", name)]
     said = dict(ours)
     doubtful = len(said) < len(ours) or not all(re.fullmatch("[ -~]*", value) for value in said.values())
     sent = said.get("mcp-name")
@@ -72,6 +72,7 @@ def _check_mirrors(fields: Fields) -> None:
     assert not doubtful
     assert read.name == (decode_header_value(sent) if sent is not None else None)
     assert (read.version, read.method) == (said.get("mcp-protocol-version"), said.get("mcp-method"))
+    assert (read.session, read.last_event_id) == (said.get("mcp-session-id"), said.get("last-event-id"))
     assert [value for _, value in read.params] == [value for name, value in ours if name.startswith("mcp-param-")]
     if read.name is not None:
         written = headers.encode(read.name)

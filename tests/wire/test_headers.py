@@ -90,6 +90,7 @@ MIRRORS: Table = {
     },
     "other headers of the protocol": {
         "a session twice": ({"Mcp-Session-Id": ["a", "a"]}, MISMATCH),
+        "an event's id twice": ({"Last-Event-ID": ["1", "2"]}, MISMATCH),
         "a parameter twice": ({"Mcp-Param-Region": ["eu", "us"]}, MISMATCH),
         "a parameter of no ASCII": ({"Mcp-Param-Region": "\xe9"}, MISMATCH),
         "an unknown one twice": ({"Mcp-Unheard-Of": ["a", "a"]}, MISMATCH),
