@@ -31,8 +31,6 @@ NOT_SHOWN: Final[Mapping[ErrorCode, str]] = {
     ErrorCode.OVERLOADED: "needs as many calls as limits.in_flight",
     ErrorCode.STORE_UNAVAILABLE: "needs the store to be stopped",
     ErrorCode.INTERNAL: "would be a bug",
-    ErrorCode.TASK_UNKNOWN: "the demo's server runs no tasks",
-    ErrorCode.CAPABILITY_MISSING: "the demo's server runs no tasks",
 }
 """Refusals that no part of the story shows, and why."""
 
@@ -137,6 +135,11 @@ SCENES: Final[tuple[Scene, ...]] = (
         "A task that somebody else started",
         _E.TASK_UNKNOWN,
         lambda s, t: s.ask.ask("tasks/get", {"taskId": "not-mine"}, token=t, revision=Revision.V2025_11_25),
+    ),
+    Scene(
+        "A task of a client that does not say that it knows tasks",
+        _E.CAPABILITY_MISSING,
+        lambda s, t: s.ask.ask("tasks/get", {"taskId": "not-mine"}, token=t, headers={"Mcp-Name": "not-mine"}),
     ),
     # gate 4
     Scene(

@@ -85,7 +85,9 @@ class Forwarder:
                 answer.close()
         except UpstreamError as error:
             bill.resolve(error.event)
-            raise error.refusal() from None
+            if not (bill.cancelled and error.event is Event.CLIENT_GONE):
+                raise error.refusal() from None
+            passage.client.answer(202, (), b"")  # nobody waits for an answer, but the request has to end
         finally:
             passage.exchange.backend_seconds = time.monotonic() - started
 

@@ -99,7 +99,7 @@ class Listening(Relay):
     async def _fail(self, error: UpstreamError) -> None:
         self._bill.resolve(error.event)
         if not self._client.started:
-            raise error.refusal()
+            raise error
         # Clients open such a stream again by themselves; a comment says why to whoever looks.
         if isinstance(error, StreamEndedError):
             await self._client.write(sse.comment(error.ending.value))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Hashable
+from typing import Final
 
 from aiohttp.web import BaseRequest, Response, StreamResponse
 
@@ -19,7 +20,10 @@ from sidecar.proxy.client import Client
 from sidecar.proxy.settling import Bill
 from sidecar.proxy.snapshot import Snapshot
 from sidecar.proxy.streams import OpenStream
-from sidecar.proxy.upstream import Outgoing
+from sidecar.proxy.upstream import Outgoing, UpstreamError
+
+CANCEL_GRACE: Final = 5.0
+"""Seconds that the backend is given to end a call which its client has cancelled."""
 
 
 class Passage:
@@ -82,10 +86,18 @@ class Passage:
         self.bill = bill
 
     def cancel(self) -> None:
-        """The client has cancelled, perhaps before the call was even admitted."""
+        """The client has cancelled, perhaps before the call was even admitted.
+
+        Servers should not answer a cancelled call (2025-11-25, cancellation), and some do not end it either.
+        """
         self._cancelled = True
         if self.bill is not None:
             self.bill.cancelled = True
+        asyncio.get_running_loop().call_later(CANCEL_GRACE, self._give_up)
+
+    def _give_up(self) -> None:
+        if self.outgoing is not None and self.outgoing.answer is not None:
+            self.outgoing.answer.fail(UpstreamError(Event.CLIENT_GONE, "the call was cancelled and never ended"))
 
     def timeout(self, decision: Decision) -> float:
         """Seconds this call may take to its final result."""

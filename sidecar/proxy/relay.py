@@ -73,7 +73,8 @@ class Relay:
         """Relay until the answer ends.
 
         Raises:
-            Refusal: the backend gave no usable answer; a client whose stream had begun was told in it.
+            UpstreamError: the backend gave no usable answer, and nothing was sent to the client yet.
+            Refusal: it must not be relayed; or the client was told in its stream, which had begun.
         """
         try:
             if not 200 <= answer.status < 300:
@@ -180,8 +181,10 @@ class Relay:
 
     async def _unanswered(self) -> None:
         """The stream ended cleanly without its response, as a backend may mean it (2025-11-25, polling)."""
-        self._bill.resolve(Event.DEFERRED if self._resumable else Event.STREAM_ENDED)
-        if not self._resumable:
+        cancelled = self._bill.cancelled
+        ended = Event.CLIENT_GONE if cancelled else Event.STREAM_ENDED
+        self._bill.resolve(Event.DEFERRED if self._resumable else ended)
+        if not (self._resumable or cancelled):
             await self._tell(Refusal(ErrorCode.BACKEND_UNAVAILABLE, log="the stream ended without its response"))
 
     async def _fail(self, error: UpstreamError) -> None:
@@ -190,9 +193,10 @@ class Relay:
         deferred = self._resumable and error.event in UNKNOWN_OUTCOMES
         self._bill.resolve(Event.DEFERRED if deferred else error.event)
         if not self._client.started:
-            raise error.refusal()
+            raise error
+        cancelled = self._bill.cancelled and error.event is Event.CLIENT_GONE
         broken = self._resumable and error.event is Event.BACKEND_GONE
-        if not answered and not broken:
+        if not (answered or broken or cancelled):
             await self._tell(error.refusal())
         await self._client.end()
 

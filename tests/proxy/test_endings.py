@@ -139,3 +139,53 @@ async def test_methods_of_another_revision_are_refused_after_consent(rig: Rig, m
     assert (await rig.post(method, revision=revision)).code == "method_not_allowed"
     await rig.revoke()
     assert (await rig.post(method, revision=revision, token=rig.issuer.mint(age=-5))).code == "consent_revoked"
+
+
+# --- cancelled calls -----------------------------------------------------------------------------
+
+
+async def cancelled(rig: Rig, session: str, id_: int) -> None:
+    """Cancel a call in flight, as a client of the older revisions does."""
+    said = {"requestId": id_, "reason": "enough"}
+    reply = await rig.post("notifications/cancelled", said, revision=LEGACY, headers={"Mcp-Session-Id": session})
+    assert reply.status == 202
+
+
+@pytest.mark.parametrize("ids", [False, True])
+async def test_a_cancelled_call_whose_stream_ends_unanswered_is_no_fault_of_the_backend(launch: Launch, ids: bool):
+    """2025-11-25, cancellation: the receiver should not answer what was cancelled."""
+    rig = await launch(scripted=Backend(sessions=True))
+    session, gate = await rig.session(), asyncio.Event()
+
+    async def behave(turn: Turn) -> None:
+        await turn.open_stream()
+        if ids:
+            await turn.event("", "1")
+        run(turn, "search_shopify_contacts", {"limit": 3})
+        await gate.wait()
+        await turn.end_stream()
+
+    rig.backend.on("search_shopify_contacts", behave)
+    async with rig.stream("search_shopify_contacts", {"limit": 3}, revision=LEGACY, session=session) as stream:
+        await until(lambda: bool(rig.backend.executed))
+        await cancelled(rig, session, rig.ids)
+        gate.set()
+        assert await stream.message() is None
+    line = next(line for line in await rig.recorded(3) if line["method"] == "tools/call")
+    assert (line["code"], line["status"]) in (("client_gone", "failed"), ("deferred", "ok"))
+    assert (await rig.books()).left() == 7
+
+
+async def test_a_cancelled_call_that_the_backend_never_ends_gives_its_place_back(launch: Launch):
+    rig = await launch(scripted=Backend(sessions=True), limits={"in_flight": 2})
+    session = await rig.session()
+    rig.backend.on("search_shopify_contacts", scripted.silent())
+    call = asyncio.create_task(
+        rig.call("search_shopify_contacts", {"limit": 3}, revision=LEGACY, headers={"Mcp-Session-Id": session})
+    )
+    await until(lambda: len(rig.backend.received) == 2)
+    await cancelled(rig, session, rig.ids)
+    assert (await call).body == b""
+    await until(lambda: rig.sidecar.pipeline.in_flight == 0)
+    await until(lambda: len(rig.backend.hang_ups) == 1)
+    assert (await rig.books()).left() == 7
