@@ -26,7 +26,7 @@ format: $(READY)  ## put the code into the shape that `check` wants
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build *.egg-info tests/node_modules
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -103,6 +103,9 @@ class ErrorCode(Enum):
     HEADER_MISMATCH = Row(
         400, -32020, _RPC, _M, _CLIENT, False, "The Mcp-* headers do not agree with the message in the body."
     )
+    CAPABILITY_MISSING = Row(
+        400, -32021, _RPC, _M, _CLIENT, False, "The request does not declare a client capability that it needs."
+    )
     VERSION_UNSUPPORTED = Row(400, -32022, _RPC, _M, _CLIENT, False, "This protocol version is not supported.")
     SESSION_UNKNOWN = Row(404, 4041, _RPC, _M, _CLIENT, False, "There is no such session: initialize a new one.")
     TASK_UNKNOWN = Row(200, -32602, _RPC, _M, _CLIENT, False, "There is no such task, or it has expired.")

@@ -31,6 +31,8 @@ NOT_SHOWN: Final[Mapping[ErrorCode, str]] = {
     ErrorCode.OVERLOADED: "needs as many calls as limits.in_flight",
     ErrorCode.STORE_UNAVAILABLE: "needs the store to be stopped",
     ErrorCode.INTERNAL: "would be a bug",
+    ErrorCode.TASK_UNKNOWN: "the demo's server runs no tasks",
+    ErrorCode.CAPABILITY_MISSING: "the demo's server runs no tasks",
 }
 """Refusals that no part of the story shows, and why."""
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sidecar.model import MAX_AMOUNT, AmountKind, OnUnknown, PlanTerms, Receipt, Terms, Window
+from sidecar.model import MAX_AMOUNT, AmountKind, OnUnknown, PlanTerms, Terms, Window
+from sidecar.outcome import Receipt
 
 _SECONDS: Final[dict[Window, int]] = {"minute": 60, "hour": 3600, "day": 86400}
 _UNLIMITED: Final = "unlimited"

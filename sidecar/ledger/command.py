@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sidecar.ledger.connection import Argument
-from sidecar.model import Admission, Application, Charge, Receipt
+from sidecar.model import Admission, Application
+from sidecar.outcome import Charge, Receipt
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from sidecar.ledger.command import Command
 from sidecar.ledger.connection import Connection, RejectedError, UnsentError
-from sidecar.model import Receipt
+from sidecar.outcome import Receipt
 
 NEVER_RAN: Final = frozenset(
     {"NOSCRIPT", "OOM", "READONLY", "LOADING", "BUSY", "NOREPLICAS", "MASTERDOWN", "MISCONF", "NOAUTH", "NOPERM"}

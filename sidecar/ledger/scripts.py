@@ -23,16 +23,15 @@ from sidecar.model import (
     AmountKind,
     Application,
     Caller,
-    Charge,
     ConsentMode,
     Demand,
     Depth,
     OnUnknown,
     PlanTerms,
     Price,
-    Receipt,
     Terms,
 )
+from sidecar.outcome import Charge, Receipt
 
 BINDING_LIFE: Final = 86_400
 """Seconds that the binding of a session or task lives without being used."""

@@ -12,7 +12,8 @@ from functools import partial
 from typing import Final
 
 from sidecar.ledger.accounts import AccountState, Amount, Counter, Done, Hold, window_at
-from sidecar.model import CHARGE_RESERVE, Action, AmountKind, Charge, Event, OnUnknown, Receipt
+from sidecar.model import AmountKind, OnUnknown
+from sidecar.outcome import CHARGE_RESERVE, Action, Charge, Event, Receipt
 
 Cost = Callable[[AccountState, Amount, int], int]
 """What the amount of that index costs; items it charges are marked paid."""

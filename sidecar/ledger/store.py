@@ -18,7 +18,8 @@ from sidecar.ledger.connection import Connection, RejectedError, StoreError
 from sidecar.ledger.delivery import NEVER_RAN, Courier, load_and_send
 from sidecar.ledger.embedded import EmbeddedStore
 from sidecar.ledger.endpoint import parse_url
-from sidecar.model import Admission, Application, Charge, Receipt
+from sidecar.model import Admission, Application
+from sidecar.outcome import Charge, Receipt
 
 ANSWER_WITHIN: Final = 1.8
 """Seconds after which an admission is refused, whatever the store does."""

@@ -25,7 +25,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from sidecar import __version__
 from sidecar.errors import ErrorCode
-from sidecar.model import Action, AmountKind, Event, Exchange, Price
+from sidecar.model import AmountKind, Price
+from sidecar.outcome import Action, Event, Exchange
 
 OTHER: Final = "_other"
 """Stands for every name that the policy does not know."""

@@ -8,10 +8,10 @@ from enum import StrEnum
 from typing import Any, Final
 
 from sidecar.errors import ErrorCode, Gate
-from sidecar.model import Event, Exchange
 from sidecar.observe.logs import Lines
 from sidecar.observe.metrics import CODES, OTHER, Metrics
 from sidecar.observe.redact import cut, identifier, sentence
+from sidecar.outcome import Event, Exchange
 
 _SETTLED: Final = ("request_id", "issuer", "account", "client_id", "tool", "status", "code", "rows", "credits", "notes")
 _SHADOWS: Final = 8  # rules named in one line

@@ -11,7 +11,7 @@ from sidecar.model import Call, CallKind, PlanTerms, Terms
 from sidecar.policy.methods import ELSEWHERE, has
 from sidecar.policy.operations import unscoped
 from sidecar.policy.rules import Operation, Policy, Resource
-from sidecar.protocol import uris
+from sidecar.protocol import tasks, uris
 from sidecar.protocol.references import References, references
 
 _READ: Final = "resources/read"
@@ -67,8 +67,8 @@ def subject_of(policy: Policy, call: Call) -> Subject:
     if call.method in ELSEWHERE:
         return Subject(_entry(policy, call))
     method = policy.methods.get(call.method)
-    if method is None:
-        raise _not_allowed(call)
+    if method is None or (tasks.about(call.method) and not tasks.served(call.revision, policy.methods)):
+        raise _not_allowed(call)  # where no tasks are served, nobody's are known
     return Subject(method, _beside(policy, references(call.method, call.params)))
 
 

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import orjson
 
-from sidecar.model import CHARGE_RESERVE, MAX_AMOUNT, AmountKind, Charge, Demand
+from sidecar.model import MAX_AMOUNT, AmountKind, Demand
+from sidecar.outcome import CHARGE_RESERVE, Charge
 from sidecar.policy.expressions import Expression, Scope, ValueRefusedError
 
 Result = Mapping[str, Any]

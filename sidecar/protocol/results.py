@@ -13,7 +13,8 @@ from typing import Any, Final, NoReturn
 
 import orjson
 
-from sidecar.model import Event, RequestId
+from sidecar.model import RequestId
+from sidecar.outcome import Event
 from sidecar.protocol.jsonrpc import is_request_id
 from sidecar.protocol.task_ids import starts_task
 

@@ -115,7 +115,7 @@ def call_of(message: Message, headers: McpHeaders, declared: Container[str] = ()
 
     Raises:
         Refusal: `version_unsupported`, `header_mismatch`, `params_malformed`, `message_malformed`,
-            `session_unknown`.
+            `capability_missing`, `session_unknown`.
     """
     revision = revision_of(message, headers)
     if message.kind is CallKind.RESPONSE:
@@ -128,7 +128,11 @@ def call_of(message: Message, headers: McpHeaders, declared: Container[str] = ()
         check_mirrors(headers, message, required=request and revision.stateless)
     task_ids.check_names(message)
     served = tasks.served(revision, declared)
+    if served:
+        tasks.check_declared(message, revision)
     params, document = tasks.plain(message, revision, served=served)
+    if message.method == "initialize" and not revision.stateless:
+        document = _offering(document)
     return Call(
         kind=message.kind,
         revision=revision,
@@ -206,6 +210,18 @@ def _offered(version: object) -> Revision:
     """What a client offers at `initialize`; the backend may still answer with another."""
     known = next((revision for revision in _SESSIONS if revision.value == version), None)
     return known or Revision.V2025_11_25
+
+
+def _offering(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An `initialize` that offers a revision that is served.
+
+    A backend might agree to another one, and every request after it would be refused here.
+    """
+    params = document["params"]
+    offered = _offered(params["protocolVersion"]).value
+    if params["protocolVersion"] == offered:
+        return document
+    return {**document, "params": {**params, "protocolVersion": offered}}
 
 
 def _check_response(message: Message, revision: Revision) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping
 from typing import Any, Final
 
+from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import CallKind, Revision
 from sidecar.protocol.jsonrpc import Message
 from sidecar.protocol.meta import CAPABILITIES_KEY, RELATED_TASK_KEY, TASKS_EXTENSION
@@ -19,6 +20,9 @@ Json = Mapping[str, Any]
 
 DECLARES: Final = "tasks/get"
 """The method whose declaration serves tasks: without it none could be followed."""
+
+_RESERVED: Final = ("tasks/", "notifications/tasks")
+_ABOUT: Final = frozenset({DECLARES, "tasks/update", "tasks/cancel"})
 
 # The method that a member of the `tasks` capability of 2025-11-25 promises: whoever may ask for a task
 # has to be able to get its result.
@@ -35,7 +39,28 @@ def served(revision: Revision, methods: Container[str]) -> bool:
     return DECLARES in methods and revision in (Revision.V2025_11_25, Revision.V2026_07_28)
 
 
+def about(method: str) -> bool:
+    """Whether a method is about tasks: the names are reserved for that (SEP-2663, Reservations)."""
+    return method.startswith(_RESERVED)
+
+
 # --- what clients say ----------------------------------------------------------------------------
+
+
+def check_declared(message: Message, revision: Revision) -> None:
+    """Refuse to speak of tasks with who does not say, in this very request, that it knows what they are.
+
+    It comes before any look at the task (SEP-2663, Required Capabilities).
+
+    Raises:
+        Refusal: `capability_missing`.
+    """
+    if not revision.stateless or message.method not in _ABOUT:
+        return
+    offered = message.params.get("_meta", {}).get(CAPABILITIES_KEY, {}).get("extensions")
+    if not isinstance(offered, dict) or TASKS_EXTENSION not in offered:
+        required: Json = {"extensions": {TASKS_EXTENSION: {}}}
+        raise Refusal(ErrorCode.CAPABILITY_MISSING, data={"requiredCapabilities": required})
 
 
 def plain(message: Message, revision: Revision, *, served: bool) -> tuple[Json, Json]:

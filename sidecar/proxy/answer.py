@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.model import Event
+from sidecar.outcome import Event
 
 if TYPE_CHECKING:
     from sidecar.proxy.connection import Connection

@@ -21,11 +21,11 @@ from sidecar.identity.ring import KeyRing
 from sidecar.ledger import scripts
 from sidecar.ledger.connection import StoreError
 from sidecar.ledger.store import Store
-from sidecar.model import Exchange
 from sidecar.observe.logs import Lines
 from sidecar.observe.metrics import Metrics
 from sidecar.observe.record import Recorder
 from sidecar.observe.redact import cut
+from sidecar.outcome import Exchange
 from sidecar.proxy.admin import Admin
 from sidecar.proxy.certificates import Certificates, upstream_of
 from sidecar.proxy.forwarding import Forwarder

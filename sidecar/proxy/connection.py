@@ -13,7 +13,7 @@ from typing import Final, cast
 
 import httptools
 
-from sidecar.model import Event
+from sidecar.outcome import Event
 from sidecar.proxy.answer import Answer, UpstreamError
 
 MAX_HEAD: Final = 64 * 1024

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from sidecar.model import Event
+from sidecar.outcome import Event
 from sidecar.protocol import sse
 from sidecar.proxy.client import Client
 from sidecar.proxy.upstream import Answer, UpstreamError

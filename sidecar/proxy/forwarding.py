@@ -7,7 +7,8 @@ import time
 from functools import partial
 
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.model import Call, CallKind, Decision, Event
+from sidecar.model import Call, CallKind, Decision
+from sidecar.outcome import Event
 from sidecar.protocol import strictjson, tasks
 from sidecar.protocol.headers import check_session
 from sidecar.proxy.events import Pace

@@ -12,7 +12,8 @@ from sidecar.identity.declined import Challenges
 from sidecar.ledger import accounts, changes, refusals, scripts
 from sidecar.ledger.keys import caller_keys, request_digest
 from sidecar.ledger.store import Store
-from sidecar.model import Application, Call, Caller, CallKind, Decision, Event, Terms
+from sidecar.model import Application, Call, Caller, CallKind, Decision, Terms
+from sidecar.outcome import Event
 from sidecar.policy.rules import Policy, Tool
 from sidecar.protocol.jsonrpc import canonical
 from sidecar.proxy.passage import Passage

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from sidecar.model import Call, CallKind, Event
+from sidecar.model import Call, CallKind
+from sidecar.outcome import Event
 from sidecar.protocol import results, sse
 from sidecar.proxy.client import Client
 from sidecar.proxy.events import Events, Pace

@@ -15,6 +15,7 @@ from sidecar.model import Call, Revision
 from sidecar.policy.lookup import resource_of
 from sidecar.policy.rules import Kind, Policy, Tool
 from sidecar.protocol import tasks
+from sidecar.protocol.task_ids import starts_task
 
 Result = dict[str, Any]
 
@@ -33,6 +34,7 @@ _CAPABILITY_METHODS: Final = frozenset({"initialize", "server/discover"})
 # Results that say how long they may be kept (2026-07-28, server/utilities/caching).
 _CACHEABLE: Final = frozenset({*_LISTS, "server/discover", "resources/read"})
 _HINTS: Final = frozenset({"cacheScope", "ttlMs"})
+_ABOUT_TASKS: Final = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +198,8 @@ def _kept_private(result: Result, call: Call) -> Result:
 
     The answer to a retry that brings input is nobody's to keep (2026-07-28, server/utilities/caching).
     """
+    if call.method in _ABOUT_TASKS or starts_task(result):  # whose `ttlMs` is how long the task itself is kept
+        return result if result.get("cacheScope", "private") == "private" else {**result, "cacheScope": "private"}
     hinted = call.method in _CACHEABLE and result.get("resultType") != "input_required"
     if not hinted and _HINTS.isdisjoint(result):
         return result

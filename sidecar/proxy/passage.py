@@ -10,7 +10,8 @@ from aiohttp.web import BaseRequest, Response, StreamResponse
 
 from sidecar.errors import ErrorCode, Gate, Refusal, Shape
 from sidecar.identity.metadata import challenge
-from sidecar.model import Call, Caller, Decision, Event, Exchange
+from sidecar.model import Call, Caller, Decision
+from sidecar.outcome import Event, Exchange
 from sidecar.policy.rules import Operation
 from sidecar.protocol.answers import Answer, refusal_answer
 from sidecar.protocol.jsonrpc import Message

@@ -16,9 +16,10 @@ from typing import Final
 from aiohttp.web import BaseRequest, StreamResponse
 
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.model import Call, Caller, CallKind, Decision, Depth, Event, Exchange
+from sidecar.model import Call, Caller, CallKind, Decision, Depth
 from sidecar.observe.logs import fault_place
 from sidecar.observe.record import Recorder
+from sidecar.outcome import Event, Exchange
 from sidecar.policy.decide import judge
 from sidecar.policy.rules import Tool
 from sidecar.protocol import answers, headers, jsonrpc, revisions

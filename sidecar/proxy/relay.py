@@ -11,7 +11,8 @@ from typing import Any, Final, NoReturn
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.ledger.settlement import UNKNOWN_OUTCOMES
-from sidecar.model import Call, CallKind, Event
+from sidecar.model import Call, CallKind
+from sidecar.outcome import Event
 from sidecar.protocol import answers, results, sse
 from sidecar.proxy.client import Client
 from sidecar.proxy.events import Events, Pace
@@ -66,6 +67,7 @@ class Relay:
         self._pace = pace
         self._limit = limit
         self._identified = False  # an event had an id: the client may come back for the rest
+        self._seen = False  # the response was there, whatever it is worth: no other comes
 
     async def run(self, answer: Answer) -> None:
         """Relay until the answer ends.
@@ -160,6 +162,7 @@ class Relay:
             UpstreamError: it is not usable for this caller.
             Refusal: it must not be relayed now; the call was made all the same, and costs what it says.
         """
+        self._seen = True
         try:
             judged = await self._guard.answered(response, self._call)
         except results.Unusable as error:
@@ -173,7 +176,7 @@ class Relay:
     @property
     def _resumable(self) -> bool:
         """Whether the client can ask for the rest with `Last-Event-ID` on its session."""
-        return self._identified and self._call.session is not None
+        return self._identified and not self._seen and self._call.session is not None
 
     async def _unanswered(self) -> None:
         """The stream ended cleanly without its response, as a backend may mean it (2025-11-25, polling)."""

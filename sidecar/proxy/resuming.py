@@ -10,19 +10,8 @@ from sidecar.ledger import scripts
 from sidecar.ledger.keys import request_digest
 from sidecar.ledger.settlement import action
 from sidecar.ledger.store import Store
-from sidecar.model import (
-    Action,
-    AmountKind,
-    Application,
-    Call,
-    Caller,
-    Depth,
-    Event,
-    Exchange,
-    OnUnknown,
-    Price,
-    Receipt,
-)
+from sidecar.model import AmountKind, Application, Call, Caller, Depth, OnUnknown, Price
+from sidecar.outcome import Action, Event, Exchange, Receipt
 from sidecar.policy import deferral
 from sidecar.policy.deferral import Context
 from sidecar.policy.rules import Operation, Policy, Tool

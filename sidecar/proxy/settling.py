@@ -8,8 +8,9 @@ from typing import Final
 
 from sidecar.ledger.settlement import UNKNOWN_OUTCOMES, action
 from sidecar.ledger.store import Store
-from sidecar.model import Action, Application, Call, Charge, Event, Exchange, OnUnknown, Receipt
+from sidecar.model import Application, Call, OnUnknown
 from sidecar.observe.metrics import credits_of
+from sidecar.outcome import Action, Charge, Event, Exchange, Receipt
 from sidecar.policy import deferral, pricing
 from sidecar.policy.decide import completed_arguments, request_meta
 from sidecar.policy.rules import Operation

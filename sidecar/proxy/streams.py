@@ -9,7 +9,8 @@ from enum import Enum
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.ledger.keys import AccountKeys, caller_keys, client_digest, consent_digest
-from sidecar.model import Caller, Event
+from sidecar.model import Caller
+from sidecar.outcome import Event
 from sidecar.proxy.answer import UpstreamError
 from sidecar.proxy.upstream import Outgoing
 

@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from sidecar.errors import Refusal
-from sidecar.model import Call, Caller, Event
+from sidecar.model import Call, Caller
+from sidecar.outcome import Event
 from sidecar.protocol import task_ids
 from sidecar.protocol.results import Response, Unusable
 from sidecar.protocol.task_ids import Unreadable

@@ -23,7 +23,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from sidecar.errors import ErrorCode
-from sidecar.model import Event
+from sidecar.outcome import Event
 from sidecar.proxy.answer import Answer, UpstreamError
 from sidecar.proxy.connection import Connection, tls_words
 

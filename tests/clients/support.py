@@ -1,10 +1,8 @@
-"""What the clients' tests share: servers to put behind the sidecar, a policy that allows all of them, and what may
-arrive there."""
+"""What the clients' tests share: servers to put behind the sidecar, and a policy that allows all that they have."""
 
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,16 +10,28 @@ from pathlib import Path
 from typing import Any, Final
 
 from sidecar.demo.backend import serving
-from sidecar.protocol.headers import NAME_PARAMS
 from tests.clients.servers.chatter import Chatter
-from tests.support.backend import Received
 from tests.support.node import run_script, started
-from tests.support.rig import LEGACY, MODERN
+from tests.support.rig import MODERN
 
 Json = dict[str, Any]
 
 HERE: Final = Path(__file__).parent
-TOOLS: Final = ("echo", "fail", "steps", "proceed", "ask", "sample", "tell", "change", "touch", "wait", "seen", "drop")
+TOOLS: Final = (
+    "echo",
+    "route",
+    "fail",
+    "steps",
+    "proceed",
+    "ask",
+    "sample",
+    "tell",
+    "change",
+    "touch",
+    "wait",
+    "seen",
+    "drop",
+)
 ALLOW_ALL: Final[Json] = {
     "scopes": {},
     "consent": "first_use",
@@ -101,7 +111,7 @@ SERVERS: Final = (
 
 def steps_for(server: ServerKind, era: str) -> list[str]:
     """The steps of a tour that this server can take in this era."""
-    chosen = ["tools", "echo", "fail", "resources", "prompts", "completion"]
+    chosen = ["tools", "echo", "route", "fail", "resources", "prompts", "completion"]
     if server.streaming:
         chosen += ["steps"]
     if era == MODERN:
@@ -128,99 +138,3 @@ async def node_tour(
     found: list[Json] = ended.json
     assert len(found) == len(targets)
     return found
-
-
-# --- what may arrive -----------------------------------------------------------------------------
-
-_OURS: Final = frozenset(
-    {
-        *("host", "accept", "accept-encoding", "content-type", "content-length", "mcp-protocol-version"),
-        *("mcp-session-id", "last-event-id", "x-mcp-issuer", "x-mcp-account", "x-mcp-client", "x-mcp-scopes"),
-        *("x-request-id", "traceparent"),
-    }
-)
-_MIRRORS: Final = frozenset({"mcp-method", "mcp-name"})
-
-
-@dataclass(frozen=True, slots=True)
-class Disguise:
-    """Headers with which a client claims to be somebody else, on every request; each value has the mark in it."""
-
-    mark: str
-    headers: Mapping[str, str]
-
-    @classmethod
-    def make(cls) -> Disguise:
-        """A new one."""
-        mark = f"spoofed{secrets.token_hex(8)}"
-        names = (
-            *("X-MCP-Account", "X-MCP-Issuer", "X-MCP-Client", "X-MCP-Scopes", "X_MCP_Account", "X-MCP-Admin"),
-            *("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-User", "X-Forwarded-Email"),
-            *("X-Forwarded-Access-Token", "X-Real-IP", "True-Client-IP", "X-Original-URL", "X-Rewrite-URL"),
-            *("X-Auth-Request-User", "X-Auth-User", "X-Auth-Token", "X-Api-Key", "Api-Key", "Remote-User"),
-            *("X-Request-Id", "X-Correlation-Id", "X-HTTP-Method-Override", "X-User", "X-Amzn-Oidc-Data"),
-            *("Cf-Access-Jwt-Assertion", "X-Goog-Iap-Jwt-Assertion", "X-Ms-Client-Principal", "Mcp-Account"),
-            *("Baggage", "Via", "Referer", "User-Agent", "Proxy-Authorization", "Tracestate"),
-        )
-        made = {name: f"{mark}-{number}" for number, name in enumerate(names)}
-        made["Cookie"] = f"session={mark}; account={mark}"
-        made["Forwarded"] = f'for="{mark}";host={mark};proto=https'
-        return cls(mark, made)
-
-
-def check_arrived(requests: list[Received], *never: str, client: str = "cli-1", revision: str = LEGACY) -> None:
-    """Assert of all that reached a backend: only what the sidecar makes itself, once, agreeing with the body.
-
-    Args:
-        requests: every request that the backend received.
-        never: what must be in none of them: the token, the mark of forged headers. Of a token its segments
-            too: a header that quoted the claims would be a token without its signature.
-        client: who was let in.
-        revision: what was agreed on by those who do not speak 2026-07-28.
-    """
-    assert requests
-    secret = {part.encode() for text in never for part in (text, *text.split("."))}
-    for request in requests:
-        names = [name for name, _ in request.headers]
-        assert len(names) == len(set(names)), names
-        unknown = set(names) - _OURS - (_MIRRORS if request.stateless else frozenset())
-        assert not unknown, unknown
-        assert not [part for part in secret if part in request.raw]
-        assert request.header("x-mcp-account") == "ada"
-        assert request.header("x-mcp-client") == client
-        _check_mirrors(request, revision)
-    assert len({request.header("x-request-id") for request in requests}) == len(requests)
-
-
-def _check_mirrors(request: Received, revision: str) -> None:
-    message = request.message
-    params = message.get("params", {})
-    claimed = params.get("_meta", {}).get("io.modelcontextprotocol/protocolVersion")
-    if request.stateless:
-        assert request.header("mcp-method") == message["method"]
-        assert request.header("mcp-name") == params.get(NAME_PARAMS.get(message["method"], ""))
-        assert claimed == MODERN or message["method"].startswith("notifications/")
-    else:
-        assert claimed is None
-        first = message.get("method") == "initialize"
-        # Until a version is agreed on there is none to name, and no session; and the oldest revision names none.
-        agreed = None if first or revision == "2025-03-26" else revision
-        assert request.header("mcp-protocol-version") == agreed
-        assert not (first and request.header("mcp-session-id"))
-
-
-def spoken(requests: list[Received]) -> list[Json]:
-    """What was said in these requests, but for how often and in which order, and names chosen by chance."""
-    found: dict[str, Json] = {}
-    for request in requests:
-        said = {name: value for name, value in request.message.items() if name != "id"} or {"verb": request.method}
-        if request.stateless and said.get("method") == "notifications/cancelled":
-            continue  # leaving has cancelled: what comes after it names nothing that is going on
-        params = dict(said.get("params") or {})
-        params.pop("requestId", None)
-        params.pop("requestState", None)
-        meta = {key: value for key, value in params.pop("_meta", {}).items() if key != "progressToken"}
-        arguments = {key: value for key, value in params.pop("arguments", {}).items() if key != "key"}
-        said["params"] = {**params, "_meta": meta, "arguments": arguments}
-        found[json.dumps(said, sort_keys=True)] = said
-    return [found[key] for key in sorted(found)]

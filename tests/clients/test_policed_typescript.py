@@ -11,8 +11,8 @@ import pytest
 
 from sidecar.demo.backend import BROKEN_DOMAIN, Backend, serving
 from sidecar.ledger import changes
+from tests.clients.arrived import Disguise, check_arrived
 from tests.clients.driven import DRIVERS, ClientError, Driven, code_of, driven, text_of
-from tests.clients.support import Disguise, check_arrived
 from tests.support.recorder import Recorder
 from tests.support.rig import REFUSAL, Rig, rig
 from tests.support.store import StoreServer

@@ -13,16 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.clients.support import (
-    ALLOW_ALL,
-    SERVERS,
-    Disguise,
-    ServerKind,
-    check_arrived,
-    node_tour,
-    spoken,
-    steps_for,
-)
+from tests.clients.arrived import Disguise, check_arrived, spoken
+from tests.clients.support import ALLOW_ALL, SERVERS, ServerKind, node_tour, steps_for
 from tests.clients.tours import python
 from tests.support.recorder import Recorder
 from tests.support.rig import LEGACY, MODERN, Rig, rig

@@ -22,8 +22,9 @@ from sidecar.config.settings_schema import settings_schema
 from sidecar.errors import Blame, ErrorCode, Shape
 from sidecar.ledger.keys import account_keys, digest
 from sidecar.ledger.settlement import action
-from sidecar.model import Action, Event, OnUnknown
+from sidecar.model import OnUnknown
 from sidecar.observe.metrics import Metrics
+from sidecar.outcome import Action, Event
 from sidecar.policy import models, reading
 
 ROOT: Final = Path(__file__).parents[2]

@@ -14,8 +14,8 @@ import yaml
 from sidecar.cli import _parser
 from sidecar.config.load import load_settings
 from sidecar.errors import ErrorCode
-from sidecar.model import Event, Exchange
 from sidecar.observe.record import Status, fields
+from sidecar.outcome import Event, Exchange
 from sidecar.policy.models import PolicyDocument
 from sidecar.proxy.forward import _RELAYED
 from sidecar.workbench.load import load_policy

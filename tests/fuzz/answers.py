@@ -6,7 +6,7 @@ import json
 from random import Random
 from typing import Any
 
-from sidecar.model import Event
+from sidecar.outcome import Event
 from sidecar.protocol.results import Other, Response, Unusable, read_event, read_response
 from tests.wire.reading import same
 

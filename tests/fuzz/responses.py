@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final, cast
 
-from sidecar.model import Event
+from sidecar.outcome import Event
 from sidecar.proxy.answer import Headers, UpstreamError
 from sidecar.proxy.connection import Connection
 from tests.fuzz.mutate import pieces

@@ -22,7 +22,8 @@ from hypothesis.stateful import (
 from sidecar.ledger import admission, changes, scripts, settlement
 from sidecar.ledger.accounts import AccountState, Consent, Counter, used, window_at
 from sidecar.ledger.changes import ChangeCode
-from sidecar.model import MAX_AMOUNT, AmountKind, Charge, ConsentMode, Demand, Depth, OnUnknown, PlanTerms, Terms
+from sidecar.model import MAX_AMOUNT, AmountKind, ConsentMode, Demand, Depth, OnUnknown, PlanTerms, Terms
+from sidecar.outcome import Charge
 from tests.ledger.support import CALLER, KEYS, LEASE, NOW, PLANS, TERMS, RealLedger, application, demand
 from tests.support.store import StoreServer
 

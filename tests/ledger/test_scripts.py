@@ -16,16 +16,8 @@ from sidecar.ledger import changes, keys, scripts, settlement
 from sidecar.ledger.accounts import window_at
 from sidecar.ledger.changes import ChangeCode, CreditChange
 from sidecar.ledger.command import Command, Script, Scripts
-from sidecar.model import (
-    MAX_AMOUNT,
-    WINDOWS,
-    Admission,
-    AdmissionCode,
-    Application,
-    Charge,
-    ConsentMode,
-    Receipt,
-)
+from sidecar.model import MAX_AMOUNT, WINDOWS, Admission, AdmissionCode, Application, ConsentMode
+from sidecar.outcome import Charge, Receipt
 from tests.ledger.support import CALLER, GROWTH, KEYS, NOW, TERMS, RealLedger, application, demand, reveal
 from tests.support.store import StoreServer, free_port
 

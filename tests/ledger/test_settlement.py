@@ -7,7 +7,8 @@ import pytest
 from sidecar.ledger import admission, settlement
 from sidecar.ledger.accounts import AccountState, Consent, Counter, window_at
 from sidecar.ledger.settlement import action
-from sidecar.model import Action, AmountKind, Application, Charge, Event, OnUnknown, Receipt
+from sidecar.model import AmountKind, Application, OnUnknown
+from sidecar.outcome import Action, Charge, Event, Receipt
 from tests.ledger.support import CALLER, LEASE, NOW, application, demand, reveal
 
 _CHARGED = Action.CHARGE_RESULT

@@ -20,18 +20,8 @@ from sidecar.ledger import wire
 from sidecar.ledger.command import Command, Script
 from sidecar.ledger.connection import StoreError
 from sidecar.ledger.store import Store
-from sidecar.model import (
-    Admission,
-    AdmissionCode,
-    Application,
-    Caller,
-    Charge,
-    ConsentMode,
-    Depth,
-    PlanTerms,
-    Receipt,
-    Terms,
-)
+from sidecar.model import Admission, AdmissionCode, Application, Caller, ConsentMode, Depth, PlanTerms, Terms
+from sidecar.outcome import Charge, Receipt
 from tests.support.store import FaultProxy, StoreServer, until
 
 _ADMIT = Script(

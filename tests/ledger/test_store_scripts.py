@@ -12,7 +12,8 @@ from sidecar.errors import Refusal
 from sidecar.ledger import changes, scripts
 from sidecar.ledger.accounts import AccountState
 from sidecar.ledger.store import Store
-from sidecar.model import AdmissionCode, Application, Charge
+from sidecar.model import AdmissionCode, Application
+from sidecar.outcome import Charge
 from tests.ledger.support import CALLER, KEYS, application, demand
 from tests.support.store import FaultProxy, StoreServer, until
 

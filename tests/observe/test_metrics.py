@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.model import Action, AmountKind, Call, CallKind, Exchange, Price, Receipt, Revision
+from sidecar.model import AmountKind, Call, CallKind, Price, Revision
 from sidecar.observe.metrics import CODES, OTHER, Metrics, credits_of, tool_label
+from sidecar.outcome import Action, Exchange, Receipt
 
 
 def exchange(**values: Any) -> Exchange:

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.model import Action, Call, Caller, CallKind, Event, Exchange, Receipt, Revision
+from sidecar.model import Call, Caller, CallKind, Revision
 from sidecar.observe.logs import MAX_LINE, Lines
 from sidecar.observe.metrics import Metrics
 from sidecar.observe.record import Recorder, Status, status_of
+from sidecar.outcome import Action, Event, Exchange, Receipt
 
 CALLER = Caller(
     issuer_id="main",

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.errors import ErrorCode
-from sidecar.model import CHARGE_RESERVE, MAX_AMOUNT, AmountKind, Charge, Demand
+from sidecar.model import MAX_AMOUNT, AmountKind, Demand
+from sidecar.outcome import CHARGE_RESERVE, Charge
 from sidecar.policy import pricing
 from sidecar.policy.decide import completed_arguments, decide
 from tests.policy.support import call, caller, judge, one_tool, policy

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.model import Event
+from sidecar.outcome import Event
 from sidecar.protocol import results
 from sidecar.protocol.results import Other, Response, Unusable
 

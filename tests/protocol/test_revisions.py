@@ -53,6 +53,8 @@ def test_a_missing_header_stands_for_2025_03_26():
 )
 def test_initialize_speaks_the_older_revision_that_it_offers(offered: str, spoken: str):
     call = call_of(request("initialize", protocolVersion=offered, capabilities={}, clientInfo={}), {})
+    assert call.document is not None
+    assert call.document["params"] == {"protocolVersion": spoken, "capabilities": {}, "clientInfo": {}}
     assert call.revision is Revision(spoken)
 
 

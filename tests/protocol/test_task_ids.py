@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from mcp_types import CreateTaskResult, GetTaskResult, ListTasksResult, Task, TaskStatusNotificationParams
 
-from sidecar.model import Event
+from sidecar.outcome import Event
 from sidecar.protocol import results, task_ids
 from sidecar.protocol.task_ids import Unreadable
 

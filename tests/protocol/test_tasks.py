@@ -17,6 +17,7 @@ CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
 TASKS = "io.modelcontextprotocol/tasks"
 RELATED = "io.modelcontextprotocol/related-task"
 ALL = frozenset(f"tasks/{verb}" for verb in ("get", "update", "cancel", "list", "result"))
+ABOUT = ("tasks/get", "tasks/update", "tasks/cancel")
 CORE, MODERN = "2025-11-25", "2026-07-28"
 
 Json = dict[str, Any]
@@ -28,7 +29,8 @@ def call_of(method: str, params: Json, revision: str = CORE, declared: frozenset
     if method.startswith("notifications/"):
         del message["id"]
     if revision == MODERN:
-        params = {**params, "_meta": {VERSION: MODERN, CAPABILITIES: {}, **params.get("_meta", {})}}
+        offered: Json = {"extensions": {TASKS: {}}} if method in ABOUT else {}
+        params = {**params, "_meta": {VERSION: MODERN, CAPABILITIES: offered, **params.get("_meta", {})}}
         message["params"] = params
         sent["Mcp-Method"] = method
         named = params.get("name") or params.get("taskId")
@@ -120,6 +122,20 @@ def test_a_client_may_know_of_tasks_but_is_asked_to_run_none(tasks_offered: Json
     assert params_of(call)["capabilities"] == {"tasks": {}, "extensions": {}}
     call = call_of("initialize", {"protocolVersion": CORE, "capabilities": {"tasks": 1}})
     assert params_of(call)["capabilities"] == {}
+
+
+@pytest.mark.parametrize("method", ABOUT)
+@pytest.mark.parametrize("offered", [{}, {"extensions": {}}, {"extensions": None}, {"tasks": {}}], ids=str)
+def test_who_does_not_know_of_tasks_is_told_so_before_any_is_looked_for(method: str, offered: Json):
+    params: Json = {"taskId": "t", "inputResponses": {}, "_meta": {CAPABILITIES: offered}}
+    with pytest.raises(Refusal) as caught:
+        call_of(method, params, MODERN)
+    assert caught.value.code is ErrorCode.CAPABILITY_MISSING
+    assert caught.value.data == {"requiredCapabilities": {"extensions": {TASKS: {}}}}
+    assert (caught.value.code.row.rpc, caught.value.status) == (-32021, 400)
+    # Where tasks are not served the method is refused as any other that is not declared.
+    assert call_of(method, params, MODERN, frozenset()).method == method
+    assert call_of(method, {"taskId": "t", "inputResponses": {}}, MODERN).tasks == ("t",)
 
 
 # --- what is named -------------------------------------------------------------------------------

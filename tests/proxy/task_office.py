@@ -59,9 +59,8 @@ class Office:
         """One of the tasks' methods about one task."""
         if verb == "update":
             params["inputResponses"] = {}
-        return await self.rig.post(
-            f"tasks/{verb}", {"taskId": name, **params}, revision=era, token=token or self.mint()
-        )
+        params = {"taskId": name, **(OFFER if era == MODERN else {}), **params}
+        return await self.rig.post(f"tasks/{verb}", params, revision=era, token=token or self.mint())
 
     def binding(self, name: str, account: str = "ada") -> str:
         return account_keys("main", account).task(name)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.model import Event
+from sidecar.outcome import Event
 from tests.proxy.support import ALLOWED, Launch, contacts, policy
 from tests.support import backend as scripted
 from tests.support.backend import Received

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from sidecar.model import Call, CallKind, Revision
+from sidecar.proxy.listings import Viewer, editor
 from tests.proxy.support import Launch, policy
 from tests.support import backend as scripted
 from tests.support.backend import TOOLS, Behaviour, Turn
@@ -261,6 +263,17 @@ async def test_a_filtered_list_is_private_and_short_lived(rig: Rig, method: str)
         rig.backend.once(scripted.result({"tools": [], "cacheScope": "public", **caching}))
         result = result_of(await rig.post(method))
         assert (result["cacheScope"], result["ttlMs"]) == ("private", kept), sent
+
+
+@pytest.mark.parametrize("method", ["tools/call", "tasks/get"])
+async def test_the_lifetime_of_a_task_is_no_caching_hint(rig: Rig, method: str):
+    task = {"taskId": "t-1", "status": "working", "createdAt": "2026-11-25T00:00:00Z", "ttlMs": 3_600_000}
+    call = Call(CallKind.REQUEST, Revision.V2026_07_28, method)
+    sent = {"resultType": "task" if method == "tools/call" else "complete", **task}
+    edit = editor(call, rig.sidecar.pipeline.snapshot.policy, Viewer(None, frozenset(), tasks=True), set())
+    assert edit is not None
+    assert edit(sent) == sent
+    assert edit({**sent, "cacheScope": "public"}) == {**sent, "cacheScope": "private"}
 
 
 async def test_older_revisions_get_no_caching_members(rig: Rig):

@@ -192,7 +192,8 @@ async def test_no_spelling_of_a_uri_reaches_the_backend_past_its_rule(rig: Rig, 
         assert refused(reply) == ((400, "params_malformed", -32602) if malformed else unknown), method
         assert not uri or uri.encode() not in reply.body
     assert rig.backend.received == []
-    assert not any("docs:" in str(line) or "passwd" in str(line) for line in rig.calls)
+    lines = await rig.recorded(len(asked))
+    assert not any("docs:" in str(line) or "passwd" in str(line) for line in lines)
 
 
 UNDECLARED: dict[str, tuple[str, Json, str, int]] = {
@@ -344,8 +345,8 @@ async def test_declared_methods_are_labels_and_others_are_not(rig: Rig):
     await rig.post("acme/count")
     await rig.post("acme/delete")
     await rig.post("prompts/get", {"name": "hunter2"})
-    lines = await rig.recorded(3)
-    assert [line["method"] for line in lines] == ["acme/count", None, "prompts/get"]
+    lines = await rig.recorded(3)  # one that is settled is written when the store has said what it cost
+    assert sorted(str(line["method"]) for line in lines) == ["None", "acme/count", "prompts/get"]
     metrics = await rig.metrics()
     assert 'method="acme/count",status="ok",tool=""' in metrics
     assert 'method="_other",status="refused",tool=""' in metrics

@@ -216,14 +216,29 @@ async def future_version(rig: Rig, revision: str) -> Reply:
     return await rig.post("tools/call", params, revision=revision, headers={"MCP-Protocol-Version": "2099-01-01"})
 
 
+@case(
+    ErrorCode.CAPABILITY_MISSING,
+    400,
+    "rpc",
+    -32021,
+    revisions=(MODERN,),
+    data={"requiredCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}}},
+    launch={"policy": policy(methods={"tasks/get": {"scopes": []}})},
+)
+async def unsaid_extension(rig: Rig, revision: str) -> Reply:
+    return await rig.post("tasks/get", {"taskId": "t-1"}, revision=revision)
+
+
 @case(ErrorCode.SESSION_UNKNOWN, 404, "rpc", 4041, revisions=(LEGACY,))
 async def strange_session(rig: Rig, revision: str) -> Reply:
     return await rig.call("list_taxonomy", revision=revision, headers={"Mcp-Session-Id": "not-mine"})
 
 
 @case(ErrorCode.TASK_UNKNOWN, 200, "rpc", -32602, launch={"policy": policy(methods={"tasks/get": {"scopes": []}})})
-async def strange_task(rig: Rig, revision: str) -> Reply:
-    return await rig.post("tasks/get", {"taskId": "not-mine"}, revision=revision)
+async def somebody_elses_task(rig: Rig, revision: str) -> Reply:
+    capabilities: Json = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
+    meta = {"_meta": {"io.modelcontextprotocol/clientCapabilities": capabilities}} if revision == MODERN else {}
+    return await rig.post("tasks/get", {"taskId": "t-1", **meta}, revision=revision)
 
 
 # --- gate 4: policy ------------------------------------------------------------------------------
@@ -247,13 +262,6 @@ async def undeclared_tool(rig: Rig, revision: str) -> Reply:
 @case(ErrorCode.RESOURCE_UNKNOWN, 200, "rpc", -32602, legacy=(200, -32002))
 async def undeclared_resource(rig: Rig, revision: str) -> Reply:
     return await rig.post("resources/read", {"uri": "docs://taxonomy"}, revision=revision)
-
-
-@case(ErrorCode.TASK_UNKNOWN, 200, "rpc", -32602, launch={"policy": policy(methods={"tasks/get": {"scopes": []}})})
-async def somebody_elses_task(rig: Rig, revision: str) -> Reply:
-    capabilities: Json = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
-    meta = {"_meta": {"io.modelcontextprotocol/clientCapabilities": capabilities}} if revision == MODERN else {}
-    return await rig.post("tasks/get", {"taskId": "t-1", **meta}, revision=revision)
 
 
 @case(ErrorCode.PROMPT_UNKNOWN, 200, "rpc", -32602)

@@ -202,6 +202,81 @@ async def test_what_cannot_be_checked_is_not_passed_on(
         assert len(await seen_until_last(stream)) == 1
 
 
+# --- resumed streams -----------------------------------------------------------------------------
+
+
+async def broken_off(turn: scripted.Turn) -> None:
+    """A stream with an id on its events, and no response: the client may come back for it."""
+    await turn.open_stream()
+    await turn.event("", "1")
+    await turn.end_stream()
+
+
+async def polled(office: Office, method: str, params: Json) -> tuple[dict[str, str], int]:
+    """A request whose answer is to come on another stream: its session, and its id."""
+    session = {"Mcp-Session-Id": await office.rig.session(token=office.mint())}
+    office.rig.backend.once(broken_off)
+    reply = await office.rig.post(method, params, revision=LEGACY, token=office.mint(), headers=session)
+    assert (reply.status, reply.events) == (200, [])
+    return session, office.rig.ids
+
+
+async def resumed(office: Office, session: dict[str, str], *results: Json) -> list[Json]:
+    """What a GET stream of the session replays."""
+    office.rig.backend.once(scripted.sse(*results, response=False))
+    reply = await office.rig.get(session=session["Mcp-Session-Id"], token=office.mint(), headers={"Last-Event-ID": "1"})
+    assert reply.status == 200
+    return reply.events
+
+
+async def test_a_task_that_is_handed_out_on_a_resumed_stream_is_bound_and_paid(office: Office):
+    params = {"name": "search_shopify_contacts", "task": {}}
+    session, asked = await polled(office, "tools/call", params)
+    answer = {"jsonrpc": "2.0", "id": asked, "result": {"task": {"taskId": "late", "status": "working", "ttl": None}}}
+    assert await resumed(office, session, answer) == [answer]
+    with office.rig.redis() as client:
+        assert client.exists(office.binding("late"))
+    books = await office.rig.books()
+    assert (books.left(), books.holds) == (7, 0)
+
+
+async def test_what_a_resumed_stream_says_of_somebody_elses_task_is_dropped(office: Office):
+    other = office.mint(client_id="cli-2")
+    await office.started("theirs", LEGACY, token=other)
+    await office.started("mine", LEGACY)
+    session, asked = await polled(office, "tasks/list", {})
+    answers: list[Json] = [
+        {"jsonrpc": "2.0", "id": asked, "result": result}
+        for result in (
+            {"task": {"taskId": "theirs"}},
+            {"taskId": "theirs", "status": "working"},
+            {"content": [], "_meta": {RELATED: {"taskId": "theirs"}}},
+            {"tasks": [{"taskId": "theirs"}, {"taskId": "mine"}], "nextCursor": "n"},
+            {"taskId": "mine", "status": "working"},
+        )
+    ]
+    seen = await resumed(office, session, *answers)
+    assert [message["result"] for message in seen] == [
+        {"tasks": [{"taskId": "mine"}], "nextCursor": "n"},
+        {"taskId": "mine", "status": "working"},
+    ]
+
+
+async def test_an_answer_that_was_no_answer_is_not_waited_for(office: Office):
+    """The stream has ids, but its response was there: nothing else can come for this call."""
+    other = office.mint(client_id="cli-2")
+    await office.started("theirs", LEGACY, token=other)
+    session = {"Mcp-Session-Id": await office.rig.session(token=office.mint())}
+    answer = {"jsonrpc": "2.0", "id": 99, "result": {"task": {"taskId": "theirs", "status": "working"}}}
+    office.rig.backend.once(scripted.sse(answer, ids=True, response=False))
+    params = {"name": "search_shopify_contacts", "task": {}}
+    reply = await office.rig.post("tools/call", params, revision=LEGACY, token=office.mint(), headers=session, id_=99)
+    assert reply.events[-1]["error"]["data"]["code"] == "backend_unavailable"
+    assert b"theirs" not in reply.body
+    books = await office.rig.books()
+    assert (books.left(), books.holds) == (10, 0)
+
+
 # --- money ---------------------------------------------------------------------------------------
 
 

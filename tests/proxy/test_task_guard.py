@@ -11,7 +11,8 @@ import pytest
 from sidecar.errors import Refusal
 from sidecar.ledger import scripts
 from sidecar.ledger.store import Store
-from sidecar.model import Call, CallKind, Event, Revision
+from sidecar.model import Call, CallKind, Revision
+from sidecar.outcome import Event
 from sidecar.protocol import results
 from sidecar.protocol.results import Response, Unusable
 from sidecar.proxy.gates import Gates

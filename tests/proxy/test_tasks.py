@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.proxy.support import Launch
-from tests.proxy.task_office import ERAS, OFFER, STRANGERS, Office, office_of, unknown
+from tests.proxy.task_office import DECLARED, ERAS, OFFER, STRANGERS, Office, office_of, unknown
 from tests.support import backend as scripted
 from tests.support.rig import LEGACY, MODERN, Json, Stream
 from tests.support.store import FaultProxy, StoreServer, until
@@ -88,6 +88,21 @@ async def test_without_tasks_get_no_task_is_asked_for(launch: Launch, era: str):
     assert promised == {"tools": {}, "extensions": {"com.example/x": {}}}
     listed = (await office.rig.post("tools/list", revision=era, token=office.mint())).json["result"]["tools"]
     assert not any("execution" in tool for tool in listed)
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_without_tasks_get_no_other_method_of_tasks_is_there_whatever_is_declared(launch: Launch, era: str):
+    others = {name: rule for name, rule in DECLARED.items() if name != "tasks/get"}
+    office = await office_of(launch, methods={**others, "tasks/vendor": {"scopes": []}})
+    before = office.reached
+    for verb in ("get", "result", "update", "cancel", "list", "vendor"):
+        reply = await office.ask(verb, "t1", era)
+        assert reply.code == "method_not_allowed", verb
+    reply = await office.rig.post(
+        "notifications/tasks/status", {"taskId": "t1", "status": "failed"}, revision=LEGACY, token=office.mint()
+    )
+    assert (reply.status, reply.code) == (403, "method_not_allowed")
+    assert office.reached == before
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -183,7 +198,8 @@ async def test_what_looks_like_an_id_is_another(office: Office, era: str, guess:
     await office.started("1", era)
     before = office.reached
     headers = {"Mcp-Name": None} if not isinstance(guess, str) else {}
-    reply = await office.rig.post("tasks/get", {"taskId": guess}, revision=era, token=office.mint(), headers=headers)
+    params = {"taskId": guess, **(OFFER if era == MODERN else {})}
+    reply = await office.rig.post("tasks/get", params, revision=era, token=office.mint(), headers=headers)
     malformed = not isinstance(guess, str) or not guess
     assert reply.code in (("params_malformed", "header_mismatch") if malformed else ("task_unknown",))
     assert office.reached == before
@@ -194,11 +210,12 @@ async def test_the_task_that_is_judged_is_the_one_that_is_asked_for(office: Offi
     await office.started("secret", token=office.mint(client_id="cli-2"))
     await office.started("mine")
     before = office.reached
-    for params in ({"TaskId": "secret"}, {"\uff34askId": "secret"}, {"_meta": {RELATED: {"taskId": "secret"}}}):
-        reply = await office.rig.post("tasks/get", {"taskId": "mine", **params}, token=office.mint())
+    related: Json = {"_meta": {**OFFER["_meta"], RELATED: {"taskId": "secret"}}}
+    for params in ({"TaskId": "secret"}, {"\uff34askId": "secret"}, related):
+        reply = await office.rig.post("tasks/get", {"taskId": "mine", **OFFER, **params}, token=office.mint())
         assert reply.code in ("message_unparsable", "params_malformed", "task_unknown")
     headers = {"Mcp-Name": "secret"}
-    reply = await office.rig.post("tasks/get", {"taskId": "mine"}, token=office.mint(), headers=headers)
+    reply = await office.rig.post("tasks/get", {"taskId": "mine", **OFFER}, token=office.mint(), headers=headers)
     assert reply.code == "header_mismatch"
     assert office.reached == before
 

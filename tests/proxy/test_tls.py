@@ -90,6 +90,25 @@ async def test_the_admin_listener_stays_plain(rig: Rig, pair: Pair):
     assert ends == pair.ends
 
 
+async def test_a_client_that_leaves_is_noticed(rig: Rig):
+    async def begin(turn: scripted.Turn) -> None:
+        await turn.open_stream()
+        await turn.event({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": 1}})
+        await turn.hang_up()
+
+    rig.backend.once(begin)
+    async with rig.stream("list_taxonomy") as stream:
+        assert await stream.message()
+    await until(lambda: len(rig.backend.hang_ups) == 1)
+    assert (await rig.recorded())[0]["code"] == "client_gone"
+
+
+async def test_a_large_answer_arrives_whole(rig: Rig):
+    rig.backend.once(scripted.result({"content": [], "structuredContent": {"x": "x" * (8 << 20)}}))
+    reply = await rig.call("list_taxonomy")
+    assert len(reply.json["result"]["structuredContent"]["x"]) == 8 << 20
+
+
 async def test_plain_http_is_not_answered(rig: Rig, capfd: pytest.CaptureFixture[str]):
     head = f"POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {CANARY}\r\nContent-Length: 2\r\n\r\n"
     assert b"HTTP/" not in await rig.raw(head.encode() + b"{}")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sidecar.errors import ErrorCode
-from sidecar.model import Event
+from sidecar.outcome import Event
 from sidecar.proxy import connection as connection_module
 from sidecar.proxy import upstream as upstream_module
 from sidecar.proxy.upstream import Answer, Outgoing, Upstream, UpstreamError

@@ -11,7 +11,7 @@ import pytest
 from sidecar.config.certificates import read
 from sidecar.config.settings import BackendTls
 from sidecar.errors import ErrorCode
-from sidecar.model import Event
+from sidecar.outcome import Event
 from sidecar.proxy.upstream import Outgoing, Upstream, UpstreamError
 from tests.support import backend as scripted
 from tests.support.backend import Backend

@@ -1,6 +1,7 @@
 // A client that does what it is told: one command a line on standard input, one answer a line on standard output.
 //
-// `sdk` hides what differs between the SDKs: {open(options), call(client, name, args), Unauthorized, finish(transport, code, iss)}.
+// `sdk` hides what differs between the SDKs: {open(options), call(client, name, args), listen(client), Unauthorized,
+// finish(transport, code, iss)}.
 
 import { createInterface } from 'node:readline'
 
@@ -51,6 +52,7 @@ export async function drive(sdk) {
   }
   let client
   let transport
+  let subscription
 
   async function open() {
     ;({ client, transport } = sdk.open({ url: new URL(url), requestInit, authProvider: person, fetch: watched }, mode))
@@ -83,8 +85,8 @@ export async function drive(sdk) {
     connect: open,
     tools: async () => (await client.listTools()).tools.map(({ name }) => name),
     call,
-    end: () => transport.terminateSession(),
-    close: () => client.close(),
+    listen: async () => void (subscription = await sdk.listen(client)),
+    ended: () => subscription.closed,
     look: async () => ({ logins: person?.logins ?? [], answers: answers.splice(0) }),
   }
   for await (const line of createInterface({ input: process.stdin })) {

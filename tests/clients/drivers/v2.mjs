@@ -13,6 +13,7 @@ await drive({
     ),
     transport: new StreamableHTTPClientTransport(url, options),
   }),
+  listen: (client) => client.listen({ toolsListChanged: true }),
   call: (client, name, args) => client.callTool({ name, arguments: args }),
   finish: (transport, code, iss) => transport.finishAuth(code, iss),
 })

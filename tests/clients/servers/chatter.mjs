@@ -18,6 +18,11 @@ const NONE = { type: 'object', properties: {} }
 
 export const TOOLS = [
   { name: 'echo', description: 'Say it again.', inputSchema: { type: 'object', properties: { value: {} } } },
+  {
+    name: 'route',
+    description: 'Say where it went.',
+    inputSchema: { type: 'object', properties: { region: { type: 'string', 'x-mcp-header': 'Region' } } },
+  },
   { name: 'fail', description: 'Fail.', inputSchema: NONE, annotations: { readOnlyHint: true } },
   { name: 'steps', description: 'Half of it, and the rest when told to proceed.', inputSchema: KEY },
   { name: 'proceed', description: 'Let the steps of this key proceed.', inputSchema: KEY },
@@ -70,6 +75,7 @@ const text = (said) => ({ content: [{ type: 'text', text: said }] })
 
 const HANDLERS = {
   echo: ({ value }) => ({ ...text(JSON.stringify(value ?? null)), structuredContent: { value } }),
+  route: ({ region }) => text(`to ${region}`),
   fail: () => ({ ...text('it broke'), isError: true }),
   async steps({ key }, peer) {
     await peer.progress(1, 2, 'half')

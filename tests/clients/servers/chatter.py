@@ -13,7 +13,7 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.resolve import Elicit, Resolve
 from mcp.server.streamable_http import EventCallback, EventId, EventMessage, EventStore, StreamId
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.applications import Starlette
 
 from sidecar.demo.backend import PATH, Backend
@@ -82,6 +82,11 @@ def _add_plain_tools(server: MCPServer[Any]) -> None:
     async def echo(value: Any = None) -> dict[str, Any]:
         """Say it again."""
         return {"value": value}
+
+    @server.tool()
+    async def route(region: Annotated[str, Field(json_schema_extra={"x-mcp-header": "Region"})]) -> str:
+        """Say where it went."""
+        return f"to {region}"
 
     @server.tool(annotations=types.ToolAnnotations(read_only_hint=True))
     async def fail() -> str:

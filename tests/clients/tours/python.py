@@ -115,6 +115,11 @@ async def echo(kit: Kit) -> list[Json]:
     ]
 
 
+async def route(kit: Kit) -> Json:
+    """Clients of 2026-07-28 say this argument in a header, too."""
+    return _text(await kit.call("route", {"region": "östlich & x"}))
+
+
 async def fail(kit: Kit) -> Json:
     return _text(await kit.call("fail"))
 
@@ -213,7 +218,7 @@ async def resume(kit: Kit) -> Json:
 STEPS: Final[Mapping[str, Callable[[Kit], Awaitable[Any]]]] = {
     step.__name__: step
     for step in (
-        *(ping, tools, echo, fail, steps, ask, sample, logging),
+        *(ping, tools, echo, route, fail, steps, ask, sample, logging),
         *(change, cancel, resources, prompts, completion, updates, resume),
     )
 }

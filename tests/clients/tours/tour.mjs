@@ -42,6 +42,11 @@ const STEPS = {
     }))
   },
 
+  // Clients of 2026-07-28 say this argument in a header, too.
+  async route({ call }) {
+    return textOf(await call('route', { region: 'östlich & x' }))
+  },
+
   async fail({ call }) {
     return textOf(await call('fail', {}))
   },
