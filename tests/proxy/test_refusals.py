@@ -234,11 +234,6 @@ async def strange_session(rig: Rig, revision: str) -> Reply:
     return await rig.call("list_taxonomy", revision=revision, headers={"Mcp-Session-Id": "not-mine"})
 
 
-@case(ErrorCode.TASK_UNKNOWN, 200, "rpc", -32602, launch={"policy": policy(methods={"tasks/get": {"scopes": []}})})
-async def strange_task(rig: Rig, revision: str) -> Reply:
-    return await rig.post("tasks/get", {"taskId": "not-mine"}, revision=revision)
-
-
 # --- gate 4: policy ------------------------------------------------------------------------------
 
 
