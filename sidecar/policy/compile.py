@@ -114,7 +114,7 @@ def _check_patterns(checker: Checker, model: PolicyDocument) -> None:
 
 def _check_methods(checker: Checker, model: PolicyDocument) -> None:
     for method in model.methods:
-        wrong = misdeclared(method)
+        wrong = misdeclared(method, model.methods)
         if wrong is not None:
             checker.wrong(("methods", method), *wrong, at_key=True)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Final
 
 from sidecar.model import Call, CallKind, Depth
+from sidecar.protocol import tasks
 from sidecar.protocol.revisions import METHODS
 from sidecar.protocol.strictjson import fold
 
@@ -41,16 +42,25 @@ ELSEWHERE: Final[Mapping[str, str]] = {
 _ALWAYS: Final = frozenset(
     name for table in (TOKEN_ONLY, UNDECLARED) for names in table.values() for name in names if name
 )
+_OF_TASKS: Final = ("tasks/", "notifications/tasks/")
 _FOLDED: Final = {fold(name): name for name in METHODS}
 
 
-def misdeclared(method: str) -> tuple[str, str] | None:
-    """What is wrong with a method in the section `methods`, and what is accepted; None for nothing."""
+def misdeclared(method: str, methods: Container[str]) -> tuple[str, str] | None:
+    """What is wrong with a method in the section `methods`, and what is accepted; None for nothing.
+
+    Args:
+        method: its name.
+        methods: all that are declared.
+    """
     section = ELSEWHERE.get(method)
     if section is not None:
         return "declared by what it names", f"entries of {section}"
     if method in _ALWAYS:
         return "needs no declaration and has no price", "other methods"
+    if method.startswith(_OF_TASKS) and tasks.DECLARES not in methods:
+        # Whose a task is, is kept track of only where tasks are served: anybody could ask for anybody's.
+        return "tasks are not served", f"this beside {tasks.DECLARES}"
     meant = _FOLDED.get(fold(method), method)
     return None if meant == method else ("no method of the protocol, but one in another case", meant)
 

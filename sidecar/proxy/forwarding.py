@@ -7,7 +7,7 @@ import time
 from functools import partial
 
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.model import Call, CallKind, Decision
+from sidecar.model import Call, CallKind, Decision, Revision
 from sidecar.outcome import Event
 from sidecar.protocol import strictjson, tasks
 from sidecar.protocol.headers import check_session
@@ -111,7 +111,9 @@ class Forwarder:
     def _relay(self, passage: Passage, call: Call, bill: Bill, grant: Grant) -> Relay:
         backend, limit = passage.snapshot.settings.backend, passage.snapshot.settings.limits.response
         policy, pace = passage.snapshot.policy, Pace(backend.idle_timeout, backend.keepalive)
-        served = tasks.served(call.revision, policy.methods)
+        # The revision of a GET is what its client says; what its stream replays may have been asked in another.
+        revision = Revision.V2025_11_25 if call.kind is CallKind.STREAM else call.revision
+        served = tasks.served(revision, policy.methods)
         guard = TaskGuard(self._gates, passage.the_caller, served=served)
         viewer = Viewer(grant.plan, grant.scopes, served)
         if not call.listens:

@@ -224,3 +224,10 @@ def test_what_amounts_may_read(section: str, amount: str, expected: str):
     )
     (found,) = problems(text)
     assert expected in found
+
+
+@pytest.mark.parametrize("method", ["tasks/list", "tasks/result", "tasks/cancel", "notifications/tasks/status"])
+def test_a_method_of_tasks_needs_tasks_get_or_nobody_keeps_track_of_whose_they_are(method: str):
+    (problem,) = problems(f"methods: {{{method}: {{scopes: []}}}}")
+    assert problem.endswith("tasks are not served; accepted: this beside tasks/get")
+    policy(f"methods: {{{method}: {{scopes: []}}, tasks/get: {{scopes: []}}}}")

@@ -262,6 +262,22 @@ async def test_what_a_resumed_stream_says_of_somebody_elses_task_is_dropped(offi
     ]
 
 
+@pytest.mark.parametrize("version", [None, "2025-03-26", "2025-06-18"])
+async def test_a_resumed_stream_is_no_way_round_by_naming_a_revision_without_tasks(office: Office, version: str | None):
+    """The revision of a GET is what its client says; what its stream replays was asked in another."""
+    other = office.mint(client_id="cli-2")
+    await office.started("theirs", LEGACY, token=other)
+    session, asked = await polled(office, "tasks/list", {})
+    answers = [
+        {"jsonrpc": "2.0", "id": asked, "result": result}
+        for result in ({"taskId": "theirs", "status": "working"}, {"tasks": [{"taskId": "theirs"}], "nextCursor": "n"})
+    ]
+    office.rig.backend.once(scripted.sse(*answers, response=False))
+    headers = {"Last-Event-ID": "1", "MCP-Protocol-Version": version}
+    reply = await office.rig.get(session=session["Mcp-Session-Id"], token=office.mint(), headers=headers)
+    assert [message["result"] for message in reply.events] == [{"tasks": [], "nextCursor": "n"}]
+
+
 async def test_an_answer_that_was_no_answer_is_not_waited_for(office: Office):
     """The stream has ids, but its response was there: nothing else can come for this call."""
     other = office.mint(client_id="cli-2")

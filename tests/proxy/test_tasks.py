@@ -79,7 +79,7 @@ async def test_tools_say_that_they_support_tasks_only_where_tasks_are_served(lau
 
 @pytest.mark.parametrize("era", ERAS)
 async def test_without_tasks_get_no_task_is_asked_for(launch: Launch, era: str):
-    office = await office_of(launch, methods={"tasks/list": {"scopes": []}})
+    office = await office_of(launch, methods={})
     reply = await office.start(era)
     assert reply.json["result"]["content"]
     assert not office.desk.tasks
