@@ -42,7 +42,6 @@ ELSEWHERE: Final[Mapping[str, str]] = {
 _ALWAYS: Final = frozenset(
     name for table in (TOKEN_ONLY, UNDECLARED) for names in table.values() for name in names if name
 )
-_OF_TASKS: Final = ("tasks/", "notifications/tasks/")
 _FOLDED: Final = {fold(name): name for name in METHODS}
 
 
@@ -58,7 +57,7 @@ def misdeclared(method: str, methods: Container[str]) -> tuple[str, str] | None:
         return "declared by what it names", f"entries of {section}"
     if method in _ALWAYS:
         return "needs no declaration and has no price", "other methods"
-    if method.startswith(_OF_TASKS) and tasks.DECLARES not in methods:
+    if tasks.about(method) and tasks.DECLARES not in methods:
         # Whose a task is, is kept track of only where tasks are served: anybody could ask for anybody's.
         return "tasks are not served", f"this beside {tasks.DECLARES}"
     meant = _FOLDED.get(fold(method), method)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.ledger.settlement import UNKNOWN_OUTCOMES
 from sidecar.model import Call, CallKind
 from sidecar.outcome import Event
 from sidecar.protocol import answers, results, sse
@@ -66,8 +65,6 @@ class Relay:
         self._guard = guard
         self._pace = pace
         self._limit = limit
-        self._identified = False  # an event had an id: the client may come back for the rest
-        self._seen = False  # the response was there, whatever it is worth: no other comes
 
     async def run(self, answer: Answer) -> None:
         """Relay until the answer ends.
@@ -134,7 +131,8 @@ class Relay:
 
     async def _pass(self, event: sse.ServerEvent) -> None:
         """Relay one event; settle first when it carries the response to this call."""
-        self._identified |= event.id is not None
+        if event.id is not None and self._call.session is not None:
+            self._bill.resumable = True  # the client can ask for the rest with `Last-Event-ID`
         message = results.read_event(event.data)
         if isinstance(message, results.Response):
             if message.id != self._call.id or self._bill.resolved:
@@ -163,7 +161,7 @@ class Relay:
             UpstreamError: it is not usable for this caller.
             Refusal: it must not be relayed now; the call was made all the same, and costs what it says.
         """
-        self._seen = True
+        self._bill.resumable = False  # this was the response, whatever it is worth: no other comes
         try:
             judged = await self._guard.answered(response, self._call)
         except results.Unusable as error:
@@ -174,28 +172,19 @@ class Relay:
         self._bill.resolve(judged.event, judged)
         return judged
 
-    @property
-    def _resumable(self) -> bool:
-        """Whether the client can ask for the rest with `Last-Event-ID` on its session."""
-        return self._identified and not self._seen and self._call.session is not None
-
     async def _unanswered(self) -> None:
         """The stream ended cleanly without its response, as a backend may mean it (2025-11-25, polling)."""
-        cancelled = self._bill.cancelled
-        ended = Event.CLIENT_GONE if cancelled else Event.STREAM_ENDED
-        self._bill.resolve(Event.DEFERRED if self._resumable else ended)
-        if not (self._resumable or cancelled):
+        self._bill.resolve(Event.STREAM_ENDED)
+        if not (self._bill.resumable or self._bill.cancelled):
             await self._tell(Refusal(ErrorCode.BACKEND_UNAVAILABLE, log="the stream ended without its response"))
 
     async def _fail(self, error: UpstreamError) -> None:
         answered = self._bill.resolved
-        # What nobody has seen can still be fetched, so it must not be given up for nothing.
-        deferred = self._resumable and error.event in UNKNOWN_OUTCOMES
-        self._bill.resolve(Event.DEFERRED if deferred else error.event)
+        self._bill.resolve(error.event)
         if not self._client.started:
             raise error
         cancelled = self._bill.cancelled and error.event is Event.CLIENT_GONE
-        broken = self._resumable and error.event is Event.BACKEND_GONE
+        broken = self._bill.resumable and error.event is Event.BACKEND_GONE
         if not (answered or broken or cancelled):
             await self._tell(error.refusal())
         await self._client.end()

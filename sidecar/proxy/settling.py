@@ -20,7 +20,9 @@ from sidecar.proxy.client import Client
 # Ends that nobody saw, where it was the client that looked away.
 _UNSEEN: Final = UNKNOWN_OUTCOMES - {Event.OWNER_DIED}
 # How a cancelled call ends: servers break it off, answer an error or nothing at all (2025-11-25, cancellation).
-_BROKEN_OFF: Final = _UNSEEN | {Event.RPC_ERROR}
+_BROKEN_OFF: Final = _UNSEEN | {Event.RPC_ERROR, Event.STREAM_ENDED}
+# Ends after which the response may still be had, where the client can resume the stream.
+_UNFINISHED: Final = UNKNOWN_OUTCOMES | {Event.STREAM_ENDED}
 
 
 class Bill:
@@ -36,6 +38,7 @@ class Bill:
         closed: told when the hold is resolved.
 
     Attributes:
+        resumable: whether the client can fetch the response on another stream.
         cancelled: whether the client has cancelled: it has still made the call, and pays for an end
             that nobody saw.
     """
@@ -59,6 +62,7 @@ class Bill:
         self._closed = closed
         self._receipt: asyncio.Future[Receipt] | None = None
         self.resolved = False
+        self.resumable = False
         self.cancelled = False
 
     def resolve(self, event: Event, response: Response | None = None) -> None:
@@ -73,7 +77,9 @@ class Bill:
         """
         if self.resolved:
             return
-        if event in (_BROKEN_OFF if self.cancelled else _UNSEEN if self._client.gone else ()):
+        if self.resumable and event in _UNFINISHED:
+            event = Event.DEFERRED  # what can still be fetched must not be given up for nothing
+        elif event in (_BROKEN_OFF if self.cancelled else _UNSEEN if self._client.gone else ()):
             event = Event.CLIENT_GONE
         self._exchange.code = "ok" if event is Event.RESULT else event.value
         operation = self._operation

@@ -13,7 +13,6 @@ from typing import Final
 
 from sidecar.model import ConsentMode
 from sidecar.policy.rules import Policy, Tool
-from sidecar.protocol import tasks
 
 _COMPLETE: Final = "completion/complete"
 # A wildcard before the end of the host, in the schemes whose hosts are machines.
@@ -97,9 +96,6 @@ def _methods(policy: Policy) -> Iterator[Notice]:
     completing = policy.methods.get(_COMPLETE)
     if completing is not None and not policy.prompts and not policy.resources:
         yield Notice(completing.rule, "neither prompts nor resources are declared, so every completion is refused")
-    for name, method in policy.methods.items():
-        if tasks.about(name) and tasks.DECLARES not in policy.methods:
-            yield Notice(method.rule, f"{name} does nothing without {tasks.DECLARES}, whose declaration serves tasks")
 
 
 def _priced(tool: Tool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,19 @@ async def test_a_deferred_request_id_is_refused(rig: Rig):
     await answered(rig, session, rows(asked, 1))
     again = await rig.call("list_taxonomy", revision=LEGACY, id_=asked, headers={"Mcp-Session-Id": session})
     assert again.status == 200
+
+
+async def test_a_call_that_outlasts_the_sidecar_can_still_be_fetched_and_so_is_not_free(launch: Launch):
+    rig = await launch(scripted=Backend(sessions=True), shutdown_grace="100ms")  # on_unknown: release
+    session = await rig.session()
+    rig.backend.on("search_shopify_contacts", broken_off("silent"))
+    async with rig.stream("search_shopify_contacts", {"limit": 3}, revision=LEGACY, session=session) as stream:
+        assert await stream.event()
+        await rig.sidecar.__aexit__(None, None, None)
+    with rig.redis() as client:
+        held: Any = client.hgetall(account_keys("main", "ada").holds)
+    assert [json.loads(text)["deferred"] != "" for text in held.values()] == [True]
+    assert rig.calls[-1]["code"] == "deferred"
 
 
 @pytest.mark.parametrize("seconds", ["idle_timeout", "timeout"])

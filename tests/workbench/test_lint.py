@@ -43,11 +43,6 @@ def test_a_sound_policy_has_none():
         ("uses: {requests: 1}", "uses: {}", "quota 'requests' limits nothing"),
         ("plans:", "methods: {completion/complete: {scopes: []}}\nplans:", "p.yaml:5: neither prompts nor resources"),
         (
-            "plans:",
-            "methods: {tasks/list: {scopes: []}}\nplans:",
-            "p.yaml:5: tasks/list does nothing without tasks/get",
-        ),
-        (
             "[search, reveal]}",
             "[search, reveal], prompts: []}}\nprompts: {x: {scopes: []}",
             "p.yaml:6: no plan includes x",
