@@ -6,6 +6,7 @@ client that has seen its result can rely on its balance.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
@@ -29,6 +30,7 @@ STREAM_HEADERS: Final = (
 )
 """Headers of every stream to a client."""
 
+_EVENTS: Final = 16  # the last events of a stream: a client that resumes it does so from one of them
 # Statuses that would make a client log in somewhere. The backend has no authentication, so they
 # are its own faults and not the caller's.
 _MISLEADING: Final = frozenset({401, 403, 407})
@@ -65,7 +67,7 @@ class Relay:
         self._guard = guard
         self._pace = pace
         self._limit = limit
-        self._identified = False  # an event had an id: the client may come back for the rest
+        self._events: deque[str] = deque(maxlen=_EVENTS)  # the client may come back for what follows these
         self._seen = False  # the response was there, whatever it is worth: no other comes
 
     async def run(self, answer: Answer) -> None:
@@ -132,7 +134,8 @@ class Relay:
 
     async def _pass(self, event: sse.ServerEvent) -> None:
         """Relay one event; settle first when it carries the response to this call."""
-        self._identified |= event.id is not None
+        if event.id:
+            self._events.append(event.id)
         message = results.read_event(event.data)
         if isinstance(message, results.Response):
             if message.id != self._call.id or self._bill.resolved:
@@ -175,11 +178,11 @@ class Relay:
     @property
     def _resumable(self) -> bool:
         """Whether the client can ask for the rest with `Last-Event-ID` on its session."""
-        return self._identified and not self._seen and self._call.session is not None
+        return bool(self._events) and not self._seen and self._call.session is not None
 
     async def _unanswered(self) -> None:
         """The stream ended cleanly without its response, as a backend may mean it (2025-11-25, polling)."""
-        self._bill.resolve(Event.DEFERRED if self._resumable else Event.STREAM_ENDED)
+        self._bill.resolve(Event.DEFERRED if self._resumable else Event.STREAM_ENDED, events=self._events)
         if not self._resumable:
             await self._tell(Refusal(ErrorCode.BACKEND_UNAVAILABLE, log="the stream ended without its response"))
 
@@ -187,7 +190,7 @@ class Relay:
         answered = self._bill.resolved
         # What nobody has seen can still be fetched, so it must not be given up for nothing.
         deferred = self._resumable and error.event in UNKNOWN_OUTCOMES
-        self._bill.resolve(Event.DEFERRED if deferred else error.event)
+        self._bill.resolve(Event.DEFERRED if deferred else error.event, events=self._events)
         if not self._client.started:
             raise error.refusal()
         broken = self._resumable and error.event is Event.BACKEND_GONE

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from sidecar.ledger.keys import event_digest
 from sidecar.ledger.settlement import UNKNOWN_OUTCOMES, action
 from sidecar.ledger.store import Store
 from sidecar.model import Action, Application, Call, Charge, Event, Exchange, OnUnknown, Receipt
@@ -19,7 +20,8 @@ from sidecar.proxy.client import Client
 # Ends that nobody saw, where it was the client that looked away.
 _UNSEEN: Final = UNKNOWN_OUTCOMES - {Event.OWNER_DIED}
 # How a cancelled call ends: servers break it off, answer an error or nothing at all (2025-11-25, cancellation).
-_BROKEN_OFF: Final = _UNSEEN | {Event.RPC_ERROR}
+# Nobody comes back for it, either: were it deferred, the error that says so would give everything back.
+_BROKEN_OFF: Final = _UNSEEN | {Event.RPC_ERROR, Event.DEFERRED}
 
 
 class Bill:
@@ -60,7 +62,7 @@ class Bill:
         self.resolved = False
         self.cancelled = False
 
-    def resolve(self, event: Event, response: Response | None = None) -> None:
+    def resolve(self, event: Event, response: Response | None = None, events: Iterable[str] = ()) -> None:
         """Tell what became of the call; only the first telling counts.
 
         The settle or release is on its way to the store when this returns and is not waited for:
@@ -69,6 +71,7 @@ class Bill:
         Args:
             event: what happened.
             response: the backend's response, for what it says of the price.
+            events: ids of the events from which the call's stream can be resumed, when it is deferred.
         """
         if self.resolved:
             return
@@ -80,13 +83,16 @@ class Bill:
         charge_errors = operation is not None and operation.charge_errors
         todo = action(event, on_unknown, charge_errors)
         charges = self._price(response) if todo is Action.CHARGE_RESULT else None
+        context = self._context(self._held) if todo is Action.DEFER and self._held is not None else deferral.EMPTY
         self.resolved = True  # not before it is priced: a fault there must leave it to be resolved by its owner
         if self._held is None:
             return
         self._closed()
         self._exchange.action = todo
         if todo is Action.DEFER:
-            self._receipt = self._store.defer(self._held, self._context(self._held))
+            self._receipt = self._store.defer(
+                self._held, context, [event_digest(self._call.session or "", each) for each in events]
+            )
         elif todo is Action.RELEASE:
             self._receipt = self._store.release(self._held, forwarded=event is not Event.NOT_SENT)
         else:
