@@ -95,6 +95,25 @@ def test_exact_comes_first_then_the_longest_literal_prefix(uri: str, found: str 
         assert Patterns(declared).find(uri) == found
 
 
+@pytest.mark.parametrize(
+    ("uri", "ambiguous"),
+    [
+        ("http://internal:80/x", True),
+        ("http://internal:/x", True),
+        ("http://internal./x", True),
+        ("http://INTERNAL.:443/x", True),
+        ("http://internal:80", True),
+        ("http://internal:8080/x", False),
+        ("http://internal.example:80/x", False),
+        ("http://other:80/internal/x", False),
+    ],
+)
+def test_a_host_with_its_usual_port_or_root_dot_is_the_same_host(uri: str, ambiguous: bool):
+    patterns = Patterns(["http://*", "http://internal", "http://internal/*"])
+    assert patterns.find(uri) == "http://*"
+    assert patterns.ambiguous(uri, "http://*") is ambiguous
+
+
 def test_no_patterns_match_nothing():
     assert Patterns().find("docs://a") is None
 
