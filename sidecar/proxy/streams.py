@@ -52,6 +52,7 @@ class OpenStream:
 
     Attributes:
         ending: why it was ended; None while it is open, or when it ended by itself.
+        checked: when its caller was last known to be allowed to listen, on the event loop's clock.
     """
 
     def __init__(self, caller: Caller, cut: Callable[[], None]) -> None:
@@ -62,6 +63,7 @@ class OpenStream:
         self._tags = {consent_digest(caller.subject, caller.client_id), client_digest(caller.client_id)}
         self._outgoing: Outgoing | None = None
         self.ending: Ending | None = None
+        self.checked = asyncio.get_running_loop().time()
 
     def attach(self, outgoing: Outgoing) -> None:
         """Name the request whose answer the stream is."""

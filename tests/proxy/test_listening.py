@@ -180,6 +180,21 @@ async def test_what_is_revoked_before_the_backend_answers_is_not_opened(rig: Rig
     gate.set()
 
 
+async def test_an_account_whose_record_is_damaged_ends_no_stream_of_others(rig: Rig):
+    await rig.account("bob")
+    await rig.grant("bob")
+    async with rig.stream(token=rig.issuer.mint(subject="bob")) as his, rig.stream() as hers:
+        await opened(rig, 2)
+        with rig.redis() as client:
+            client.set(account_keys("main", "bob").account, "no hash")
+        streams = rig.sidecar.pipeline.streams
+        await Revocations(rig.sidecar.store, streams, lambda: ConsentMode.REQUIRED, unchecked_for=0).check()
+        assert await last_words(his) == f": {Ending.ACCESS_UNCHECKED.value}\n"
+        await until(lambda: len(streams) == 1)
+        await rig.revoke()
+        assert await last_words(hers) == WITHDRAWN
+
+
 async def test_a_client_that_does_not_read_cannot_keep_its_stream(rig: Rig):
     """It takes nothing more, so it cannot be told; the backend's events that it left unread are not kept for it."""
 
