@@ -41,6 +41,7 @@ class Resuming:
     def __init__(self, store: Store, record: Callable[[Exchange], None]) -> None:
         self._store = store
         self._record = record
+        self._settling: set[str] = set()  # calls whose settlement is on its way to the store
 
     async def settle(self, caller: Caller, call: Call, policy: Policy, response: Response) -> None:
         """Settle the call that a response belongs to, before it is relayed; nothing when that is not owed.
@@ -64,6 +65,8 @@ class Resuming:
         if recalled is None:
             return
         call_id, data, on_unknown, own = recalled
+        if call_id in self._settling:
+            return  # another stream replays the response at the same time
         context = deferral.read(data) or Context()
         operation = deferral.operation_of(policy, context)
         application = Application(call_id, "", caller, look=False, depth=Depth.PRICE, terms=policy.open_terms)
@@ -73,6 +76,7 @@ class Resuming:
         else:
             exchange.code, exchange.action = Event.STREAM_ENDED.value, Action.CHARGE_RESERVE
             receipt = self._store.settle(application, None)
+        self._settling.add(call_id)
         receipt.add_done_callback(lambda done: self._received(exchange, done))
 
     def left(self, caller: Caller, call: Call, events: Iterable[str]) -> None:
@@ -115,6 +119,7 @@ class Resuming:
             exchange.receipt = receipt.result()
         else:
             exchange.notes.append("the store did not confirm the settlement; the hold's lease decides")
+        self._settling.discard(exchange.request_id)
         self._record(exchange)
 
 

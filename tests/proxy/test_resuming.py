@@ -191,6 +191,22 @@ async def test_the_answer_settles_once_however_often_it_is_replayed(rig: Rig):
     assert len(await settled(rig)) == 1
 
 
+async def test_the_answer_is_recorded_once_when_two_streams_replay_it_at_one_time(rig: Rig):
+    session = await rig.session()
+    rig.backend.on("search_shopify_contacts", broken_off("ended"))
+    asked = await poll(rig, session)
+    gate = asyncio.Event()
+    rig.backend.on("GET", scripted.after(gate, scripted.sse(rows(asked, 1), response=False)))
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(8):
+            tasks.create_task(rig.get(session=session, headers={"Last-Event-ID": "1"}))
+        await until(lambda: sum(request.method == "GET" for request in rig.backend.received) == 8)
+        gate.set()
+    assert (await rig.books()).left() == 9
+    assert len(await settled(rig)) == 1
+    assert await rig.metric('mcp_sidecar_credits_spent_total{pool="contact"}') == 1
+
+
 async def test_a_deferred_request_id_is_refused(rig: Rig):
     session = await rig.session()
     rig.backend.on("search_shopify_contacts", broken_off("ended"))
