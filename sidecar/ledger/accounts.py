@@ -87,6 +87,7 @@ class Hold:
         request: `keys.request_digest` of its request; None without a session.
         deferred: what pricing its response needs, when that may still come on another stream; empty
             when nobody knows; None while its owner has the call.
+        events: `keys.event_digest` of the events from which its stream can be resumed.
     """
 
     owner: str
@@ -96,6 +97,7 @@ class Hold:
     amounts: tuple[Amount, ...]
     request: str | None = None
     deferred: str | None = None
+    events: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +295,7 @@ def _hold(document: Mapping[str, Any], until: int) -> Hold:
         amounts=tuple(_amount(each) for each in document["amounts"]),
         request=document.get("request"),
         deferred=document.get("deferred"),
+        events=tuple(document.get("events") or ()),
     )
 
 

@@ -56,7 +56,7 @@ class Scripts(Protocol):
     def release(self, application: Application, *, forwarded: bool = False) -> Command:
         """Release the hold of an application, or see that none is made any more."""
 
-    def defer(self, application: Application, context: bytes) -> Command:
+    def defer(self, application: Application, context: bytes, events: Sequence[str] = ()) -> Command:
         """Keep the hold of an admitted application open for a response on another stream."""
 
     def receipt(self, reply: Any) -> Receipt:

@@ -167,6 +167,11 @@ def request_digest(session: str, request_id: RequestId) -> str:
     return digest(session, kind, str(request_id))
 
 
+def event_digest(session: str, event_id: str) -> str:
+    """What stands for one event of one session's streams."""
+    return digest(session, "event", event_id)
+
+
 def paid_member(kind: AmountKind, name: str, item: str) -> str:
     """How a paid item is listed among those of its account."""
     return f"{kind.value}:{name}:{item}"

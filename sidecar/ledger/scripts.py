@@ -52,6 +52,7 @@ def _load(name: str) -> Script:
 ADMIT: Final = _load("admit")
 RESOLVE: Final = _load("resolve")
 DEFER: Final = _load("defer")
+FOLLOW: Final = _load("follow")
 RECALL: Final = _load("recall")
 STANDING: Final = _load("standing")
 SWEEP: Final = _load("sweep")
@@ -67,6 +68,7 @@ scripts: Final[Sequence[Script]] = (
     ADMIT,
     RESOLVE,
     DEFER,
+    FOLLOW,
     RECALL,
     STANDING,
     SWEEP,
@@ -179,31 +181,49 @@ def receipt(reply: Any) -> Receipt:
     return Receipt(paid, used)
 
 
-def defer(application: Application, context: bytes) -> Command:
+def defer(application: Application, context: bytes, events: Sequence[str] = ()) -> Command:
     """Keep the hold of an admitted application open for a response on another stream; answers 0 when it is gone.
 
     Args:
         application: as it was admitted.
-        context: what pricing the response needs (`pricing.context`).
+        context: what pricing the response needs (`deferral.write`).
+        events: `keys.event_digest` of the events from which its stream can be resumed.
     """
-    return Command(DEFER, (caller_keys(application.caller).holds,), (application.call_id, context))
+    keys = caller_keys(application.caller)
+    return Command(DEFER, (keys.holds, keys.requests), (application.call_id, context, *events))
 
 
-def recall(caller: Caller, request: str, costs: bool) -> Command:
+def follow(caller: Caller, resumed: str, events: Sequence[str]) -> Command:
+    """Note that a stream which resumed a deferred call's can be resumed itself; answers 0 when it resumed none.
+
+    Args:
+        caller: whose session it is.
+        resumed: `keys.event_digest` of the event that it was resumed from.
+        events: the same of its own.
+    """
+    keys = caller_keys(caller)
+    return Command(FOLLOW, (keys.holds, keys.requests), (resumed, *events))
+
+
+def recall(caller: Caller, request: str, costs: bool, resumed: str = "") -> Command:
     """Ask for the deferred call that a response belongs to; `recalled` reads the answer.
 
     Args:
         caller: whose session it is.
         request: `keys.request_digest(session, request id)`.
         costs: whether the response is a result that costs something.
+        resumed: `keys.event_digest` of the event that its stream was resumed from; empty for none.
     """
     keys = caller_keys(caller)
-    return Command(RECALL, (keys.holds, keys.requests), (request, int(costs)))
+    return Command(RECALL, (keys.holds, keys.requests), (request, int(costs), resumed))
 
 
-def recalled(reply: Any) -> tuple[str, bytes, OnUnknown] | None:
-    """The call's id, what was given to `defer`, and its `on_unknown`; None when nothing is to be settled."""
-    return None if reply is None else (text(reply[0]), reply[1], OnUnknown(text(reply[2])))
+def recalled(reply: Any) -> tuple[str, bytes, OnUnknown, bool] | None:
+    """The call's id, what was given to `defer`, its `on_unknown`, and whether the stream is the call's own.
+
+    None when nothing is to be settled.
+    """
+    return None if reply is None else (text(reply[0]), reply[1], OnUnknown(text(reply[2])), reply[3] == 1)
 
 
 def standing(keys: AccountKeys, callers: Sequence[tuple[str, str]], consent: ConsentMode) -> Command:

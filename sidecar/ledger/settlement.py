@@ -21,6 +21,8 @@ Cost = Callable[[AccountState, Amount, int], int]
 EXPIRED_AT_ONCE: Final = 16
 """How many holds of dead owners one script resolves at most; `lua/ledger.lua` says the same."""
 
+FOLLOWED: Final = 64
+"""Events of one deferred call that are remembered; `lua/follow.lua` says the same."""
 
 _CERTAIN: Final = {
     Event.RESULT: Action.CHARGE_RESULT,
@@ -120,26 +122,46 @@ def expire(state: AccountState, now: int) -> int:
     return min(len(over), EXPIRED_AT_ONCE)
 
 
-def defer(before: AccountState, call_id: str, context: str, *, now: int) -> tuple[bool, AccountState]:
+def defer(
+    before: AccountState, call_id: str, context: str, events: tuple[str, ...] = (), *, now: int
+) -> tuple[bool, AccountState]:
     """Keep a hold open for a response that may still come; False when there is no such hold.
 
     Args:
         before: the account; it is not changed.
         call_id: the call.
         context: what pricing the response needs.
+        events: where its stream can be resumed, as `Hold.events`; none of them is another call's.
         now: the store's clock, in milliseconds since the epoch.
     """
     state = before.copy(now)
     hold = state.holds.get(call_id)
     if hold is None:
         return False, state
-    state.holds[call_id] = replace(hold, deferred=context)
+    state.holds[call_id] = replace(hold, deferred=context, events=hold.events or events)
     return True, state
 
 
+def follow(before: AccountState, resumed: str, events: tuple[str, ...], *, now: int) -> tuple[bool, AccountState]:
+    """A stream that resumed a deferred call's can itself be resumed; False when it resumed none.
+
+    Args:
+        before: the account; it is not changed.
+        resumed: `keys.event_digest` of the event that it was resumed from.
+        events: the same of its own events.
+        now: the store's clock, in milliseconds since the epoch.
+    """
+    state = before.copy(now)
+    for call_id, hold in state.holds.items():
+        if resumed in hold.events:
+            state.holds[call_id] = replace(hold, events=(*hold.events, *events)[-FOLLOWED:])
+            return True, state
+    return False, state
+
+
 def recall(
-    before: AccountState, request: str, costs: bool, *, now: int
-) -> tuple[tuple[str, str, OnUnknown] | None, AccountState]:
+    before: AccountState, request: str, costs: bool, resumed: str = "", *, now: int
+) -> tuple[tuple[str, str, OnUnknown, bool] | None, AccountState]:
     """The deferred call whose response has passed on another stream; None when none is to be settled.
 
     Args:
@@ -147,16 +169,17 @@ def recall(
         request: `keys.request_digest` of the request that was answered.
         costs: whether the response is a result that costs something: then a call that its owner has not
             deferred, because it died, is charged at its lease's end.
+        resumed: `keys.event_digest` of the event that the stream was resumed from; empty for none.
         now: the store's clock, in milliseconds since the epoch.
 
     Returns:
-        the call's id, what pricing its response needs, and its `on_unknown`.
+        the call's id, what pricing its response needs, its `on_unknown`, and whether the stream is the call's own.
     """
     state = before.copy(now)
     for call_id, hold in state.holds.items():
         if hold.request == request:
             if hold.deferred:
-                return (call_id, hold.deferred, hold.on_unknown), state
+                return (call_id, hold.deferred, hold.on_unknown, resumed in hold.events), state
             if costs and hold.deferred is None:
                 state.holds[call_id] = replace(hold, deferred="")
             break

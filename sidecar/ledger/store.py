@@ -125,14 +125,19 @@ class Store:
         """
         return self._deliver(self._scripts.release(application, forwarded=forwarded))
 
-    def defer(self, application: Application, context: bytes) -> asyncio.Future[Receipt]:
+    def defer(self, application: Application, context: bytes, events: Sequence[str] = ()) -> asyncio.Future[Receipt]:
         """Keep a hold open for a response on another stream; the (empty) receipt need not be waited for.
 
         Args:
             application: as it was admitted.
             context: what pricing the response needs.
+            events: `keys.event_digest` of the events from which its stream can be resumed.
         """
-        return self._courier.deliver(self._scripts.defer(application, context), lambda _: Receipt())
+        return self.tell(self._scripts.defer(application, context, events))
+
+    def tell(self, command: Command) -> asyncio.Future[Receipt]:
+        """Write a command that may be given twice to the connection now; the (empty) receipt need not be waited for."""
+        return self._courier.deliver(command, lambda _: Receipt())
 
     def subscription(self, channel: str, heard: Callable[[bytes], None], opened: Callable[[], None]) -> Connection:
         """A connection of its own, not yet started, that hears what is published on a channel.

@@ -6,6 +6,7 @@ business once the call was forwarded.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -56,7 +57,10 @@ def write(
         "demands": [(d.kind, d.name, d.reserve, d.items, d.each, d.fixed) for d in demands],
         "credits": dict(credits),
     }
-    return orjson.dumps(document)
+    try:
+        return orjson.dumps(document)
+    except orjson.JSONEncodeError:  # a client's integers may have more than 64 bits
+        return json.dumps(document).encode()
 
 
 def read(data: bytes) -> Context | None:

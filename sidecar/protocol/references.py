@@ -16,6 +16,9 @@ from sidecar.protocol.members import Members, check_members, malformed
 MAX_SUBSCRIPTIONS: Final = 500
 """The most resources that one `subscriptions/listen` may name: each is held against every pattern."""
 
+MAX_SUBSCRIBED: Final = 65_536
+"""The most characters that they may have together: looking at them keeps everybody else waiting."""
+
 _REF: Final = Members.of("type", "name", "uri", "title")
 _PROMPT_REF: Final = "ref/prompt"
 _RESOURCE_REF: Final = "ref/resource"
@@ -86,6 +89,8 @@ def _subscription(params: Mapping[str, Any]) -> References:
         raise malformed("params.notifications.resourceSubscriptions must be a list of URIs.")
     if len(uris) > MAX_SUBSCRIPTIONS:
         raise malformed(f"params.notifications.resourceSubscriptions must hold at most {MAX_SUBSCRIPTIONS} URIs.")
+    if sum(map(len, uris)) > MAX_SUBSCRIBED:
+        raise malformed(f"The URIs of params.notifications have at most {MAX_SUBSCRIBED} characters together.")
     return References(uris=tuple(uris))
 
 

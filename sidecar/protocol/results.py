@@ -92,7 +92,8 @@ def read_event(data: str) -> Response | Other | None:
     if not isinstance(message, dict):
         return None
     if "method" in message:
-        return Other(message)
+        # With both, a lenient client reads it as a response, which nobody has judged.
+        return Other(message) if message.keys().isdisjoint(("result", "error")) else None
     try:
         return _response(message)
     except Unusable:

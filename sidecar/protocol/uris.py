@@ -31,6 +31,9 @@ _SLASHES: Final = frozenset("\u2044\u2215\u2216\u29f5\u29f8\u29f9")
 _CONTROLS: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _REPEATED: Final = re.compile(r"(?<!:)/{2,}")
 _PARAMETERS: Final = re.compile(r";[^/]*")
+# The ports that schemes have anyway; and what resolvers and some file systems drop at the end of a name.
+_USUAL: Final = re.compile(r"^([a-z][a-z0-9+.-]*://[^/]*?):(?:80|443)?(?=/|$)")
+_TRAILING: Final = re.compile(r"[. ]+(?=/|$)")
 _EXPRESSION: Final = re.compile(r"\{[^{}]*\}")
 
 
@@ -84,12 +87,16 @@ def fold(text: str) -> str:
 
 
 def readings(uri: str) -> Iterator[str]:
-    """What lenient readers take a URI for: folded; the same without query and parameters; without a last slash."""
+    """What lenient readers take a URI for.
+
+    Folded; the same without query and parameters; without a last slash; without what names do not need.
+    """
     folded = fold(uri)
     yield folded
     bare = without_query(folded)
     yield bare
     yield bare.rstrip("/")
+    yield _TRAILING.sub("", _USUAL.sub(r"\1", bare))
 
 
 def without_query(folded: str) -> str:

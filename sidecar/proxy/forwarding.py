@@ -121,8 +121,11 @@ class Forwarder:
             return Relay(call, passage.client, bill, guard, edit=edit, pace=pace, limit=limit)
         # What a stream replays answers requests that are not known here.
         edit = partial(by_shape, policy=policy, viewer=viewer, collisions=self.collisions)
-        resumed = partial(self._resuming.settle, passage.the_caller, call, policy)
-        return Listening(call, passage.client, bill, guard, edit=edit, pace=pace, limit=limit, resumed=resumed)
+        caller = passage.the_caller
+        resumed, left = partial(self._resuming.settle, caller, call, policy), partial(self._resuming.left, caller, call)
+        return Listening(
+            call, passage.client, bill, guard, edit=edit, pace=pace, limit=limit, resumed=resumed, left=left
+        )
 
     async def _note_session(self, passage: Passage, call: Call, answer: Answer) -> None:
         """Bind a session before its id is relayed, forget one that the backend has forgotten."""

@@ -6,7 +6,7 @@ resumes are settled and edited by what they look like; what cannot be read is dr
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from sidecar.model import Call, CallKind
 from sidecar.outcome import Event
@@ -20,6 +20,7 @@ from sidecar.proxy.tasks import TaskGuard
 from sidecar.proxy.upstream import Answer, UpstreamError
 
 Resumed = Callable[[results.Response], Awaitable[None]]
+Left = Callable[[Iterable[str]], None]
 
 
 class Listening(Relay):
@@ -34,6 +35,7 @@ class Listening(Relay):
         pace: how long the stream may be silent.
         limit: bytes of one event, and of an answer that is no stream.
         resumed: awaited before the response to an earlier request of the session is relayed.
+        left: told from which events it can be resumed when it has ended, before its client knows.
     """
 
     def __init__(
@@ -47,9 +49,23 @@ class Listening(Relay):
         pace: Pace,
         limit: int,
         resumed: Resumed,
+        left: Left,
     ) -> None:
         super().__init__(call, client, bill, guard, edit=edit, pace=pace, limit=limit)
         self._resumed = resumed
+        self._left = left
+
+    async def run(self, answer: Answer) -> None:
+        """As every relay does; in the end it is noted where the stream can be resumed."""
+        try:
+            await super().run(answer)
+        finally:
+            self._note_events()
+
+    def _note_events(self) -> None:
+        if self._events:
+            self._left(tuple(self._events))
+            self._events.clear()
 
     async def _stream(self, answer: Answer) -> None:
         if self._call.kind is CallKind.STREAM:
@@ -62,9 +78,12 @@ class Listening(Relay):
             if self._client.gone:
                 return
         self._bill.resolve(Event.STREAM_ENDED)
+        self._note_events()
         await self._client.end()
 
     async def _pass(self, event: sse.ServerEvent) -> None:
+        if event.id:
+            self._events.append(event.id)
         message = results.read_event(event.data)
         if message is None:
             return  # undecodable: what cannot be judged is not passed on
@@ -98,6 +117,7 @@ class Listening(Relay):
 
     async def _fail(self, error: UpstreamError) -> None:
         self._bill.resolve(error.event)
+        self._note_events()
         if not self._client.started:
             raise error
         # Clients open such a stream again by themselves; a comment says why to whoever looks.

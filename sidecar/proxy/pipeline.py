@@ -123,7 +123,8 @@ class Pipeline:
         limits = passage.snapshot.settings.limits
         if call.listens:
             self._flights.begin(passage)
-            with self.streams.opened(caller, limits.streams_per_account, self._life(passage, caller)) as stream:
+            life, cut = self._life(passage, caller), passage.client.leave
+            with self.streams.opened(caller, limits.streams_per_account, life, cut) as stream:
                 passage.stream = stream
                 yield
             return

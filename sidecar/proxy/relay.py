@@ -6,6 +6,7 @@ client that has seen its result can rely on its balance.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
@@ -29,6 +30,7 @@ STREAM_HEADERS: Final = (
 )
 """Headers of every stream to a client."""
 
+_EVENTS: Final = 16  # the last events of a stream: a client that resumes it does so from one of them
 # Statuses that would make a client log in somewhere. The backend has no authentication, so they
 # are its own faults and not the caller's.
 _MISLEADING: Final = frozenset({401, 403, 407})
@@ -65,6 +67,7 @@ class Relay:
         self._guard = guard
         self._pace = pace
         self._limit = limit
+        self._events: deque[str] = deque(maxlen=_EVENTS)  # the client may come back for what follows these
 
     async def run(self, answer: Answer) -> None:
         """Relay until the answer ends.
@@ -131,8 +134,9 @@ class Relay:
 
     async def _pass(self, event: sse.ServerEvent) -> None:
         """Relay one event; settle first when it carries the response to this call."""
-        if event.id is not None and self._call.session is not None:
-            self._bill.resumable = True  # the client can ask for the rest with `Last-Event-ID`
+        if event.id and self._call.session is not None:
+            self._events.append(event.id)
+            self._bill.events = self._events
         message = results.read_event(event.data)
         if isinstance(message, results.Response):
             if message.id != self._call.id or self._bill.resolved:
@@ -161,7 +165,7 @@ class Relay:
             UpstreamError: it is not usable for this caller.
             Refusal: it must not be relayed now; the call was made all the same, and costs what it says.
         """
-        self._bill.resumable = False  # this was the response, whatever it is worth: no other comes
+        self._bill.events = ()  # this was the response, whatever it is worth: no other comes
         try:
             judged = await self._guard.answered(response, self._call)
         except results.Unusable as error:
@@ -175,7 +179,7 @@ class Relay:
     async def _unanswered(self) -> None:
         """The stream ended cleanly without its response, as a backend may mean it (2025-11-25, polling)."""
         self._bill.resolve(Event.STREAM_ENDED)
-        if not (self._bill.resumable or self._bill.cancelled):
+        if not (self._bill.events or self._bill.cancelled):
             await self._tell(Refusal(ErrorCode.BACKEND_UNAVAILABLE, log="the stream ended without its response"))
 
     async def _fail(self, error: UpstreamError) -> None:
@@ -184,7 +188,7 @@ class Relay:
         if not self._client.started:
             raise error
         cancelled = self._bill.cancelled and error.event is Event.CLIENT_GONE
-        broken = self._bill.resumable and error.event is Event.BACKEND_GONE
+        broken = bool(self._bill.events) and error.event is Event.BACKEND_GONE
         if not (answered or broken or cancelled):
             await self._tell(error.refusal())
         await self._client.end()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from sidecar.ledger import scripts
-from sidecar.ledger.keys import request_digest
+from sidecar.ledger.keys import event_digest, request_digest
 from sidecar.ledger.settlement import action
 from sidecar.ledger.store import Store
 from sidecar.model import AmountKind, Application, Call, Caller, Depth, OnUnknown, Price
@@ -30,9 +30,13 @@ class Resuming:
     def __init__(self, store: Store, record: Callable[[Exchange], None]) -> None:
         self._store = store
         self._record = record
+        self._settling: set[str] = set()  # calls whose settlement is on its way to the store
 
     async def settle(self, caller: Caller, call: Call, policy: Policy, response: Response) -> None:
         """Settle the call that a response belongs to, before it is relayed; nothing when that is not owed.
+
+        Only on the call's own stream, resumed, does the response say what it cost. On any other it may be an
+        earlier request's of the same id, replayed, so that what was reserved is due.
 
         Args:
             caller: whose session it is.
@@ -45,17 +49,36 @@ class Resuming:
         """
         request = request_digest(call.session or "", canonical(response.id))
         costs = response.event in (Event.RESULT, Event.TASK_STARTED)
-        reply = await self._store.run(scripts.recall(caller, request, costs))
+        reply = await self._store.run(scripts.recall(caller, request, costs, _resumed(call)))
         recalled = scripts.recalled(reply)
         if recalled is None:
             return
-        call_id, data, on_unknown = recalled
+        call_id, data, on_unknown, own = recalled
+        if call_id in self._settling:
+            return  # another stream replays the response at the same time
         context = deferral.read(data) or Context()
         operation = deferral.operation_of(policy, context)
         application = Application(call_id, "", caller, look=False, depth=Depth.PRICE, terms=policy.open_terms)
         exchange = _exchange(call_id, caller, call, context, operation)
-        receipt = self._resolve(application, exchange, response, context, operation, on_unknown)
+        if own:
+            receipt = self._resolve(application, exchange, response, context, operation, on_unknown)
+        else:
+            exchange.code, exchange.action = Event.STREAM_ENDED.value, Action.CHARGE_RESERVE
+            receipt = self._store.settle(application, None)
+        self._settling.add(call_id)
         receipt.add_done_callback(lambda done: self._received(exchange, done))
+
+    def left(self, caller: Caller, call: Call, events: Iterable[str]) -> None:
+        """A stream has ended that may have been the resumed one of a deferred call: so it may be resumed again.
+
+        Args:
+            caller: whose session it is.
+            call: the GET.
+            events: ids of the events from which it can be resumed.
+        """
+        if resumed := _resumed(call):
+            digests = [event_digest(call.session or "", each) for each in events]
+            self._store.tell(scripts.follow(caller, resumed, digests))
 
     def _resolve(
         self,
@@ -85,7 +108,13 @@ class Resuming:
             exchange.receipt = receipt.result()
         else:
             exchange.notes.append("the store did not confirm the settlement; the hold's lease decides")
+        self._settling.discard(exchange.request_id)
         self._record(exchange)
+
+
+def _resumed(call: Call) -> str:
+    """What stands for the event that a GET goes on from; empty when it begins anew."""
+    return "" if call.session is None or call.last_event_id is None else event_digest(call.session, call.last_event_id)
 
 
 def _exchange(call_id: str, caller: Caller, call: Call, context: Context, operation: Operation | None) -> Exchange:

@@ -68,8 +68,6 @@ class Revocations:
             await self._channel.close()
 
     async def _ask_forever(self, channel: Connection) -> None:
-        loop = asyncio.get_running_loop()
-        asked = loop.time()
         while True:
             # What was published while the channel was down is lost: whoever comes back asks at once.
             with contextlib.suppress(TimeoutError):
@@ -78,32 +76,35 @@ class Revocations:
             self._again.clear()
             with contextlib.suppress(StoreError):
                 await channel.call("PING")  # a channel that died silently is noticed, and opened anew
-            began = loop.time()
-            try:
-                await self.check()
-            except Refusal:
-                if loop.time() - asked >= self._unchecked_for:
-                    self._streams.end_all(Ending.ACCESS_UNCHECKED)
-            else:
-                asked = began
+            await self.check()
 
     async def check(self) -> None:
-        """Ask about every open stream, and end those whose caller may not go on.
-
-        Raises:
-            Refusal: `store_unavailable`.
-        """
-        accounts = self._streams.accounts()
+        """Ask about every open stream, and end those whose caller may not go on, or was not known to for too long."""
+        now = asyncio.get_running_loop().time
+        begun, accounts = now(), self._streams.accounts()
         for first in range(0, len(accounts), _AT_ONCE):
-            await asyncio.gather(*(self._check(*account) for account in accounts[first : first + _AT_ONCE]))
+            several = accounts[first : first + _AT_ONCE]
+            if not any(await asyncio.gather(*(self._check(*account) for account in several))):
+                break  # the store cannot be asked: with a damaged record there are others that can
+        for _, streams in accounts:
+            for stream in streams:
+                if stream.checked < begun and now() - stream.checked >= self._unchecked_for:
+                    stream.end(Ending.ACCESS_UNCHECKED)
 
-    async def _check(self, keys: AccountKeys, streams: list[OpenStream]) -> None:
+    async def _check(self, keys: AccountKeys, streams: list[OpenStream]) -> bool:
+        """Ask about one account; False when the store does not say."""
+        began = asyncio.get_running_loop().time()
         callers = list({(stream.caller.subject, stream.caller.client_id) for stream in streams})
-        codes = await self._store.run(scripts.standing(keys, callers, self._consent()))
+        try:
+            codes = await self._store.run(scripts.standing(keys, callers, self._consent()))
+        except Refusal:
+            return False
         refused = {who for who, code in zip(callers, codes, strict=True) if code != AdmissionCode.ADMITTED}
         for stream in streams:
+            stream.checked = began
             if (stream.caller.subject, stream.caller.client_id) in refused:
                 stream.end(Ending.ACCESS_WITHDRAWN)
+        return True
 
     def _hear(self, message: bytes) -> None:
         """`ACCOUNT CONSENT` or `ACCOUNT CLIENT`, as `keys.REVOKED_CHANNEL` says; anything else is nobody's."""

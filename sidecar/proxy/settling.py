@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
+from sidecar.ledger.keys import event_digest
 from sidecar.ledger.settlement import UNKNOWN_OUTCOMES, action
 from sidecar.ledger.store import Store
 from sidecar.model import Application, Call, OnUnknown
@@ -20,7 +21,8 @@ from sidecar.proxy.client import Client
 # Ends that nobody saw, where it was the client that looked away.
 _UNSEEN: Final = UNKNOWN_OUTCOMES - {Event.OWNER_DIED}
 # How a cancelled call ends: servers break it off, answer an error or nothing at all (2025-11-25, cancellation).
-_BROKEN_OFF: Final = _UNSEEN | {Event.RPC_ERROR, Event.STREAM_ENDED}
+# Nobody comes back for it, either: were it deferred, the error that says so would give everything back.
+_BROKEN_OFF: Final = UNKNOWN_OUTCOMES | {Event.RPC_ERROR, Event.STREAM_ENDED}
 # Ends after which the response may still be had, where the client can resume the stream.
 _UNFINISHED: Final = UNKNOWN_OUTCOMES | {Event.STREAM_ENDED}
 
@@ -38,7 +40,7 @@ class Bill:
         closed: told when the hold is resolved.
 
     Attributes:
-        resumable: whether the client can fetch the response on another stream.
+        events: ids of the events from which the client can resume the call's stream.
         cancelled: whether the client has cancelled: it has still made the call, and pays for an end
             that nobody saw.
     """
@@ -62,7 +64,7 @@ class Bill:
         self._closed = closed
         self._receipt: asyncio.Future[Receipt] | None = None
         self.resolved = False
-        self.resumable = False
+        self.events: Collection[str] = ()
         self.cancelled = False
 
     def resolve(self, event: Event, response: Response | None = None) -> None:
@@ -77,9 +79,11 @@ class Bill:
         """
         if self.resolved:
             return
-        if self.resumable and event in _UNFINISHED:
+        if self.cancelled and event in _BROKEN_OFF:
+            event = Event.CLIENT_GONE
+        elif self.events and event in _UNFINISHED:
             event = Event.DEFERRED  # what can still be fetched must not be given up for nothing
-        elif event in (_BROKEN_OFF if self.cancelled else _UNSEEN if self._client.gone else ()):
+        elif self._client.gone and event in _UNSEEN:
             event = Event.CLIENT_GONE
         self._exchange.code = "ok" if event is Event.RESULT else event.value
         operation = self._operation
@@ -87,13 +91,16 @@ class Bill:
         charge_errors = operation is not None and operation.charge_errors
         todo = action(event, on_unknown, charge_errors)
         charges = self._price(response) if todo is Action.CHARGE_RESULT else None
+        context = self._context(self._held) if todo is Action.DEFER and self._held is not None else deferral.EMPTY
         self.resolved = True  # not before it is priced: a fault there must leave it to be resolved by its owner
         if self._held is None:
             return
         self._closed()
         self._exchange.action = todo
         if todo is Action.DEFER:
-            self._receipt = self._store.defer(self._held, self._context(self._held))
+            self._receipt = self._store.defer(
+                self._held, context, [event_digest(self._call.session or "", each) for each in self.events]
+            )
         elif todo is Action.RELEASE:
             self._receipt = self._store.release(self._held, forwarded=event is not Event.NOT_SENT)
         else:

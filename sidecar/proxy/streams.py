@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
+from typing import Final
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.ledger.keys import AccountKeys, caller_keys, client_digest, consent_digest
@@ -13,6 +14,8 @@ from sidecar.model import Caller
 from sidecar.outcome import Event
 from sidecar.proxy.answer import UpstreamError
 from sidecar.proxy.upstream import Outgoing
+
+_LAST_WORDS: Final = 1.0  # seconds for a client to read why its stream has ended
 
 
 class Ending(Enum):
@@ -44,16 +47,24 @@ class StreamEndedError(UpstreamError):
 class OpenStream:
     """One stream: attach the request that it is read from, and it can be ended at any time.
 
+    Args:
+        caller: who listens.
+        cut: ends it for a client that does not even take in why.
+
     Attributes:
         ending: why it was ended; None while it is open, or when it ended by itself.
+        checked: when its caller was last known to be allowed to listen, on the event loop's clock.
     """
 
-    def __init__(self, caller: Caller) -> None:
+    def __init__(self, caller: Caller, cut: Callable[[], None]) -> None:
         self.caller = caller
+        self._cut = cut
+        self._last_words: asyncio.TimerHandle | None = None
         self.keys = caller_keys(caller)
         self._tags = {consent_digest(caller.subject, caller.client_id), client_digest(caller.client_id)}
         self._outgoing: Outgoing | None = None
         self.ending: Ending | None = None
+        self.checked = asyncio.get_running_loop().time()
 
     def attach(self, outgoing: Outgoing) -> None:
         """Name the request whose answer the stream is."""
@@ -70,6 +81,12 @@ class OpenStream:
         self.ending = ending
         if self._outgoing is not None and self._outgoing.answer is not None:
             self._outgoing.answer.fail(StreamEndedError(ending))
+        self._last_words = asyncio.get_running_loop().call_later(_LAST_WORDS, self._cut)
+
+    def close(self) -> None:
+        """It is over: there is nothing left to cut."""
+        if self._last_words is not None:
+            self._last_words.cancel()
 
     def check(self) -> None:
         """Catch up with an end that came while there was no answer to fail.
@@ -92,29 +109,31 @@ class OpenStreams:
         return sum(map(len, self._by_account.values()))
 
     @contextmanager
-    def opened(self, caller: Caller, most: int, seconds: float) -> Iterator[OpenStream]:
+    def opened(self, caller: Caller, most: int, seconds: float, cut: Callable[[], None]) -> Iterator[OpenStream]:
         """Count a stream while it is open.
 
         Args:
             caller: who listens.
             most: streams that one account may have open here (`limits.streams_per_account`).
             seconds: until the caller's token expires.
+            cut: see `OpenStream`.
 
         Raises:
             Refusal: `overloaded`: the account has too many, or this process is leaving.
         """
-        stream = OpenStream(caller)
+        stream = OpenStream(caller, cut)
         account = stream.keys.digest
-        siblings = self._by_account.setdefault(account, set())
-        if self._stopping or len(siblings) >= most:
+        if self._stopping or len(self._by_account.get(account, ())) >= most:
             detail = None if self._stopping else f"This account has {most} streams open already; close one first."
             raise Refusal(ErrorCode.OVERLOADED, detail, retry_after=1)
         timer = asyncio.get_running_loop().call_later(seconds, stream.end, Ending.TOKEN_EXPIRED)
+        siblings = self._by_account.setdefault(account, set())
         siblings.add(stream)
         try:
             yield stream
         finally:
             timer.cancel()
+            stream.close()
             siblings.discard(stream)
             if not siblings:
                 self._by_account.pop(account, None)

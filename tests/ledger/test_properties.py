@@ -181,14 +181,24 @@ class Ledgers(RuleBasedStateMachine):
 
     @rule(call=_CALLS)
     def defer(self, call: str) -> None:
-        there, self.model = settlement.defer(self.model, call, "context", now=self.now)
-        assert bool(self.real.run(scripts.defer(application(call), b"context"))) == there
+        events = (f"{call}-1", f"{call}-2")
+        there, self.model = settlement.defer(self.model, call, "context", events, now=self.now)
+        assert bool(self.real.run(scripts.defer(application(call), b"context", events))) == there
 
-    @rule(request=_REQUESTS.filter(bool), costs=st.booleans())
-    def recall(self, request: str, costs: bool) -> None:
-        found, self.model = settlement.recall(self.model, request, costs, now=self.now)
-        real = scripts.recalled(self.real.run(scripts.recall(CALLER, request, costs)))
-        assert real == (found and (found[0], found[1].encode(), found[2]))
+    @rule(call=_CALLS, number=st.integers(1, 3), more=st.sampled_from([1, 2, 70]))
+    def follow(self, call: str, number: int, more: int) -> None:
+        """A stream that resumed one of a call's is broken off as well, perhaps before the call itself was."""
+        self.number = getattr(self, "number", 0) + 1
+        resumed, events = f"{call}-{number}", tuple(f"{call}-{self.number}-{n}" for n in range(more))
+        there, self.model = settlement.follow(self.model, resumed, events, now=self.now)
+        assert bool(self.real.run(scripts.follow(CALLER, resumed, events))) == there
+
+    @rule(request=_REQUESTS.filter(bool), costs=st.booleans(), call=_CALLS, number=st.integers(0, 2))
+    def recall(self, request: str, costs: bool, call: str, number: int) -> None:
+        resumed = f"{call}-{number}" if number else ""
+        found, self.model = settlement.recall(self.model, request, costs, resumed, now=self.now)
+        real = scripts.recalled(self.real.run(scripts.recall(CALLER, request, costs, resumed)))
+        assert real == (found and (found[0], found[1].encode(), *found[2:]))
 
     @rule()
     def sweep(self) -> None:
@@ -328,6 +338,7 @@ class Ledgers(RuleBasedStateMachine):
         assert all(balance >= 0 for balance in stored.balances.values())
         assert all(counter.used >= 0 for counter in (*stored.quotas.values(), *stored.included.values()))
         requests = {hold.request: call for call, hold in stored.holds.items() if hold.request}
+        requests |= {event: call for call, hold in stored.holds.items() for event in hold.events}
         assert self.real.client.hgetall(KEYS.requests) == requests
 
     def teardown(self) -> None:

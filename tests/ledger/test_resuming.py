@@ -36,10 +36,28 @@ def test_a_deferred_request_finds_its_call_until_it_is_resolved(ledger: RealLedg
     ledger.admit(asked)
     assert _recall(ledger, request) is None, "its owner has not given it up"
     assert ledger.run(scripts.defer(asked, b'{"tool":"t"}')) == 1
-    assert _recall(ledger, request) == ("c", b'{"tool":"t"}', OnUnknown.RELEASE)
+    assert _recall(ledger, request) == ("c", b'{"tool":"t"}', OnUnknown.RELEASE, False)
     assert _recall(ledger, keys.request_digest("other", 7)) is None
     ledger.run(scripts.settle(asked, None))
     assert _recall(ledger, request) is None
+    assert not ledger.client.exists(KEYS.requests)
+
+
+def test_a_stream_is_known_as_the_calls_own_however_often_it_is_resumed(ledger: RealLedger):
+    request = keys.request_digest("s", 7)
+    asked = application("c", demand("contact"), request=request)
+    ledger.admit(asked)
+    assert ledger.run(scripts.follow(CALLER, "e1", ("e2",))) == 0
+    ledger.run(scripts.defer(asked, b"{}", ("e0", "e1")))
+    assert ledger.run(scripts.follow(CALLER, "e1", ("e2",))) == 1
+    assert ledger.run(scripts.follow(CALLER, "e2", ("e3",))) == 1
+    assert [_recall(ledger, request, resumed=event)[3] for event in ("e0", "e3", "other", "")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    ledger.run(scripts.settle(asked, None))
     assert not ledger.client.exists(KEYS.requests)
 
 
@@ -66,8 +84,8 @@ def test_a_request_id_is_refused_while_it_is_open_on_its_session(ledger: RealLed
     ledger.admit(application("f", demand("rows"), request=request))  # the one before it has died meanwhile
 
 
-def _recall(ledger: RealLedger, request: str, *, costs: bool = False) -> Any:
-    return scripts.recalled(ledger.run(scripts.recall(CALLER, request, costs)))
+def _recall(ledger: RealLedger, request: str, *, costs: bool = False, resumed: str = "") -> Any:
+    return scripts.recalled(ledger.run(scripts.recall(CALLER, request, costs, resumed)))
 
 
 # --- open streams ------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ class Toy:
     def release(self, application: Application, *, forwarded: bool = False) -> Command:
         return self._command(_RELEASE, application)
 
-    def defer(self, application: Application, context: bytes) -> Command:
+    def defer(self, application: Application, context: bytes, events: Sequence[str] = ()) -> Command:
         raise AssertionError("nothing is deferred here")
 
     def receipt(self, reply: Any) -> Receipt:

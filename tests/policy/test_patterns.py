@@ -95,6 +95,26 @@ def test_exact_comes_first_then_the_longest_literal_prefix(uri: str, found: str 
         assert Patterns(declared).find(uri) == found
 
 
+@pytest.mark.parametrize(
+    ("uri", "ambiguous"),
+    [
+        ("http://internal:80/x", True),
+        ("http://internal:/x", True),
+        ("http://internal./x", True),
+        ("http://INTERNAL.:443/x", True),
+        ("http://internal:80", True),
+        ("http://internal%20/x", True),
+        ("http://internal:8080/x", False),
+        ("http://internal.example:80/x", False),
+        ("http://other:80/internal/x", False),
+    ],
+)
+def test_a_name_with_its_usual_port_or_dots_and_spaces_at_its_end_is_the_same_name(uri: str, ambiguous: bool):
+    patterns = Patterns(["http://*", "http://internal", "http://internal/*"])
+    assert patterns.find(uri) == "http://*"
+    assert patterns.ambiguous(uri, "http://*") is ambiguous
+
+
 def test_no_patterns_match_nothing():
     assert Patterns().find("docs://a") is None
 

@@ -94,6 +94,7 @@ def test_what_a_request_names(method: str, params: dict[str, Any], named: Refere
         ("subscriptions/listen", {"notifications": {"resourceSubscriptions": [], "resourcesubscriptions": ["x"]}}),
         ("subscriptions/listen", {"notifications": {"everything": True}}),
         ("subscriptions/listen", {"notifications": {"resourceSubscriptions": ["a"] * (MAX_SUBSCRIPTIONS + 1)}}),
+        ("subscriptions/listen", {"notifications": {"resourceSubscriptions": ["a" * 8192] * 9}}),
         ("logging/setLevel", {}),
         ("logging/setLevel", {"level": 1}),
         ("logging/setLevel", {"level": "info", "Level": "debug"}),

@@ -90,7 +90,13 @@ def test_what_else_a_stream_carries():
     assert results.read_event("") == Other(None)
 
 
-@pytest.mark.parametrize("data", ["x", "[]", "1", "{}", '{"id":1,"result":[]}', '{"id":null,"error":{}}'])
+@pytest.mark.parametrize(
+    "data",
+    [
+        *("x", "[]", "1", "{}", '{"id":1,"result":[]}', '{"id":null,"error":{}}'),
+        *('{"id":1,"method":"x","result":{"tools":[]}}', '{"id":1,"method":"x","error":{}}'),
+    ],
+)
 def test_what_cannot_be_judged_is_nothing(data: str):
     assert results.read_event(data) is None
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -178,6 +180,53 @@ async def test_what_is_revoked_before_the_backend_answers_is_not_opened(rig: Rig
     gate.set()
 
 
+async def test_an_account_whose_record_is_damaged_ends_no_stream_of_others(rig: Rig):
+    await rig.account("bob")
+    await rig.grant("bob")
+    async with rig.stream(token=rig.issuer.mint(subject="bob")) as his, rig.stream() as hers:
+        await opened(rig, 2)
+        with rig.redis() as client:
+            client.set(account_keys("main", "bob").account, "no hash")
+        streams = rig.sidecar.pipeline.streams
+        await Revocations(rig.sidecar.store, streams, lambda: ConsentMode.REQUIRED, unchecked_for=0).check()
+        assert await last_words(his) == f": {Ending.ACCESS_UNCHECKED.value}\n"
+        await until(lambda: len(streams) == 1)
+        await rig.revoke()
+        assert await last_words(hers) == WITHDRAWN
+
+
+async def test_a_client_that_does_not_read_cannot_keep_its_stream(rig: Rig):
+    """It takes nothing more, so it cannot be told; the backend's events that it left unread are not kept for it."""
+
+    stalled = asyncio.Event()
+
+    async def flood(turn: Turn) -> None:
+        await turn.open_stream()
+        event = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": "x" * 65_000}}
+        with contextlib.suppress(TimeoutError):
+            while True:
+                async with asyncio.timeout(0.5):
+                    await turn.event(event)
+        stalled.set()
+        await turn.hang_up()
+
+    rig.backend.on("GET", flood)
+    address = rig.sidecar.addresses["listen"]
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect((address.host, address.port))
+        head = [f"GET /mcp HTTP/1.1\r\nHost: {rig.url.split('/')[2]}"]
+        head += [f"{name}: {value}" for name, value in rig.bare_headers(None, "").items()]
+        client.sendall("\r\n".join([*head, "", ""]).encode())
+        streams = rig.sidecar.pipeline.streams
+        async with asyncio.timeout(20):
+            await stalled.wait()
+        await rig.revoke()
+        await until(lambda: len(streams) == 0)
+    line = (await rig.recorded())[0]
+    assert (line["code"], line["stream_end"]) == ("ok", "access_withdrawn")
+
+
 async def test_a_revoked_client_may_finish_the_call_it_made(rig: Rig):
     gate = asyncio.Event()
     rig.backend.once(scripted.after(gate, scripted.sse()))
@@ -204,7 +253,7 @@ async def test_streams_that_can_not_be_checked_end_after_a_while(own_server: Sto
     streams = OpenStreams()
     revocations = Revocations(store, streams, lambda: ConsentMode.REQUIRED, unchecked_for)
     watching = asyncio.create_task(revocations.watch())
-    with streams.opened(CALLER, 1, 3600) as stream:
+    with streams.opened(CALLER, 1, 3600, lambda: None) as stream:
         await until(lambda: revocations.heard)
         own_server.kill()
         await until(lambda: not store.up)

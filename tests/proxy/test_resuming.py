@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from sidecar.ledger.keys import account_keys
-from tests.proxy.support import Launch, contacts
+from tests.proxy.support import Launch, contacts, policy
 from tests.support import backend as scripted
 from tests.support.backend import Backend, Behaviour, Turn, tool_result
 from tests.support.rig import LEGACY, Json, Rig, beside
@@ -191,6 +192,22 @@ async def test_the_answer_settles_once_however_often_it_is_replayed(rig: Rig):
     assert len(await settled(rig)) == 1
 
 
+async def test_the_answer_is_recorded_once_when_two_streams_replay_it_at_one_time(rig: Rig):
+    session = await rig.session()
+    rig.backend.on("search_shopify_contacts", broken_off("ended"))
+    asked = await poll(rig, session)
+    gate = asyncio.Event()
+    rig.backend.on("GET", scripted.after(gate, scripted.sse(rows(asked, 1), response=False)))
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(8):
+            tasks.create_task(rig.get(session=session, headers={"Last-Event-ID": "1"}))
+        await until(lambda: sum(request.method == "GET" for request in rig.backend.received) == 8)
+        gate.set()
+    assert (await rig.books()).left() == 9
+    assert len(await settled(rig)) == 1
+    assert await rig.metric('mcp_sidecar_credits_spent_total{pool="contact"}') == 1
+
+
 async def test_a_deferred_request_id_is_refused(rig: Rig):
     session = await rig.session()
     rig.backend.on("search_shopify_contacts", broken_off("ended"))
@@ -262,6 +279,86 @@ async def test_a_client_that_left_and_came_back_pays_once(rig: Rig):
     assert (await rig.recorded(2))[1]["credits"] == {"contact": 1}
     assert await answered(rig, session, rows(asked, 1)) == [rows(asked, 1)]
     assert (await rig.books()).left() == 9
+
+
+async def test_an_argument_beyond_64_bits_is_kept_for_settling_too(launch: Launch):
+    shape = {"properties": {"domains": {"type": "array"}}}
+    spends = {"contact": {"items": "arguments.domains[].name", "settle": "data.rows[].domain"}}
+    tools = {"enrich_shopify_domains": {"arguments": shape, "spends": spends}}
+    rig = await launch(scripted=Backend(sessions=True), policy=policy(tools=tools))
+    session = await rig.session()
+    rig.backend.on("enrich_shopify_domains", broken_off("ended"))
+    domains = [{"name": name, "more": 10**30} for name in ("a", "b")]
+    asked = await poll(rig, session, "enrich_shopify_domains", {"domains": domains})
+    assert (await rig.recorded(2))[1]["code"] == "deferred"
+    result = tool_result({"rows": [{"domain": "b"}]})
+    await answered(rig, session, {"jsonrpc": "2.0", "id": asked, "result": result})
+    assert (await rig.books()).left() == 9
+
+
+async def test_a_cancelled_call_that_is_broken_off_later_is_not_free(rig: Rig):
+    session = await rig.session()
+    open_now, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def behave(turn: Turn) -> None:
+        await turn.open_stream()
+        await turn.chunk(b"id: 1\ndata:\n\n")
+        open_now.set()
+        await cancelled.wait()
+        await turn.end_stream()
+
+    rig.backend.on("search_shopify_contacts", behave)
+    async with rig.stream("search_shopify_contacts", {"limit": 3}, revision=LEGACY, session=session) as stream:
+        asked = rig.ids
+        await open_now.wait()
+        reply = await rig.post(
+            "notifications/cancelled", {"requestId": asked}, revision=LEGACY, headers={"Mcp-Session-Id": session}
+        )
+        assert reply.status == 202
+        cancelled.set()
+        while await stream.event():
+            pass
+    await answered(rig, session, {"jsonrpc": "2.0", "id": asked, "error": {"code": 0, "message": "cancelled"}})
+    books = await rig.books()
+    assert (books.left(), books.holds) == (7, 0)
+
+
+@pytest.mark.parametrize("answer", [{"error": {"code": 1, "message": "no"}}, {"result": tool_result({"rows": []})}])
+async def test_what_another_request_of_the_same_id_was_answered_does_not_make_a_call_cheaper(rig: Rig, answer: Json):
+    """Streams can be replayed as often as one likes, and an id used again: so an old answer could stand in."""
+    session = await rig.session()
+
+    async def earlier(turn: Turn) -> None:
+        await turn.open_stream()
+        await turn.event("", "old-0")
+        await turn.event({"jsonrpc": "2.0", "id": 77, **answer}, "old-1")
+        await turn.end_stream()
+
+    rig.backend.on("tools/list", earlier)
+    headers = {"Mcp-Session-Id": session}
+    await rig.post("tools/list", revision=LEGACY, id_=77, headers=headers)
+    rig.backend.on("search_shopify_contacts", broken_off("ended"))
+    await rig.call("search_shopify_contacts", {"limit": 3}, revision=LEGACY, id_=77, headers=headers)
+    await answered(rig, session, {"jsonrpc": "2.0", "id": 77, **answer}, headers={"Last-Event-ID": "old-0"})
+    await answered(rig, session, rows(77, 3), headers={"Last-Event-ID": "1"})
+    assert (await rig.books()).left() == 7
+
+
+async def test_a_stream_that_is_resumed_again_and_again_is_charged_at_its_true_price(rig: Rig):
+    session = await rig.session()
+    rig.backend.on("search_shopify_contacts", broken_off("ended"))
+    asked = await poll(rig, session)
+    for seen, next_ in (("1", "2"), ("2", "3")):
+        rig.backend.on("GET", scripted.raw(_polled(next_)))
+        assert (await rig.get(session=session, headers={"Last-Event-ID": seen})).status == 200
+    await answered(rig, session, rows(asked, 1), headers={"Last-Event-ID": "3"})
+    assert (await rig.books()).left() == 9
+
+
+def _polled(id_: str) -> bytes:
+    """A stream that is ended behind its first event, for its client to come back."""
+    head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+    return f"{head}id: {id_}\nretry: 10\ndata:\n\n".encode()
 
 
 # --- two sidecars on one store -------------------------------------------------------------------

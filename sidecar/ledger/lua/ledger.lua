@@ -133,6 +133,7 @@ local function resolve(call, hold, event, forwarded, charges)
   journal[#journal + 1] = entry
   gone[#gone + 1] = call
   if hold.request then answered[#answered + 1] = hold.request end
+  for _, event in ipairs(hold.events or {}) do answered[#answered + 1] = event end
   return receipt
 end
 

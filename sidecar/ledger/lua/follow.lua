@@ -1,0 +1,20 @@
+#!lua
+-- A stream that resumed the one of a deferred call has ended without the response, too: from now on it can
+-- be resumed from its own events. `settlement.follow` is its model.
+--
+-- KEYS  1 holds  2 requests
+-- ARGV  1 digest of session and the event id that it was resumed from  2... the same of its own events
+-- Returns 1, or 0 when it resumed no deferred call
+local FOLLOWED = 64 -- events of one call at most: the oldest are forgotten
+local call = redis.call('HGET', KEYS[2], ARGV[1])
+local raw = call and redis.call('HGET', KEYS[1], call)
+if not raw then return 0 end
+local hold = cjson.decode(raw)
+hold.events = hold.events or {}
+for i = 2, #ARGV do
+  hold.events[#hold.events + 1] = ARGV[i]
+  redis.call('HSET', KEYS[2], ARGV[i], call)
+end
+while #hold.events > FOLLOWED do redis.call('HDEL', KEYS[2], table.remove(hold.events, 1)) end
+redis.call('HSET', KEYS[1], call, cjson.encode(hold))
+return 1
