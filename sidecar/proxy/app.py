@@ -7,9 +7,10 @@ import contextlib
 import secrets
 import ssl
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from aiohttp.web import BaseRunner, Server, ServerRunner, TCPSite
 
@@ -28,6 +29,7 @@ from sidecar.observe.redact import cut
 from sidecar.outcome import Exchange
 from sidecar.proxy.admin import Admin
 from sidecar.proxy.certificates import Certificates, upstream_of
+from sidecar.proxy.duties import persist
 from sidecar.proxy.forwarding import Forwarder
 from sidecar.proxy.gates import LEASE_MARGIN, Gates
 from sidecar.proxy.pipeline import Pipeline
@@ -103,12 +105,12 @@ class Sidecar:
         self._reloaded(True)
         # Tasks end before the store is closed, and after the listeners have been.
         self._stack.push_async_callback(self._end_tasks)
-        self._spawn(self._connect_store(), "store")
-        self._spawn(self._readiness.watch(), "readiness")
-        self._spawn(sweep_forever(self.store, self.metrics), "sweep")
+        self._spawn(self._connect_store, "store")
+        self._spawn(self._readiness.watch, "readiness")
+        self._spawn(partial(sweep_forever, self.store, self.metrics), "sweep")
         self._revocations = Revocations(self.store, self.pipeline.streams, lambda: self._policy.consent)
-        self._spawn(self._revocations.watch(), "revocations")
-        self._spawn(self._certificates.watch(), "certificates")
+        self._spawn(self._revocations.watch, "revocations")
+        self._spawn(self._certificates.watch, "certificates")
         admin = ServerRunner(Server(Admin(self.metrics, self._readiness, self._refresh).handle, access_log=None))
         await self._listen("admin", admin, settings.admin)
         public = make_runner(self.pipeline.handle, self._malformed, settings.limits, settings.shutdown_grace)
@@ -181,8 +183,11 @@ class Sidecar:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        self._tasks.append(asyncio.create_task(work, name=name))
+    def _spawn(self, duty: Callable[[], Awaitable[None]], name: str) -> None:
+        def failed(fault: str) -> None:
+            self._lines.event("duty_failed", "error", what=name, fault=fault)
+
+        self._tasks.append(asyncio.create_task(persist(duty, failed), name=name))
 
     async def _connect_store(self) -> None:
         """Connect; the connection itself goes on trying, but a private server may fail to start at all."""
