@@ -158,7 +158,6 @@ def test_options_that_are_not_enforced_are_named():
     told = section("README.md", "Not enforced yet")
     for command, option in (
         ("check", "--live"), ("explain", "--request-id"), ("usage", "--follow"), ("usage", "--verify"),
-        ("account set", "--quota"),
     ):  # fmt: skip
         assert option in told
         with pytest.raises(SystemExit):
