@@ -144,7 +144,7 @@ def commands() -> list[str]:
     found = []
     for page in PAGES:
         for match in COMMAND.finditer(text(page).replace("\\\n", " ")):
-            found.append(match[1].partition(" | ")[0].strip().rstrip(".;,:"))
+            found.append(re.split(r" [|>] ", match[1])[0].strip().rstrip(".;,:"))
     return sorted(set(found))
 
 
