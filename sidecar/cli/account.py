@@ -77,7 +77,7 @@ def _plain(fields: dict[str, str]) -> dict[str, Any]:
         "account": fields.get("account"),
         "plan": fields.get("plan") or None,
         "status": "deleted" if "deleted" in fields else status,
-        "quotas": overrides.shown(parse_overrides(fields)),
+        "quotas": overrides.by_field(parse_overrides(fields)),
     }
 
 

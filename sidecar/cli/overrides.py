@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from sidecar.cli.common import UsageError, amount
+from sidecar.cli.common import UsageError, amount, shown
 from sidecar.model import WINDOWS, Window
 from sidecar.policy.rules import Policy
 
@@ -83,14 +83,14 @@ def check_drops(policy: Policy, overrides: Sequence[Override], own: Mapping[tupl
             raise UsageError(f"there is no quota {each.quota!r}: {', '.join(known) or 'the policy has none'}")
 
 
-def shown(own: Mapping[tuple[str, Window], int | None]) -> dict[str, int | str]:
+def by_field(own: Mapping[tuple[str, Window], int | None]) -> dict[str, int | str]:
     """An account's own limits by `NAME.WINDOW`."""
     return {f"{quota}.{window}": UNLIMITED if limit is None else limit for (quota, window), limit in own.items()}
 
 
 def words(limits: Mapping[str, int | str]) -> str:
     """The same on one line; empty when there are none."""
-    return ", ".join(f"{field}={limit}" for field, limit in limits.items())
+    return ", ".join(f"{shown(field)}={limit}" for field, limit in limits.items())
 
 
 def limits_of(overrides: Iterable[Override]) -> dict[tuple[str, Window], int | None]:

@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         "account": target.account,
         "known": seen.known,
         **usage_of(seen, loaded.policy),
-        "overrides": overrides.shown(seen.state.overrides),
+        "overrides": overrides.by_field(seen.state.overrides),
         "holds": [_hold(call_id, hold, seen.now) for call_id, hold in sorted(seen.state.holds.items())],
     }
     emit(arguments, document, _lines(target, document))
@@ -89,7 +89,7 @@ def _lines(target: Target, facts: dict[str, Any]) -> Iterator[str]:
         for window, entry in windows.items():
             own = " (the account's own limit)" if f"{quota}.{window}" in facts["overrides"] else ""
             yield (
-                f"  quota    {quota} per {window}: {entry['used']} of {entry['limit']} used{own}, "
+                f"  quota    {shown(quota)} per {window}: {entry['used']} of {entry['limit']} used{own}, "
                 f"{entry['left']} left, anew in {span(entry['resets_in'])}"
             )
     for field, limit in facts["overrides"].items():

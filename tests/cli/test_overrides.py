@@ -89,3 +89,15 @@ def test_limits_written_by_hand_are_shown_as_they_hold(run: Run, store_server: S
         )
     assert run("account", "show", "alice", "--format", "json").json["quotas"] == {"rows.month": 0, "requests.day": 0}
     assert set(run("usage", "alice", "--format", "json").json["quotas"]["rows"]) == {"month"}
+
+
+def test_what_another_program_wrote_cannot_steer_a_terminal(run: Run, store_server: StoreServer) -> None:
+    with store_server.client() as client:
+        fields = {"plan": "growth", "quota:a\x1b[2J:month": "5", "quota:b\nc:day": "unlimited"}
+        client.hset(account_keys("main", "alice").account, mapping=fields)
+    for words in (("account", "list"), ("account", "show", "alice"), ("usage", "alice")):
+        told = run(*words)
+        assert told.status == 0
+        assert "\x1b" not in told.out
+        assert r"a\x1b[2J" in told.out
+        assert r"b\nc" in told.out
