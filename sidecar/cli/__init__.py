@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 
 import sidecar
-from sidecar.cli import account, check, consent, credits, demo, explain, schema, serve, test, usage
+from sidecar.cli import account, check, consent, credits, demo, explain, schema, script, serve, test, usage
 from sidecar.cli.common import CommandError, UsageError, report
 from sidecar.config.documents import DocumentError
 
-_COMMANDS = (serve, check, test, explain, schema, account, consent, credits, usage, demo)
+_COMMANDS = (serve, check, test, explain, schema, account, consent, credits, usage, script, demo)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

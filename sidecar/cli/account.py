@@ -1,17 +1,22 @@
-"""`account`: the accounts that the store knows, their plans and their status."""
+"""`account`: the accounts that the store knows, their plans, their status and their own limits."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
-from sidecar.cli.common import CommandError, Commands, UsageError, command, emit, issuer_id, name, not_enforced, table
+from sidecar.cli import overrides
+from sidecar.cli.common import CommandError, Commands, UsageError, command, emit, issuer_id, name, table
 from sidecar.cli.common import verbs as add_verbs
+from sidecar.cli.overrides import Override
 from sidecar.cli.store import Session, Target, with_store
 from sidecar.config.load import load_settings
 from sidecar.ledger import changes
+from sidecar.ledger.accounts import parse_overrides
 from sidecar.ledger.changes import ChangeCode
 from sidecar.ledger.keys import EVERY_ACCOUNT_KEY, keys_of
+from sidecar.policy.rules import Policy
 from sidecar.workbench.load import load
 
 
@@ -21,7 +26,7 @@ def add(commands: Commands) -> None:
     about = (
         (_list, "list", "list the accounts that have a record"),
         (_show, "show", "show one account"),
-        (_set, "set", "set plan or status"),
+        (_set, "set", "set plan, status or the account's own limits"),
         (_delete, "delete", "delete all but revocations, and leave the account disabled"),
     )
     for run, verb, text in about:
@@ -33,7 +38,7 @@ def add(commands: Commands) -> None:
             parser.add_argument("--plan")
             parser.add_argument("--status", choices=("active", "disabled"))
             parser.add_argument("--create", action="store_true", help="also when the store does not know the account")
-            not_enforced(parser, "--quota")
+            overrides.add(parser)
 
 
 # --- reading -----------------------------------------------------------------------------------
@@ -43,8 +48,16 @@ def _list(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.config)
     issuer = issuer_id(arguments, settings)
     found = [each for each in with_store(settings, _records) if each["issuer"] in (issuer, None)]
-    rows = [(each["account"] or f"({each['digest']})", each["plan"] or "-", each["status"]) for each in found]
-    emit(arguments, found, table(("ACCOUNT", "PLAN", "STATUS"), rows))
+    rows = [
+        (
+            each["account"] or f"({each['digest']})",
+            each["plan"] or "-",
+            each["status"],
+            overrides.words(each["quotas"]) or "-",
+        )
+        for each in found
+    ]
+    emit(arguments, found, table(("ACCOUNT", "PLAN", "STATUS", "QUOTAS"), rows))
     return 0
 
 
@@ -64,6 +77,7 @@ def _plain(fields: dict[str, str]) -> dict[str, Any]:
         "account": fields.get("account"),
         "plan": fields.get("plan") or None,
         "status": "deleted" if "deleted" in fields else status,
+        "quotas": overrides.by_field(parse_overrides(fields)),
     }
 
 
@@ -76,7 +90,7 @@ def _show(arguments: argparse.Namespace) -> int:
         f"account   {target}",
         f"plan      {shown['plan'] or '- (the default plan of the policy)'}",
         f"status    {shown['status']}",
-        f"quotas    {', '.join(f'{key}={limit}' for key, limit in shown['quotas'].items()) or 'as in the plan'}",
+        f"quotas    {overrides.words(shown['quotas']) or 'as in the plan'}",
         f"balances  {', '.join(pools) or 'none'}",
         f"consents  {shown['consents']}",
     ]
@@ -93,10 +107,6 @@ async def _shown(session: Session, target: Target) -> dict[str, Any]:
         **_plain(fields),
         "issuer": target.issuer,
         "account": target.account,
-        "quotas": {
-            f"{quota}.{window}": "unlimited" if limit is None else limit
-            for (quota, window), limit in state.overrides.items()
-        },
         "balances": state.balances,
         "consents": len(await session.consents(target)),
     }
@@ -106,25 +116,44 @@ async def _shown(session: Session, target: Target) -> dict[str, Any]:
 
 
 def _set(arguments: argparse.Namespace) -> int:
-    if arguments.plan is None and arguments.status is None and not arguments.create:
-        raise UsageError("nothing to set: --plan, --status or --create")
+    quotas: list[Override] = arguments.quota
+    if arguments.plan is None and arguments.status is None and not quotas and not arguments.create:
+        raise UsageError("nothing to set: --plan, --status, --quota or --create")
     settings = load_settings(arguments.config)
     target = Target.of(arguments, settings)
-    if arguments.plan is not None:
-        plans = load(arguments.config, serving=False).policy.plans or {}
-        if arguments.plan not in plans:
-            raise UsageError(f"there is no plan {arguments.plan!r}: {', '.join(plans) or 'the policy has none'}")
+    policy = load(arguments.config, serving=False).policy if quotas or arguments.plan is not None else None
+    if policy is not None:
+        _check(policy, arguments.plan, quotas)
+    code = with_store(settings, lambda session: _changed(session, target, policy, arguments))
+    if code is ChangeCode.UNKNOWN:
+        raise CommandError(f"the store does not know account {target}: --create makes a record")
+    return _done(arguments, target, "created" if code is ChangeCode.CREATED else "changed")
+
+
+def _check(policy: Policy, plan: str | None, quotas: Sequence[Override]) -> None:
+    plans = policy.plans or {}
+    if plan is not None and plan not in plans:
+        raise UsageError(f"there is no plan {plan!r}: {', '.join(plans) or 'the policy has none'}")
+    overrides.check(policy, quotas)
+
+
+async def _changed(
+    session: Session, target: Target, policy: Policy | None, arguments: argparse.Namespace
+) -> ChangeCode:
+    drop = overrides.drops_of(arguments.quota)
+    if policy is not None and drop:
+        own = parse_overrides(await session.record(target.keys.account))
+        overrides.check_drops(policy, arguments.quota, own)
     change = changes.set_account(
         target.issuer,
         target.account,
         plan=arguments.plan,
         active=None if arguments.status is None else arguments.status == "active",
+        quotas=overrides.limits_of(arguments.quota),
+        drop=drop,
         create=arguments.create,
     )
-    code = ChangeCode(with_store(settings, lambda session: session.run(change)))
-    if code is ChangeCode.UNKNOWN:
-        raise CommandError(f"the store does not know account {target}: --create makes a record")
-    return _done(arguments, target, "created" if code is ChangeCode.CREATED else "changed")
+    return ChangeCode(await session.run(change))
 
 
 def _delete(arguments: argparse.Namespace) -> int:

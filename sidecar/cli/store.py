@@ -18,6 +18,7 @@ from sidecar.ledger.connection import Argument, Connection, RejectedError, Store
 from sidecar.ledger.embedded import EmbeddedStore
 from sidecar.ledger.endpoint import parse_url
 from sidecar.ledger.keys import AccountKeys, account_keys
+from sidecar.ledger.layout import claim
 
 _CONNECT_WITHIN: Final = 5.0
 _ATTEMPTS: Final = 3
@@ -138,6 +139,7 @@ async def _with_store(store: Store, work: Callable[[Session], Awaitable[T]]) -> 
 
 
 async def _prepare(send: Callable[..., asyncio.Future[Any]]) -> None:
+    await claim(send)
     loads = [send("SCRIPT", "LOAD", script.source) for script in scripts.scripts]
     for load in loads:
         await load

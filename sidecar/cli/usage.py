@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
+from sidecar.cli import overrides
 from sidecar.cli.common import CommandError, Commands, command, emit, name, not_enforced, shown
 from sidecar.cli.store import Session, Target, with_store
 from sidecar.ledger import accounts
@@ -34,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         "account": target.account,
         "known": seen.known,
         **usage_of(seen, loaded.policy),
+        "overrides": overrides.by_field(seen.state.overrides),
         "holds": [_hold(call_id, hold, seen.now) for call_id, hold in sorted(seen.state.holds.items())],
     }
     emit(arguments, document, _lines(target, document))
@@ -85,10 +87,15 @@ def _lines(target: Target, facts: dict[str, Any]) -> Iterator[str]:
     yield f"account {target}: plan {facts['plan'] or '-'}, {facts['status']}{record}"
     for quota, windows in facts["quotas"].items():
         for window, entry in windows.items():
+            own = " (the account's own limit)" if f"{quota}.{window}" in facts["overrides"] else ""
             yield (
-                f"  quota    {quota} per {window}: {entry['used']} of {entry['limit']} used, "
+                f"  quota    {shown(quota)} per {window}: {entry['used']} of {entry['limit']} used{own}, "
                 f"{entry['left']} left, anew in {span(entry['resets_in'])}"
             )
+    for field, limit in facts["overrides"].items():
+        if limit == overrides.UNLIMITED:
+            quota, _, window = field.rpartition(".")
+            yield f"  quota    {shown(quota)} per {window}: unlimited (the account's own limit)"
     for pool, entry in facts["credits"].items():
         yield f"  credits  {pool_line(pool, entry)}"
     if not facts["holds"]:

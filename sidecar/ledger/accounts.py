@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sidecar.model import MAX_AMOUNT, AmountKind, OnUnknown, PlanTerms, Terms, Window
+from sidecar.model import MAX_AMOUNT, WINDOWS, AmountKind, OnUnknown, PlanTerms, Terms, Window
 from sidecar.outcome import Receipt
 
 _SECONDS: Final[dict[Window, int]] = {"minute": 60, "hour": 3600, "day": 86400}
@@ -242,7 +242,23 @@ def parse_limit(text: str) -> int | None:
     """An account's own limit as it is stored; what is not understood allows nothing."""
     if text == _UNLIMITED:
         return None
-    return int(text) if text.isascii() and text.isdigit() and int(text) <= MAX_AMOUNT else 0
+    digits = text.lstrip("0") or "0"
+    if not (text.isascii() and text.isdigit()) or len(digits) > len(str(MAX_AMOUNT)):
+        return 0
+    return int(digits) if int(digits) <= MAX_AMOUNT else 0
+
+
+def parse_overrides(account: Mapping[str, str]) -> dict[tuple[str, Window], int | None]:
+    """An account's own limits per (quota, window), as its record has them; None there is no limit.
+
+    A window that does not exist limits nothing, as in `lua/admit.lua`.
+    """
+    found = {}
+    for name, text in account.items():
+        quota, _, window = name.removeprefix("quota:").rpartition(":")
+        if name.startswith("quota:") and window in WINDOWS:
+            found[quota, window] = parse_limit(text)
+    return found
 
 
 def parse_consent(record: Mapping[str, str]) -> Consent | None:
@@ -268,11 +284,8 @@ def parse(
     state = AccountState(
         plan=account.get("plan") or None,
         active=account.get("status", "active") == "active",
+        overrides=parse_overrides(account),
     )
-    for name, text in account.items():
-        if name.startswith("quota:"):
-            quota, _, window = name.removeprefix("quota:").rpartition(":")
-            state.overrides[quota, window] = parse_limit(text)
     for name, text in ledger.items():
         kind, _, rest = name.partition(":")
         if kind in ("balance", "total"):

@@ -18,6 +18,7 @@ from sidecar.ledger.connection import Connection, RejectedError, StoreError
 from sidecar.ledger.delivery import NEVER_RAN, Courier, load_and_send
 from sidecar.ledger.embedded import EmbeddedStore
 from sidecar.ledger.endpoint import parse_url
+from sidecar.ledger.layout import claim
 from sidecar.model import Admission, Application
 from sidecar.outcome import Charge, Receipt
 
@@ -211,6 +212,7 @@ class Store:
         facts = _info(await send("INFO", "memory"))
         if facts.get("maxmemory", "0") != "0" and facts.get("maxmemory_policy") != "noeviction":
             raise StoreError("the store may evict consents and balances: set its maxmemory-policy to noeviction")
+        await claim(send)
         loads = [send("SCRIPT", "LOAD", script.source) for script in self._scripts.scripts]
         for load in loads:
             await load

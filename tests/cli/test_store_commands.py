@@ -45,7 +45,7 @@ def admit(server: StoreServer, tool: str, *demands: Demand, subject: str = "alic
 
 
 def test_an_account_s_life(run: Run, here: Path, store_server: StoreServer) -> None:
-    assert run("account", "list").out == "ACCOUNT  PLAN  STATUS\n"
+    assert run("account", "list").out == "ACCOUNT  PLAN  STATUS  QUOTAS\n"
     refused = run("account", "set", "alice", "--plan", "growth")
     assert (refused.status, refused.out) == (1, "")
     assert "the store does not know account alice (main): --create makes a record" in refused.err

@@ -21,6 +21,7 @@ from sidecar.config import enforced
 from sidecar.config.settings_schema import settings_schema
 from sidecar.errors import Blame, ErrorCode, Shape
 from sidecar.ledger.keys import account_keys, digest
+from sidecar.ledger.layout import LAYOUT_KEY, LAYOUT_VERSION
 from sidecar.ledger.settlement import action
 from sidecar.model import OnUnknown
 from sidecar.observe.metrics import Metrics
@@ -273,13 +274,14 @@ def vectors() -> str:
         ("account record", keys.account),
         ("consent of subject `user-1` to client `cli-1`", keys.consent("user-1", "cli-1")),
         ("client `cli-1`, every subject", keys.client("cli-1")),
-        ("ledger", keys.ledger),
+        ("those that `credits` takes, in its order", "` `".join([*keys.money, keys.account, keys.done("order-1")])),
     )
     return "\n\n".join(
         [
             table(("Parts", "Bytes that are hashed", "Digest"), rows),
             "Keys of account `acme` of issuer `main`:",
             table(("What", "Key"), [(what, code(key)) for what, key in examples]),
+            f"The layout that these belong to is version {LAYOUT_VERSION}, which `GET {LAYOUT_KEY}` answers.",
         ]
     )
 

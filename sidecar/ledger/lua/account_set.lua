@@ -5,14 +5,19 @@
 -- ARGV  1 whether to create it (1, 0)  2 issuer id  3 account  4 number of words that follow as fields
 --       5... field, value ...; after those, fields to remove
 -- Returns changes.ChangeCode: 0 changed, 1 created, 2 unknown or deleted and not to be created
+local count = tonumber(ARGV[4] or '')
+if not count or count < 0 or count % 2 ~= 0 or #ARGV < 4 + count then
+  return redis.error_reply('ERR account_set.lua accepts as many words as it is told to, each field with its value')
+end
 local deleted = redis.call('HEXISTS', KEYS[1], 'deleted') == 1
 local known = redis.call('EXISTS', KEYS[1]) == 1 and not deleted
 if not known and ARGV[1] ~= '1' then return 2 end
-local last = 4 + tonumber(ARGV[4])
+local words, last = {'issuer', ARGV[2], 'account', ARGV[3]}, 4 + count
 if deleted then
   redis.call('HDEL', KEYS[1], 'deleted')
-  redis.call('HSET', KEYS[1], 'status', 'active')
+  words[5], words[6] = 'status', 'active' -- a status among the fields comes later, and wins
 end
-redis.call('HSET', KEYS[1], 'issuer', ARGV[2], 'account', ARGV[3], unpack(ARGV, 5, last))
+for i = 5, last do words[#words + 1] = ARGV[i] end
+redis.call('HSET', KEYS[1], unpack(words))
 if #ARGV > last then redis.call('HDEL', KEYS[1], unpack(ARGV, last + 1)) end
 return known and 0 or 1

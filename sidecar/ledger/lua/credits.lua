@@ -6,13 +6,31 @@
 -- ARGV  1 operation id  2 grant, spend or set  3 pool  4 credits  5 ms to remember the operation
 --       6 window ('' none) and 7 number of the plan's included credits, which a spend takes first
 --       8 whether to create the account (1, 0)  9 issuer id  10 account
--- Returns {changes.ChangeCode, balance, taken from included credits}
+-- Returns {changes.ChangeCode, balance, taken from included credits}; only 0 and 1 are remembered. An error
+--       says which argument is wrong; nothing was changed then
 -- include clock.lua
 local LEDGER, HOLDS, LEASES, PAID, REQUESTS, USAGE = unpack(KEYS)
 -- include ledger.lua
 
 local DONE, CREATED, UNKNOWN, TOO_LITTLE, TOO_MUCH = 0, 1, 2, 3, 4
-local operation, verb, pool, amount = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local operation, verb, pool, amount = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4] or '')
+
+-- Other programs' slips: read as numbers, a negative spend would be a grant, and half a credit would stay.
+local function whole(word) return string.find(word, '^%d+$') and tonumber(word) <= MAX end
+local function wrong()
+  if #KEYS ~= 8 or #ARGV ~= 10 then return '8 KEYS and 10 ARGV' end
+  if operation == '' then return 'operation id: not empty' end
+  if verb ~= 'grant' and verb ~= 'spend' and verb ~= 'set' then return 'grant, spend or set' end
+  if pool == '' or string.find(pool, ':', 1, true) then return 'pool: a name without a colon' end
+  if not whole(ARGV[4]) then return 'credits: an integer from 0 to 9007199254740991' end
+  if not whole(ARGV[5]) or tonumber(ARGV[5]) == 0 then return 'ms to remember: an integer from 1' end
+  if ARGV[6] ~= '' and ARGV[6] ~= 'month' and not LENGTH[ARGV[6]] then
+    return 'window: minute, hour, day, month or empty'
+  end
+  if not whole(ARGV[7]) then return 'included credits: an integer from 0 to 9007199254740991' end
+end
+local fault = wrong()
+if fault then return redis.error_reply('ERR credits.lua accepts ' .. fault) end
 
 local known = redis.call('GET', KEYS[8])
 if known then return cjson.decode(known) end

@@ -1,0 +1,103 @@
+"""An account's own limits on the command line: `--quota search_rows.month=50000`, `=unlimited`, `=plan`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from sidecar.cli.common import UsageError, amount, shown
+from sidecar.model import WINDOWS, Window
+from sidecar.policy.rules import Policy
+
+UNLIMITED: Final = "unlimited"
+PLAN: Final = "plan"
+
+
+class Override(NamedTuple):
+    """One `--quota`.
+
+    Attributes:
+        drop: the plan's limit holds again, and `limit` says nothing.
+        limit: units per window; None for no limit at all.
+    """
+
+    quota: str
+    window: Window
+    drop: bool
+    limit: int | None
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the option."""
+    parser.add_argument(
+        "--quota",
+        type=_override,
+        action="append",
+        default=[],
+        metavar="NAME.WINDOW=LIMIT",
+        help="the account's own limit: a number, `unlimited`, or `plan` for the plan's again; may be repeated",
+    )
+
+
+def _override(text: str) -> Override:
+    field, _, limit = text.partition("=")
+    quota, _, window = field.rpartition(".")
+    if not quota or not limit:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME.WINDOW=LIMIT, as in search_rows.month=50000")
+    if window not in WINDOWS:
+        raise argparse.ArgumentTypeError(f"there is no window {window!r}: {', '.join(WINDOWS)}")
+    if limit in (UNLIMITED, PLAN):
+        return Override(quota, window, limit == PLAN, None)
+    try:
+        return Override(quota, window, False, amount(limit))
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{field}: {error}, or {UNLIMITED}, or {PLAN}") from None
+
+
+def check(policy: Policy, overrides: Sequence[Override]) -> None:
+    """Hold the limits to be set against the policy in force.
+
+    Raises:
+        UsageError: every limit of a quota that the policy has not, and every one that is given twice.
+    """
+    known = ", ".join(policy.quotas) or "the policy has none"
+    strange = dict.fromkeys(each.quota for each in overrides if not each.drop and each.quota not in policy.quotas)
+    wrong = [f"there is no quota {name!r}: {known}" for name in strange]
+    places = [(each.quota, each.window) for each in overrides]
+    twice = dict.fromkeys(place for place in places if places.count(place) > 1)
+    wrong += [f"--quota {quota}.{window} is given more than once" for quota, window in twice]
+    if wrong:
+        raise UsageError("\n".join(wrong))
+
+
+def check_drops(policy: Policy, overrides: Sequence[Override], own: Mapping[tuple[str, Window], int | None]) -> None:
+    """Hold the limits to be dropped against the policy and the record: a quota may have left the policy since.
+
+    Raises:
+        UsageError: a quota that neither knows is a slip of the keyboard.
+    """
+    known = dict.fromkeys([*policy.quotas, *(quota for quota, _ in own)])
+    for each in overrides:
+        if each.drop and each.quota not in known:
+            raise UsageError(f"there is no quota {each.quota!r}: {', '.join(known) or 'the policy has none'}")
+
+
+def by_field(own: Mapping[tuple[str, Window], int | None]) -> dict[str, int | str]:
+    """An account's own limits by `NAME.WINDOW`."""
+    return {f"{quota}.{window}": UNLIMITED if limit is None else limit for (quota, window), limit in own.items()}
+
+
+def words(limits: Mapping[str, int | str]) -> str:
+    """The same on one line; empty when there are none."""
+    return ", ".join(f"{shown(field)}={limit}" for field, limit in limits.items())
+
+
+def limits_of(overrides: Iterable[Override]) -> dict[tuple[str, Window], int | None]:
+    """Those that are set."""
+    return {(each.quota, each.window): each.limit for each in overrides if not each.drop}
+
+
+def drops_of(overrides: Iterable[Override]) -> list[tuple[str, Window]]:
+    """Those that go."""
+    return [(each.quota, each.window) for each in overrides if each.drop]

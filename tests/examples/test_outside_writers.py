@@ -1,0 +1,172 @@
+"""The examples of other programs, run as they are printed, on the store of a running sidecar."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.cli import main
+from sidecar.ledger.keys import account_keys
+from tests.support import node
+from tests.support.rig import Rig, rig
+from tests.support.store import StoreServer
+
+ROOT = Path(__file__).parents[2]
+PYTHON = ROOT / "examples" / "python" / "spend.py"
+TYPESCRIPT = ROOT / "examples" / "typescript"
+
+Json = dict[str, Any]
+Program = Callable[..., Awaitable[tuple[int, Json]]]
+
+
+@dataclass(frozen=True)
+class Outside:
+    """A sidecar, and another program beside it.
+
+    Attributes:
+        run: runs the program for account `ada` and gives exit status and what it printed.
+    """
+
+    rig: Rig
+    run: Program
+
+
+async def _python(folder: Path, words: list[str]) -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        PYTHON,
+        *words,
+        cwd=folder,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def _typescript(folder: Path, words: list[str]) -> tuple[int, str, str]:
+    # Where Node is older than 22.18, types have to be asked to go.
+    ended = await node.run_script("--experimental-strip-types", folder / "spend.ts", *words, cwd=folder)
+    return ended.status, ended.stdout, ended.stderr
+
+
+@pytest.fixture(params=["python", pytest.param("typescript", marks=pytest.mark.node)])
+async def outside(
+    request: pytest.FixtureRequest, tmp_path: Path, store_server: StoreServer, capsys: pytest.CaptureFixture[str]
+) -> AsyncIterator[Outside]:
+    assert main(["script", "credits"]) == 0
+    (tmp_path / "credits.lua").write_text(capsys.readouterr().out)
+    if request.param == "typescript":
+        shutil.copy(TYPESCRIPT / "spend.ts", tmp_path)
+        shutil.copy(TYPESCRIPT / "package.json", tmp_path)
+        (tmp_path / "node_modules").symlink_to(node.MODULES)
+    program = _python if request.param == "python" else _typescript
+
+    async def run(*words: object) -> tuple[int, Json]:
+        command = ["--store", store_server.url, "--account", "ada", *map(str, words)]
+        status, out, err = await program(tmp_path, command)
+        assert out, err
+        return status, json.loads(out)
+
+    async with rig(tmp_path, store_server) as running:
+        yield Outside(running, run)
+
+
+async def reveal(rig: Rig, *contacts: str) -> str | None:
+    """A call that costs one credit per contact: its refusal."""
+    arguments = {"contact_ids": list(contacts), "confirm_spend_credits": True}
+    return (await rig.call("reveal_contacts", arguments)).code
+
+
+async def test_plan_status_and_consent_written_directly_count_from_the_next_call_on(outside: Outside):
+    rig = outside.rig
+    assert (await rig.call("get_usage")).code == "consent_missing"
+    assert await outside.run("consent", "granted", "ada", "cli-1") == (0, {"code": "done"})
+    assert (await rig.call("get_usage")).code is None
+    assert await reveal(rig, "c1") == "plan_required"  # the default plan is the free one
+    assert await outside.run("plan", "growth") == (0, {"code": "done"})
+    assert await reveal(rig, "c1") is None
+    assert await outside.run("status", "disabled") == (0, {"code": "done"})
+    assert await reveal(rig, "c1") == "account_disabled"
+    assert await outside.run("status", "active") == (0, {"code": "done"})
+    assert await reveal(rig, "c1") is None
+    assert await outside.run("plan", "free") == (0, {"code": "done"})
+    assert await reveal(rig, "c1") == "plan_required"
+    assert await outside.run("consent", "revoked", "ada", "cli-1") == (0, {"code": "done"})
+    made = len(await rig.recorded())
+    await rig.call("get_usage")  # 401 or not, as the token is older or not: what refused stands in the log
+    assert (await rig.recorded(made + 1))[-1]["code"] == "consent_revoked"
+
+
+async def test_it_spends_from_the_same_pool_and_a_repetition_changes_nothing(outside: Outside):
+    rig = outside.rig
+    await rig.account(plan="growth")
+    await rig.grant()
+    grant = ("grant", "contact", 5, "order-1")
+    for _ in range(2):
+        assert await outside.run(*grant) == (0, {"code": "done", "balance": 5, "included": 0})
+    assert (await rig.books()).balance == {"contact": 5}
+
+    # All but one of the credits that the plan includes, and then two more: one of each kind.
+    spend = ("--included", "month:3000", "spend", "contact", 2999, "reveal-1")
+    for _ in range(2):
+        assert await outside.run(*spend) == (0, {"code": "done", "balance": 5, "included": 2999})
+    assert await reveal(rig, "c1", "c2") is None
+    await rig.recorded(1)
+    books = await rig.books()
+    assert (books.included["contact"], books.balance["contact"]) == (3000, 4)
+
+    assert await outside.run("spend", "contact", 5, "reveal-2") == (
+        1,
+        {"code": "too_little", "balance": 4, "included": 0},
+    )
+    assert await outside.run("spend", "contact", 4, "reveal-2") == (0, {"code": "done", "balance": 0, "included": 0})
+    assert await reveal(rig, "c3") == "insufficient_credits"
+    assert await reveal(rig, "c1", "c2") is None  # paid already
+
+
+async def test_many_programs_at_once_spend_one_operation_once_and_no_credit_twice(outside: Outside):
+    rig = outside.rig
+    await rig.account(plan="growth", credits=3)
+    same = await asyncio.gather(*(outside.run("spend", "contact", 1, "same") for _ in range(3)))
+    assert same == [(0, {"code": "done", "balance": 2, "included": 0})] * 3
+    others = await asyncio.gather(*(outside.run("spend", "contact", 1, f"other-{i}") for i in range(4)))
+    assert sorted(status for status, _ in others) == [0, 0, 1, 1]
+    assert (await rig.books()).balance == {"contact": 0}
+
+
+async def test_what_is_refused_changes_nothing(outside: Outside):
+    rig = outside.rig
+    assert await outside.run("grant", "contact", 5, "order-1") == (
+        1,
+        {"code": "account_unknown", "balance": 0, "included": 0},
+    )
+    await rig.account(plan="growth", credits=3)
+    status, said = await outside.run("spend", "contact", 9007199254740992, "too-much")
+    assert (status, said["code"]) == (1, "refused")
+    assert "credits: an integer from 0 to 9007199254740991" in said["error"]
+    assert (await rig.books()).balance == {"contact": 3}
+    with rig.redis() as client:
+        assert not client.exists(account_keys("main", "ada").done("too-much"))
+
+
+def test_the_pinned_versions_are_those_that_are_tested():
+    pinned = json.loads((TYPESCRIPT / "package.json").read_text())["dependencies"]["redis"]
+    assert pinned == json.loads(node.MANIFEST.read_text())["dependencies"]["redis"]
+    assert re.search(r'pip install "redis==8\.', PYTHON.read_text())
