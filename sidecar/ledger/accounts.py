@@ -273,6 +273,8 @@ def parse(
             state.overrides[quota, window] = parse_limit(text)
     for name, text in ledger.items():
         kind, _, rest = name.partition(":")
+        if kind in ("journal", "checkpoint"):  # `journal.py` reads these
+            continue
         if kind in ("balance", "total"):
             (state.balances if kind == "balance" else state.totals)[rest] = int(text)
             continue

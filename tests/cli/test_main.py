@@ -57,8 +57,6 @@ def test_names_that_no_token_could_hold_are_2(run: Run, name: str) -> None:
         ("check --live", "--live"),
         ("explain --request-id 7 --log x", "--request-id"),
         ("explain --log x --tool t", "--log"),
-        ("usage a --follow", "--follow"),
-        ("usage a --verify", "--verify"),
         ("account set a --quota rows.month=5", "--quota"),
     ],
 )

@@ -405,6 +405,9 @@ class Look:
         return self.balance >= 0 and self.balance + self.held + self.spent == self.granted
 
 
+_ENDINGS = ("settled", "released", "late")
+
+
 class Accounts:
     """The store, seen and changed past every sidecar.
 
@@ -452,7 +455,7 @@ class Accounts:
             holds=opened,
             leases={call: int(score) for call, score in leases},
             paid={member.removeprefix(f"{price}:") for member in paid},
-            entries=tuple((int(id_.partition("-")[0]), entry) for id_, entry in journal if entry["event"] != "grant"),
+            entries=tuple((int(id_.partition("-")[0]), entry) for id_, entry in journal if entry["event"] in _ENDINGS),
         )
 
     @contextmanager
