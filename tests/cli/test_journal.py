@@ -208,7 +208,7 @@ def test_a_trimmed_journal_verifies_and_trimming_hides_nothing(run: Run, store_s
         grant(20, 40)
         found = differences(verify(run, "acme"))
         assert real.client.xrange(KEYS.usage, min=second, max=second) == []
-        assert [each[0] for each in found][0] == "ledger checkpoint:contact"
+        assert next(each[0] for each in found) == "ledger checkpoint:contact"
     finally:
         real.close()
 
@@ -260,6 +260,20 @@ def test_follow_survives_a_restart_of_the_store_and_ends_with_0(run: Run, here: 
             assert process.wait() == 0
     finally:
         server.close()
+
+
+async def test_follow_sees_a_call_as_it_is_settled(tmp_path: Path, store_server: StoreServer) -> None:
+    async with rig(tmp_path, store_server) as built:
+        await built.account(credits=5)
+        await built.grant()
+        with following(built.config.parent, "ada", "--config", str(built.config), "--last", "1") as process:
+            assert (await asyncio.to_thread(entry_of, process))["event"] == "consent_granted"
+            answer = await built.call("reveal_contacts", {"contact_ids": ["a", "b"], "confirm_spend_credits": True})
+            assert answer.status == 200, answer.body
+            settled = await asyncio.to_thread(entry_of, process)
+            assert settled["event"] == "settled"
+            assert settled["client"] == "cli-1"
+            assert not {"a", "b"} & {*settled.values()}
 
 
 def test_follow_of_nobody_ends_with_1(run: Run) -> None:

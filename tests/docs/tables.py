@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from sidecar.config import enforced
 from sidecar.config.settings_schema import settings_schema
 from sidecar.errors import Blame, ErrorCode, Shape
+from sidecar.ledger.journal import FIELDS
 from sidecar.ledger.keys import account_keys, digest
 from sidecar.ledger.settlement import action
 from sidecar.model import OnUnknown
@@ -284,6 +285,10 @@ def vectors() -> str:
     )
 
 
+def entries() -> str:
+    return table(("Field", "Says"), [(code(name), words) for name, words in FIELDS.items()])
+
+
 def scripts() -> str:
     """The header of every script, as it stands in its file."""
     shown = []
@@ -321,6 +326,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "caller": lambda: _keys_of(models.TestCallerDocument),
     "settlement": settlement,
     "vectors": vectors,
+    "entries": entries,
     "scripts": scripts,
 }
 
