@@ -10,7 +10,6 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from sidecar.cli import main as mcp_sidecar
 from tests.support.backend import Backend, after, default, silent
 from tests.support.processes import (
     Accounts,
@@ -59,21 +58,15 @@ async def called_until_resolved(built: House, sidecar: SidecarProcess, ada: Acco
             await asyncio.sleep(0.05)
 
 
-async def verified(built: House) -> bool:
-    """Whether every balance follows from the journal, as the operator's command says."""
-    words = ["usage", "ada", "--verify", "--config", str(built.config)]
-    return await asyncio.to_thread(mcp_sidecar, words) == 0
-
-
 async def resolved_by_another(built: House, ada: Accounts, orphaned: Look) -> None:
     """Start a sidecar, and see what becomes of the holds that the dead one left: what the tools say, on time."""
     assert (orphaned.balance, orphaned.held, orphaned.spent) == (GRANTED - 5, 5, 0)
-    assert await verified(built)
+    assert await built.verified()
     other = await built.start()
     await called_until_resolved(built, other, ada)
     seen = ada.look()
     assert (seen.balance, seen.held, seen.spent, seen.paid) == (GRANTED - 2, 0, 2, {"a", "b"})
-    assert await verified(built)
+    assert await built.verified()
     ended = {entry["call"]: (moment, entry) for moment, entry in seen.entries}
     assert ended.keys() == orphaned.holds.keys()
     for call, (moment, entry) in ended.items():
@@ -88,7 +81,7 @@ async def resolved_by_another(built: House, ada: Accounts, orphaned: Look) -> No
     assert succeeded(await built.reveal(other, "b", "c"))
     await wait_for(lambda: not ada.look().holds)
     assert ada.look().spent == 3
-    assert await verified(built)
+    assert await built.verified()
     other.terminate()
     assert await other.ended() == 0
 

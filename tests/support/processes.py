@@ -29,6 +29,7 @@ import aiohttp
 import redis
 import yaml
 
+from sidecar.cli import main as mcp_sidecar
 from sidecar.ledger import changes
 from sidecar.ledger.command import Command
 from sidecar.ledger.keys import account_keys
@@ -224,6 +225,11 @@ class House:
         async with asyncio.timeout(60):
             while (await self.ready(sidecar))[0] != 200:  # noqa: ASYNC110 - it is another process
                 await asyncio.sleep(0.01)
+
+    async def verified(self, account: str = "ada") -> bool:
+        """Whether every balance follows from the journal, as the operator's command says."""
+        words = ["usage", account, "--verify", "--config", str(self.config)]
+        return await asyncio.to_thread(mcp_sidecar, words) == 0
 
     async def call(
         self,
