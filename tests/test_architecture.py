@@ -45,6 +45,7 @@ PURE = (
     "policy/patterns*.py",
     "ledger/admission*.py",
     "ledger/settlement*.py",
+    "ledger/journal*.py",
     "proxy/listings*.py",
     "observe/redact*.py",
 )

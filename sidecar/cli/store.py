@@ -88,6 +88,10 @@ class Session:
         flat = [each.decode(errors="replace") for each in await self._call("HGETALL", key)]
         return dict(zip(flat[::2], flat[1::2], strict=True))
 
+    async def read(self, *words: Argument) -> Any:
+        """Any command that only reads: it may be asked twice."""
+        return await self._call(*words)
+
     async def consents(self, target: Target) -> dict[str, tuple[dict[str, str], Consent]]:
         """Key, fields and meaning of every consent record of an account, those for every subject included."""
         found = {}

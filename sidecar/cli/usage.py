@@ -1,4 +1,4 @@
-"""`usage`: what an account has used, what it has left, and which calls hold some of it."""
+"""`usage`: what an account has used, what it has left, which calls hold some of it, and its journal."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
-from sidecar.cli import overrides
-from sidecar.cli.common import CommandError, Commands, command, emit, name, not_enforced, shown
+from sidecar.cli import journal, overrides
+from sidecar.cli.common import CommandError, Commands, amount, command, emit, name, shown
 from sidecar.cli.store import Session, Target, with_store
+from sidecar.config.load import load_settings
 from sidecar.ledger import accounts
 from sidecar.ledger.accounts import Hold
 from sidecar.ledger.changes import Inspection
+from sidecar.ledger.journal import Entry
 from sidecar.model import AmountKind
 from sidecar.policy.rules import Policy
 from sidecar.workbench.load import load
@@ -19,17 +21,26 @@ from sidecar.workbench.load import load
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = command(commands, "usage", run, "show windows, balances and open holds of an account")
+    parser = command(commands, "usage", run, "show windows, balances, open holds and journal of an account")
     parser.add_argument("account", type=name, metavar="ACCOUNT")
     parser.add_argument("--issuer", metavar="ID", help="required where several are configured")
-    not_enforced(parser, "--follow", "--verify")
+    parser.add_argument(
+        "--last", type=amount, default=journal.SHOWN, metavar="N", help=f"entries to show; default: {journal.SHOWN}"
+    )
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--follow", action="store_true", help="print the journal, and new entries as they come")
+    either.add_argument("--verify", action="store_true", help="recompute every balance from the journal")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Show one account."""
+    """Show one account, or its journal."""
+    if arguments.follow or arguments.verify:
+        settings = load_settings(arguments.config)  # no policy: an account can be audited while one is broken
+        looking = journal.follow if arguments.follow else journal.check
+        return looking(arguments, settings, Target.of(arguments, settings))
     loaded = load(arguments.config, serving=False)
     target = Target.of(arguments, loaded.settings)
-    seen = with_store(loaded.settings, lambda session: known(session, target))
+    seen, entries = with_store(loaded.settings, lambda session: _looked(session, target, arguments.last))
     document = {
         "issuer": target.issuer,
         "account": target.account,
@@ -37,9 +48,15 @@ def run(arguments: argparse.Namespace) -> int:
         **usage_of(seen, loaded.policy),
         "overrides": overrides.by_field(seen.state.overrides),
         "holds": [_hold(call_id, hold, seen.now) for call_id, hold in sorted(seen.state.holds.items())],
+        "entries": [journal.document(entry) for entry in entries],
     }
-    emit(arguments, document, _lines(target, document))
+    emit(arguments, document, [*_lines(target, document), *(f"  entry    {journal.line(each)}" for each in entries)])
     return 0
+
+
+async def _looked(session: Session, target: Target, count: int) -> tuple[Inspection, list[Entry]]:
+    seen = await known(session, target)
+    return seen, await journal.last(session, target, count)
 
 
 async def known(session: Session, target: Target) -> Inspection:

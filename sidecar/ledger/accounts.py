@@ -288,6 +288,8 @@ def parse(
     )
     for name, text in ledger.items():
         kind, _, rest = name.partition(":")
+        if kind in ("journal", "checkpoint"):  # `journal.py` reads these
+            continue
         if kind in ("balance", "total"):
             (state.balances if kind == "balance" else state.totals)[rest] = int(text)
             continue

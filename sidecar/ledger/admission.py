@@ -82,11 +82,12 @@ def admit(before: AccountState, application: Application, now: int) -> tuple[Adm
 
 def _answer(state: AccountState, application: Application, now: int) -> Admission:
     reserves = bool(application.demands) and not application.look
+    holds = reserves and application.depth is Depth.PRICE
     if reserves and application.call_id in state.done:
         return Admission(AdmissionCode.RESOLVED_ALREADY)
     expire(state, now)
     standing = _standing(state, application)
-    if standing.code is AdmissionCode.ADMITTED and reserves and _in_flight(state, application):
+    if standing.code is AdmissionCode.ADMITTED and holds and _in_flight(state, application):
         standing = replace(standing, code=AdmissionCode.REQUEST_IN_FLIGHT)
     if standing.code or application.depth is not Depth.PRICE or standing.granted is None:
         admission = standing.admission()

@@ -14,8 +14,9 @@ from sidecar.ledger import accounts
 from sidecar.ledger.accounts import AccountState
 from sidecar.ledger.command import Command, Script, text
 from sidecar.ledger.connection import Argument
+from sidecar.ledger.journal import Snapshot
 from sidecar.ledger.keys import REVOKED_CHANNEL, AccountKeys, account_keys, client_digest, consent_digest
-from sidecar.ledger.scripts import ACCOUNT_DELETE, ACCOUNT_SET, CREDITS, GRANT, INSPECT, REVOKE
+from sidecar.ledger.scripts import ACCOUNT_DELETE, ACCOUNT_SET, AUDIT, CREDITS, GRANT, INSPECT, REVOKE
 from sidecar.model import Window
 
 
@@ -53,6 +54,17 @@ class CreditChange(NamedTuple):
 def inspect(keys: AccountKeys) -> Command:
     """Read one account, after resolving what dead owners left."""
     return Command(INSPECT, (*keys.money, keys.account))
+
+
+def audit(keys: AccountKeys) -> Command:
+    """Read what the balances of one account are recomputed against; nothing is resolved by it."""
+    return Command(AUDIT, (keys.ledger, keys.holds, keys.usage, keys.account))
+
+
+def audited(reply: Any) -> Snapshot:
+    """What `audit` answered."""
+    types = dict(zip(("ledger", "holds", "usage", "account"), map(text, reply[:4]), strict=True))
+    return Snapshot(types, _pairs(reply[4]), _pairs(reply[5]), text(reply[6]))
 
 
 def inspected(reply: Any) -> Inspection:
@@ -102,7 +114,7 @@ def _consent(
         record, tag = keys.consent(subject, client_id), consent_digest(subject, client_id)
     listed = () if scopes is None else (" ".join(sorted(scopes)),)
     args = (issuer_id, account, subject or "", client_id, REVOKED_CHANNEL, f"{keys.digest} {tag}", *listed)
-    return Command(script, (record, keys.client(client_id), *others), args)
+    return Command(script, (record, keys.client(client_id), keys.ledger, keys.usage, *others), args)
 
 
 def set_account(

@@ -41,12 +41,15 @@ TASK_LIFE_MOST: Final = 30 * 86_400
 
 
 def _load(name: str) -> Script:
-    folder = files("sidecar.ledger") / "lua"
-    lines = []
-    for line in (folder / f"{name}.lua").read_text("utf-8").splitlines():
+    return Script(name, "\n".join(_lines(f"{name}.lua")) + "\n")
+
+
+def _lines(file: str) -> list[str]:
+    lines: list[str] = []
+    for line in (files("sidecar.ledger") / "lua" / file).read_text("utf-8").splitlines():
         included = line.removeprefix("-- include ")
-        lines.append(line if included == line else (folder / included).read_text("utf-8"))
-    return Script(name, "\n".join(lines) + "\n")
+        lines += [line] if included == line else [*_lines(included), ""]
+    return lines
 
 
 ADMIT: Final = _load("admit")
@@ -57,6 +60,7 @@ RECALL: Final = _load("recall")
 STANDING: Final = _load("standing")
 SWEEP: Final = _load("sweep")
 INSPECT: Final = _load("inspect")
+AUDIT: Final = _load("audit")
 BINDING: Final = _load("binding")
 GRANT: Final = _load("grant")
 REVOKE: Final = _load("revoke")
@@ -73,6 +77,7 @@ scripts: Final[Sequence[Script]] = (
     STANDING,
     SWEEP,
     INSPECT,
+    AUDIT,
     BINDING,
     GRANT,
     REVOKE,

@@ -67,8 +67,6 @@ def test_names_that_no_token_could_hold_are_2(run: Run, name: str) -> None:
         ("check --live", "--live"),
         ("explain --request-id 7 --log x", "--request-id"),
         ("explain --log x --tool t", "--log"),
-        ("usage a --follow", "--follow"),
-        ("usage a --verify", "--verify"),
     ],
 )
 def test_what_is_not_enforced_is_2_and_says_so(run: Run, line: str, option: str) -> None:

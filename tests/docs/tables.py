@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from sidecar.config import enforced
 from sidecar.config.settings_schema import settings_schema
 from sidecar.errors import Blame, ErrorCode, Shape
+from sidecar.ledger.journal import FIELDS
 from sidecar.ledger.keys import account_keys, digest
 from sidecar.ledger.layout import LAYOUT_KEY, LAYOUT_VERSION
 from sidecar.ledger.settlement import action
@@ -286,6 +287,10 @@ def vectors() -> str:
     )
 
 
+def entries() -> str:
+    return table(("Field", "Says"), [(code(name), words) for name, words in FIELDS.items()])
+
+
 def scripts() -> str:
     """The header of every script, as it stands in its file."""
     shown = []
@@ -323,6 +328,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "caller": lambda: _keys_of(models.TestCallerDocument),
     "settlement": settlement,
     "vectors": vectors,
+    "entries": entries,
     "scripts": scripts,
 }
 

@@ -157,7 +157,7 @@ def test_every_command_line_is_understood(line):
 def test_options_that_are_not_enforced_are_named():
     told = section("README.md", "Not enforced yet")
     for command, option in (
-        ("check", "--live"), ("explain", "--request-id"), ("usage", "--follow"), ("usage", "--verify"),
+        ("check", "--live"), ("explain", "--request-id"),
     ):  # fmt: skip
         assert option in told
         with pytest.raises(SystemExit):

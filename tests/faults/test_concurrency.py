@@ -63,6 +63,7 @@ async def test_one_credit_buys_one_of_two_hundred_calls(
             )
             await wait_for(lambda: not poor.look().holds)
             seen = poor.look()
+        assert await built.verified()
         assert sum(succeeded(reply) for reply in replies) == 1
         assert Counter(reply.code for reply in replies if not succeeded(reply)) == {"insufficient_credits": 199}
         assert len(built.backend.executed) == 1
@@ -131,7 +132,10 @@ async def test_every_hold_is_resolved_whatever_becomes_of_its_call(
                 await one()
 
         with rich.watched():
-            await asyncio.gather(*(caller() for _ in range(20)))
+            calls = asyncio.gather(*(caller() for _ in range(20)))
+            while not calls.done():
+                assert await built.verified()  # in the middle of it all, too
+            await calls
             await wait_for(lambda: not rich.look().holds)
             seen = rich.look()
             await wait_for(lambda: sum(len(sidecar.events("call")) for sidecar in sidecars) >= len(seen.entries))

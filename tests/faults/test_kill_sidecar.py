@@ -61,10 +61,12 @@ async def called_until_resolved(built: House, sidecar: SidecarProcess, ada: Acco
 async def resolved_by_another(built: House, ada: Accounts, orphaned: Look) -> None:
     """Start a sidecar, and see what becomes of the holds that the dead one left: what the tools say, on time."""
     assert (orphaned.balance, orphaned.held, orphaned.spent) == (GRANTED - 5, 5, 0)
+    assert await built.verified()
     other = await built.start()
     await called_until_resolved(built, other, ada)
     seen = ada.look()
     assert (seen.balance, seen.held, seen.spent, seen.paid) == (GRANTED - 2, 0, 2, {"a", "b"})
+    assert await built.verified()
     ended = {entry["call"]: (moment, entry) for moment, entry in seen.entries}
     assert ended.keys() == orphaned.holds.keys()
     for call, (moment, entry) in ended.items():
@@ -79,6 +81,7 @@ async def resolved_by_another(built: House, ada: Accounts, orphaned: Look) -> No
     assert succeeded(await built.reveal(other, "b", "c"))
     await wait_for(lambda: not ada.look().holds)
     assert ada.look().spent == 3
+    assert await built.verified()
     other.terminate()
     assert await other.ended() == 0
 

@@ -153,6 +153,7 @@ async def test_killed_under_load_and_restarted(tmp_path: Path, ada: Accounts, ow
             # The server answered nothing that it had not written down, and what did not reach it came later.
             await wait_for(lambda: not ada.look().holds)
             seen = ada.look()
+        assert await built.verified()
         assert load.refusals == {(503, "store_unavailable")}
         assert load.slowest < REFUSED_WITHIN + SLACK
         assert seen.paid == executed(built) == load.bought

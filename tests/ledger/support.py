@@ -11,6 +11,7 @@ import redis
 from sidecar.ledger import accounts, changes, keys, scripts
 from sidecar.ledger.accounts import AccountState
 from sidecar.ledger.command import Command, Script
+from sidecar.ledger.journal import Entry, Snapshot
 from sidecar.model import (
     Admission,
     AmountKind,
@@ -62,14 +63,20 @@ def application(call_id: str = "c1", *demands: Demand, **changes: Any) -> Applic
 
 
 class RealLedger:
-    """One account on a real server, under a clock that stands still until it is set."""
+    """One account on a real server, under a clock that stands still until it is set.
 
-    def __init__(self, server: StoreServer, now: int = NOW) -> None:
+    Args:
+        kept: how many entries its journal keeps, and how many of them are folded at once.
+    """
+
+    def __init__(self, server: StoreServer, now: int = NOW, kept: tuple[int, int] = (10_000, 100)) -> None:
         self.client: Any = server.client()  # redis-py's types do not know that it decodes
         self.raw: Any = redis.Redis(unix_socket_path=str(server.path))
         self._patched: dict[str, Script] = {}
         for script in scripts.scripts:
             source = script.source.replace("redis.call('TIME')", "redis.call('HMGET', 'clock', 's', 'us')")
+            source = source.replace("local KEPT = 10000", f"local KEPT = {kept[0]}")
+            source = source.replace("local FOLDED_AT_ONCE = 100", f"local FOLDED_AT_ONCE = {kept[1]}")
             self._patched[script.name] = Script(script.name, source)
         self.load()
         self.set_clock(now)
@@ -104,6 +111,11 @@ class RealLedger:
 
     def run_unpatched(self, command: Command) -> Any:
         return self.raw.execute_command(*command.words())
+
+    def audit(self) -> tuple[Snapshot, list[Entry]]:
+        """What is stored of balances, and the journal."""
+        snapshot = changes.audited(self.run(changes.audit(KEYS)))
+        return snapshot, [Entry(id_, fields) for id_, fields in self.client.xrange(KEYS.usage)]
 
     def state(self) -> AccountState:
         """What is stored, read without any script: nothing is resolved by looking."""

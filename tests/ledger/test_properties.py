@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -22,11 +23,19 @@ from hypothesis.stateful import (
 from sidecar.ledger import admission, changes, scripts, settlement
 from sidecar.ledger.accounts import AccountState, Consent, Counter, used, window_at
 from sidecar.ledger.changes import ChangeCode
+from sidecar.ledger.journal import FIELDS, Entry, checkpoint, fold, verify
 from sidecar.model import MAX_AMOUNT, AmountKind, ConsentMode, Demand, Depth, OnUnknown, PlanTerms, Terms
 from sidecar.outcome import Charge
 from tests.ledger.support import CALLER, KEYS, LEASE, NOW, PLANS, TERMS, RealLedger, application, demand
 from tests.support.store import StoreServer
 
+_KEPT = st.sampled_from([(20, 18), (8, 2), (8, 2)])
+"""Entries of the journal, and how many are folded at once: more than one script writes, and fewer.
+
+Never as many as there were before the script: what is folded has been seen.
+"""
+
+_KINDS = {name.partition(":")[0] for name in FIELDS}
 _ITEMS = st.lists(st.sampled_from(["a", "b", "c", "d:e", "é", "7"]), unique=True, max_size=5).map(tuple)
 _UNITS = st.sampled_from([0, 1, 2, 3, 5, 19, 25, MAX_AMOUNT])
 _FEW = st.integers(0, 4)
@@ -69,15 +78,17 @@ class Ledgers(RuleBasedStateMachine):
 
     server: StoreServer
 
-    @initialize(balance=st.integers(0, 12), plan=st.sampled_from([None, *PLANS]))
-    def begin(self, balance: int, plan: str | None) -> None:
+    @initialize(balance=st.integers(0, 12), plan=st.sampled_from([None, *PLANS]), kept=_KEPT)
+    def begin(self, balance: int, plan: str | None, kept: tuple[int, int]) -> None:
         with self.server.client() as client:
             client.flushall()
-        self.real = RealLedger(self.server)
+        self.real = RealLedger(self.server, kept=kept)
+        self.most = kept[0] if kept[1] > settlement.EXPIRED_AT_ONCE + 1 else None
         self.now = NOW
-        self.model = AccountState(balances={"contact": balance}, totals={"contact": balance})
-        self.real.raw.hset(KEYS.ledger, mapping={"balance:contact": balance, "total:contact": balance})
+        self.model = AccountState()
+        self.history: dict[str, Entry] = {}
         self.real.raw.hset(KEYS.account, "issuer", "main")
+        self.change_credits("grant", balance, False)
         self.grant(False, ())
         if plan is not None:
             self.set_account(plan, True, {})
@@ -340,6 +351,26 @@ class Ledgers(RuleBasedStateMachine):
         requests = {hold.request: call for call, hold in stored.holds.items() if hold.request}
         requests |= {event: call for call, hold in stored.holds.items() for event in hold.events}
         assert self.real.client.hgetall(KEYS.requests) == requests
+
+    @invariant()
+    def journaled(self) -> None:
+        """Checkpoint and entries say what every balance is, however much was folded and when."""
+        if not hasattr(self, "real"):
+            return
+        snapshot, entries = self.real.audit()
+        assert verify(snapshot, entries) == []
+        assert self.most is None or len(entries) <= self.most
+        self.history |= {entry.id: entry for entry in entries}
+        everything = [*self.history.values()]
+        assert [entry.fields["n"] for entry in everything] == [str(n + 1) for n in range(len(everything))]
+        assert all(re.sub(":.*", "", name) in _KINDS for entry in everything for name in entry.fields)
+        folded, wrong = checkpoint(snapshot.ledger)
+        assert wrong == []
+        assert folded == fold(everything[: int(snapshot.folded)])
+        totals = {pool: each.total for pool, each in fold(everything).items()}
+        assert {pool: total for pool, total in totals.items() if total} == {
+            pool: total for pool, total in self.model.totals.items() if total
+        }
 
     def teardown(self) -> None:
         if hasattr(self, "real"):

@@ -48,7 +48,7 @@ def test_the_module_is_what_the_store_wants():
 @pytest.mark.parametrize("script", scripts.scripts, ids=lambda script: script.name)
 def test_every_script_says_what_it_takes_and_gives(script: Script):
     lines = script.source.splitlines()
-    assert re.fullmatch(r"#!lua( flags=allow-oom)?", lines[0])
+    assert re.fullmatch(r"#!lua( flags=(allow-oom|no-writes))?", lines[0])
     header = "\n".join(lines[1 : next(i for i, line in enumerate(lines) if i and not line.startswith("--"))])
     assert "KEYS" in header
     assert "Returns" in header
@@ -126,12 +126,14 @@ def test_what_is_resolved_is_journaled_with_the_balance_it_leaves(ledger: RealLe
     ledger.run(scripts.settle(asked, None))
     ledger.run(scripts.settle(application("never"), None))
     entries = [fields for _, fields in ledger.client.xrange(KEYS.usage)]
-    assert [entry["event"] for entry in entries] == ["grant", "settled", "late"]
-    assert entries[1] == {
+    assert [entry["event"] for entry in entries] == ["consent_granted", "grant", "settled", "late"]
+    assert entries[2] == {
+        "n": "3",
         "event": "settled",
         "call": "c",
         "client": CALLER.client_id,
         "credit:contact": "6",
+        "change:contact": "-2",
         "total:contact": "8",
         "quota:requests": "1",
     }
@@ -350,7 +352,10 @@ def test_a_deleted_account_keeps_its_revocations_and_stays_disabled(ledger: Real
     others = [key for pattern in patterns for key in ledger.client.scan_iter(pattern)]
     assert ledger.run(changes.delete_account("main", "acme", others=others)) == ChangeCode.DONE
     left = {key.removeprefix(KEYS.prefix).partition(":")[0] for key in ledger.client.scan_iter(KEYS.prefix + "*")}
-    assert left == {"account", "consent", "done"}
+    assert left == {"account", "consent", "done", "ledger", "usage"}
+    assert ledger.client.hgetall(KEYS.ledger) == {"journal:written": "1"}
+    ((_, entry),) = ledger.client.xrange(KEYS.usage)
+    assert entry == {"n": "1", "event": "account_deleted", "forfeited:contact": "5"}
     ledger.run(changes.grant("main", "acme", "ann", CALLER.client_id))
     assert _admit(ledger, application()).code is AdmissionCode.ACCOUNT_DISABLED
     assert _credits(ledger, "grant", 5, "o2", create=True).code is ChangeCode.UNKNOWN
@@ -362,13 +367,14 @@ def test_a_deleted_account_keeps_its_revocations_and_stays_disabled(ledger: Real
 
 def test_an_account_is_deleted_however_many_sessions_it_has(ledger: RealLedger):
     others = [KEYS.session(str(number)) for number in range(9_000)]
-    ledger.client.delete(KEYS.account, KEYS.consent("ann", CALLER.client_id))
+    ledger.client.delete(KEYS.account, KEYS.consent("ann", CALLER.client_id), KEYS.ledger, KEYS.usage)
     for known in ([], others[-1:], others):
         for key in known:
             ledger.client.hset(key, "subject", "ann")
         code = ChangeCode.DONE if known else ChangeCode.UNKNOWN
         assert ledger.run(changes.delete_account("main", "acme", others=others)) == code
-        assert [*ledger.client.scan_iter(KEYS.prefix + "*")] == ([KEYS.account] if known else [])
+        left = {KEYS.account, KEYS.ledger, KEYS.usage} if known else set()
+        assert {*ledger.client.scan_iter(KEYS.prefix + "*")} == left
 
 
 # --- faults ------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ import aiohttp
 import redis
 import yaml
 
+from sidecar.cli import main as mcp_sidecar
 from sidecar.ledger import changes
 from sidecar.ledger.command import Command
 from sidecar.ledger.keys import account_keys
@@ -225,6 +226,11 @@ class House:
             while (await self.ready(sidecar))[0] != 200:  # noqa: ASYNC110 - it is another process
                 await asyncio.sleep(0.01)
 
+    async def verified(self, account: str = "ada") -> bool:
+        """Whether every balance follows from the journal, as the operator's command says."""
+        words = ["usage", account, "--verify", "--config", str(self.config)]
+        return await asyncio.to_thread(mcp_sidecar, words) == 0
+
     async def call(
         self,
         sidecar: SidecarProcess,
@@ -405,6 +411,9 @@ class Look:
         return self.balance >= 0 and self.balance + self.held + self.spent == self.granted
 
 
+_ENDINGS = ("settled", "released", "late")
+
+
 class Accounts:
     """The store, seen and changed past every sidecar.
 
@@ -452,7 +461,7 @@ class Accounts:
             holds=opened,
             leases={call: int(score) for call, score in leases},
             paid={member.removeprefix(f"{price}:") for member in paid},
-            entries=tuple((int(id_.partition("-")[0]), entry) for id_, entry in journal if entry["event"] != "grant"),
+            entries=tuple((int(id_.partition("-")[0]), entry) for id_, entry in journal if entry["event"] in _ENDINGS),
         )
 
     @contextmanager

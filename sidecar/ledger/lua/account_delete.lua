@@ -1,21 +1,35 @@
 #!lua flags=allow-oom
 -- Delete an account's money, holds, paid items, journal, sessions, tasks and granted consents. Revocations
--- stay, and a record that keeps the account disabled until it is set again.
+-- stay, a record that keeps the account disabled until it is set again, and a journal that begins with what
+-- was forfeited.
 --
 -- KEYS  1 ledger  2 holds  3 leases  4 paid  5 requests  6 usage  7 account  8... consents, client
 --       records, sessions and tasks
 -- ARGV  1 issuer id  2 account
 -- Returns changes.ChangeCode: 0, or 2 when nothing is known of the account
 -- include clock.lua
+local LEDGER, USAGE = KEYS[1], KEYS[6]
+-- include journal.lua
 local known = false
 for _, key in ipairs(KEYS) do -- one by one: sessions and tasks may be more than fit on Lua's stack
   known = redis.call('EXISTS', key) == 1
   if known then break end
 end
 if not known then return 2 end
+local entry = {'event', 'account_deleted'}
+if redis.call('TYPE', LEDGER).ok == 'hash' then
+  local ledger = redis.call('HGETALL', LEDGER)
+  for i = 1, #ledger, 2 do
+    if string.sub(ledger[i], 1, 6) == 'total:' then
+      entry[#entry + 1] = 'forfeited:' .. string.sub(ledger[i], 7)
+      entry[#entry + 1] = ledger[i + 1]
+    end
+  end
+end
 for i = 8, #KEYS do
   if redis.call('HGET', KEYS[i], 'status') ~= 'revoked' then redis.call('DEL', KEYS[i]) end
 end
 for i = 1, 7 do redis.call('DEL', KEYS[i]) end
 redis.call('HSET', KEYS[7], 'issuer', ARGV[1], 'account', ARGV[2], 'status', 'disabled', 'deleted', seconds())
+write_journal({entry})
 return 0

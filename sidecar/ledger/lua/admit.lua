@@ -254,6 +254,7 @@ if code == ADMITTED then
   if not record then
     redis.call('HSET', KEYS[2], 'status', 'granted', 'at', seconds(), 'issuer', ARGV[6], 'account', ARGV[7],
       'subject', ARGV[8], 'client_id', ARGV[9])
+    journal[#journal + 1] = {'event', 'consent_granted', 'client', ARGV[9], 'subject', ARGV[8], 'first_use', '1'}
   end
 end
 if ARGV[5] ~= '' and code ~= SESSION_UNKNOWN then redis.call('EXPIRE', KEYS[4], 86400) end

@@ -64,7 +64,7 @@ put('balance:' .. pool, text(balance + change))
 put('total:' .. pool, text(total + change))
 journal[#journal + 1] = {
   'event', verb, 'call', operation, 'credit:' .. pool, text(amount), 'included:' .. pool, text(included),
-  'total:' .. pool, text(total + change),
+  'change:' .. pool, text(change), 'total:' .. pool, text(total + change),
 }
 flush()
 if not exists then redis.call('HSET', KEYS[7], 'issuer', ARGV[9], 'account', ARGV[10]) end

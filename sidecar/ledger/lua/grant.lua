@@ -1,22 +1,32 @@
 #!lua
 -- Grant the consent of one subject, or of every subject, to a client.
 --
--- KEYS  1 the record  2 the client's record for every subject  3... further records to grant with it
+-- KEYS  1 the record  2 the client's record for every subject  3 ledger  4 usage  5... further records to
+--       grant with it
 -- ARGV  1 issuer id  2 account  3 subject ('' every)  4 client id  5, 6 not used here
 --       7 scopes, separated by spaces; absent lists none
 -- Returns changes.ChangeCode: 1 when there was no record, else 0
 -- include clock.lua
+local LEDGER, USAGE = KEYS[3], KEYS[4]
+-- include journal.lua
+redis.call('XLEN', USAGE) -- a journal of the wrong type refuses here, before anything is written
 local created = 1 - redis.call('EXISTS', KEYS[1])
 -- A grant must be newer than what it cures, also when the clock has stood still or gone back.
 local at = now_ms / 1000
 local every = tonumber(redis.call('HGET', KEYS[2], 'at') or nil)
 if every and every >= at then at = every + 0.001 end
 for i, key in ipairs(KEYS) do
-  if i ~= 2 then
+  if i == 1 or i > 4 then
     redis.call('HSET', key, 'status', 'granted', 'at', string.format('%.3f', at))
     if ARGV[7] then redis.call('HSET', key, 'scopes', ARGV[7]) else redis.call('HDEL', key, 'scopes') end
   end
 end
 redis.call('HSET', KEYS[1], 'issuer', ARGV[1], 'account', ARGV[2], 'client_id', ARGV[4])
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'subject', ARGV[3]) end
+local entry = {'event', 'consent_granted', 'client', ARGV[4]}
+if ARGV[3] ~= '' then
+  entry[#entry + 1] = 'subject'
+  entry[#entry + 1] = ARGV[3]
+end
+write_journal({entry})
 return created

@@ -1,11 +1,13 @@
 -- One account's ledger in memory: read when needed, changed here, written once by `flush`; a script that
 -- only looks does not flush. `settlement.py` is its model. Needs LEDGER HOLDS LEASES PAID REQUESTS USAGE.
+-- include journal.lua
 local EXPIRED_AT_ONCE = 16
-local JOURNAL = 10000 -- entries an account's usage stream keeps, about
 local CHUNK = 1000 -- arguments that go on Lua's stack at once
 
 local cells, changed, journal, gone, answered, begun = {}, {}, {}, {}, {}, {}
 local marks, marked = {}, {}
+
+redis.call('XLEN', USAGE) -- a journal of the wrong type refuses here, before anything is written
 
 local function preload(fields)
   if #fields == 0 then return end
@@ -91,18 +93,20 @@ local function charged(amount, charge)
   return math.min(charge, reserved)
 end
 
--- Turn what was reserved into what it cost; windows that have ended are left alone.
+-- Turn what was reserved into what it cost; windows that have ended are left alone. Returns the change of
+-- the pool's total.
 local function settle_amount(amount, cost)
   local reserved = tonumber(amount.reserved)
-  local change, field = cost - reserved, 'quota:'
+  local change, field, gone_from_total = cost - reserved, 'quota:', 0
   if amount.kind == 'credit' then
     field = 'included:'
     local taken = tonumber(amount.balance)
     local back = math.min(reserved - cost, taken) -- the balance gets its part back first
     change = change + back
     if taken > 0 then
+      gone_from_total = taken - back
       put('balance:' .. amount.name, text(units('balance:' .. amount.name) + back))
-      put('total:' .. amount.name, text(units('total:' .. amount.name) - (taken - back)))
+      put('total:' .. amount.name, text(units('total:' .. amount.name) - gone_from_total))
     end
   end
   for name, number in pairs(amount.windows) do
@@ -110,27 +114,52 @@ local function settle_amount(amount, cost)
     local used = counted(at, number)
     if used and tonumber(number) >= tonumber((window(name))) then count(at, number, math.max(0, used + change)) end
   end
+  return 0 - gone_from_total
+end
+
+-- What the amounts of a call have come to, each kind and name once: its fields in the journal.
+local function journaled(entry, costs, pools)
+  for _, cost in ipairs(costs) do
+    entry[#entry + 1] = cost.field
+    entry[#entry + 1] = text(cost.units)
+  end
+  for _, pool in ipairs(pools) do
+    entry[#entry + 1] = 'change:' .. pool.name
+    entry[#entry + 1] = text(pool.change)
+    entry[#entry + 1] = 'total:' .. pool.name
+    entry[#entry + 1] = text(units('total:' .. pool.name))
+  end
+  return entry
+end
+
+-- The element of a list for a key, made when it is met first.
+local function once_in(list, key, made)
+  if not list[key] then
+    list[key] = made
+    list[#list + 1] = made
+  end
+  return list[key]
 end
 
 -- Take a hold apart. Returns the receipt: kind, name and units, three words per amount.
 local function resolve(call, hold, event, forwarded, charges)
-  local receipt = {}
-  local entry = {'event', event, 'call', call, 'client', hold.client}
+  local receipt, costs, pools = {}, {}, {}
   for i, amount in ipairs(hold.amounts) do
     local cost = 0
     if event ~= 'released' or (amount.fixed and forwarded) then cost = charged(amount, charges[i]) end
-    settle_amount(amount, cost)
+    local change = settle_amount(amount, cost)
     receipt[#receipt + 1] = amount.kind
     receipt[#receipt + 1] = amount.name
     receipt[#receipt + 1] = text(cost)
-    entry[#entry + 1] = amount.kind .. ':' .. amount.name
-    entry[#entry + 1] = text(cost)
+    local field = amount.kind .. ':' .. amount.name
+    local entry = once_in(costs, field, {field = field, units = 0})
+    entry.units = entry.units + cost
     if amount.kind == 'credit' then
-      entry[#entry + 1] = 'total:' .. amount.name
-      entry[#entry + 1] = text(units('total:' .. amount.name))
+      local pool = once_in(pools, amount.name, {name = amount.name, change = 0})
+      pool.change = pool.change + change
     end
   end
-  journal[#journal + 1] = entry
+  journal[#journal + 1] = journaled({'event', event, 'call', call, 'client', hold.client}, costs, pools)
   gone[#gone + 1] = call
   if hold.request then answered[#answered + 1] = hold.request end
   for _, event in ipairs(hold.events or {}) do answered[#answered + 1] = event end
@@ -172,5 +201,5 @@ local function flush()
   end
   if #answered > 0 then redis.call('HDEL', REQUESTS, unpack(answered)) end
   if #begun > 0 then redis.call('HSET', REQUESTS, unpack(begun)) end
-  for _, entry in ipairs(journal) do redis.call('XADD', USAGE, 'MAXLEN', '~', JOURNAL, '*', unpack(entry)) end
+  write_journal(journal)
 end

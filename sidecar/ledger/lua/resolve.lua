@@ -27,7 +27,7 @@ end
 local raw = redis.call('HGET', HOLDS, call)
 if not raw then
   remember('late', {})
-  if how == 'settled' then redis.call('XADD', USAGE, 'MAXLEN', '~', JOURNAL, '*', 'event', 'late', 'call', call) end
+  if how == 'settled' then write_journal({{'event', 'late', 'call', call}}) end
   return {1}
 end
 local receipt = resolve(call, cjson.decode(raw), how, ARGV[3] == '1', cjson.decode(ARGV[5]))

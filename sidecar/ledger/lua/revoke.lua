@@ -1,16 +1,30 @@
 #!lua flags=allow-oom
 -- Revoke the consent of one subject, or of every subject, to a client, and tell every sidecar. It writes
--- when memory is short: access that was withdrawn must end.
+-- when memory is short, and when the journal cannot be written: access that was withdrawn must end.
 --
--- KEYS  1 the record  2 the client's record for every subject  3... further records to revoke with it
+-- KEYS  1 the record  2 the client's record for every subject  3 ledger  4 usage  5... further records to
+--       revoke with it
 -- ARGV  1 issuer id  2 account  3 subject ('' every)  4 client id  5 channel  6 message
 -- Returns changes.ChangeCode: 1 when there was no record, else 0
 -- include clock.lua
+local LEDGER, USAGE = KEYS[3], KEYS[4]
+-- include journal.lua
 local created = 1 - redis.call('EXISTS', KEYS[1])
 for i, key in ipairs(KEYS) do
-  if i ~= 2 then redis.call('HSET', key, 'status', 'revoked', 'at', seconds()) end
+  if i == 1 or i > 4 then redis.call('HSET', key, 'status', 'revoked', 'at', seconds()) end
 end
 redis.call('HSET', KEYS[1], 'issuer', ARGV[1], 'account', ARGV[2], 'client_id', ARGV[4])
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'subject', ARGV[3]) end
 redis.call('PUBLISH', ARGV[5], ARGV[6])
+local entry = {'event', 'consent_revoked', 'client', ARGV[4]}
+if ARGV[3] ~= '' then
+  entry[#entry + 1] = 'subject'
+  entry[#entry + 1] = ARGV[3]
+end
+-- Keys that somebody made something else are what `usage --verify` names; they keep nobody's access alive.
+local function is(key, kind)
+  local found = redis.call('TYPE', key).ok
+  return found == kind or found == 'none'
+end
+if is(LEDGER, 'hash') and is(USAGE, 'stream') then write_journal({entry}) end
 return created
