@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 
-from sidecar.ledger import scripts
+from sidecar.ledger import streams
 from sidecar.ledger.keys import event_digest, request_digest
 from sidecar.ledger.settlement import action
 from sidecar.ledger.store import Store
@@ -49,8 +49,8 @@ class Resuming:
         """
         request = request_digest(call.session or "", canonical(response.id))
         costs = response.event in (Event.RESULT, Event.TASK_STARTED)
-        reply = await self._store.run(scripts.recall(caller, request, costs, _resumed(call)))
-        recalled = scripts.recalled(reply)
+        reply = await self._store.run(streams.recall(caller, request, costs, _resumed(call)))
+        recalled = streams.recalled(reply)
         if recalled is None:
             return
         call_id, data, on_unknown, own = recalled
@@ -78,7 +78,7 @@ class Resuming:
         """
         if resumed := _resumed(call):
             digests = [event_digest(call.session or "", each) for each in events]
-            self._store.tell(scripts.follow(caller, resumed, digests))
+            self._store.tell(streams.follow(caller, resumed, digests))
 
     def _resolve(
         self,

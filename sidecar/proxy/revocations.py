@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import Final
 
 from sidecar.errors import Refusal
-from sidecar.ledger import scripts
 from sidecar.ledger.connection import Connection, StoreError
 from sidecar.ledger.keys import REVOKED_CHANNEL, AccountKeys
 from sidecar.ledger.store import Store
+from sidecar.ledger.streams import standing
 from sidecar.model import AdmissionCode, ConsentMode
 from sidecar.proxy.streams import Ending, OpenStream, OpenStreams
 
@@ -96,7 +96,7 @@ class Revocations:
         began = asyncio.get_running_loop().time()
         callers = list({(stream.caller.subject, stream.caller.client_id) for stream in streams})
         try:
-            codes = await self._store.run(scripts.standing(keys, callers, self._consent()))
+            codes = await self._store.run(standing(keys, callers, self._consent()))
         except Refusal:
             return False
         refused = {who for who, code in zip(callers, codes, strict=True) if code != AdmissionCode.ADMITTED}

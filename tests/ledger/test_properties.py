@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from sidecar.ledger import admission, changes, scripts, settlement
+from sidecar.ledger import admission, changes, scripts, settlement, streams
 from sidecar.ledger.accounts import AccountState, Consent, Counter, used, window_at
 from sidecar.ledger.changes import ChangeCode
 from sidecar.ledger.journal import FIELDS, Entry, checkpoint, fold, verify
@@ -202,13 +202,13 @@ class Ledgers(RuleBasedStateMachine):
         self.number = getattr(self, "number", 0) + 1
         resumed, events = f"{call}-{number}", tuple(f"{call}-{self.number}-{n}" for n in range(more))
         there, self.model = settlement.follow(self.model, resumed, events, now=self.now)
-        assert bool(self.real.run(scripts.follow(CALLER, resumed, events))) == there
+        assert bool(self.real.run(streams.follow(CALLER, resumed, events))) == there
 
     @rule(request=_REQUESTS.filter(bool), costs=st.booleans(), call=_CALLS, number=st.integers(0, 2))
     def recall(self, request: str, costs: bool, call: str, number: int) -> None:
         resumed = f"{call}-{number}" if number else ""
         found, self.model = settlement.recall(self.model, request, costs, resumed, now=self.now)
-        real = scripts.recalled(self.real.run(scripts.recall(CALLER, request, costs, resumed)))
+        real = streams.recalled(self.real.run(streams.recall(CALLER, request, costs, resumed)))
         assert real == (found and (found[0], found[1].encode(), *found[2:]))
 
     @rule()

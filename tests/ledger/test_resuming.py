@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.ledger import changes, keys, scripts
+from sidecar.ledger import changes, keys, scripts, streams
 from sidecar.model import AdmissionCode, ConsentMode, OnUnknown
 from tests.ledger.support import CALLER, KEYS, NOW, RealLedger, application, demand
 from tests.support.store import StoreServer
@@ -47,10 +47,10 @@ def test_a_stream_is_known_as_the_calls_own_however_often_it_is_resumed(ledger: 
     request = keys.request_digest("s", 7)
     asked = application("c", demand("contact"), request=request)
     ledger.admit(asked)
-    assert ledger.run(scripts.follow(CALLER, "e1", ("e2",))) == 0
+    assert ledger.run(streams.follow(CALLER, "e1", ("e2",))) == 0
     ledger.run(scripts.defer(asked, b"{}", ("e0", "e1")))
-    assert ledger.run(scripts.follow(CALLER, "e1", ("e2",))) == 1
-    assert ledger.run(scripts.follow(CALLER, "e2", ("e3",))) == 1
+    assert ledger.run(streams.follow(CALLER, "e1", ("e2",))) == 1
+    assert ledger.run(streams.follow(CALLER, "e2", ("e3",))) == 1
     assert [_recall(ledger, request, resumed=event)[3] for event in ("e0", "e3", "other", "")] == [
         True,
         True,
@@ -85,7 +85,7 @@ def test_a_request_id_is_refused_while_it_is_open_on_its_session(ledger: RealLed
 
 
 def _recall(ledger: RealLedger, request: str, *, costs: bool = False, resumed: str = "") -> Any:
-    return scripts.recalled(ledger.run(scripts.recall(CALLER, request, costs, resumed)))
+    return streams.recalled(ledger.run(streams.recall(CALLER, request, costs, resumed)))
 
 
 # --- open streams ------------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ def test_streams_may_go_on_while_their_callers_may_call(ledger: RealLedger):
     callers = [("ann", CALLER.client_id), ("ann", "other"), ("bob", CALLER.client_id)]
 
     def codes(mode: ConsentMode = ConsentMode.REQUIRED) -> list[AdmissionCode]:
-        return [AdmissionCode(code) for code in ledger.run(scripts.standing(KEYS, callers, mode))]
+        return [AdmissionCode(code) for code in ledger.run(streams.standing(KEYS, callers, mode))]
 
     ok, missing, revoked = AdmissionCode.ADMITTED, AdmissionCode.CONSENT_MISSING, AdmissionCode.CONSENT_REVOKED
     for key in ledger.client.scan_iter(KEYS.every_consent):
