@@ -112,10 +112,13 @@ async def test_it_ends_when_its_client_is_revoked(rig: Rig):
 
 
 async def test_it_ends_with_its_token_and_with_the_sidecar(rig: Rig):
-    async with listening(rig, rig.issuer.mint(age=69, lifetime=60)) as stream:
-        while (event := await stream.event()) is not None:
-            last = event
-        assert last == f": {Ending.TOKEN_EXPIRED.value}\n"
+    status, last = 401, ""
+    while status == 401:  # a busy machine may look at it when it has expired already
+        async with listening(rig, rig.issuer.mint(age=69, lifetime=60)) as stream:
+            status = stream.status
+            while status == 200 and (event := await stream.event()) is not None:
+                last = event
+    assert (status, last) == (200, f": {Ending.TOKEN_EXPIRED.value}\n")
     async with listening(rig) as stream:
         assert await stream.message() == ACKNOWLEDGED
         ending = asyncio.create_task(rig.sidecar.__aexit__(None, None, None))

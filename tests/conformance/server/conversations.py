@@ -84,17 +84,15 @@ _SIZES: Final = ["small", "medium", "large"]
 class Choices(BaseModel):
     """Every way to say that there is a choice."""
 
-    untitledSingle: str = Field(description="One", json_schema_extra={"enum": ["red", "green", "blue"]})  # noqa: N815
-    titledSingle: str = Field(description="One, with titles", json_schema_extra={"oneOf": _TITLED})  # noqa: N815
-    legacyEnum: Annotated[  # noqa: N815
+    untitledSingle: str = Field(description="One", json_schema_extra={"enum": ["red", "green", "blue"]})
+    titledSingle: str = Field(description="One, with titles", json_schema_extra={"oneOf": _TITLED})
+    legacyEnum: Annotated[
         str, Field(description="One, with names", json_schema_extra={"enum": _SIZES, "enumNames": ["S", "M", "L"]})
     ]
-    untitledMulti: list[str] = Field(  # noqa: N815
+    untitledMulti: list[str] = Field(
         description="Several", json_schema_extra={"items": {"type": "string", "enum": ["red", "green", "blue"]}}
     )
-    titledMulti: list[str] = Field(  # noqa: N815
-        description="Several, with titles", json_schema_extra={"items": {"anyOf": _TITLED}}
-    )
+    titledMulti: list[str] = Field(description="Several, with titles", json_schema_extra={"items": {"anyOf": _TITLED}})
 
 
 async def _asked(ctx: Context, message: str, schema: type[BaseModel]) -> str:
