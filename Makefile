@@ -10,7 +10,7 @@ demo: $(READY)  ## everything on this machine: issuer, backend, store, sidecar, 
 	$(BIN)/mcp-sidecar demo
 
 test: $(READY)  ## the whole suite, on a real Valkey (from a wheel), real HTTP and real processes
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 4  # more than there are cores: much of it waits
 
 conformance: $(READY)  ## the official MCP conformance suite (from npm), bare and behind the sidecar
 	$(BIN)/python -m tests.conformance
