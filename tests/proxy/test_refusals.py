@@ -213,7 +213,12 @@ async def future_version(rig: Rig, revision: str) -> Reply:
     params: Json = dict(TASKLESS)
     if revision == MODERN:
         params["_meta"] = {"io.modelcontextprotocol/protocolVersion": "2099-01-01"}
-    return await rig.post("tools/call", params, revision=revision, headers={"MCP-Protocol-Version": "2099-01-01"})
+    headers = {"MCP-Protocol-Version": "2099-01-01"}
+    reply = await rig.post("tools/call", params, revision=revision, headers=headers)
+    # Who says the version in every request is told of the revisions in which that is done.
+    served = [MODERN] if revision == MODERN else [MODERN, LEGACY, "2025-06-18", "2025-03-26"]
+    assert reply.detail["supported"] == served
+    return reply
 
 
 @case(
