@@ -10,7 +10,7 @@ from typing import Any
 from mcp_types import CallToolResult
 
 from sidecar.errors import ErrorCode
-from sidecar.protocol.answers import REFUSAL_KEY
+from sidecar.protocol.meta import REFUSAL_KEY
 
 
 @dataclass(frozen=True, slots=True)
