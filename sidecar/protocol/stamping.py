@@ -100,12 +100,13 @@ def _in_body(message: JsonText, at: int, receipt: Mapping[str, Any] | None, *, o
 
 
 def _in_meta(message: JsonText, meta: Member, receipt: Mapping[str, Any] | None) -> list[_Edit]:
-    members = list(message.members(meta.value)) if message.text[meta.value] == "{" else []
-    kept = [message.text[each.start : each.end] for each in members if each.name not in _OURS]
-    if receipt is None and len(kept) == len(members):
-        return []
+    text = message.text
+    members = list(message.members(meta.value)) if text[meta.value] == "{" else []
+    kept = [text[each.start : each.end] for each in members if each.name not in _OURS]
     stamp = [] if receipt is None else [_member(receipt)]
-    return [(meta.value, meta.end, f"{{{','.join(stamp + kept)}}}")]
+    if len(kept) < len(members) or text[meta.value] != "{":
+        return [(meta.value, meta.end, f"{{{','.join(stamp + kept)}}}")] if stamp or members else []
+    return [_insertion(text, meta.value + 1, each) for each in stamp]
 
 
 def _last(members: list[Member], name: str) -> Member | None:

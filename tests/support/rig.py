@@ -35,6 +35,7 @@ MODERN = "2026-07-28"
 LEGACY = "2025-11-25"
 ACCEPT = "application/json, text/event-stream"
 REFUSAL = "mcp-policy-sidecar/refusal"
+RECEIPT = "mcp-policy-sidecar/receipt"
 
 
 @dataclass(slots=True)
