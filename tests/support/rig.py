@@ -38,6 +38,16 @@ REFUSAL = "mcp-policy-sidecar/refusal"
 RECEIPT = "mcp-policy-sidecar/receipt"
 
 
+def unstamped(message: Json) -> Json:
+    """A message as the backend sent it: without the receipt that the sidecar wrote into its result."""
+    result = message.get("result") or {}
+    if RECEIPT not in (result.get("_meta") or {}):
+        return message
+    meta = {key: value for key, value in result["_meta"].items() if key != RECEIPT}
+    kept = {key: value for key, value in result.items() if key != "_meta"}
+    return {**message, "result": {**kept, "_meta": meta} if meta else kept}
+
+
 @dataclass(slots=True)
 class Reply:
     """An answer, read whole."""
