@@ -53,7 +53,7 @@ class JsonText:
             named = past(_STRING, plain, at)
             value = past(BLANKS, plain, past(BLANKS, plain, named) + 1)
             end = self._value_end(value)
-            yield Member(json.loads(self.text[at:named]), at, value, end)
+            yield Member(_unescaped(self.text[at:named]), at, value, end)
             at = past(BLANKS, plain, end)
             if plain[at] == ",":
                 at = past(BLANKS, plain, at + 1)
@@ -68,6 +68,10 @@ class JsonText:
             depth += 1 if plain[at] in "{[" else -1
             at += 1
         return at
+
+
+def _unescaped(string: str) -> str:
+    return str(json.loads(string)) if "\\" in string else string[1:-1]
 
 
 def past(pattern: re.Pattern[str], text: str, at: int) -> int:

@@ -104,8 +104,10 @@ class Relay:
         if response.id != self._call.id:
             raise UpstreamError(Event.UNUSABLE, "the backend answered another request's id")
         judged = await self._judged(response)
-        text = (self._rewritten(response, judged) or data).decode()
-        await self._answer(answer, stamped(text, judged.result, await self._bill.receipt()).encode())
+        body = self._rewritten(response, judged) or data
+        text = body.decode()
+        made = stamped(text, judged.result, await self._bill.receipt())
+        await self._answer(answer, body if made is text else made.encode())
 
     async def _refused(self, answer: Answer) -> None:
         """Relay a 4xx byte for byte: clients find out from a 400 body which revision to speak."""

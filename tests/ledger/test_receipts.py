@@ -93,6 +93,13 @@ def test_what_the_store_has_not_confirmed_is_pending(confirmed: Receipt | None):
     assert told["credits"] == {"contact": {"pending": True, "reserved": 2, "left": 3}}
 
 
+def test_every_member_has_its_row_in_the_documentation():
+    pending = receipts.receipt("r-1", [CREDITS, REQUEST], [None, 1], None)
+    settled = receipts.receipt("r-1", [CREDITS, REQUEST], [2, 1], None)
+    entries = [each for told in (pending, settled) for kind in ("credits", "quotas") for each in told[kind].values()]
+    assert {name for each in [pending, settled, *entries] for name in each} == set(receipts.FIELDS)
+
+
 FORMS = [
     [demand("requests", fixed=True)],
     [demand("requests"), demand("rows", 5)],
