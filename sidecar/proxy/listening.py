@@ -13,13 +13,13 @@ from sidecar.outcome import Event
 from sidecar.protocol import results, sse
 from sidecar.proxy.client import Client
 from sidecar.proxy.events import Events, Pace
-from sidecar.proxy.relay import STREAM_HEADERS, Editor, Receipt, Relay, restamped
+from sidecar.proxy.relay import STREAM_HEADERS, Editor, ReceiptDocument, Relay, restamped
 from sidecar.proxy.settling import Bill
 from sidecar.proxy.streams import StreamEndedError
 from sidecar.proxy.tasks import TaskGuard
 from sidecar.proxy.upstream import Answer, UpstreamError
 
-Resumed = Callable[[results.Response], Awaitable[Receipt | None]]
+Resumed = Callable[[results.Response], Awaitable[ReceiptDocument | None]]
 Left = Callable[[Iterable[str]], None]
 
 

@@ -23,7 +23,8 @@ from sidecar.proxy.tasks import TaskGuard
 from sidecar.proxy.upstream import Answer, UpstreamError
 
 Editor = Callable[[dict[str, Any]], dict[str, Any]]
-Receipt = dict[str, Any]
+ReceiptDocument = dict[str, Any]
+"""What `ledger.receipts` makes for a caller."""
 
 STREAM_HEADERS: Final = (
     ("Content-Type", "text/event-stream"),
@@ -158,7 +159,11 @@ class Relay:
         await self._client.write(event.encode())
 
     def _finished(
-        self, event: sse.ServerEvent, response: results.Response, judged: results.Response, receipt: Receipt | None
+        self,
+        event: sse.ServerEvent,
+        response: results.Response,
+        judged: results.Response,
+        receipt: ReceiptDocument | None,
     ) -> sse.ServerEvent:
         """The event with a response as its client may have it."""
         rewritten = self._rewritten(response, judged)
@@ -217,7 +222,7 @@ class Relay:
 
 
 def restamped(
-    event: sse.ServerEvent, result: Mapping[str, Any] | None = None, receipt: Receipt | None = None
+    event: sse.ServerEvent, result: Mapping[str, Any] | None = None, receipt: ReceiptDocument | None = None
 ) -> sse.ServerEvent:
     """The event, with what `stamping` makes of its message."""
     text = stamped(event.data, result, receipt)

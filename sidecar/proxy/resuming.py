@@ -74,9 +74,7 @@ class Resuming:
         receipt.add_done_callback(lambda done: self._received(exchange, done))
         if context.kind != Kind.TOOL or response.event not in receipts.RECEIPTED:
             return None
-        # What was left is not told: it was asked when the call was admitted, perhaps in another process.
-        prices = [Price(each.kind, each.name, _reserved(each, context), None) for each in context.demands]
-        return receipts.receipt(call_id, prices, [None] * len(prices), await confirmation(receipt))
+        return _told(call_id, context, await confirmation(receipt))
 
     def left(self, caller: Caller, call: Call, events: Iterable[str]) -> None:
         """A stream has ended that may have been the resumed one of a deferred call: so it may be resumed again.
@@ -125,6 +123,12 @@ class Resuming:
 def _resumed(call: Call) -> str:
     """What stands for the event that a GET goes on from; empty when it begins anew."""
     return "" if call.session is None or call.last_event_id is None else event_digest(call.session, call.last_event_id)
+
+
+def _told(call_id: str, context: Context, confirmed: Receipt | None) -> dict[str, Any]:
+    """The receipt; what was left is not told, for it was asked when the call was admitted, perhaps long ago."""
+    prices = [Price(each.kind, each.name, _reserved(each, context), None) for each in context.demands]
+    return receipts.receipt(call_id, prices, [None] * len(prices), confirmed)
 
 
 def _reserved(demand: Demand, context: Context) -> int:

@@ -367,6 +367,13 @@ async def test_a_backend_cannot_speak_in_our_name(launch: Launch, media: str, pr
     assert "forged" not in reply.body.decode()
 
 
+async def test_nor_can_it_in_what_it_says_before_the_result(rig: Rig):
+    rig.backend.once(scripted.sse({**NOTE, "params": {"data": 1.0, "_meta": {"own": 1, RECEIPT: FORGED}}}))
+    reply = await rig.call("list_taxonomy")
+    assert reply.events[0] == {**NOTE, "params": {"data": 1.0, "_meta": {"own": 1}}}
+    assert receipt_of(reply) is not None
+
+
 @pytest.mark.parametrize("meta", [None, [], "text", 1])
 async def test_where_meta_is_no_object_the_receipt_takes_its_place(rig: Rig, meta: Any):
     rig.backend.once(scripted.result({**tool_result({}), "_meta": meta}))
