@@ -17,10 +17,18 @@ BLANKS: Final = re.compile(r"[ \t\n\r]*+")
 _SCALAR: Final = re.compile(r"[^,\]} \t\n\r]++")
 _STRING: Final = re.compile(r'"[^"]*+"')
 _GAP: Final = r'[^"\[\]{}]*+'
-_FLAT: Final = rf'{_GAP}(?:"[^"]*+"{_GAP})*+'
-# All up to a bracket that opens or ends something with brackets inside: rows and lists of words are passed over
-# in one step, however many there are. Possessive, so that nothing is looked at more than twice.
-_RUN: Final = re.compile(rf'{_GAP}(?:(?:"[^"]*+"|\{{{_FLAT}\}}|\[{_FLAT}\]){_GAP})*+')
+
+
+def _run(levels: int) -> str:
+    """What may stand between two brackets, containers that are themselves no deeper than this among it."""
+    within = _run(levels - 1) if levels else ""
+    container = rf"|\{{{within}\}}|\[{within}\]" if levels else ""
+    return rf'{_GAP}(?:(?:"[^"]*+"{container}){_GAP})*+'
+
+
+# All up to a bracket that opens or ends something deeper: rows and lists of words are passed over in one step,
+# however many there are. Possessive, so that nothing is looked at more than once a level.
+_RUN: Final = re.compile(_run(4))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
