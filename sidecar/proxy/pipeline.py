@@ -92,7 +92,7 @@ class Pipeline:
         decision = self._decide(passage, call, caller)
         grant = await self._gates.enter(passage, decision)
         if grant.usage is not None:
-            passage.answer(answers.tool_answer(call, grant.usage))
+            passage.answer(answers.tool_answer(call, grant.usage, await passage.the_bill.receipt()))
         elif self._nothing_to_cancel(caller, call):
             passage.the_bill.resolve(Event.RESULT)
             passage.client.answer(202, (), b"")

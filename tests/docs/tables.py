@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from sidecar.config import enforced
 from sidecar.config.settings_schema import settings_schema
 from sidecar.errors import Blame, ErrorCode, Shape
+from sidecar.ledger import receipts
 from sidecar.ledger.journal import FIELDS
 from sidecar.ledger.keys import account_keys, digest
 from sidecar.ledger.layout import LAYOUT_KEY, LAYOUT_VERSION
@@ -291,6 +292,10 @@ def entries() -> str:
     return table(("Field", "Says"), [(code(name), words) for name, words in FIELDS.items()])
 
 
+def receipt() -> str:
+    return table(("Member", "Says"), [(code(name), words) for name, words in receipts.FIELDS.items()])
+
+
 def scripts() -> str:
     """The header of every script, as it stands in its file."""
     shown = []
@@ -329,6 +334,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "settlement": settlement,
     "vectors": vectors,
     "entries": entries,
+    "receipt": receipt,
     "scripts": scripts,
 }
 
