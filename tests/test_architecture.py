@@ -46,6 +46,7 @@ PURE = (
     "ledger/admission*.py",
     "ledger/settlement*.py",
     "ledger/journal*.py",
+    "ledger/windows*.py",
     "proxy/listings*.py",
     "observe/redact*.py",
 )

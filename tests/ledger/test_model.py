@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.ledger import accounts
-from sidecar.ledger.accounts import AccountState, Consent, Counter, window_at
+from sidecar.ledger.accounts import AccountState, Consent
 from sidecar.ledger.admission import admit
+from sidecar.ledger.windows import Counter, window_at
 from sidecar.model import (
     WINDOWS,
     Admission,

@@ -21,9 +21,10 @@ from hypothesis.stateful import (
 )
 
 from sidecar.ledger import admission, changes, scripts, settlement, streams
-from sidecar.ledger.accounts import AccountState, Consent, Counter, used, window_at
+from sidecar.ledger.accounts import AccountState, Consent
 from sidecar.ledger.changes import ChangeCode
 from sidecar.ledger.journal import FIELDS, Entry, checkpoint, fold, verify
+from sidecar.ledger.windows import Counter, current
 from sidecar.model import MAX_AMOUNT, AmountKind, ConsentMode, Demand, Depth, OnUnknown, PlanTerms, Terms
 from sidecar.outcome import Charge
 from tests.ledger.support import CALLER, KEYS, LEASE, NOW, PLANS, TERMS, RealLedger, application, demand
@@ -306,9 +307,8 @@ class Ledgers(RuleBasedStateMachine):
         model = self.model = self.model.copy(self.now)
         settlement.expire(model, self.now)
         balance, total = model.balances.get("contact", 0), model.totals.get("contact", 0)
-        number, _ = window_at("month", self.now)
-        count = used(model.included, "contact", "month", number)
-        included = min(amount, max(0, 4 - count)) if planned and verb == "spend" else 0
+        counter, _ = current(model.included, "contact", "month", self.now)
+        included = min(amount, max(0, 4 - counter.used)) if planned and verb == "spend" else 0
         by = {"grant": amount, "set": amount - balance, "spend": included - amount}[verb]
         if balance + by < 0:
             code = ChangeCode.TOO_LITTLE
@@ -317,7 +317,7 @@ class Ledgers(RuleBasedStateMachine):
         else:
             model.balances["contact"], model.totals["contact"] = balance + by, total + by
             if planned and verb == "spend":
-                model.included["contact", "month"] = Counter(number, count + included)
+                model.included["contact", "month"] = Counter(counter.window, counter.used + included)
             return changes.CreditChange(ChangeCode.DONE, balance + by, included)
         return changes.CreditChange(code, balance, 0)
 
