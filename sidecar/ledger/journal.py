@@ -135,8 +135,8 @@ def forgotten(snapshot: Snapshot, entries: Sequence[Entry]) -> list[Difference]:
 
     It lost their reservation, in a failover or by going back to a backup: the account has what they cost. A settle
     that comes late because the lease had run out is not among them: its call was resolved. Neither is one whose
-    resolution may have been folded: unless entries of the day before it are still there. `set` of a balance says
-    that somebody has looked into what was before.
+    resolution may have been folded, or deleted with the account: what happened in the day before it must be known.
+    `set` of a balance says that somebody has looked into what was before.
 
     Args:
         snapshot: what is stored.
@@ -148,10 +148,7 @@ def forgotten(snapshot: Snapshot, entries: Sequence[Entry]) -> list[Difference]:
     for entry in entries:
         event, call = entry.fields.get("event"), entry.fields.get("call", "")
         if event == "account_deleted":
-            # Deletions of an earlier version do not say which calls were open.
-            calls = entry.fields.get("open")
-            resolved.update((calls or "").split(" "))
-            since = since if calls is not None else entry.at + _DAY
+            since = entry.at + _DAY  # what was open then has gone with it
         elif event == "set":
             lost.clear()
         elif event == "late" and call not in resolved and entry.at >= since:
@@ -201,6 +198,9 @@ class _Chain:
                 self.found.append(Difference(entry.id, pool, "total", "a whole number", shown(total)))
             elif by is not None and before + by != after:
                 self.found.append(Difference(entry.id, pool, "total", str(before + by), str(after)))
+            granted = entry.fields.get(f"credit:{pool}")
+            if entry.fields.get("event") == "grant" and granted != change:
+                self.found.append(Difference(entry.id, pool, "credits", change or "a whole number", shown(granted)))
             # One mistake is told once: what follows is compared with what stands there.
             self.totals[pool] = before + (by or 0) if after is None else after
 

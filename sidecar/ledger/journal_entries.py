@@ -26,7 +26,6 @@ FIELDS: Final[Mapping[str, str]] = {
     "total:POOL": "balance and held credits together, afterwards",
     "paid": "number of paid items afterwards, when the call has paid some",
     "forfeited:POOL": "of a deletion: what was left",
-    "open": "of a deletion: ids of the calls that were open",
 }
 """What fields an entry may have, and what they say. Arguments, items and results are never among them."""
 

@@ -357,7 +357,7 @@ def test_a_deleted_account_keeps_its_revocations_and_stays_disabled(ledger: Real
     assert left == {"account", "consent", "done", "ledger", "usage"}
     assert ledger.client.hgetall(KEYS.ledger) == {"journal:written": "1"}
     ((_, entry),) = ledger.client.xrange(KEYS.usage)
-    assert entry == {"n": "1", "event": "account_deleted", "forfeited:contact": "5", "open": "c"}
+    assert entry == {"n": "1", "event": "account_deleted", "forfeited:contact": "5"}
     ledger.run(changes.grant("main", "acme", "ann", CALLER.client_id))
     assert _admit(ledger, application()).code is AdmissionCode.ACCOUNT_DISABLED
     assert _credits(ledger, "grant", 5, "o2", create=True).code is ChangeCode.UNKNOWN

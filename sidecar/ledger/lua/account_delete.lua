@@ -16,8 +16,7 @@ for _, key in ipairs(KEYS) do -- one by one: sessions and tasks may be more than
   if known then break end
 end
 if not known then return 2 end
-local entry = {'event', 'account_deleted', 'open', ''}
-if redis.call('TYPE', KEYS[2]).ok == 'hash' then entry[4] = table.concat(redis.call('HKEYS', KEYS[2]), ' ') end
+local entry = {'event', 'account_deleted'}
 if redis.call('TYPE', LEDGER).ok == 'hash' then
   local ledger = redis.call('HGETALL', LEDGER)
   for i = 1, #ledger, 2 do
