@@ -14,7 +14,7 @@ from sidecar.ledger import accounts
 from sidecar.ledger.accounts import AccountState
 from sidecar.ledger.command import Command, Script, text
 from sidecar.ledger.connection import Argument
-from sidecar.ledger.journal import Snapshot
+from sidecar.ledger.journal_entries import Snapshot
 from sidecar.ledger.keys import REVOKED_CHANNEL, AccountKeys, account_keys, client_digest, consent_digest
 from sidecar.ledger.scripts import ACCOUNT_DELETE, ACCOUNT_SET, AUDIT, CREDITS, GRANT, INSPECT, REVOKE
 from sidecar.model import Window

@@ -1,7 +1,7 @@
 """Whether all of an account follows from its journal: balances, counters and paid items.
 
-Pure. `fold` is the model of `lua/journal.lua`; `verify` recomputes everything and names what differs; `forgotten`
-names calls that the store has admitted and then lost.
+Pure. `fold` is the model of `lua/journal.lua`, as far as balances go; `verify` recomputes everything and names what
+differs; `forgotten` names calls that the store has admitted and then lost.
 """
 
 from __future__ import annotations
@@ -11,25 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from sidecar.ledger.journal_counters import Counted, count, fold_counters, verify_counters
-from sidecar.ledger.journal_entries import FIELDS, Difference, Entry, Snapshot, held, shown, whole
-from sidecar.ledger.windows import window_at
+from sidecar.ledger.journal_counters import count, verify_counters
+from sidecar.ledger.journal_entries import Difference, Entry, Snapshot, held, shown, whole
 from sidecar.model import MAX_AMOUNT
-
-__all__ = [
-    "FIELDS",
-    "Counted",
-    "Difference",
-    "Entry",
-    "Folded",
-    "Snapshot",
-    "checkpoint",
-    "fold",
-    "fold_counters",
-    "forgotten",
-    "uncounted",
-    "verify",
-]
 
 _CHECKPOINT: Final = re.compile(r"(-?[0-9]{1,16}):([0-9]{1,16}):([0-9]{1,16})", re.ASCII)
 _TYPES: Final = {"ledger": "hash", "holds": "hash", "usage": "stream", "paid": "set"}
@@ -116,18 +100,17 @@ def verify(snapshot: Snapshot, entries: Sequence[Entry]) -> list[Difference]:
 
 
 def uncounted(snapshot: Snapshot, entries: Sequence[Entry]) -> int | None:
-    """Until when entries do not say where they count, in milliseconds since the epoch; None when it does not matter.
+    """When the last entry that does not say where it counts was written; None when there is none.
 
-    An earlier version wrote such entries: counters of windows that had begun by then cannot be compared.
+    In milliseconds since the epoch.
+
+    An earlier version wrote it: neither paid items can be compared, nor counters of windows that had begun by then.
 
     Args:
         snapshot: what is stored.
         entries: all of the stream up to `snapshot.newest`, oldest first.
     """
-    until = count(snapshot, entries)[0].latest_unknown
-    # No window is longer than a month.
-    current = window_at("month", min(until, snapshot.now)) == window_at("month", snapshot.now)
-    return until if until and current else None
+    return min(count(snapshot, entries)[0].latest_unknown, snapshot.now) or None
 
 
 def forgotten(snapshot: Snapshot, entries: Sequence[Entry]) -> list[Difference]:
@@ -167,15 +150,13 @@ def _paid(snapshot: Snapshot, entries: Sequence[Entry]) -> Iterator[Difference]:
                 yield Difference(entry.id, None, "paid items", f"more than {last or 0}", shown(entry.fields["paid"]))
             last = last if number is None else number
     stored = snapshot.ledger.get("journal:paid")
-    number = whole(stored)
-    if stored is None and last is None:
-        # Items paid before an earlier version was replaced were never counted.
-        number = snapshot.paid if count(snapshot, entries)[0].latest_unknown else 0
-    elif number is None or (last is not None and number != last):
+    number = whole(stored or "0")
+    if number is None or (last is not None and number != last):
         expected = "a whole number" if last is None else str(last)
         yield Difference("ledger journal:paid", None, "paid items", expected, shown(stored))
         number = last
-    if number is not None and snapshot.paid != number:
+    # An earlier version has not counted those that it marked.
+    if number is not None and snapshot.paid != number and uncounted(snapshot, entries) is None:
         yield Difference("paid", None, "paid items", str(number), str(snapshot.paid))
 
 

@@ -185,7 +185,9 @@ def _checkpoint(snapshot: Snapshot) -> tuple[Counted, list[Difference]]:
         else:
             counted.windows[name.removeprefix("folded:")] = int(match[1]), int(match[2])
     last = snapshot.ledger.get("journal:last", NO_ENTRY)
-    counted.uncounted = snapshot.ledger.get("journal:uncounted", last)
+    # An earlier version folds without counting.
+    complete = snapshot.folded == snapshot.ledger.get("journal:counted", "0")
+    counted.uncounted = snapshot.ledger.get("journal:uncounted", NO_ENTRY) if complete else last
     if moment(counted.uncounted) > moment(last) or (counted.uncounted != NO_ENTRY and not moment(counted.uncounted)[0]):
         found.append(Difference("ledger journal:uncounted", None, "id", f"one up to {last}", shown(counted.uncounted)))
         counted.uncounted = NO_ENTRY

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from sidecar.config import enforced
 from sidecar.config.settings_schema import settings_schema
 from sidecar.errors import Blame, ErrorCode, Shape
-from sidecar.ledger.journal import FIELDS
+from sidecar.ledger.journal_entries import FIELDS
 from sidecar.ledger.keys import account_keys, digest
 from sidecar.ledger.layout import LAYOUT_KEY, LAYOUT_VERSION
 from sidecar.ledger.settlement import action

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from sidecar.ledger.journal import Entry, Snapshot
+from sidecar.ledger.journal_entries import Entry, Snapshot
 from sidecar.ledger.windows import window_at
 from sidecar.model import WINDOWS
 

@@ -23,7 +23,9 @@ from hypothesis.stateful import (
 from sidecar.ledger import admission, changes, scripts, settlement, streams
 from sidecar.ledger.accounts import AccountState, Consent
 from sidecar.ledger.changes import ChangeCode
-from sidecar.ledger.journal import FIELDS, Entry, checkpoint, fold, fold_counters, forgotten, uncounted, verify
+from sidecar.ledger.journal import checkpoint, fold, forgotten, uncounted, verify
+from sidecar.ledger.journal_counters import fold_counters
+from sidecar.ledger.journal_entries import FIELDS, Entry
 from sidecar.ledger.windows import Counter, current
 from sidecar.model import MAX_AMOUNT, AmountKind, ConsentMode, Demand, Depth, OnUnknown, PlanTerms, Terms
 from sidecar.outcome import Charge

@@ -69,9 +69,10 @@ end
 local function fold()
   local entries = redis.call('XRANGE', USAGE, '-', '+', 'COUNT', FOLDED_AT_ONCE)
   local ids, pools, counters = {}, {}, {}
-  -- The newest folded entry that does not say where it counted. An earlier version folded without looking.
-  local uncounted = redis.call('HMGET', LEDGER, 'journal:uncounted', 'journal:last')
-  uncounted = uncounted[1] or uncounted[2] or '0-0'
+  -- The newest folded entry that does not say where it counts. Earlier versions fold without looking.
+  local folded = stored('journal:folded')
+  local latest = folded == stored('journal:counted') and 'journal:uncounted' or 'journal:last'
+  local uncounted = redis.call('HGET', LEDGER, latest) or '0-0'
   for i, entry in ipairs(entries) do
     ids[i] = entry[1]
     local fields = {}
@@ -79,8 +80,9 @@ local function fold()
     fold_pools(pools, fields)
     if not fold_counters(counters, fields) then uncounted = ids[i] end
   end
+  folded = text(folded + #ids)
   local words = {
-    'journal:folded', text(stored('journal:folded') + #ids), 'journal:last', ids[#ids], 'journal:uncounted', uncounted,
+    'journal:folded', folded, 'journal:counted', folded, 'journal:last', ids[#ids], 'journal:uncounted', uncounted,
   }
   for name, pool in pairs(pools) do
     words[#words + 1] = 'checkpoint:' .. name

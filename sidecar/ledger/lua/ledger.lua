@@ -148,14 +148,8 @@ local function placed(cost)
   return table.concat(words, ' ')
 end
 
-local paid_before
-local function paid_items()
-  paid_before = paid_before or tonumber(cell('journal:paid') or nil) or redis.call('SCARD', PAID)
-  return paid_before + #marks
-end
-
 -- What the amounts of a call have come to, each kind and name once: its fields in the journal.
-local function journaled(entry, costs, pools, newly_paid)
+local function journaled(entry, costs, pools, paid)
   for _, cost in ipairs(costs) do
     entry[#entry + 1] = cost.field
     entry[#entry + 1] = text(cost.units)
@@ -168,8 +162,8 @@ local function journaled(entry, costs, pools, newly_paid)
     entry[#entry + 1] = 'total:' .. pool.name
     entry[#entry + 1] = text(units('total:' .. pool.name))
   end
-  if newly_paid then
-    put('journal:paid', text(paid_items()))
+  if paid > 0 then
+    put('journal:paid', text(units('journal:paid') + paid))
     entry[#entry + 1] = 'paid'
     entry[#entry + 1] = cell('journal:paid')
   end
@@ -209,7 +203,7 @@ local function resolve(call, hold, event, forwarded, charges)
     end
   end
   local entry = {'event', event, 'call', call, 'client', hold.client}
-  journal[#journal + 1] = journaled(entry, costs, pools, #marks > paid)
+  journal[#journal + 1] = journaled(entry, costs, pools, #marks - paid)
   gone[#gone + 1] = call
   if hold.request then answered[#answered + 1] = hold.request end
   for _, event in ipairs(hold.events or {}) do answered[#answered + 1] = event end
