@@ -15,7 +15,7 @@ from sidecar.ledger.journal_entries import Difference
 from sidecar.ledger.windows import window_at
 from sidecar.model import OnUnknown, PlanTerms, Terms, Window
 from sidecar.outcome import Charge
-from tests.ledger.support import KEYS, LEASE, NOW, PLANS, TERMS, RealLedger, application, demand, reveal
+from tests.ledger.support import CALLER, GROWTH, KEYS, LEASE, NOW, PLANS, TERMS, RealLedger, application, demand, reveal
 from tests.support.store import StoreServer
 
 _MINUTE = 60_000
@@ -104,6 +104,30 @@ def test_every_dead_owner_s_hold_says_its_windows_and_the_items_it_has_paid(ledg
     assert [entry["windows:quota:rows"] for entry in entries] == [f"month:{_MONTH}"] * 3
     assert [(entry["credit:contact"], entry["paid"]) for entry in entries] == [("2", "2"), ("1", "3"), ("1", "4")]
     assert _differences(ledger) == []
+
+
+def test_the_checkpoint_keeps_the_newest_window_of_each_counter_and_no_more(store_server: StoreServer):
+    real = RealLedger(store_server, kept=(8, 3))
+    try:
+        real.client.hset(KEYS.account, mapping=GROWTH)
+        real.run(changes.grant("main", "acme", "ann", CALLER.client_id))
+        for number in range(40):
+            real.set_clock(NOW + number // 6 * _MINUTE)
+            asked = application(f"c{number}", demand("requests"), demand("rows", 2), demand("contact", 0))
+            assert real.admit(asked).held
+            real.run(scripts.settle(asked, [Charge(1), Charge(number % 3), Charge(0)]))
+            assert _differences(real) == []
+        entries = int(real.client.hget(KEYS.ledger, "journal:folded"))
+        rows = sum(number % 3 for number in range(entries - 1))  # the first entry is the consent's
+        minute = window_at("minute", NOW + (entries - 2) // 6 * _MINUTE)[0]
+        folded = {name: value for name, value in real.client.hgetall(KEYS.ledger).items() if "folded:" in name}
+        assert folded == {
+            "folded:quota:requests:minute": f"{minute}:{(entries - 2) % 6 + 1}",
+            "folded:quota:rows:month": f"{_MONTH}:{rows}",
+            "folded:included:contact:month": f"{_MONTH}:0",
+        }
+    finally:
+        real.close()
 
 
 # --- plans and clocks --------------------------------------------------------------------------------
