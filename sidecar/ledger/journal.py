@@ -127,7 +127,7 @@ def forgotten(snapshot: Snapshot, entries: Sequence[Entry]) -> list[Difference]:
     """
     resolved = {entry.fields.get("call") for entry in entries if entry.fields.get("event") != "late"}
     since = 0 if snapshot.folded == "0" else (entries[0].at + _DAY if entries else snapshot.now)
-    lost: list[Difference] = []
+    lost: dict[str, Difference] = {}
     for entry in entries:
         event, call = entry.fields.get("event"), entry.fields.get("call", "")
         if event == "account_deleted":
@@ -135,9 +135,9 @@ def forgotten(snapshot: Snapshot, entries: Sequence[Entry]) -> list[Difference]:
         elif event == "set":
             lost.clear()
         elif event == "late" and call not in resolved and entry.at >= since:
-            what = f"call {call}"
-            lost.append(Difference(entry.id, None, what, "a reservation", "none: the store has lost it"))
-    return lost
+            found = "none: the store has lost it"
+            lost.setdefault(call, Difference(entry.id, None, f"call {call}", "a reservation", found))
+    return [*lost.values()]
 
 
 def _paid(snapshot: Snapshot, entries: Sequence[Entry]) -> Iterator[Difference]:

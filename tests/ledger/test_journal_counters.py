@@ -256,6 +256,7 @@ def test_a_call_that_a_failover_has_undone_is_named(ledger: RealLedger):
             ledger.raw.restore(key, 0, raw)
     assert scripts.receipt(ledger.run(scripts.settle(asked, None))).late
     assert [each.what for each in _lost(ledger)] == ["call c"]
+    ledger.client.delete(KEYS.done("c"))
     ledger.run(scripts.settle(asked, None))
     assert len(_lost(ledger)) == 1, "told once"
     ledger.run(changes.change_credits("main", "acme", "set", "contact", 0, operation="looked into"))
