@@ -118,7 +118,7 @@ def held(holds: Mapping[str, str]) -> tuple[Held, list[Difference]]:
     for call, raw in sorted(holds.items()):
         try:
             taken = [_taken(each) for each in json.loads(raw)["amounts"]]
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             unread.append(Difference(f"hold {call}", None, "document", "a hold", shown(raw)))
             continue
         for pool, units, places in taken:

@@ -222,14 +222,15 @@ def test_counters_and_paid_items_edited_by_hand_are_found(run: Run, store: Any, 
         real.run(scripts.settle(application("c"), None))
         assert verify(run, "acme").json["ok"] is True
         assert "balances, counters, paid items and holds" in run("usage", "acme", "--verify").out
-        now = {window: window_at(window, int(store.time()[0]) * 1000)[0] for window in ("minute", "month")}
+        now = int(store.time()[0]) * 1000
         month, minute = "included:contact:month", "quota:requests:minute"
-        store.hset(KEYS.ledger, mapping={month: f"{now['month']}:0", minute: f"{now['minute']}:7"})
+        edited = {month: f"{window_at('month', now)[0] + 1}:0", minute: f"{window_at('minute', now)[0] + 99}:7"}
+        store.hset(KEYS.ledger, mapping=edited)
         store.sadd(KEYS.paid, "credit:contact:free")
         found = {where: (pool, found) for where, pool, _, found in differences(verify(run, "acme"))}
-        assert found[f"ledger {month}"] == ("contact", f"{now['month']}:0")
+        assert found[f"ledger {month}"] == ("contact", edited[month])
         assert found["paid"] == (None, "3")
-        assert found[f"ledger {minute}"][0] is None
+        assert found[f"ledger {minute}"] == (None, edited[minute])
         store.hset(KEYS.ledger, month, "many")
         assert (f"ledger {month}", "contact", "NUMBER:USED", "'many'") in differences(verify(run, "acme"))
 
