@@ -1,5 +1,5 @@
 -- The account's journal: the usage stream, whose entries are numbered, and the checkpoint of those that were
--- folded, in the ledger. `journal.fold` is its model. Needs LEDGER USAGE, and clock.lua.
+-- folded, in the ledger. `journal.fold` and `fold_counters` are its model. Needs LEDGER USAGE, and clock.lua.
 local KEPT = 10000 -- entries the stream keeps at most
 local FOLDED_AT_ONCE = 100 -- more than one script can write, so that the stream never stays longer than that
 
