@@ -49,6 +49,7 @@ PURE = (
     "ledger/settlement*.py",
     "ledger/journal*.py",
     "ledger/receipts*.py",
+    "ledger/windows*.py",
     "proxy/listings*.py",
     "observe/redact*.py",
 )

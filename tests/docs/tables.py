@@ -21,7 +21,7 @@ from sidecar.config import enforced
 from sidecar.config.settings_schema import settings_schema
 from sidecar.errors import Blame, ErrorCode, Shape
 from sidecar.ledger import receipts
-from sidecar.ledger.journal import FIELDS
+from sidecar.ledger.journal_entries import FIELDS
 from sidecar.ledger.keys import account_keys, digest
 from sidecar.ledger.layout import LAYOUT_KEY, LAYOUT_VERSION
 from sidecar.ledger.settlement import action
