@@ -74,6 +74,9 @@ class Forwarder:
         outgoing = self._outgoing(passage, call, decision, grant)
         bill = passage.the_bill
         started = time.monotonic()
+        stands = None
+        if call.listens:
+            stands = asyncio.create_task(self._stand(outgoing, bill, passage.timeout(decision)))
         try:
             answer = await self._upstream.send(outgoing)
             try:
@@ -89,7 +92,20 @@ class Forwarder:
                 raise error.refusal() from None
             passage.client.answer(202, (), b"")  # nobody waits for an answer, but the request has to end
         finally:
+            if stands is not None:
+                stands.cancel()
             passage.exchange.backend_seconds = time.monotonic() - started
+
+    @staticmethod
+    async def _stand(outgoing: Outgoing, bill: Bill, seconds: float) -> None:
+        """Charge a subscription that is open for as long as a call may take, whether anything was said on it or not.
+
+        It outlives the lease of its hold, which would decide as if this process had died.
+        """
+        await asyncio.sleep(seconds)
+        while not outgoing.sent:  # noqa: ASYNC110 - connecting has a limit of its own, which may be longer
+            await asyncio.sleep(1)
+        bill.resolve(Event.RESULT)
 
     def _outgoing(self, passage: Passage, call: Call, decision: Decision, grant: Grant) -> Outgoing:
         trace_id, traceparent = trace(passage.request.headers.get("traceparent"))
