@@ -37,7 +37,7 @@ class Theme(Enum):
     CLIENT = "The client leaves or cancels"
     LISTEN = "`subscriptions/listen`, where the policy sets a price"
     STOPPED = "The sidecar is stopped (SIGTERM)"
-    KILLED = "The sidecar dies (SIGKILL), and its lease ends"
+    KILLED = "The sidecar dies (SIGKILL) or hangs (SIGSTOP), and its lease ends"
     STORE = "The store is lost"
 
 
@@ -161,7 +161,7 @@ ENDINGS: Final[tuple[Ending, ...]] = (
     Ending("left_cancels", _T.CLIENT, "2026-07-28: left before the result, which cancels", (_LEFT,), _RESERVED),
     Ending("left_after", _T.CLIENT, "Left after the result, while the stream is open", (_R,), _TRUE),
     Ending("cancelled_result", _T.CLIENT, "Cancelled by notification; the result comes all the same", (_R,), _TRUE),
-    Ending("cancelled_error", _T.CLIENT, "The same; a JSON-RPC error comes", (_LEFT,), _RESERVED),
+    Ending("cancelled_error", _T.CLIENT, "The same; a JSON-RPC error or a 4xx comes", (_LEFT,), _RESERVED),
     Ending("cancelled_broken", _T.CLIENT, "The same; the stream ends or breaks", (_LEFT,), _RESERVED),
     Ending("cancelled_silent", _T.CLIENT, "The same; nothing comes for five seconds", (_LEFT,), _RESERVED),
     Ending("session_deleted", _T.CLIENT, "The session is deleted; then an error or nothing", (_LEFT,), _RESERVED),
@@ -185,13 +185,14 @@ ENDINGS: Final[tuple[Ending, ...]] = (
         expired=True,
     ),
     _died("killed_resumed_late", _T.KILLED, "The same, after the lease has ended"),
+    _died("hung_unsent", _T.KILLED, "It hangs before the call was sent, and goes on after: nothing is sent"),
+    _died("hung_sent", _T.KILLED, "It hangs after that, and goes on with a settle that comes too late", late=True),
     _unsent("admission_unanswered", _T.STORE, "It does not answer the admission in time: refused"),
     _unsent("admission_late", _T.STORE, "The admission arrives after the call was given up", held=False),
     Ending("settle_unanswered", _T.STORE, "The answer to the settle is lost: it is given again", (_R,), _TRUE),
     Ending("store_killed", _T.STORE, "It dies before the settle, and comes back", (_R,), _TRUE),
     Ending("store_paused", _T.STORE, "It hangs before the settle, and goes on", (_R,), _TRUE),
     _died("both_killed", _T.STORE, "It dies before the settle, and so does the sidecar"),
-    _died("settled_late", _T.STORE, "The settle arrives when the lease's end has been decided", late=True),
 )
 """Every row, in the order of the themes."""
 

@@ -121,8 +121,12 @@ class Forwarder:
         return outgoing
 
     def _deadline(self, passage: Passage, call: Call, decision: Decision) -> float | None:
-        """When a call has to have ended; streams that stay open end when their caller may listen no more."""
-        return None if call.listens else asyncio.get_running_loop().time() + passage.timeout(decision)
+        """When a call has to have ended; streams that stay open end when their caller may listen no more.
+
+        Its time begins before its lease does: a process that hung with the admission must not send what was reserved
+        for a call that has been decided meanwhile.
+        """
+        return None if call.listens else passage.asked + passage.timeout(decision)
 
     def _relay(self, passage: Passage, call: Call, bill: Bill, grant: Grant) -> Relay:
         backend, limit = passage.snapshot.settings.backend, passage.snapshot.settings.limits.response

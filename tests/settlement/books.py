@@ -132,8 +132,20 @@ class Ledger:
     @property
     def now(self) -> int:
         """The store's clock, in milliseconds since the epoch."""
-        seconds, micros = cast("tuple[int, int]", self._client.time())
+        seconds, micros = self._client.time()
         return seconds * 1000 + micros // 1000
+
+    @property
+    def tombstones(self) -> int:
+        """Calls of the account whose outcome is remembered; grants are, too."""
+        granted = {self._keys.done(f"{self.account}-{pool}") for pool in REPORT.reserved}
+        return len({*self._client.scan_iter(f"{self._keys.done('')}*")} - granted)
+
+    @property
+    def scripts_run(self) -> int:
+        """How many scripts the store has ever run, for whomever."""
+        told: Any = self._client.info("commandstats")
+        return sum(told.get(f"cmdstat_{verb}", {}).get("calls", 0) for verb in ("eval", "evalsha"))
 
     def lapse(self) -> None:
         """Let the leases of all open holds have run out, as if so much time had passed."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sidecar.ledger.settlement_table import Ending
-from tests.settlement.stage import DATA, Json, Play, Stage, answered, result_of, rows, streamed
+from tests.settlement.script import DATA, Json, answered, result_of, rows, streamed
+from tests.settlement.stage import Play, Stage
 from tests.support import backend as scripted
 from tests.support.backend import Behaviour, Turn, tool_result
 from tests.support.rig import LEGACY, MODERN
@@ -133,7 +134,7 @@ async def test_a_task_costs_what_was_reserved_whatever_becomes_of_it(stage: Stag
     async def act(play: Play) -> None:
         task = f"task-{play.ledger.account}"
         play.behaves(office(task, status))
-        asked = {} if way == MODERN else {"task": {"ttl": 60_000}}
+        asked: Json = {} if way == MODERN else {"task": {"ttl": 60_000}}
         begun = (await play.call(revision=way, **asked)).json["result"]
         assert (begun if way == MODERN else begun["task"])["taskId"] == task
         if status == "cancelled":

@@ -12,7 +12,9 @@ import pytest_asyncio
 from sidecar.ledger.settlement_table import Ending
 from sidecar.model import OnUnknown
 from tests.settlement.books import LISTEN
-from tests.settlement.stage import NOTICE, Act, Play, Stage, answered, policy, result_of, rows, staged
+from tests.settlement.script import NOTICE, answered, policy, result_of, rows
+from tests.settlement.stage import Act, Play, Stage, staged
+from tests.settlement.unreachable import never
 from tests.support import backend as scripted
 from tests.support.backend import Behaviour, Turn
 from tests.support.rig import LEGACY, MODERN
@@ -53,25 +55,17 @@ async def test_who_leaves_before_the_call_is_admitted_pays_nothing(
 
 @rows("left_unsent")
 async def test_who_leaves_before_the_call_is_sent_pays_nothing(tmp_path: Path, server: StoreServer, ending: Ending):
-    connected: list[asyncio.StreamWriter] = []
-
-    async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take connections, and say nothing in the handshake of TLS."""
-        connected.append(writer)
-        await reader.read()
-
     async def act(play: Play) -> None:
         call = asyncio.create_task(play.call())
         await play.held()
         await left(call)
 
-    async with await asyncio.start_server(never, "127.0.0.1", 0) as listening:
-        url = f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}/mcp"
-        settings = {"connect_timeout": "60s"}
-        async with staged(tmp_path, server, ready=False, backend_url=lambda _: url, backend_settings=settings) as stage:
-            await stage.both(ending, act)
-        for writer in connected:
-            writer.transport.abort()
+    settings = {"connect_timeout": "60s"}
+    async with (
+        never() as url,
+        staged(tmp_path, server, ready=False, backend_url=url, backend_settings=settings) as stage,
+    ):
+        await stage.both(ending, act)
 
 
 def unanswered(revision: str) -> Act:
@@ -193,9 +187,11 @@ BROKEN = (
 @rows(
     ("cancelled_result", "json", cancelled(answered)),
     ("cancelled_error", "json", cancelled(scripted.rpc_error())),
+    ("cancelled_error", "http-404", cancelled(scripted.http(404, b"{}"))),
     *(("cancelled_broken", how, cancelled(way)) for how, way in BROKEN),
     ("cancelled_silent", "silent", cancelled(scripted.silent())),
     ("session_deleted", "error", cancelled(scripted.rpc_error(), deleted=True)),
+    ("session_deleted", "http-404", cancelled(scripted.http(404, b"{}"), deleted=True)),
     *(("session_deleted", how, cancelled(way, deleted=True)) for how, way in BROKEN[:2]),
 )
 async def test_a_cancelled_call_costs_what_its_row_says(stage: Stage, ending: Ending, way: Act):

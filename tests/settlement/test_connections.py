@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,13 @@ import pytest
 
 from sidecar.ledger.settlement_table import Ending
 from sidecar.model import OnUnknown
-from tests.settlement.stage import NOTICE, Play, Stage, rows, staged
+from tests.settlement.script import NOTICE, rows
+from tests.settlement.stage import Play, Stage, staged
+from tests.settlement.unreachable import never, no_tls, nobody, nowhere
 from tests.support import backend as scripted
-from tests.support.backend import Backend, Behaviour, Turn
+from tests.support.backend import Behaviour, Turn
 from tests.support.rig import LEGACY, MODERN
-from tests.support.store import StoreServer, free_port
+from tests.support.store import StoreServer
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n"
@@ -142,47 +142,6 @@ async def test_silence_on_a_stream_costs_what_its_row_says(tmp_path: Path, serve
 
 
 # --- there is none ---------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def nobody() -> AsyncIterator[Callable[[Backend], str]]:
-    """A port on which nobody listens."""
-    port = free_port()
-    yield lambda backend: f"http://127.0.0.1:{port}{backend.path}"
-
-
-@asynccontextmanager
-async def nowhere() -> AsyncIterator[Callable[[Backend], str]]:
-    """A name without an address (RFC 6761, section 6.4)."""
-    yield lambda backend: f"http://backend.invalid:{backend.port}{backend.path}"
-
-
-@asynccontextmanager
-async def no_tls() -> AsyncIterator[Callable[[Backend], str]]:
-    """The backend, met with TLS, which it does not speak."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(1)
-        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        writer.close()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
-        yield lambda backend: f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}{backend.path}"
-
-
-@asynccontextmanager
-async def never() -> AsyncIterator[Callable[[Backend], str]]:
-    """A port that takes connections, and never says anything in the handshake of TLS."""
-    writers = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
-        await reader.read()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
-        yield lambda backend: f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}{backend.path}"
-        for writer in writers:
-            writer.transport.abort()
 
 
 @rows(

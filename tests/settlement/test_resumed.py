@@ -9,7 +9,8 @@ import pytest
 import pytest_asyncio
 
 from sidecar.ledger.settlement_table import Ending
-from tests.settlement.stage import DATA, Act, Json, Play, Stage, rows
+from tests.settlement.script import DATA, Json, rows
+from tests.settlement.stage import Act, Play, Stage
 from tests.support.backend import Turn, tool_result
 from tests.support.processes import SidecarProcess, wait_for
 from tests.support.rig import LEGACY, Reply
@@ -78,7 +79,7 @@ def passes(outcome: Json, how: str = "ended", last: str = "1") -> Act:
 def delivered(reply: Reply, outcome: Json) -> bool:
     """Whether the response has come."""
     [event] = reply.events
-    return outcome.items() <= event.items()
+    return bool(outcome.items() <= event.items())
 
 
 @rows(
@@ -126,7 +127,7 @@ async def test_two_sidecars_settle_it_once(stage: Stage, another: SidecarProcess
 async def test_nobody_comes_back(stage: Stage, ending: Ending):
     async def act(play: Play) -> None:
         await broken_off(play)
-        await lapsed(play)
+        await play.lapse()
 
     await stage.both(ending, act)
 
@@ -135,14 +136,8 @@ async def test_nobody_comes_back(stage: Stage, ending: Ending):
 async def test_the_result_passes_when_the_lease_has_ended(stage: Stage, ending: Ending):
     async def act(play: Play) -> None:
         session = await broken_off(play)
-        await lapsed(play)
+        await play.lapse()
         replays(play, RESULT)
         assert delivered(await play.resume(session, "1"), RESULT)
 
     await stage.both(ending, act)
-
-
-async def lapsed(play: Play) -> None:
-    """Let the lease end, and another call of the account find that it has."""
-    play.ledger.lapse()
-    assert (await play.post("tools/call", {"name": "get_usage", "arguments": {}})).status == 200

@@ -1,0 +1,68 @@
+"""The table's rows about a sidecar that hangs, until its lease has been decided, and goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from sidecar.ledger.settlement_table import Ending
+from tests.settlement.orphans import calling, working
+from tests.settlement.script import rows
+from tests.settlement.stage import Play, staged
+from tests.support.store import FaultProxy, StoreServer
+
+pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
+
+
+@rows("hung_unsent")
+async def test_what_was_admitted_too_long_ago_is_not_sent(tmp_path: Path, server: StoreServer, ending: Ending):
+    """Its lease is waited for in real time: the sidecar is to see by its own clock that it is over."""
+    async with (
+        FaultProxy(server.path) as proxy,
+        staged(tmp_path, server, store_url=proxy.url, margin=0.1) as stage,
+        stage.plays(ending, kind="brief") as plays,
+    ):
+        other = await stage.house.start()
+        late = proxy.stall(replies=True)
+        async with calling(plays) as calls:
+            for play in plays:
+                await play.held()
+            stage.sidecar.pause()
+            late.set()  # that the call is admitted lies there unread
+            for play in plays:
+                play.sidecar = other
+                await overdue(play)
+            stage.sidecar.resume()
+            replies = await asyncio.gather(*calls)
+        assert {reply.status for reply in replies} <= {503, 504}
+        for play in plays:
+            await play.resolved()
+        assert not stage.asked
+
+
+async def overdue(play: Play) -> None:
+    """Call until the lease has ended and been decided."""
+    async with asyncio.timeout(60):
+        while play.ledger.books().holds:
+            assert (await play.look()).status == 200
+
+
+@rows("hung_sent")
+async def test_a_settle_that_comes_after_the_lease_is_late_and_changes_nothing(
+    tmp_path: Path, server: StoreServer, ending: Ending
+):
+    async with staged(tmp_path, server) as stage, stage.plays(ending) as plays:
+        other = await stage.house.start()
+        async with working(plays) as (work, calls):
+            stage.sidecar.pause()
+            work.set()
+            for play in plays:
+                play.sidecar = other
+                await play.lapse()
+                assert play.ledger.books().sums == play.price.of(ending, play.on_unknown).sums
+            stage.sidecar.resume()
+            await asyncio.wait(calls)
+            for play in plays:
+                await play.resolved()
