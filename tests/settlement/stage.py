@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from sidecar.ledger.settlement_table import Ending
 from sidecar.model import OnUnknown
+from sidecar.outcome import Event
 from sidecar.protocol.headers import NAME_PARAMS
 from tests.settlement.books import REPORT, Ledger, Price
 from tests.settlement.script import ARGUMENTS, METHODS, Json, answered, policy
@@ -30,6 +31,16 @@ from tests.support.rig import ACCEPT, LEGACY, MODERN, Reply, Stream
 from tests.support.store import StoreServer
 
 Act = Callable[["Play"], Awaitable[None]]
+
+REFUSALS: Final = {
+    "backend_timeout": {Event.TIMED_OUT, Event.NOT_SENT, Event.DEFERRED},
+    "response_too_large": {Event.TOO_LARGE},
+    "backend_unavailable": {
+        *(Event.NOT_SENT, Event.HTTP_REFUSED, Event.HTTP_FAILED),
+        *(Event.BACKEND_GONE, Event.UNUSABLE, Event.STREAM_ENDED, Event.CLIENT_GONE),
+    },
+}
+"""Refusals that stand in the log for what has become of a call, and what that may be."""
 
 _numbers: Final = itertools.count(1)
 
@@ -177,6 +188,22 @@ class Play:
         ]
         assert await self.stage.house.verified(self.ledger.account)
 
+    async def recorded(self) -> None:
+        """Wait until the sidecar has logged the call; then the line says what the row says has become of it."""
+        told: list[str] = []
+
+        def found() -> bool:
+            told[:] = [line["code"] for line in self.sidecar.events("call") if self._is_call(line)]
+            return bool(told)
+
+        await wait_for(found)
+        event = self.ending.events[0]
+        assert told == ["ok" if event is Event.RESULT else event.value] or event in REFUSALS[told[0]], told
+
+    def _is_call(self, line: Json) -> bool:
+        mine: bool = line["account"] == self.ledger.account
+        return mine and (line["tool"] == self.tool or line["method"] == "subscriptions/listen")
+
 
 @dataclass(slots=True)
 class Stage:
@@ -218,6 +245,7 @@ class Stage:
                     group.create_task(_awaited(act, play))
             for play in plays:
                 await play.resolved()
+                await play.recorded()
 
     async def behave(self, turn: Turn) -> None:
         """What the backend does, as the account's play says."""
