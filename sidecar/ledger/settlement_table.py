@@ -136,6 +136,7 @@ ENDINGS: Final[tuple[Ending, ...]] = (
     Ending("reset", _T.CONNECTION, "Reset after sending, before an answer", (_GONE,), _UNKNOWN),
     Ending("closed", _T.CONNECTION, "Closed after sending, without an answer", (_GONE,), _UNKNOWN),
     Ending("json_cut", _T.CONNECTION, "Closed or reset within a JSON answer", (_GONE,), _UNKNOWN),
+    _unsent("timed_out_unsent", _T.TIME, "The call's `timeout` is over before it was sent"),
     Ending("timed_out", _T.TIME, "No answer within the call's `timeout`", (_TIMED_OUT,), _UNKNOWN),
     Ending("timed_out_stream", _T.TIME, "A stream, but no result within the `timeout`", (_TIMED_OUT,), _UNKNOWN),
     Ending("idle", _T.TIME, "Silence on the stream for `backend.idle_timeout`", (_TIMED_OUT,), _UNKNOWN),

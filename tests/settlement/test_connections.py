@@ -141,6 +141,22 @@ async def test_silence_on_a_stream_costs_what_its_row_says(tmp_path: Path, serve
         await stage.both(ending, act)
 
 
+@rows("timed_out_unsent")
+async def test_a_call_whose_time_is_over_before_it_was_sent_costs_nothing(
+    tmp_path: Path, server: StoreServer, ending: Ending
+):
+    async def act(play: Play) -> None:
+        reply = await play.call()
+        assert (reply.status, reply.code) == (504, "backend_timeout")
+
+    settings = {"connect_timeout": "60s"}
+    async with (
+        never() as url,
+        staged(tmp_path, server, ready=False, backend_url=url, backend_settings=settings) as stage,
+    ):
+        await stage.both(ending, act, kind="brief")
+
+
 # --- there is none ---------------------------------------------------------------------------------
 
 

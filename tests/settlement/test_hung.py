@@ -8,35 +8,43 @@ from pathlib import Path
 import pytest
 
 from sidecar.ledger.settlement_table import Ending
-from tests.settlement.orphans import calling, working
+from sidecar.model import OnUnknown
+from tests.settlement.books import LISTEN, REPORT, Price
+from tests.settlement.orphans import working
 from tests.settlement.script import rows
 from tests.settlement.stage import Play, staged
 from tests.support.store import FaultProxy, StoreServer
 
+WANTED = {"notifications": {"toolsListChanged": True}}
 pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
 
 
+@pytest.mark.parametrize("price", [REPORT, LISTEN], ids=["call", "subscription"])
 @rows("hung_unsent")
-async def test_what_was_admitted_too_long_ago_is_not_sent(tmp_path: Path, server: StoreServer, ending: Ending):
+async def test_what_was_admitted_too_long_ago_is_not_sent(
+    tmp_path: Path, server: StoreServer, ending: Ending, price: Price
+):
     """Its lease is waited for in real time: the sidecar is to see by its own clock that it is over."""
     async with (
         FaultProxy(server.path) as proxy,
         staged(tmp_path, server, store_url=proxy.url, margin=0.1) as stage,
-        stage.plays(ending, kind="brief") as plays,
+        stage.plays(ending, kind="brief", price=price) as both,
     ):
+        # The policy has one `on_unknown` for subscriptions.
+        plays = [play for play in both if price is REPORT or play.on_unknown is OnUnknown.RELEASE]
         other = await stage.house.start()
         late = proxy.stall(replies=True)
-        async with calling(plays) as calls:
-            for play in plays:
-                await play.held()
-            stage.sidecar.pause()
-            late.set()  # that the call is admitted lies there unread
-            for play in plays:
-                play.sidecar = other
-                await overdue(play)
-            stage.sidecar.resume()
-            replies = await asyncio.gather(*calls)
-        assert {reply.status for reply in replies} <= {503, 504}
+        asked = [play.call() if price is REPORT else play.post("subscriptions/listen", WANTED) for play in plays]
+        replies = asyncio.gather(*asked)
+        for play in plays:
+            await play.held()
+        stage.sidecar.pause()
+        late.set()  # that the call is admitted lies there unread
+        for play in plays:
+            play.sidecar = other
+            await overdue(play)
+        stage.sidecar.resume()
+        assert {reply.status for reply in await replies} <= {503, 504}
         for play in plays:
             await play.resolved()
         assert not stage.asked
