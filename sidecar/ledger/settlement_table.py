@@ -193,7 +193,9 @@ ENDINGS: Final[tuple[Ending, ...]] = (
     Ending("settle_unanswered", _T.STORE, "The answer to the settle is lost: it is given again", (_R,), _TRUE),
     Ending("store_killed", _T.STORE, "It dies before the settle, and comes back", (_R,), _TRUE),
     Ending("store_paused", _T.STORE, "It hangs before the settle, and goes on", (_R,), _TRUE),
-    _died("both_killed", _T.STORE, "It dies before the settle, and so does the sidecar"),
+    _died(
+        "both_killed", _T.STORE, "It dies before the settle; so does the sidecar, or it waits five seconds when stopped"
+    ),
 )
 """Every row, in the order of the themes."""
 

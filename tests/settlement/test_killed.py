@@ -144,7 +144,7 @@ async def read_to_end(client: socket.socket) -> bytes:
 async def test_killed_after_the_settle_before_the_result_was_relayed(
     tmp_path: Path, server: StoreServer, ending: Ending
 ):
-    large = scripted.result({"resultType": "complete", **tool_result({**DATA, "padding": "x" * 8_000_000})})
+    large = scripted.result({"resultType": "complete", **tool_result({**DATA, "padding": "x" * 16_000_000})})
     async with (
         staged(tmp_path, server, limits={"response": "64MiB"}) as stage,
         stage.plays(ending) as plays,
@@ -157,7 +157,7 @@ async def test_killed_after_the_settle_before_the_result_was_relayed(
             await play.resolved()
         await stage.sidecar.kill()
         for client in (one, other):
-            assert len(await read_to_end(client)) < 8_000_000
+            assert len(await read_to_end(client)) < 16_000_000
         for play in plays:
             await play.resolved()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -140,16 +141,18 @@ async def test_a_settle_that_the_store_does_not_answer_is_applied_when_it_goes_o
         await wait_for(lambda: len(stage.sidecar.events("call")) == len(plays))
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 @rows("both_killed")
 async def test_a_settle_that_died_with_its_sidecar_is_decided_by_the_lease(
-    tmp_path: Path, own_server: StoreServer, ending: Ending
+    tmp_path: Path, own_server: StoreServer, ending: Ending, how: signal.Signals
 ):
     async with staged(tmp_path, own_server) as stage, stage.plays(ending) as plays:
         async with working(plays) as (work, calls):
             own_server.kill()
             await noticed(stage)
             await delivered(work, calls)
-        await stage.sidecar.kill()
+        stage.sidecar.signal(how)
+        await stage.sidecar.ended()
         own_server.start()
         other = await stage.house.start()
         for play in plays:
