@@ -21,9 +21,10 @@ from sidecar.proxy.client import Client
 
 # Ends that nobody saw, where it was the client that looked away.
 _UNSEEN: Final = UNKNOWN_OUTCOMES - {Event.OWNER_DIED}
-# How a cancelled call ends: servers break it off, answer an error or nothing at all (2025-11-25, cancellation).
+# How a cancelled call ends, or one whose session was: servers break it off, answer an error, that there is no such
+# session, or nothing at all (2025-11-25, cancellation, session management).
 # Nobody comes back for it, either: were it deferred, the error that says so would give everything back.
-_BROKEN_OFF: Final = UNKNOWN_OUTCOMES | {Event.RPC_ERROR, Event.STREAM_ENDED}
+_BROKEN_OFF: Final = UNKNOWN_OUTCOMES | {Event.RPC_ERROR, Event.HTTP_REFUSED, Event.STREAM_ENDED}
 # Ends after which the response may still be had, where the client can resume the stream.
 _UNFINISHED: Final = UNKNOWN_OUTCOMES | {Event.STREAM_ENDED}
 
