@@ -1,9 +1,18 @@
 -- The account's journal: the usage stream, whose entries are numbered, and the checkpoint of those that were
--- folded, in the ledger. `journal.fold` is its model. Needs LEDGER USAGE, and clock.lua.
+-- folded, in the ledger. `journal.fold` is its model. Needs LEDGER USAGE, clock.lua and checked.lua.
 local KEPT = 10000 -- entries the stream keeps at most
 local FOLDED_AT_ONCE = 100 -- more than one script can write, so that the stream never stays longer than that
 
-local function stored(field) return tonumber(redis.call('HGET', LEDGER, field) or nil) or 0 end
+local STACKED = 1000 -- words that go on Lua's stack at once; even, because many are pairs
+
+-- Numbers of the journal move no money: one that cannot be read is begun anew, and `usage --verify` names it.
+local function stored(field) return amount_of(redis.call('HGET', LEDGER, field)) or 0 end
+
+local function in_chunks(command, key, words)
+  for first = 1, #words, STACKED do
+    redis.call(command, key, unpack(words, first, math.min(first + STACKED - 1, #words)))
+  end
+end
 
 -- Sums of a lifetime may pass what stays exact; they stop there, and whoever compares them knows.
 local function capped(sum, by) return math.min(MAX, sum + by) end
@@ -17,7 +26,7 @@ local function fold()
     if not pools[name] then
       local known = redis.call('HGET', LEDGER, 'checkpoint:' .. name) or ''
       local total, granted, spent = string.match(known, '^(%-?%d+):(%d+):(%d+)$')
-      pools[name] = {total or '0', tonumber(granted or 0), tonumber(spent or 0)}
+      pools[name] = {total or '0', amount_of(granted) or 0, amount_of(spent) or 0}
     end
     return pools[name]
   end
@@ -40,13 +49,14 @@ local function fold()
     words[#words + 1] = 'checkpoint:' .. name
     words[#words + 1] = pool[1] .. ':' .. text(pool[2]) .. ':' .. text(pool[3])
   end
-  redis.call('HSET', LEDGER, unpack(words))
+  in_chunks('HSET', LEDGER, words)
   redis.call('XDEL', USAGE, unpack(ids))
 end
 
+-- The first write of a script: a stream whose last id is the largest there is takes no entry.
 local function write_journal(entries)
   if #entries == 0 then return end
-  local number = stored('journal:written')
+  local number = math.min(stored('journal:written'), MAX - #entries)
   for _, entry in ipairs(entries) do
     number = number + 1
     redis.call('XADD', USAGE, '*', 'n', text(number), unpack(entry))
