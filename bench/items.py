@@ -81,7 +81,11 @@ def main() -> None:
         if arguments.json:
             print(json.dumps(row))
             continue
-        per_hundred = "" if row["items"] < 100 else f"; {100 * (row['admit_us'] + row['settle_us']) / row['items']:.0f} us per hundred"
+        per_hundred = (
+            ""
+            if row["items"] < 100
+            else f"; {100 * (row['admit_us'] + row['settle_us']) / row['items']:.0f} us per hundred"
+        )
         print(
             f"{row['items']:>5} items, {row['paid_before']:>6} paid before: "
             f"admission {row['admit_us']:>8.1f} us, settle {row['settle_us']:>8.1f} us{per_hundred}"

@@ -13,9 +13,9 @@ from sidecar.cli.overrides import Override
 from sidecar.cli.store import Session, Target, with_store
 from sidecar.config.load import load_settings
 from sidecar.ledger import changes
-from sidecar.ledger.accounts import parse_overrides
 from sidecar.ledger.changes import ChangeCode
 from sidecar.ledger.keys import EVERY_ACCOUNT_KEY, keys_of
+from sidecar.ledger.stored import parse_overrides
 from sidecar.policy.rules import Policy
 from sidecar.workbench.load import load
 

@@ -11,14 +11,16 @@ from typing import Any, Final, TypeVar
 from sidecar.cli.common import CommandError, issuer_id
 from sidecar.config.settings import Settings, Store
 from sidecar.ledger import changes, scripts
-from sidecar.ledger.accounts import Consent, parse_consent
+from sidecar.ledger.accounts import Consent
 from sidecar.ledger.changes import Inspection
 from sidecar.ledger.command import Command
 from sidecar.ledger.connection import Argument, Connection, RejectedError, StoreError, UnansweredError, UnsentError
+from sidecar.ledger.damage import DamagedError, explained
 from sidecar.ledger.embedded import EmbeddedStore
 from sidecar.ledger.endpoint import parse_url
 from sidecar.ledger.keys import AccountKeys, account_keys
 from sidecar.ledger.layout import claim
+from sidecar.ledger.stored import UnreadableError, parse_consent
 
 _CONNECT_WITHIN: Final = 5.0
 _ATTEMPTS: Final = 3
@@ -65,7 +67,7 @@ class Session:
             return await self._call(*command.words())
         except RejectedError as error:
             if error.code != "NOSCRIPT":
-                raise
+                raise await explained(self._connection.send, command, error) from error
         await self._call("SCRIPT", "LOAD", command.script.source)  # somebody flushed them just now
         return await self._call(*command.words())
 
@@ -133,6 +135,8 @@ async def _with_store(store: Store, work: Callable[[Session], Awaitable[T]]) -> 
             return await work(Session(connection))
         finally:
             await connection.close()
+    except (DamagedError, UnreadableError) as error:
+        raise CommandError(f"store: {error}; `mcp-sidecar usage ACCOUNT --verify` says what belongs there") from error
     except RejectedError as error:
         raise CommandError(f"store: it refuses: {error}") from error
     except (StoreError, OSError, ValueError) as error:

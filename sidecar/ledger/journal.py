@@ -5,18 +5,18 @@ Pure. `fold` is the model of `lua/journal.lua`; `verify` recomputes every balanc
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from sidecar.model import MAX_AMOUNT
+from sidecar.ledger.stored import UnreadableError, parse_hold
+from sidecar.model import MAX_AMOUNT, AmountKind
 
 FIELDS: Final[Mapping[str, str]] = {
     "n": "number of the entry; they follow each other",
-    "event": "`settled`, `released`, `late`; `grant`, `spend`, `set`; `consent_granted`, `consent_revoked`; "
-    "`account_deleted`",
+    "event": "`settled`, `released`, `late`; `set_aside`, when its hold cannot be read; `grant`, `spend`, `set`; "
+    "`consent_granted`, `consent_revoked`; `account_deleted`",
     "call": "the call's id, or the operation's",
     "client": "client id of the call or the consent",
     "subject": "of the consent; absent for every subject",
@@ -218,13 +218,13 @@ def _held(holds: Mapping[str, str]) -> tuple[dict[str, int], list[Difference]]:
     unread = []
     for call, raw in sorted(holds.items()):
         try:
-            amounts: Any = json.loads(raw)["amounts"]
-            taken = [(str(each["name"]), int(each["balance"])) for each in amounts if each["kind"] == "credit"]
-        except (ValueError, KeyError, TypeError):
+            hold = parse_hold(raw, 0)
+        except UnreadableError:
             unread.append(Difference(f"hold {call}", None, "document", "a hold", _shown(raw)))
             continue
-        for pool, units in taken:
-            held[pool] = held.get(pool, 0) + units
+        for amount in hold.amounts:
+            if amount.kind is AmountKind.CREDIT:
+                held[amount.name] = held.get(amount.name, 0) + amount.from_balance
     return held, unread
 
 

@@ -149,6 +149,19 @@ def keys_of(key: str) -> AccountKeys:
     return AccountKeys(tag)
 
 
+_KINDS: Final = {"leases": "zset", "sessions": "zset", "paid": "set", "usage": "stream", "done": "string"}
+
+
+def kind_of(key: str) -> str:
+    """The type, as the server names it, of a key of an account."""
+    return _KINDS.get(place_of(key).partition(":")[0], "hash")
+
+
+def place_of(key: str) -> str:
+    """Which key of its account it is, without the account: `ledger`, `consent:CONSENT`."""
+    return key.partition("}:")[2]
+
+
 @lru_cache(_REMEMBERED)
 def consent_digest(subject: str, client_id: str) -> str:
     """What stands for one subject and client under their account; it is also what sessions and tasks are bound to."""

@@ -57,7 +57,7 @@ local function counted(field, number, lenient)
   local at, used = string.match(value, '^(%d+):(%d+)$')
   used = amount_of(used)
   if not used and lenient then return nil end
-  if not used then malformed(LEDGER, field, 'WINDOW:USED') end
+  if not used then malformed(LEDGER, field, 'a counter, WINDOW:USED') end
   return at == number and used or nil
 end
 
