@@ -169,7 +169,9 @@ def delete_account(issuer_id: str, account: str, *, others: Sequence[str] = ()) 
         others: keys of its consents, its records per client, its sessions and tasks, found by SCAN.
     """
     keys = account_keys(issuer_id, account)
-    return Command(ACCOUNT_DELETE, (*keys.money, keys.account, *others), (issuer_id, account))
+    return Command(
+        ACCOUNT_DELETE, (*keys.money, keys.account, keys.sessions, keys.tasks, *others), (issuer_id, account)
+    )
 
 
 def change_credits(

@@ -27,7 +27,17 @@ REQUEST, EVENT = keys.request_digest("s", 1), keys.event_digest("s", "e1")
 LATER = NOW + LEASE + 1
 """When the leases of `dead` and `dead-too` have run out, and those of the other calls have not."""
 
-ALL = (*KEYS.money, KEYS.account, CONSENT, CLIENT, KEYS.session("s"), KEYS.task("t"), KEYS.done("paid"))
+ALL = (
+    *KEYS.money,
+    KEYS.account,
+    CONSENT,
+    CLIENT,
+    KEYS.session("s"),
+    KEYS.task("t"),
+    KEYS.sessions,
+    KEYS.tasks,
+    KEYS.done("paid"),
+)
 WORDS = (
     "",
     "abc",

@@ -4,7 +4,7 @@
 -- was forfeited.
 --
 -- KEYS  1 ledger  2 holds  3 leases  4 paid  5 requests  6 usage  7 account  8... consents, client
---       records, sessions and tasks
+--       records, sessions and tasks, and the two lists of those
 -- ARGV  1 issuer id  2 account
 -- Returns changes.ChangeCode: 0, or 2 when nothing is known of the account
 -- include clock.lua
@@ -29,7 +29,7 @@ if redis.call('TYPE', LEDGER).ok == 'hash' then
   end
 end
 for i = 8, #KEYS do
-  -- A key of another type is no revocation.
+  -- A key that is no hash is no revocation.
   if redis.pcall('HGET', KEYS[i], 'status') ~= 'revoked' then redis.call('DEL', KEYS[i]) end
 end
 for i = 1, 7 do redis.call('DEL', KEYS[i]) end
