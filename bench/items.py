@@ -19,6 +19,7 @@ from tests.support.store import StoreServer
 
 ITEMS = (0, 1, 100, 500, 5000)
 PAID = (0, 100_000)
+_BATCH = 10
 CALLER = Caller("main", "https://issuer", "ann", "acme", "https://client", frozenset({"read"}), 0, 0)
 KEYS = caller_keys(CALLER)
 PLAN = PlanTerms(True, {"requests": {"minute": 10**9, "day": 10**9}}, {"contact": ("month", 1000)})
@@ -33,11 +34,14 @@ def _application(items: Sequence[str]) -> Application:
 
 
 def _measured(client: Any, commands: Sequence[Command]) -> float:
-    """Microseconds of the server's own time per command."""
-    client.config_resetstat()
-    for command in commands:
-        client.execute_command(*command.words())
-    return float(client.info("commandstats")["cmdstat_evalsha"]["usec_per_call"])
+    """Microseconds of the server's own time per command, in its best batch: others use this machine, too."""
+    best = float("inf")
+    for first in range(0, len(commands), _BATCH):
+        client.config_resetstat()
+        for command in commands[first : first + _BATCH]:
+            client.execute_command(*command.words())
+        best = min(best, float(client.info("commandstats")["cmdstat_evalsha"]["usec_per_call"]))
+    return best
 
 
 def _row(client: Any, count: int, paid: int, calls: int) -> dict[str, float]:
@@ -66,7 +70,7 @@ def _rows(calls: int) -> Iterator[dict[str, float]]:
                 for first in range(0, paid, 1000):
                     client.sadd(KEYS.paid, *members[first : first + 1000])
                 for count in ITEMS:
-                    yield _row(client, count, paid, max(20, calls // max(1, count)))
+                    yield _row(client, count, paid, max(10 * _BATCH, calls // max(1, count)))
     finally:
         server.close()
 
@@ -74,7 +78,7 @@ def _rows(calls: int) -> Iterator[dict[str, float]]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--calls", type=int, default=5000, help="calls without items; with items fewer")
+    parser.add_argument("--calls", type=int, default=2000, help="calls without items; with items fewer")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     for row in _rows(arguments.calls):
