@@ -6,6 +6,7 @@ import argparse
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from sidecar.cli.common import CommandError, issuer_id
@@ -128,7 +129,11 @@ async def _with_store(store: Store, work: Callable[[Session], Awaitable[T]]) -> 
         if embedded is not None:
             embedded.enter()
         connection = Connection(
-            parse_url(store.url if embedded is None else embedded.url), prepare=_prepare, timeout=_TIMEOUT
+            parse_url(store.url if embedded is None else embedded.url),
+            prepare=_prepare,
+            # The server met on entering may just have been ending, or be killed meanwhile.
+            before=None if embedded is None else partial(asyncio.to_thread, embedded.ensure),
+            timeout=_TIMEOUT,
         )
         try:
             await connection.start(_CONNECT_WITHIN)
