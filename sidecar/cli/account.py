@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sidecar.cli import overrides
-from sidecar.cli.common import CommandError, Commands, UsageError, command, emit, issuer_id, name, table
+from sidecar.cli.common import CommandError, Commands, UsageError, account_name, command, emit, issuer_id, table
 from sidecar.cli.common import verbs as add_verbs
 from sidecar.cli.overrides import Override
 from sidecar.cli.store import Session, Target, with_store
@@ -33,7 +33,7 @@ def add(commands: Commands) -> None:
         parser = command(verbs, verb, run, text)
         parser.add_argument("--issuer", metavar="ID", help="required where several are configured")
         if verb != "list":
-            parser.add_argument("account", type=name, metavar="ACCOUNT")
+            parser.add_argument("account", type=account_name, metavar="ACCOUNT")
         if verb == "set":
             parser.add_argument("--plan")
             parser.add_argument("--status", choices=("active", "disabled"))
