@@ -14,6 +14,7 @@ from sidecar.cli.store import Session, Target, with_store
 from sidecar.config.load import load_settings
 from sidecar.ledger import changes
 from sidecar.ledger.changes import ChangeCode
+from sidecar.ledger.damage import DamagedError
 from sidecar.ledger.keys import EVERY_ACCOUNT_KEY, keys_of
 from sidecar.ledger.stored import parse_overrides
 from sidecar.policy.rules import Policy
@@ -64,9 +65,11 @@ def _list(arguments: argparse.Namespace) -> int:
 async def _records(session: Session) -> list[dict[str, Any]]:
     found = []
     for key in await session.keys(EVERY_ACCOUNT_KEY):
-        fields = await session.record(key)
-        if fields:
-            found.append({**_plain(fields), "digest": keys_of(key).digest})
+        try:
+            known = _plain(await session.record(key))
+        except DamagedError:
+            known = {**_plain({}), "status": "damaged"}
+        found.append({**known, "digest": keys_of(key).digest})
     return sorted(found, key=lambda each: (each["issuer"] or "", each["account"] or "", each["digest"]))
 
 

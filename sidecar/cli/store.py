@@ -16,10 +16,10 @@ from sidecar.ledger.accounts import Consent
 from sidecar.ledger.changes import Inspection
 from sidecar.ledger.command import Command
 from sidecar.ledger.connection import Argument, Connection, RejectedError, StoreError, UnansweredError, UnsentError
-from sidecar.ledger.damage import DamagedError, explained
+from sidecar.ledger.damage import DAMAGED, DamagedError, explained
 from sidecar.ledger.embedded import EmbeddedStore
 from sidecar.ledger.endpoint import parse_url
-from sidecar.ledger.keys import AccountKeys, account_keys
+from sidecar.ledger.keys import AccountKeys, account_keys, kind_of, place_of
 from sidecar.ledger.layout import claim
 from sidecar.ledger.stored import UnreadableError, parse_consent
 
@@ -87,8 +87,18 @@ class Session:
                 return sorted(found)
 
     async def record(self, key: str) -> dict[str, str]:
-        """The fields of a hash; none when there is no such key."""
-        flat = [each.decode(errors="replace") for each in await self._call("HGETALL", key)]
+        """The fields of a hash; none when there is no such key.
+
+        Raises:
+            DamagedError: the key is something else.
+        """
+        try:
+            reply = await self._call("HGETALL", key)
+        except RejectedError as error:
+            if error.code not in DAMAGED:
+                raise
+            raise DamagedError(f"{place_of(key)} is not a {kind_of(key)}") from error
+        flat = [each.decode(errors="replace") for each in reply]
         return dict(zip(flat[::2], flat[1::2], strict=True))
 
     async def read(self, *words: Argument) -> Any:
@@ -96,10 +106,16 @@ class Session:
         return await self._call(*words)
 
     async def consents(self, target: Target) -> dict[str, tuple[dict[str, str], Consent]]:
-        """Key, fields and meaning of every consent record of an account, those for every subject included."""
+        """Key, fields and meaning of every consent record of an account, those for every subject included.
+
+        A key that is no record is none: it grants nothing, and must be in no revocation's way.
+        """
         found = {}
         for key in [*await self.keys(target.keys.every_client), *await self.keys(target.keys.every_consent)]:
-            fields = await self.record(key)
+            try:
+                fields = await self.record(key)
+            except DamagedError:
+                continue
             consent = parse_consent(fields)
             if consent is not None:
                 found[key] = fields, consent
@@ -141,7 +157,7 @@ async def _with_store(store: Store, work: Callable[[Session], Awaitable[T]]) -> 
         finally:
             await connection.close()
     except (DamagedError, UnreadableError) as error:
-        raise CommandError(f"store: {error}; `mcp-sidecar usage ACCOUNT --verify` says what belongs there") from error
+        raise CommandError(f"store: {error}; how to repair it: docs/store.md, Damage") from error
     except RejectedError as error:
         raise CommandError(f"store: it refuses: {error}") from error
     except (StoreError, OSError, ValueError) as error:

@@ -123,6 +123,27 @@ def test_what_cannot_be_read_is_named_by_key_and_field(
     assert run("consent", "revoke", "ann", "app").status == 0  # whatever else is broken
 
 
+def test_a_key_of_another_type_is_in_no_other_s_way(run: Run, store_server: StoreServer) -> None:
+    for account in ("ann", "bob"):
+        assert run("account", "set", account, "--plan", "growth", "--create").status == 0
+    assert run("consent", "grant", "ann", "app", "--subject", "s1").status == 0
+    keys = account_keys("main", "ann")
+    with store_server.client() as client:
+        for key in (keys.account, keys.consent("s2", "app"), keys.client("app")):
+            client.delete(key)
+            client.rpush(key, "x")
+        listed = run("account", "list", "--format", "json").json
+        assert [(each["account"], each["status"]) for each in listed] == [(None, "damaged"), ("bob", "active")]
+        assert [each["subject"] for each in run("consent", "list", "ann", "--format", "json").json] == ["s1"]
+        refused = run("account", "show", "ann")
+        assert (refused.status, "account is not a hash" in refused.err) == (1, True)
+        assert run("consent", "revoke", "ann", "app").status == 0
+        assert client.hget(keys.client("app"), "status") == "revoked"
+        assert client.hget(keys.consent("s1", "app"), "status") == "revoked"
+        assert run("account", "delete", "ann").status == 0
+        assert client.hget(keys.account, "status") == "disabled"
+
+
 def test_a_hold_that_cannot_be_read_is_shown_as_such(run: Run, store_server: StoreServer) -> None:
     assert run("account", "set", "ann", "--plan", "growth", "--create").status == 0
     with store_server.client() as client:

@@ -302,9 +302,7 @@ _STORED = {
 
 
 @pytest.mark.timeout(300)
-@settings(
-    max_examples=int(__import__("os").environ.get("N", "60")), deadline=None, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(edit=_EDITS)
 def test_one_thing_that_was_edited_makes_no_script_change_half_or_anybody_rich(
     store: Store, edit: tuple[str, Callable[[Any], None]]
