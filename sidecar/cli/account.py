@@ -66,10 +66,12 @@ async def _records(session: Session) -> list[dict[str, Any]]:
     found = []
     for key in await session.keys(EVERY_ACCOUNT_KEY):
         try:
-            known = _plain(await session.record(key))
+            fields = await session.record(key)
         except DamagedError:
-            known = {**_plain({}), "status": "damaged"}
-        found.append({**known, "digest": keys_of(key).digest})
+            found.append({**_plain({}), "status": "damaged", "digest": keys_of(key).digest})
+            continue
+        if fields:
+            found.append({**_plain(fields), "digest": keys_of(key).digest})
     return sorted(found, key=lambda each: (each["issuer"] or "", each["account"] or "", each["digest"]))
 
 

@@ -235,11 +235,16 @@ class EmbeddedStore:
     def _recorded(self) -> int | None:
         """The pid that the one who started the server wrote down, if it is one of a server here still.
 
-        Its working directory says so; where the system does not show that, nobody is known.
+        Pids are used again: a server works in the directory and has inherited its lock, deleted or not. Where
+        the system does not show that, nobody is known.
         """
         try:
             pid = int((self.directory / _PID).read_text())
-            return pid if os.path.samefile(f"/proc/{pid}/cwd", self.directory) else None
+            process, lock = Path(f"/proc/{pid}"), os.path.realpath(self.directory / _SERVER)
+            if pid == os.getpid() or not os.path.samefile(process / "cwd", self.directory):
+                return None
+            held = (os.readlink(each) for each in (process / "fd").iterdir())
+            return pid if any(name.removesuffix(" (deleted)") == lock for name in held) else None
         except (OSError, ValueError):
             return None
 

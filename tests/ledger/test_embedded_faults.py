@@ -187,7 +187,10 @@ def test_a_link_to_nowhere_is_replaced_and_a_folder_is_named(directory: Path):
 
 def test_a_server_that_does_not_listen_yet_is_known_without_its_lock_file(directory: Path):
     directory.mkdir()
-    starting = subprocess.Popen(["sleep", "60"], cwd=directory)
+    lock = os.open(directory / "server.lock", os.O_RDWR | os.O_CREAT)
+    starting = subprocess.Popen(["sleep", "60"], cwd=directory, pass_fds=(lock,))
+    os.close(lock)
+    (directory / "server.lock").unlink()
     (directory / "server.pid").write_text(str(starting.pid))
     store = EmbeddedStore(directory)
     store.enter()
@@ -198,6 +201,24 @@ def test_a_server_that_does_not_listen_yet_is_known_without_its_lock_file(direct
     assert store._child is not None
     answers(store)
     store.leave()
+
+
+@pytest.mark.parametrize("mine", [True, False])
+def test_a_pid_that_was_used_again_keeps_no_server_from_starting_and_nobody_is_killed(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, mine: bool
+):
+    directory.mkdir()
+    monkeypatch.chdir(directory)
+    other = subprocess.Popen(["sleep", "60"])
+    (directory / "server.pid").write_text(str(os.getpid() if mine else other.pid))
+    os.utime(directory / "server.pid", (1, 1))
+    store = EmbeddedStore(directory)
+    store.enter()
+    answers(store)
+    store.leave()
+    assert other.poll() is None
+    other.kill()
+    other.wait()
 
 
 def test_a_server_whose_socket_was_deleted_is_started_anew_with_its_data(store: EmbeddedStore, directory: Path):
