@@ -213,6 +213,5 @@ def credited(reply: Any) -> CreditChange:
 
 
 def _pairs(flat: Sequence[Any]) -> dict[str, str]:
-    # Other programs may have written what is no UTF-8: it is told as what cannot be read.
-    words = [each.decode(errors="replace") if isinstance(each, bytes) else each for each in flat]
+    words = list(map(text, flat))
     return dict(zip(words[::2], words[1::2], strict=True))

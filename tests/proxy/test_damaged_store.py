@@ -81,3 +81,23 @@ async def test_a_hold_that_was_edited_under_its_call_keeps_what_it_took(rig: Rig
         told = await asyncio.to_thread(main, ["usage", "ada", "--verify", "--config", str(rig.config)])
     assert told == 1
     assert "document: expected a hold" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("key", "field", "code"),
+    [
+        (KEYS.account, "plan", "plan_required"),
+        (KEYS.account, "status", "account_disabled"),
+        (KEYS.account, "quota:requests:day", "quota_exceeded"),
+        (KEYS.consent("ada", "cli-1"), "scopes", "insufficient_scope"),
+        (KEYS.consent("ada", "cli-1"), "status", "consent_revoked"),
+    ],
+)
+@pytest.mark.parametrize("value", [b"\xff\xfe", b"\0", b"nan"])
+async def test_a_record_that_other_programs_wrote_wrongly_denies(
+    rig: Rig, key: str, field: str, code: str, value: bytes
+):
+    with rig.redis() as client:
+        client.hset(key, field, value)
+    assert (await rig.call("list_taxonomy")).code == code
+    assert rig.backend.executed == []
