@@ -253,7 +253,7 @@ if first_use then
   journal[#journal + 1] = {'event', 'consent_granted', 'client', ARGV[9], 'subject', ARGV[8], 'first_use', '1'}
 end
 local held = code == ADMITTED and amounts and reserves and hold(amounts)
-flush()
+flush() -- first: the journal is what may still refuse
 if held then
   redis.call('HSET', HOLDS, call, held)
   redis.call('ZADD', LEASES, text(now_ms + tonumber(ARGV[4])), call)

@@ -1,5 +1,5 @@
 -- What one call has reserved, as the ledger writes it: {owner, client, on_unknown, amounts, request, deferred,
--- events}. `accounts.parse_hold` is its model. Needs HOLDS.
+-- events}. `stored.parse_hold` is its model. Needs HOLDS.
 -- include checked.lua
 local AMOUNTS_MOST, EVENTS_MOST = 100, 1000 -- more than any call has
 
