@@ -44,6 +44,7 @@ PURE = (
     "policy/methods*.py",
     "policy/patterns*.py",
     "ledger/admission*.py",
+    "ledger/durability*.py",
     "ledger/settlement*.py",
     "ledger/journal*.py",
     "proxy/listings*.py",

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from sidecar.cli.common import Commands, command, emit, not_enforced, plural
+from sidecar.cli.store_check import store_notices
 from sidecar.workbench.lint import lint
 from sidecar.workbench.load import Loaded, load
 
@@ -22,7 +23,7 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Load, and say what was loaded; what is wrong is raised."""
     loaded = load(arguments.config)
-    notices = (*loaded.tls.notices, *lint(loaded.policy))
+    notices = (*loaded.tls.notices, *lint(loaded.policy), *store_notices(loaded.settings))
     if arguments.format == "text":
         for notice in notices:
             print(f"warning: {notice}", file=sys.stderr)

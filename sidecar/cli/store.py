@@ -17,6 +17,7 @@ from sidecar.ledger.command import Command
 from sidecar.ledger.connection import Argument, Connection, RejectedError, StoreError, UnansweredError, UnsentError
 from sidecar.ledger.embedded import EmbeddedStore
 from sidecar.ledger.endpoint import parse_url
+from sidecar.ledger.examination import capable
 from sidecar.ledger.keys import AccountKeys, account_keys
 from sidecar.ledger.layout import claim
 
@@ -143,6 +144,7 @@ async def _with_store(store: Store, work: Callable[[Session], Awaitable[T]]) -> 
 
 
 async def _prepare(send: Callable[..., asyncio.Future[Any]]) -> None:
+    await capable(send)
     await claim(send)
     loads = [send("SCRIPT", "LOAD", script.source) for script in scripts.scripts]
     for load in loads:

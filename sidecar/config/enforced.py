@@ -17,7 +17,7 @@ from sidecar.config.settings_types import EMBEDDED
 
 NOT_ENFORCED: Final = "not enforced by this version"
 
-_STORES: Final = ("redis", "unix")
+_STORES: Final = ("redis", "rediss", "unix")
 # Sections of a policy whose keys are names: a plan or a tool may well be called `mode`.
 _NAMES: Final = ("scopes", "quotas", "credits", "plans", "tools", "resources", "prompts", "methods")
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import RedisError
 
+from sidecar.ledger.diagnosis import explain
 from sidecar.ledger.endpoint import Address, Endpoint
 from sidecar.ledger.wire import Argument, Pushed, RejectedError, StoreError, UnansweredError, UnsentError, Wire
 
@@ -40,6 +41,10 @@ class Connection:
         before: awaited before every attempt (the embedded store is started here).
         timeout: seconds a reply may take; then the connection is given up.
         pushed: given what the server sends unasked, on a connection that `prepare` subscribes.
+
+    Attributes:
+        error: why there is no connection, for the operator.
+        fault: what the last attempt to connect failed with; None when it did not, or there was none.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class Connection:
         self._decided = asyncio.Event()  # set unless a lost connection may be back in a moment
         self._task: asyncio.Task[None] | None = None
         self.error: str | None = "not connected yet"
+        self.fault: Exception | None = None
 
     @property
     def up(self) -> bool:
@@ -127,12 +133,12 @@ class Connection:
                     async with asyncio.timeout(_CONNECT_TIMEOUT):
                         wire = await self._open()
                 except (OSError, StoreError, RedisError, TimeoutError) as fault:
-                    self.error = str(fault) or "the store did not answer in time"
+                    self.fault, self.error = fault, explain(fault)
                     self._decided.set()
                     await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads attempts, hides nothing
                     pause = min(2 * pause, _BACKOFF[1])
                     continue
-                self._wire, self.error = wire, None
+                self._wire, self.error, self.fault = wire, None, None
                 self._decided.set()
                 pause = _BACKOFF[0]
                 self.error = await wire.lost

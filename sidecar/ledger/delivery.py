@@ -19,11 +19,20 @@ from sidecar.ledger.connection import Connection, RejectedError, UnsentError
 from sidecar.outcome import Receipt
 
 NEVER_RAN: Final = frozenset(
-    {"NOSCRIPT", "OOM", "READONLY", "LOADING", "BUSY", "NOREPLICAS", "MASTERDOWN", "MISCONF", "NOAUTH", "NOPERM"}
+    {
+        *("NOSCRIPT", "BUSY", "LOADING", "OOM", "MISCONF"),
+        *("READONLY", "MASTERDOWN", "NOREPLICAS", "NOAUTH", "NOPERM"),
+        *("MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "REDIRECT"),
+    }
 )
-"""Error replies given before the first line of a script ran: nothing can have been written."""
+"""Error replies with which Valkey and Redis refuse a script before its first line: nothing can have been written.
 
-_RETRY_PAUSE: Final = 0.2
+They come from `processCommand` and `scriptPrepareForRun` of the servers' sources. What fails inside a script
+names the script besides (`never_ran`): the first write of one may meet OOM, MISCONF or READONLY, too.
+"""
+
+_RETRY_PAUSE: Final = (0.2, 2.0)  # first and longest pause between two attempts, in seconds
+_INSIDE: Final = "@user_script"
 
 Read = Callable[[Any], Receipt]
 
@@ -45,6 +54,11 @@ class _Delivery:
             self.outcome.exception()  # nobody may be waiting; `Courier.lost` counts it
 
 
+def never_ran(fault: BaseException) -> bool:
+    """Whether the server has refused a script before its first line: then there is nothing to undo."""
+    return isinstance(fault, RejectedError) and fault.code in NEVER_RAN and _INSIDE not in str(fault)
+
+
 class Courier:
     """Delivers commands on one connection.
 
@@ -63,6 +77,7 @@ class Courier:
         self._idle = asyncio.Event()
         self._idle.set()
         self._closed = False
+        self._pause = _RETRY_PAUSE[0]
         self.undelivered = 0
         self.lost = 0
 
@@ -106,6 +121,7 @@ class Courier:
             delivery.load = isinstance(fault, RejectedError) and fault.code == "NOSCRIPT"
             self._give_again(delivery)
             return
+        self._pause = _RETRY_PAUSE[0]
         self.undelivered -= 1
         if not self.undelivered:
             self._idle.set()
@@ -128,9 +144,12 @@ class Courier:
 
     async def _deliver_again(self) -> None:
         while self._again:
-            await asyncio.sleep(_RETRY_PAUSE)
-            for _ in range(len(self._again) if self._connection.up else 0):
-                self._give(self._again.popleft())
+            await asyncio.sleep(self._pause)
+            if self._connection.up:
+                # One that takes no writes answers at once: all that is owed must not go round in a circle.
+                self._pause = min(2 * self._pause, _RETRY_PAUSE[1])
+                for _ in range(len(self._again)):
+                    self._give(self._again.popleft())
 
 
 def load_and_send(connection: Connection, command: Command) -> asyncio.Future[Any]:

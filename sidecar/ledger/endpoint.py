@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from sidecar.ledger.trust import Trust
 
 Address = tuple[str, int]
 
@@ -31,7 +34,7 @@ class Endpoint:
         path: the unix socket; empty for TCP.
         addresses: the server's, or the sentinels', host and port.
         service: the name sentinels know the primary by; empty without sentinels.
-        tls: how to verify the server, and how to show who we are.
+        trust: how to verify the server, and how to show who we are; None without TLS.
     """
 
     path: str = ""
@@ -40,7 +43,12 @@ class Endpoint:
     db: int = 0
     username: str = ""
     password: str = field(default="", repr=False)
-    tls: ssl.SSLContext | None = field(default=None, repr=False)
+    trust: Trust | None = field(default=None, repr=False)
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """For a new connection: of the files as they are now, since certificates are renewed."""
+        return None if self.trust is None else self.trust.context()
 
 
 def parse_url(url: str) -> Endpoint:
@@ -48,12 +56,11 @@ def parse_url(url: str) -> Endpoint:
 
     Raises:
         ValueError: what is wrong, without anything from between the scheme and the host.
-        OSError: a certificate file that cannot be read.
     """
     scheme, _, _ = url.partition("://")
     if scheme not in _SCHEMES:
         raise ValueError(f"the store's URL must start with one of {', '.join(f'{s}://' for s in _SCHEMES)}")
-    parts = urlsplit(url)
+    parts = _split(url)
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     unknown = sorted(query.keys() - _QUERY[scheme])
     if unknown or parts.fragment:
@@ -82,7 +89,7 @@ def parse_url(url: str) -> Endpoint:
         db=int(database),
         username=unquote(username),
         password=unquote(password),
-        tls=_tls(query) if scheme == "rediss" else None,
+        trust=_trust(query) if scheme == "rediss" else None,
     )
 
 
@@ -102,8 +109,13 @@ def _addresses(hosts: str, default: int, several: bool) -> tuple[Address, ...]:
     return tuple(found)
 
 
-def _tls(query: dict[str, str]) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=query.get("ca"))
-    if "cert" in query:
-        context.load_cert_chain(query["cert"], query.get("key"))
-    return context
+def _trust(query: dict[str, str]) -> Trust:
+    given = {name: Path(query[name]) for name in ("ca", "cert", "key") if query.get(name)}
+    return Trust(given.get("ca"), given.get("cert"), given.get("key"))
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # its message quotes what stands before the host
+        raise ValueError("the store's URL cannot be read: write special characters as %XX") from None

@@ -8,16 +8,18 @@ it (`delivery`). An admission is never given twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.ledger.command import Command, Scripts
 from sidecar.ledger.connection import Connection, RejectedError, StoreError
-from sidecar.ledger.delivery import NEVER_RAN, Courier, load_and_send
+from sidecar.ledger.delivery import Courier, load_and_send, never_ran
+from sidecar.ledger.durability import Warned
 from sidecar.ledger.embedded import EmbeddedStore
 from sidecar.ledger.endpoint import parse_url
+from sidecar.ledger.examination import examine
 from sidecar.ledger.layout import claim
 from sidecar.model import Admission, Application
 from sidecar.outcome import Charge, Receipt
@@ -27,9 +29,23 @@ ANSWER_WITHIN: Final = 1.8
 
 
 class Store:
-    """Gates 5-7 of this process: one ordered connection, and what is still to be delivered on it."""
+    """Gates 5-7 of this process: one ordered connection, and what is still to be delivered on it.
 
-    def __init__(self, url: str, scripts: Scripts, *, directory: Path | None = None) -> None:
+    Args:
+        url: the store's, or `embedded`.
+        scripts: what is run there.
+        directory: of the embedded store.
+        warned: told on every connection what the server may lose of what it acknowledges.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        scripts: Scripts,
+        *,
+        directory: Path | None = None,
+        warned: Callable[[Sequence[Warned]], None] = lambda _: None,
+    ) -> None:
         self._scripts = scripts
         self._embedded: EmbeddedStore | None = None
         if url == "embedded":
@@ -41,6 +57,7 @@ class Store:
         self._endpoint = parse_url(url)
         self._connection = Connection(self._endpoint, prepare=self._prepare, before=before)
         self._courier = Courier(self._connection)
+        self._warned = warned
 
     @property
     def undelivered(self) -> int:
@@ -101,8 +118,7 @@ class Store:
             sent = True
             return self._scripts.admitted(application, await self._answer(command, reply, end))
         except (StoreError, TimeoutError) as fault:
-            ran = not (isinstance(fault, RejectedError) and fault.code in NEVER_RAN)
-            self._undo(application, sent and ran)
+            self._undo(application, sent and not never_ran(fault))
             raise _unavailable(fault) from fault
         except BaseException:  # above all a cancellation: whoever asked is gone, the hold may be there
             self._undo(application, sent)
@@ -209,9 +225,7 @@ class Store:
             await asyncio.to_thread(self._embedded.ensure)
 
     async def _prepare(self, send: Callable[..., asyncio.Future[Any]]) -> None:
-        facts = _info(await send("INFO", "memory"))
-        if facts.get("maxmemory", "0") != "0" and facts.get("maxmemory_policy") != "noeviction":
-            raise StoreError("the store may evict consents and balances: set its maxmemory-policy to noeviction")
+        self._warned(await examine(send, managed=bool(self._endpoint.service)))
         await claim(send)
         loads = [send("SCRIPT", "LOAD", script.source) for script in self._scripts.scripts]
         for load in loads:
@@ -221,11 +235,6 @@ class Store:
 async def _subscribe(send: Callable[..., asyncio.Future[Any]], channel: str, opened: Callable[[], None]) -> None:
     await send("SUBSCRIBE", channel)
     opened()
-
-
-def _info(reply: bytes) -> Mapping[str, str]:
-    lines = reply.decode().splitlines()
-    return dict(line.partition(":")[::2] for line in lines if ":" in line)
 
 
 def _unavailable(fault: BaseException) -> Refusal:

@@ -77,6 +77,9 @@ class Metrics:
         self.revocations_heard = self._gauge(
             "revocations_heard", "Whether revocations are heard at once (1) or found by asking (0).", "livemin"
         )
+        self.store_warnings = self._gauge(
+            "store_warnings", "Whether the store may lose what it has acknowledged (1), by why.", "livemax", "warning"
+        )
         self.store_errors = self._counter("store_errors", "Trips to the store that failed.")
         self.keys_up = self._gauge("keys_up", "Whether an issuer's keys are usable (1).", "livemin", "issuer")
         self.keys_fetched = self._gauge(

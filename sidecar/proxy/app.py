@@ -38,6 +38,7 @@ from sidecar.proxy.resuming import Resuming
 from sidecar.proxy.revocations import Revocations
 from sidecar.proxy.server import check_parser, make_runner
 from sidecar.proxy.snapshot import Snapshot
+from sidecar.proxy.store_warnings import StoreWarnings
 from sidecar.proxy.streams import Ending
 from sidecar.proxy.sweeper import sweep_forever
 from sidecar.workbench.load import Loaded, load
@@ -65,7 +66,10 @@ class Sidecar:
         self.metrics = Metrics()
         lines.dropped = self.metrics.log_dropped.inc
         self.store = Store(
-            settings.store.url, scripts, directory=settings.store.directory if settings.store.embedded else None
+            settings.store.url,
+            scripts,
+            directory=settings.store.directory if settings.store.embedded else None,
+            warned=StoreWarnings(self.metrics, lines).tell,
         )
         self._ring = KeyRing(introspected=self.metrics.introspected)
         self._upstream = upstream_of(settings, loaded.tls)

@@ -36,10 +36,10 @@ def problems(text: str) -> list[str]:
         *(
             (
                 f"store: {{url: '{url}'}}",
-                "c.yaml:5:14: store.url: not enforced by this version; accepted: embedded, redis://…, unix://…",
+                "c.yaml:5:14: store.url: not enforced by this version; "
+                "accepted: embedded, redis://…, rediss://…, unix://…",
             )
             for url in (
-                "rediss://:hunter2@a",
                 "redis+sentinel://a/b",
                 "redis+cluster://a",
                 "memory",
@@ -106,18 +106,17 @@ def schema():
 
 def test_the_schema_offers_nothing_that_is_refused(schema):
     text = json.dumps(schema)
-    for word in ("rediss", "sentinel"):
-        assert word not in text, word
+    assert "sentinel" not in text
 
 
-@pytest.mark.parametrize("line", ["", "workers: 1", "workers: ${WORKERS}", "store: {url: 'redis://a'}",
+@pytest.mark.parametrize("line", ["", "workers: 1", "workers: ${WORKERS}", "store: {url: 'redis://a'}", "store: {url: 'rediss://a?ca=b'}",
                                   "store: {url: embedded, directory: x}", "store: {url: '${STORE}'}"])  # fmt: skip
 def test_the_schema_accepts_what_is_enforced(schema, line):
     validator = jsonschema_rs.Draft202012Validator(schema)
     assert [error.message for error in validator.iter_errors(yaml.safe_load(MINIMAL + line))] == []
 
 
-@pytest.mark.parametrize("line", ["workers: 2", "store: {url: 'rediss://a'}", "store: {url: memory}",
+@pytest.mark.parametrize("line", ["workers: 2", "store: {url: memory}",
                                   "store: {url: 'redis+sentinel://a/b'}"])  # fmt: skip
 def test_the_schema_refuses_what_is_not_enforced(schema, line):
     key = line.split(":")[0]

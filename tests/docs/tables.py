@@ -106,7 +106,7 @@ Schema = Mapping[str, Any]
 _PATTERNS: Final = (
     ("(ms|s|m|h)", "duration"),
     ("KiB", "size"),
-    ("embedded", "`embedded`, `redis://…`, `unix://…`"),
+    ("embedded", "`embedded`, `redis://…`, `rediss://…`, `unix://…`"),
     ("https?://", "URL"),
     ("://", "origin"),
     (":([0-9]{1,5})$", "host:port"),
@@ -193,7 +193,7 @@ def _kind(entry: Schema) -> str:
 
 
 def config_later() -> str:
-    values = ["`workers` other than `1`", "`store.url` other than `embedded`, `redis://…`, `unix://…`"]
+    values = ["`workers` other than `1`", "`store.url` other than `embedded`, `redis://…`, `rediss://…`, `unix://…`"]
     return "\n".join(f"- {each}" for each in values)
 
 
