@@ -133,7 +133,7 @@ class Connection:
                     async with asyncio.timeout(_CONNECT_TIMEOUT):
                         wire = await self._open()
                 except (OSError, StoreError, RedisError, TimeoutError) as fault:
-                    self.fault, self.error = fault, explain(fault)
+                    self.fault, self.error = fault, explain(fault, tls=self._endpoint.trust is not None)
                     self._decided.set()
                     await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads attempts, hides nothing
                     pause = min(2 * pause, _BACKOFF[1])

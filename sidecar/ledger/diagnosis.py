@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import ssl
+from typing import Final
 
 from sidecar.config.certificates import tls_words
 from sidecar.ledger.wire import RejectedError, StoreError
 
 # Some servers say a whole paragraph; others say less than one needs.
-_MEANINGS = {
+_MEANINGS: Final = {
     "WRONGPASS": "WRONGPASS: user or password in store.url is wrong, or the user is disabled",
     "NOAUTH": "NOAUTH: the server wants a password, and store.url has none",
     "DENIED": "DENIED: the server is in protected mode: it takes no connections from other machines",
 }
-_NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNEXPECTED_EOF_WHILE_READING"})
+_ASK: Final = "; does it speak TLS on this port?"
+_NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNEXPECTED_EOF_WHILE_READING"})
 
 
-def explain(fault: BaseException) -> str:
-    """One sentence about an attempt to connect that failed."""
+def explain(fault: BaseException, *, tls: bool = False) -> str:
+    """One sentence about an attempt to connect that failed.
+
+    Args:
+        fault: what it failed with.
+        tls: whether TLS was tried: servers that expect something else may just wait for more.
+    """
     if isinstance(fault, RejectedError):
         return _rejected(fault)
     if isinstance(fault, ssl.SSLError):
-        hint = "; does the server speak TLS on this port?" if fault.reason in _NOT_TLS else ""
-        return f"the store cannot be trusted: {tls_words(fault)}{hint}"
-    return str(fault) or "the store did not answer in time"
+        return f"the store cannot be trusted: {tls_words(fault)}" + (_ASK if fault.reason in _NOT_TLS else "")
+    return str(fault) or "the store did not answer in time" + (_ASK if tls else "")
 
 
 def refuses(fault: BaseException | None) -> bool:

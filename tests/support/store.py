@@ -43,7 +43,8 @@ class StoreServer:
         self.directory = directory or Path(tempfile.mkdtemp(prefix="store-"))
         self.path = self.directory / "test.sock"
         self.url = f"unix://{self.path}"
-        self._binary, self._environment = binary or (server_binary(), None)
+        self._binary = server_binary() if binary is None else str(binary[0])
+        self._environment = None if binary is None else binary[1]
         self._options = options + (("--appendonly", "yes", "--appendfsync", "always") if durable else ())
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -57,7 +58,7 @@ class StoreServer:
         with (self.directory / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *(str(self._binary), "--port", "0", "--unixsocket", str(self.path)),
+                    *(self._binary, "--port", "0", "--unixsocket", str(self.path)),
                     *("--dir", str(self.directory), "--save", "", *self._options),
                 ],
                 stdin=subprocess.DEVNULL,
