@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from sidecar.ledger.keys import account_keys
 from sidecar.ledger.permissions import KEYED, OTHERS
 from sidecar.proxy.sweeper import sweep
 from tests.proxy.support import Launch, contacts
+from tests.support import debian
 from tests.support.backend import Backend
 from tests.support.rig import LEGACY, Rig
 from tests.support.store import StoreServer, until
@@ -53,14 +55,23 @@ def granted(words: list[str]) -> set[str]:
     return {word[1:] for word in words if word.startswith("+")}
 
 
+@pytest.fixture(params=["valkey", "redis 7.0"])
+def server(request: pytest.FixtureRequest) -> Iterator[StoreServer]:
+    """A durable server, of the newest and of the oldest kind."""
+    binary = None if request.param == "valkey" else debian.redis_server()
+    durable = StoreServer(durable=True, binary=binary).start()
+    yield durable
+    durable.close()
+
+
 @pytest.fixture
-async def limited(own_server: StoreServer, bare: Launch) -> Rig:
+async def limited(server: StoreServer, bare: Launch) -> Rig:
     """A sidecar whose store's user is the documented one."""
-    with own_server.client() as client:
+    with server.client() as client:
         client.execute_command(*documented())
         client.execute_command("CONFIG", "RESETSTAT")
-    url = f"unix://sidecar:p%40ss%2Fw%25rd@{own_server.path}"
-    return await bare(server=own_server, store_url=url, scripted=Backend(sessions=True))
+    url = f"unix://sidecar:p%40ss%2Fw%25rd@{server.path}"
+    return await bare(server=server, store_url=url, scripted=Backend(sessions=True))
 
 
 async def command(rig: Rig, *words: str) -> int:
@@ -117,14 +128,14 @@ async def follow(rig: Rig) -> None:
 
 
 async def test_it_is_enough_for_everything_and_nothing_is_to_spare(
-    limited: Rig, own_server: StoreServer, capsys: pytest.CaptureFixture[str]
+    limited: Rig, server: StoreServer, capsys: pytest.CaptureFixture[str]
 ):
     await live(limited)
     for words in COMMANDS:
         assert await command(limited, *words) == 0, (words, capsys.readouterr().err)
     await follow(limited)
     await fold(limited)
-    with own_server.client() as client:
+    with server.client() as client:
         assert client.execute_command("ACL", "LOG") == []
         used: dict[str, Any] = client.info("commandstats")
     called = {name.removeprefix("cmdstat_") for name, stats in used.items() if stats["calls"]}
@@ -138,10 +149,10 @@ def test_what_is_asked_about_is_what_is_documented():
     assert granted(documented()) == asked
 
 
-async def test_a_permission_taken_away_is_told_and_given_back_is_used(limited: Rig, own_server: StoreServer):
+async def test_a_permission_taken_away_is_told_and_given_back_is_used(limited: Rig, server: StoreServer):
     await limited.account(credits=10)
     await limited.grant()
-    with own_server.client() as client:
+    with server.client() as client:
         client.execute_command("ACL", "SETUSER", "sidecar", "-evalsha", "-zadd")
         reply = await limited.call("list_taxonomy")
         assert (reply.status, reply.code) == (503, "store_unavailable")
