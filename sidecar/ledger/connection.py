@@ -94,6 +94,11 @@ class Connection:
                 await self._task
             self._task = None
 
+    def give_up(self, why: str) -> None:
+        """Close the connection as it is now; attempts to connect begin anew, and look at the server again."""
+        if self._wire is not None:
+            self._wire.abort(why)
+
     def send(self, *command: Argument, now: bool = True) -> asyncio.Future[Any]:
         """Write one command; the future gives its reply.
 

@@ -26,7 +26,10 @@ async def capable(send: Send) -> tuple[Mapping[str, str], bool]:
     Raises:
         StoreError: the server is too old, or its user lacks permissions.
     """
-    info = _fields(await send("INFO"))
+    reply = await send("INFO")
+    if not isinstance(reply, bytes):
+        raise StoreError("the server does not speak the protocol")
+    info = _fields(reply)
     if old := durability.too_old(info):
         raise StoreError(old)
     return info, await permitted(send)
@@ -54,7 +57,7 @@ async def _parameters(send: Send) -> Mapping[str, str] | None:
     except RejectedError:  # managed services take the command away altogether
         return None
     words = [each.decode(errors="replace") for each in flat]
-    return dict(zip(words[::2], words[1::2], strict=True))
+    return dict(zip(words[::2], words[1::2], strict=False))
 
 
 def _fields(reply: bytes) -> Mapping[str, str]:

@@ -16,6 +16,7 @@ from sidecar.errors import ErrorCode, Refusal
 from sidecar.ledger.command import Command, Scripts
 from sidecar.ledger.connection import Connection, RejectedError, StoreError
 from sidecar.ledger.delivery import Courier, load_and_send, never_ran
+from sidecar.ledger.diagnosis import explain, refuses
 from sidecar.ledger.durability import Warned
 from sidecar.ledger.embedded import EmbeddedStore
 from sidecar.ledger.endpoint import parse_url
@@ -35,7 +36,7 @@ class Store:
         url: the store's, or `embedded`.
         scripts: what is run there.
         directory: of the embedded store.
-        warned: told on every connection what the server may lose of what it acknowledges.
+        warned: told at every look at the server what it may lose of what it acknowledges.
     """
 
     def __init__(
@@ -182,6 +183,17 @@ class Store:
             return await self._answer(command, self._connection.send(*command.words()), end)
         except (StoreError, TimeoutError) as fault:
             raise _unavailable(fault) from fault
+
+    async def look(self) -> None:
+        """See again what the server may lose, which can change while it is connected to.
+
+        One that must not be used any more is left, and every call refused until it is as it was.
+        """
+        try:
+            self._warned(await examine(self._connection.send, managed=bool(self._endpoint.service)))
+        except StoreError as fault:
+            if refuses(fault):
+                self._connection.give_up(explain(fault))
 
     async def scan(self, pattern: str) -> list[bytes]:
         """The keys that match a pattern, sorted, found a few at a time so that nobody waits for it.

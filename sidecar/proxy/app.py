@@ -38,7 +38,7 @@ from sidecar.proxy.resuming import Resuming
 from sidecar.proxy.revocations import Revocations
 from sidecar.proxy.server import check_parser, make_runner
 from sidecar.proxy.snapshot import Snapshot
-from sidecar.proxy.store_warnings import StoreWarnings
+from sidecar.proxy.store_warnings import StoreWarnings, look_forever
 from sidecar.proxy.streams import Ending
 from sidecar.proxy.sweeper import sweep_forever
 from sidecar.workbench.load import Loaded, load
@@ -112,6 +112,7 @@ class Sidecar:
         self._spawn(self._connect_store, "store")
         self._spawn(self._readiness.watch, "readiness")
         self._spawn(partial(sweep_forever, self.store, self.metrics), "sweep")
+        self._spawn(partial(look_forever, self.store), "store warnings")
         self._revocations = Revocations(self.store, self.pipeline.streams, lambda: self._policy.consent)
         self._spawn(self._revocations.watch, "revocations")
         self._spawn(self._certificates.watch, "certificates")

@@ -8,6 +8,7 @@ import pytest
 
 from sidecar.ledger.layout import LAYOUT_KEY
 from tests.cli.support import POLICY, Run, write
+from tests.support.certificates import Authority, refusing
 from tests.support.store import StoreServer, free_port
 
 
@@ -92,6 +93,16 @@ def test_a_store_that_may_evict_revocations_is_an_error(run: Run, tmp_path: Path
             "(maxmemory-policy allkeys-lru): set maxmemory-policy noeviction"
         ],
     )
+
+
+def test_a_store_that_is_not_trusted_is_an_error(run: Run, tmp_path: Path):
+    mine, other = Authority(tmp_path), Authority(tmp_path, "other")
+    with refusing(other.server(other.issue("store"))) as url:
+        port = url.split(":")[2].partition("/")[0]
+        status, told = check(run, tmp_path, f"rediss://user:hunter2@127.0.0.1:{port}?ca={mine.cert.name}")
+    assert status == 1
+    assert told[0].startswith("mcp-sidecar: store: the store cannot be trusted: its certificate is not trusted (")
+    assert "hunter2" not in told[0]
 
 
 def test_a_store_of_another_layout_is_an_error(run: Run, tmp_path: Path, store_server: StoreServer):

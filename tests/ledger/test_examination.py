@@ -165,6 +165,23 @@ async def test_a_user_that_is_not_let_in(server: StoreServer, state: str):
     assert password not in str(caught.value).replace("or the user", "")
 
 
+async def test_what_a_server_does_not_know_is_not_quoted(fault_proxy: FaultProxy):
+    """Servers repeat the arguments of unknown commands, and those of HELLO are user and password."""
+    answered: list[bytes] = []
+
+    def unknown(data: bytes) -> bytes:
+        answered.append(data)
+        return data
+
+    fault_proxy.rewrite_request = lambda data: data.replace(b"HELLO", b"HALLO")
+    fault_proxy.rewrite = unknown
+    with pytest.raises(UnsentError) as caught:
+        await found(f"unix://sidecar:hunter2@{fault_proxy.path}")
+    assert b"hunter2" in answered[0]
+    assert "unknown command 'HALLO': the server must be Redis 7.0 or later, or Valkey" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
 async def test_commands_can_work_where_sidecars_must_not(server: StoreServer):
     """Somebody has to be able to revoke while the server is being set right."""
     with server.client() as client:

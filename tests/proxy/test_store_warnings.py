@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from sidecar.cli import main
 from sidecar.ledger.durability import Risk
+from sidecar.proxy.store_warnings import look_forever
 from tests.proxy.support import Launch, contacts
 from tests.support.certificates import Authority
 from tests.support.rig import Json, Rig, until_ready
@@ -80,6 +81,32 @@ async def test_a_store_that_begins_to_evict_is_refused_by_the_next_connection(
         assert (await rig.call("list_taxonomy")).code == "store_unavailable"
         client.config_set("maxmemory-policy", "noeviction")
     await until_ready(rig)
+
+
+async def test_what_changes_while_connected_is_seen_without_a_new_connection(own_server: StoreServer, bare: Launch):
+    rig = await bare(server=own_server)
+    looking = asyncio.create_task(look_forever(rig.sidecar.store, every=0.01))
+    try:
+        with own_server.client() as client:
+            connections = client.info("stats")["total_connections_received"]
+            client.config_set("appendfsync", "everysec")
+            await until(lambda: len(events(rig, "store_warning")) == 1)
+            client.config_set("appendfsync", "always")
+            await until(lambda: len(events(rig, "store_warning_over")) == 1)
+            assert client.info("stats")["total_connections_received"] == connections
+            client.config_set("maxmemory", "100mb")
+            client.config_set("maxmemory-policy", "allkeys-lru")
+            await until(lambda: "noeviction" in (rig.sidecar.store.error or ""))
+            assert (await rig.call("list_taxonomy")).code == "store_unavailable"
+            client.config_set("maxmemory-policy", "noeviction")
+        await until_ready(rig)
+        own_server.pause()
+        await until(lambda: not rig.sidecar.store.up)
+        own_server.resume()
+        await until(lambda: rig.sidecar.store.up)
+        assert not looking.done()
+    finally:
+        looking.cancel()
 
 
 async def test_everything_works_over_tls_and_nothing_without_it(own_server: StoreServer, bare: Launch, tmp_path: Path):

@@ -108,6 +108,7 @@ class FaultProxy:
 
     Attributes:
         rewrite: what replies become on their way, of the same length.
+        rewrite_request: what requests become.
         drop_replies: what the server answers is thrown away; requests still arrive.
         drop_requests: what clients send is thrown away.
         cut_on_reply: the connection is closed at the first answer, which is lost; once.
@@ -121,6 +122,7 @@ class FaultProxy:
         self.path = self._directory / "proxy.sock"
         self.url = f"unix://{self.path}"
         self.rewrite: Callable[[bytes], bytes] = lambda data: data
+        self.rewrite_request: Callable[[bytes], bytes] = lambda data: data
         self.drop_replies = False
         self.drop_requests = False
         self.cut_on_reply = False
@@ -179,7 +181,7 @@ class FaultProxy:
                 if judge == self._reply and self.delay:
                     await asyncio.sleep(self.delay)
                 if judge(data):
-                    writer.write(self.rewrite(data) if judge == self._reply else data)
+                    writer.write((self.rewrite if judge == self._reply else self.rewrite_request)(data))
                     await writer.drain()
         writer.transport.abort()
 
