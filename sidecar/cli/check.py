@@ -16,7 +16,8 @@ from sidecar.workbench.load import Loaded, load
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = command(commands, "check", run, "read config and policy as the server does, and run the policy's tests")
+    about = "read config and policy as the server does, run the policy's tests, and look at the store"
+    parser = command(commands, "check", run, about)
     not_enforced(parser, "--live")
 
 

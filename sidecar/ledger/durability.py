@@ -143,7 +143,7 @@ def _promotion(server: Server) -> Iterator[Warned]:
     info, config = server.info, server.config or {}
     managed = server.managed or info.get("cluster_enabled") == "1"
     # INFO has this line only where both parameters are set; its name is the old one in every server.
-    waits = "min_slaves_good_slaves" in info
+    waits = "min_slaves_good_slaves" in info or config.get("min-replicas-to-write", "0") != "0"
     if not waits and (managed or info.get("connected_slaves", "0") != "0"):
         yield Warned(
             Risk.PROMOTION,

@@ -263,6 +263,7 @@ async def test_calls_are_refused_and_nothing_is_lost_or_done_twice(tmp_path: Pat
             assert (reply.status, "error" in reply.json) == (200, False)  # what is paid for is delivered
             if name in AT_ONCE:
                 await built.recorded(2)
+                assert entries(place) == {(id_of(reply), "settled"): 1}
                 await built.revoke("ada", "cli-9")
             assert len(backend.received) == 1  # nothing was forwarded that was not admitted
         await recovered(built)
