@@ -94,8 +94,8 @@ class Connection:
                 await self._task
             self._task = None
 
-    def give_up(self, why: str) -> None:
-        """Close the connection as it is now; attempts to connect begin anew, and look at the server again."""
+    def leave(self, why: str) -> None:
+        """Give the connection up, and connect anew; commands without an answer fail as `UnansweredError`."""
         if self._wire is not None:
             self._wire.abort(why)
 

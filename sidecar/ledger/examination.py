@@ -32,7 +32,7 @@ async def capable(send: Send) -> tuple[Mapping[str, str], bool]:
     info = _fields(reply)
     if old := durability.too_old(info):
         raise StoreError(old)
-    return info, await permitted(send)
+    return info, await permitted(send, cluster=info.get("cluster_enabled") == "1")
 
 
 async def examine(send: Send, *, managed: bool = False) -> tuple[Warned, ...]:

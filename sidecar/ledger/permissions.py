@@ -49,15 +49,19 @@ OTHERS: Final[tuple[tuple[str, ...], ...]] = (
 )
 """Commands on no key."""
 
+CLUSTERED: Final[tuple[tuple[str, ...], ...]] = (("CLUSTER", "SLOTS"), ("CLUSTER", "INFO"), ("ASKING",))
+"""Commands on the nodes of a cluster, besides."""
+
 _OPTIONAL: Final = ("CONFIG", "GET", "appendfsync")
-_ASKED: Final = (*KEYED, *OTHERS, _OPTIONAL)
+_PARTS: Final = frozenset({"SCRIPT", "CLUSTER"})  # commands whose parts are permitted one by one
 
 
-async def permitted(send: Callable[..., asyncio.Future[Any]]) -> bool:
+async def permitted(send: Callable[..., asyncio.Future[Any]], *, cluster: bool = False) -> bool:
     """See that the user of a connection may do all that is needed.
 
     Args:
         send: sends one command and gives its reply.
+        cluster: whether the server is a node of one.
 
     Returns:
         Whether it may also see the server's parameters.
@@ -65,21 +69,23 @@ async def permitted(send: Callable[..., asyncio.Future[Any]]) -> bool:
     Raises:
         StoreError: something is missing; names all of it.
     """
+    needed = (*KEYED, *OTHERS, *(CLUSTERED if cluster else ()))
+    asked = (*needed, _OPTIONAL)
     loaded = send("SCRIPT", "LOAD", PERMISSIONS.source)
-    answered = send("EVALSHA", PERMISSIONS.sha, 0, *map(orjson.dumps, _ASKED))
+    answered = send("EVALSHA", PERMISSIONS.sha, 0, *map(orjson.dumps, asked))
     await loaded
-    answer = dict(zip(_ASKED, await answered, strict=True))
-    if lacking := [words for words in (*KEYED, *OTHERS) if not answer[words]]:
+    answer = dict(zip(asked, await answered, strict=True))
+    if lacking := [words for words in needed if not answer[words]]:
         raise StoreError(f"the store's user lacks permissions: {_named(lacking)}; docs/store.md lists what it needs")
     return bool(answer[_OPTIONAL])
 
 
 def _named(lacking: list[tuple[str, ...]]) -> str:
     if all(words in lacking for words in KEYED):  # not each for itself
-        return ", ".join(["keys ~mcp:*", *(_command(words) for words in lacking if words in OTHERS)])
+        return ", ".join(["keys ~mcp:*", *(_command(words) for words in lacking if words not in KEYED)])
     return ", ".join(_command(words) for words in lacking)
 
 
 def _command(words: tuple[str, ...]) -> str:
-    name = "|".join(words[:2]) if words[0] == "SCRIPT" else words[0]
+    name = "|".join(words[:2]) if words[0] in _PARTS else words[0]
     return f"+{name.lower()}" + (f" with channel &{REVOKED_CHANNEL}" if REVOKED_CHANNEL in words else "")

@@ -193,7 +193,7 @@ class Store:
             self._warned(await examine(self._connection.send, managed=bool(self._endpoint.service)))
         except StoreError as fault:
             if refuses(fault):
-                self._connection.give_up(explain(fault))
+                self._connection.leave(explain(fault))
 
     async def scan(self, pattern: str) -> list[bytes]:
         """The keys that match a pattern, sorted, found a few at a time so that nobody waits for it.

@@ -150,6 +150,20 @@ async def test_a_permission_that_is_missing_is_named_before_anything_runs(
         assert client.dbsize() == 0
 
 
+async def test_the_nodes_of_a_cluster_are_asked_for_more():
+    server = StoreServer(durable=True, options=("--cluster-enabled", "yes", "--port", str(free_port()))).start()
+    try:
+        with server.client() as client:
+            client.execute_command(
+                "ACL", "SETUSER", "weak", "on", ">x", "~*", "&*", "+@all", "-cluster|slots", "-asking"
+            )
+        with pytest.raises(UnsentError, match=r"lacks permissions: \+cluster\|slots, \+asking;"):
+            await found(f"unix://weak:x@{server.path}")
+        assert risks(await found(server.url)) == [Risk.PROMOTION]
+    finally:
+        server.close()
+
+
 @pytest.mark.parametrize("state", ["wrong password", "off", "deleted"])
 async def test_a_user_that_is_not_let_in(server: StoreServer, state: str):
     with server.client() as client:
