@@ -1,0 +1,144 @@
+"""The map of a cluster and its connections, on real nodes: where a command goes, and what is never sent twice."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from sidecar.ledger.cluster import Cluster, slot_of
+from sidecar.ledger.connection import RejectedError, StoreError, UnsentError
+from sidecar.ledger.endpoint import parse_url
+from sidecar.ledger.layout import LAYOUT_KEY, claim
+from sidecar.ledger.topology import ask_again, servers
+from tests.support.store import until
+from tests.support.topology import ClusterServers, TcpServer
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[ClusterServers]:
+    with ClusterServers() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def nodes(running: ClusterServers) -> Iterator[ClusterServers]:
+    yield running
+    for node in running.nodes:
+        node.ask("FLUSHALL")
+
+
+@pytest.fixture
+async def cluster(nodes: ClusterServers) -> AsyncIterator[Cluster]:
+    made = Cluster(parse_url(nodes.url), prepare=claim)
+    await made.start(within=60)
+    yield made
+    await made.close()
+
+
+def key_on(nodes: ClusterServers, node: TcpServer) -> str:
+    return next(key for key in (f"k{number}" for number in range(10_000)) if nodes.owner(key, node) is node)
+
+
+async def test_every_key_goes_to_the_node_that_has_it(nodes: ClusterServers, cluster: Cluster):
+    for node in nodes.nodes:
+        key = key_on(nodes, node)
+        assert await cluster.at(key).call("SET", key, "1") == b"OK"
+        assert node.ask("GET", key) == "1"
+        assert cluster.at(key) is cluster.at(f"x{{{key}}}y")
+    assert (cluster.up, cluster.error, cluster.away, len(cluster.nodes)) == (True, None, 0, 3)
+
+
+async def test_a_moved_command_runs_once_where_it_belongs(nodes: ClusterServers, cluster: Cluster):
+    source, target = nodes.nodes[:2]
+    key = key_on(nodes, source)
+    slot = slot_of(key)
+    nodes.move_slot_at_once(slot, source, target)
+    try:
+        with pytest.raises(RejectedError) as caught:
+            await (await stale(cluster, key, source)).call("INCR", key)
+        assert caught.value.code == "MOVED"
+        assert await ask_again(cluster, caught.value, key, ("INCR", key), None) == 1
+        assert target.ask("GET", key) == "1"
+        assert cluster.at(key).address == target.address
+    finally:
+        nodes.move_slot_at_once(slot, target, source)
+
+
+async def stale(cluster: Cluster, key: str, node: TcpServer):
+    """The connection that a map from before the move gives."""
+    return next(each for each in cluster.nodes if each.address == node.address)
+
+
+async def test_an_asked_command_runs_once_while_its_slot_moves(nodes: ClusterServers, cluster: Cluster):
+    source, target = nodes.nodes[:2]
+    key = key_on(nodes, source)
+    slot = slot_of(key)
+    nodes.begin_move(slot, source, target)
+    with pytest.raises(RejectedError) as caught:
+        await cluster.at(key).call("INCR", key)
+    assert caught.value.code == "ASK"
+    assert await ask_again(cluster, caught.value, key, ("INCR", key), None) == 1
+    assert cluster.at(key).address == source.address  # the slot is not the target's yet
+    with pytest.raises(RejectedError, match="MOVED"):
+        await next(each for each in cluster.nodes if each.address == target.address).call("INCR", key)
+    nodes.end_move(slot, source, target)
+    assert target.ask("GET", key) == "1"
+    nodes.move_slot_at_once(slot, target, source)
+
+
+async def test_a_node_of_another_layout_makes_all_of_them_unusable(nodes: ClusterServers):
+    nodes.owner(LAYOUT_KEY).ask("SET", LAYOUT_KEY, "99")
+    other = servers(parse_url(nodes.url), prepare=claim)
+    with pytest.raises(UnsentError, match="version '99'"):
+        await other.start(within=2)
+    assert not other.up
+    for node in nodes.nodes:
+        with pytest.raises(StoreError):
+            await other.at(key_on(nodes, node)).call("SET", key_on(nodes, node), "1")
+    await other.close()
+    assert sum(node.ask("DBSIZE") for node in nodes.nodes) == 1
+
+
+async def test_an_unmarked_cluster_is_marked_once_where_the_mark_belongs(nodes: ClusterServers, cluster: Cluster):
+    assert nodes.owner(LAYOUT_KEY).ask("GET", LAYOUT_KEY) == "1"
+    assert sum(node.ask("DBSIZE") for node in nodes.nodes) == 1
+
+
+async def test_a_single_server_s_url_does_not_take_a_node_of_a_cluster(nodes: ClusterServers):
+    single = servers(parse_url(f"redis://127.0.0.1:{nodes.nodes[0].port}"), prepare=claim)
+    with pytest.raises(UnsentError, match=r"redis\+cluster://"):
+        await single.start(within=0.5)
+    await single.close()
+
+
+async def test_a_server_that_is_no_cluster_is_refused_by_name():
+    alone = TcpServer().start()
+    try:
+        cluster = Cluster(parse_url(f"redis+cluster://127.0.0.1:{alone.port}"), prepare=claim)
+        with pytest.raises(UnsentError, match="cluster support disabled"):
+            await cluster.start(within=2)
+        await cluster.close()
+    finally:
+        alone.close()
+
+
+async def test_what_is_published_on_one_node_is_heard_from_any(nodes: ClusterServers, cluster: Cluster):
+    heard: list[bytes] = []
+
+    async def subscribe(send):
+        await send("SUBSCRIBE", "news")
+
+    listener = cluster.beside(subscribe, lambda push: heard.append(push[2]))
+    await listener.start()
+    for number, node in enumerate(nodes.nodes):
+        node.ask("PUBLISH", "news", str(number))
+    await until(lambda: sorted(heard) == [b"0", b"1", b"2"])
+    listener.leave("tried")
+    await until(lambda: not listener.up)
+    await until(lambda: listener.up)
+    nodes.nodes[0].ask("PUBLISH", "news", "3")
+    await until(lambda: b"3" in heard)
+    await listener.close()
