@@ -14,7 +14,7 @@ from tests.support.store import free_port, until
 from tests.support.topology import SERVICE, SentinelServers, TcpServer, replicates
 
 pytestmark = pytest.mark.timeout(180)
-LONG = 15.0
+LONG = 60.0
 
 
 @pytest.fixture
