@@ -237,7 +237,7 @@ class Connection:
         if end.password:
             hello += ("AUTH", end.username or "default", end.password)
         reply = await wire.send((*hello, "SETNAME", "mcp-sidecar"))
-        facts = dict(zip(reply[::2], reply[1::2], strict=False))
+        facts: dict[bytes, Any] = dict(zip(reply[::2], reply[1::2], strict=False))
         role = facts.get(b"role", facts.get(b"mode", b""))  # a sentinel has no role but its mode
         if role not in self._roles:
             raise UnsentError(f"the server is {_ROLES.get(role, 'of an unknown role')}")

@@ -302,8 +302,10 @@ class SentinelServers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for each in (*self.sentinels, self.primary, self.replica):
-            each.close()
+        for sentinel in self.sentinels:
+            sentinel.close()
+        for server in (self.primary, self.replica):
+            server.close()
 
     @property
     def url(self) -> str:
