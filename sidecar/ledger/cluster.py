@@ -30,6 +30,7 @@ _ASKED_AT_ONCE: Final = 3  # nodes; of what they answer the newest counts
 _ANY_ROLE: Final = PRIMARY | {b"replica", b"slave"}
 _LAYOUT_WITHIN: Final = 0.5
 _REMEMBERED: Final = 65_536
+_DOWN: Final = "the cluster says that it is down"
 _NOWHERE: Final = "no node of the cluster could be asked for its slots"
 
 Range = tuple[int, int, Address]
@@ -47,11 +48,13 @@ class View:
 
     Attributes:
         epoch: grows with every failover and every move of slots: of two views the greater is newer.
+        healthy: whether the node takes commands; one that was cut off from most others does not.
         ranges: first slot, last slot, and the primary that has them.
         nodes: where any node is, replicas included.
     """
 
     epoch: int
+    healthy: bool
     ranges: tuple[Range, ...]
     nodes: frozenset[Address]
 
@@ -79,6 +82,7 @@ class Cluster:
         self._look_again = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._lack: str | None = "not connected yet"
+        self._down: str | None = None
         self._was_whole = False
 
     # --- what every store has -------------------------------------------------------------------
@@ -89,13 +93,13 @@ class Cluster:
 
         One that dies later must not take the sidecar away from accounts that the others have.
         """
-        return self._was_whole and any(node.up for node in self._primaries.values())
+        return self._was_whole and self._down is None and any(node.up for node in self._primaries.values())
 
     @property
     def error(self) -> str | None:
         """Which primaries cannot be asked, and why."""
         away = [f"{host}:{port}: {node.error}" for (host, port), node in self._primaries.items() if not node.up]
-        return "; ".join(away) or self._lack
+        return "; ".join(away) or self._lack or self._down
 
     @property
     def away(self) -> int:
@@ -184,7 +188,7 @@ class Cluster:
                 self._adopt(await self._look())
             except StoreError as fault:
                 self._lack = str(fault)
-            whole = self._lack is None and all(node.up for node in self._primaries.values())
+            whole = self._lack is None and self._down is None and all(node.up for node in self._primaries.values())
             self._was_whole = self._was_whole or whole
             await asyncio.sleep(_ASK_LEAST)
             with contextlib.suppress(TimeoutError):
@@ -202,7 +206,7 @@ class Cluster:
         asked = random.sample(connected, min(len(connected), _ASKED_AT_ONCE))
         answers = await asyncio.gather(*map(_view, asked), return_exceptions=True)
         views = [answer for answer in answers if isinstance(answer, View)]
-        return max(views, key=lambda view: view.epoch) if views else await self._discover()
+        return max(views, key=lambda view: (view.epoch, view.healthy)) if views else await self._discover()
 
     async def _discover(self) -> View:
         """The view of the first node that answers, of those that the URL names or that were ever met."""
@@ -243,6 +247,7 @@ class Cluster:
         self._view, self._known = view, view.nodes
         bare = self._owners.count(None)
         self._lack = f"{bare} of the cluster's slots have no primary" if bare else None
+        self._down = None if view.healthy else _DOWN
 
     # --- its nodes --------------------------------------------------------------------------------
 
@@ -301,7 +306,7 @@ async def _view(node: Connection) -> View:
     info, slots = await asyncio.gather(*asked)
     facts = dict(line.partition(":")[::2] for line in info.decode(errors="replace").splitlines())
     try:
-        epoch = int(facts.get("cluster_current_epoch", "0"))
+        epoch, healthy = int(facts.get("cluster_current_epoch", "0")), facts.get("cluster_state") == "ok"
         host = node.address[0] if node.address is not None else ""
         ranges: list[Range] = []
         nodes: set[Address] = set()
@@ -312,7 +317,7 @@ async def _view(node: Connection) -> View:
                 ranges.append((int(first), int(last), found[0]))
     except (ValueError, TypeError, IndexError, AttributeError) as error:
         raise StoreError("a node of the cluster answers what is no map of its slots") from error
-    return View(epoch, tuple(ranges), frozenset(nodes))
+    return View(epoch, healthy, tuple(ranges), frozenset(nodes))
 
 
 def _addresses(servers: Iterable[Sequence[Any]], asked: str) -> Iterable[Address | None]:

@@ -202,6 +202,28 @@ async def test_the_last_credit_is_spent_once_on_what_the_new_primary_knows(tmp_p
         assert (await verified(built, pair))[0] == 0
 
 
+async def test_a_primary_that_must_have_a_replica_refuses_what_would_be_lost(tmp_path: Path, pair: Pair):
+    granted(pair, GRANTED)
+    for server in (pair.primary, pair.replica):
+        server.ask("CONFIG", "SET", "min-replicas-max-lag", "1")
+    pair.primary.ask("CONFIG", "SET", "min-replicas-to-write", "1")
+    async with house(tmp_path, pair.url) as built:
+        sidecar = await built.start()
+        load = Callers(built, sidecar, pair.account)
+        async with load.calling(1):
+            await load.succeeding()
+            pair.replica.pause()
+            await load.refused()
+            pair.replica.resume()
+            await load.succeeding()  # what was owed has arrived before
+        await load.settled()
+        with accounts(pair.primary.path, account=pair.account) as ada:
+            seen = ada.look()
+        assert load.refusals == {(503, "store_unavailable")}
+        assert (seen.paid, seen.holds, seen.balance) == (load.bought, {}, GRANTED - len(load.bought))
+        assert (await verified(built, pair))[0] == 0
+
+
 async def test_what_was_owed_to_the_dead_primary_is_given_to_the_new_one(tmp_path: Path, pair: Pair):
     granted(pair, 10)
     work, backend = asyncio.Event(), Backend(contacts=["a"])  # of two that are asked for

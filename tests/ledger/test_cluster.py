@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -12,7 +13,7 @@ from sidecar.ledger.endpoint import parse_url
 from sidecar.ledger.layout import LAYOUT_KEY, claim
 from sidecar.ledger.topology import ask_again, servers
 from tests.support.store import until
-from tests.support.topology import ClusterServers, TcpServer
+from tests.support.topology import ClusterServers, TcpServer, await_state
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -123,6 +124,66 @@ async def test_a_server_that_is_no_cluster_is_refused_by_name():
         await cluster.close()
     finally:
         alone.close()
+
+
+@pytest.mark.parametrize("endpoints", ["unknown-endpoint", "hostname", "ip"])
+async def test_nodes_are_found_however_they_are_announced(nodes: ClusterServers, endpoints: str):
+    for node in nodes.nodes:
+        node.ask("CONFIG", "SET", "cluster-announce-hostname", "localhost")
+        node.ask("CONFIG", "SET", "cluster-preferred-endpoint-type", endpoints)
+    await asyncio.to_thread(await_state, lambda: all(map(announced, nodes.nodes)), "every node knows the names")
+    source, target = nodes.nodes[:2]
+    key = key_on(nodes, source)
+    cluster = Cluster(parse_url(nodes.url), prepare=claim)
+    await cluster.start(within=60)
+    assert {node.address for node in cluster.nodes if node.address} == {
+        ("localhost" if endpoints == "hostname" else "127.0.0.1", node.port) for node in nodes.nodes
+    }
+    before = cluster.at(key)
+    nodes.move_slot_at_once(slot_of(key), source, target)
+    with pytest.raises(RejectedError, match="MOVED") as caught:
+        await before.call("INCR", key)
+    assert await ask_again(cluster, caught.value, key, ("INCR", key), None) == 1
+    assert len(cluster.nodes) == 3
+    await cluster.close()
+    nodes.move_slot_at_once(slot_of(key), target, source)
+    for node in nodes.nodes:
+        node.ask("CONFIG", "SET", "cluster-preferred-endpoint-type", "ip")
+        node.ask("CONFIG", "SET", "cluster-announce-hostname", "")
+
+
+def announced(node: TcpServer) -> bool:
+    return str(node.ask("CLUSTER", "SLOTS")).count("localhost") == 3
+
+
+async def test_a_node_that_has_lost_its_slots_is_left_and_one_that_gets_some_is_found(
+    nodes: ClusterServers, cluster: Cluster
+):
+    *others, leaving = nodes.nodes
+    first, last = next((r[0], r[1]) for r in leaving.ask("CLUSTER", "SLOTS") if r[2][1] == leaving.port)
+    owed = next(each for each in cluster.nodes if each.address == leaving.address).send("PING")
+    await asyncio.to_thread(nodes.move_slots_at_once, first, last, leaving, others[0])
+    assert await owed == b"PONG"
+    await until(lambda: len(cluster.nodes) == 2, 60)
+    await until(lambda: "mcp-sidecar" not in str(leaving.ask("CLIENT", "LIST")), 60)
+    assert cluster.error is None
+    await asyncio.to_thread(nodes.move_slots_at_once, first, last, others[0], leaving)
+    await until(lambda: len(cluster.nodes) == 3 and not cluster.away, 60)
+    assert await cluster.at(key_on(nodes, leaving)).call("PING") == b"PONG"
+
+
+async def test_a_cluster_that_refuses_everything_is_not_up():
+    with ClusterServers(whole=True, node_timeout=1000) as nodes:
+        cluster = Cluster(parse_url(nodes.url), prepare=claim)
+        await cluster.start(within=60)
+        nodes.nodes[2].kill()
+        await until(lambda: not cluster.up, 60)
+        assert cluster.away == 1
+        with pytest.raises(StoreError):
+            await cluster.at(key_on(nodes, nodes.nodes[0])).call("SET", key_on(nodes, nodes.nodes[0]), "1")
+        nodes.nodes[2].start()
+        await until(lambda: cluster.up and cluster.error is None, 60)
+        await cluster.close()
 
 
 async def test_what_is_published_on_one_node_is_heard_from_any(nodes: ClusterServers, cluster: Cluster):

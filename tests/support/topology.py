@@ -195,8 +195,12 @@ class ClusterServers:
 
     def move_slot_at_once(self, slot: int, source: TcpServer, target: TcpServer) -> None:
         """Move a slot as a whole, as Valkey 9 can."""
-        source.ask("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", self.id_of(target))
-        await_state(lambda: self.owner_of(slot, source) is target, "the slot has moved")
+        self.move_slots_at_once(slot, slot, source, target)
+
+    def move_slots_at_once(self, first: int, last: int, source: TcpServer, target: TcpServer) -> None:
+        """Move slots as a whole, as Valkey 9 can."""
+        source.ask("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", first, last, "NODE", self.id_of(target))
+        await_state(lambda: self.owner_of(last, source) is target, "the slots have moved")
         self.await_agreement()
 
     def owner_of(self, slot: int, asked: TcpServer) -> TcpServer | None:
