@@ -63,7 +63,7 @@ class Session:
         Raises:
             StoreError: it did not run, or nobody knows.
         """
-        return await self._call(command.keys[0], command.words(), command.script.source)
+        return await self._call(command.key, command.words(), command.script.source)
 
     async def inspect(self, target: Target) -> Inspection:
         """An account as it stands now."""

@@ -93,7 +93,8 @@ class Cluster:
 
         One that dies later must not take the sidecar away from accounts that the others have.
         """
-        return self._was_whole and self._down is None and any(node.up for node in self._primaries.values())
+        kept = self._task is not None and not self._task.done()  # else the map is that of a moment ago
+        return kept and self._was_whole and self._down is None and any(node.up for node in self._primaries.values())
 
     @property
     def error(self) -> str | None:

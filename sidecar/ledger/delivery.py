@@ -96,7 +96,7 @@ class Courier:
     def _give(self, delivery: _Delivery) -> None:
         delivery.resent = 0
         try:
-            reply = self._servers.at(delivery.command.keys[0]).send(*delivery.command.words())
+            reply = self._servers.at(delivery.command.key).send(*delivery.command.words())
         except UnsentError:
             self._give_again(delivery)
         else:
@@ -124,7 +124,7 @@ class Courier:
         """Send at once what another server takes, or this one with the script; False when none does now."""
         command = delivery.command
         try:
-            node = self._servers.told(refused, command.keys[0])
+            node = self._servers.told(refused, command.key)
             if node is None or delivery.resent == RESENT_MOST:
                 return False
             reply = send_again(node, refused, command.words(), command.script.source)

@@ -102,8 +102,8 @@ class Store:
         end = asyncio.get_running_loop().time() + ANSWER_WITHIN
         sent = False
         try:
-            await self._servers.at(command.keys[0]).settled()
-            reply = self._servers.at(command.keys[0]).send(*command.words(), now=False)
+            await self._servers.at(command.key).settled()
+            reply = self._servers.at(command.key).send(*command.words(), now=False)
             sent = True
             return self._scripts.admitted(application, await self._answer(command, reply, end))
         except (StoreError, TimeoutError) as fault:
@@ -167,8 +167,8 @@ class Store:
         """
         end = asyncio.get_running_loop().time() + ANSWER_WITHIN
         try:
-            await self._servers.at(command.keys[0]).settled()
-            return await self._answer(command, self._servers.at(command.keys[0]).send(*command.words()), end)
+            await self._servers.at(command.key).settled()
+            return await self._answer(command, self._servers.at(command.key).send(*command.words()), end)
         except (StoreError, TimeoutError) as fault:
             raise _unavailable(fault) from fault
 
@@ -201,7 +201,7 @@ class Store:
             return await reply
         except RejectedError as error:
             async with asyncio.timeout_at(end):
-                return await ask_again(self._servers, error, command.keys[0], command.words(), command.script.source)
+                return await ask_again(self._servers, error, command.key, command.words(), command.script.source)
 
     def _undo(self, application: Application, sent: bool) -> None:
         if sent and not application.look:

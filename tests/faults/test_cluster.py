@@ -253,6 +253,9 @@ async def test_a_dead_primary_takes_only_its_own_accounts_along(tmp_path: Path, 
                 assert all([succeeded(await reveal(built, sidecar, other, "a")) for other in others])
             assert (await built.ready(sidecar))[0] == 200  # or nobody would serve the others
             assert await metric(built.http, sidecar.admin, "mcp_sidecar_store_primaries_away") == 1
+            assert (await command(built, "usage", others[0], "--verify"))[0] == 0
+            status, told = await command(built, "account", "list")  # half a list would look like a whole one
+            assert (status, str(dead.port) in told) == (1, True)
             dead.start()
             await asyncio.to_thread(cluster.await_agreement)
             await wait_for(lambda: not books[name].look().holds)

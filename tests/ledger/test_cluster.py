@@ -7,11 +7,16 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from sidecar.ledger import scripts
 from sidecar.ledger.cluster import Cluster, slot_of
 from sidecar.ledger.connection import RejectedError, StoreError, UnsentError
 from sidecar.ledger.endpoint import parse_url
+from sidecar.ledger.keys import caller_keys
 from sidecar.ledger.layout import LAYOUT_KEY, claim
+from sidecar.ledger.store import Store
 from sidecar.ledger.topology import ask_again, servers
+from sidecar.model import Caller
+from sidecar.outcome import Receipt
 from tests.support.store import until
 from tests.support.topology import ClusterServers, TcpServer, await_state
 
@@ -184,6 +189,60 @@ async def test_a_cluster_that_refuses_everything_is_not_up():
         nodes.nodes[2].start()
         await until(lambda: cluster.up and cluster.error is None, 60)
         await cluster.close()
+
+
+async def test_what_is_needed_of_a_cluster_may_be_all_that_is_allowed(nodes: ClusterServers):
+    for node in nodes.nodes:
+        allowed = ("-@all", "+ping", "+get", "+set", "+incr", "+cluster|slots", "+cluster|info", "+asking")
+        node.ask("ACL", "SETUSER", "few", "reset", "on", ">s3cret", "~*", *allowed)
+    source, target = nodes.nodes[:2]
+    key = key_on(nodes, source)
+    try:
+        cluster = Cluster(parse_url(nodes.url.replace("://", "://few:s3cret@")), prepare=claim)
+        await cluster.start(within=60)
+        nodes.begin_move(slot_of(key), source, target)
+        with pytest.raises(RejectedError, match="ASK") as caught:
+            await cluster.at(key).call("INCR", key)
+        assert await ask_again(cluster, caught.value, key, ("INCR", key), None) == 1
+        await cluster.close()
+        refused = Cluster(parse_url(nodes.url.replace("://", "://few:wr0ng@")), prepare=claim)
+        with pytest.raises(UnsentError, match="WRONGPASS") as denied:
+            await refused.start(within=2)
+        assert "wr0ng" not in str(denied.value)
+        await refused.close()
+    finally:
+        nodes.end_move(slot_of(key), source, target)
+        nodes.move_slot_at_once(slot_of(key), target, source)
+        for node in nodes.nodes:
+            node.ask("ACL", "DELUSER", "few")
+
+
+async def test_a_script_goes_with_its_command_to_a_node_that_has_not_met_it(nodes: ClusterServers):
+    source, target = nodes.nodes[:2]
+    name = nodes.account_on(source)
+    caller = Caller("main", "https://issuer", name, name, "cli-1", frozenset(), 0, 0)
+    slot = slot_of(caller_keys(caller).account)
+    store = Store(nodes.url, scripts)
+    await store.start(60)
+    for node in nodes.nodes:
+        node.ask("SCRIPT", "FLUSH")
+    assert await store.run(scripts.bind_session(caller, "here")) == [1]
+    nodes.begin_move(slot, source, target)
+    target.ask("SCRIPT", "FLUSH")
+    assert await store.run(scripts.bind_session(caller, "there")) == [1]  # one key, so it can be asked for there
+    assert target.ask("CLUSTER", "COUNTKEYSINSLOT", slot) == 1
+    target.ask("SCRIPT", "FLUSH")
+    await store.tell(scripts.end_session(caller, "there"))
+    assert target.ask("CLUSTER", "COUNTKEYSINSLOT", slot) == 0
+    nodes.move_keys(slot, source, target)
+    nodes.end_move(slot, source, target)
+    for node in nodes.nodes:
+        node.ask("SCRIPT", "FLUSH")
+    assert await store.tell(scripts.end_session(caller, "here")) == Receipt()
+    assert target.ask("CLUSTER", "COUNTKEYSINSLOT", slot) == 0
+    assert (store.lost, store.undelivered) == (0, 0)
+    await store.close()
+    nodes.move_slot_at_once(slot, target, source)
 
 
 async def test_what_is_published_on_one_node_is_heard_from_any(nodes: ClusterServers, cluster: Cluster):

@@ -101,13 +101,14 @@ async def test_without_sentinels_the_primary_goes_on(group: SentinelServers):
 
 
 async def test_sentinels_have_credentials_of_their_own():
-    with SentinelServers(1, ["requirepass watch/%"], "watch/%") as group:
+    lines = ["requirepass other", "user watch on >watch/% -@all +hello +ping +sentinel|master"]
+    with SentinelServers(1, lines, "other") as group:
         group.primary.ask("CONFIG", "SET", "requirepass", "data")
         refused = SentinelConnection(parse_url(group.url))
         with pytest.raises(UnsentError, match="NOAUTH") as caught:
             await refused.start(2)
         await refused.close()
-        url = group.url.replace("://", "://:data@") + "?sentinel_password=watch%2F%25"
+        url = group.url.replace("://", "://:data@") + "?sentinel_username=watch&sentinel_password=watch%2F%25"
         connection = SentinelConnection(parse_url(url))
         await connection.start(LONG)
         with pytest.raises(RejectedError):
