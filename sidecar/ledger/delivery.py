@@ -145,5 +145,5 @@ class Courier:
     async def _deliver_again(self) -> None:
         while self._again:
             await asyncio.sleep(_RETRY_PAUSE)
-            for _ in range(len(self._again) if self._servers.up else 0):
+            for _ in range(len(self._again)):  # in their order, also those that have to wait on
                 self._give(self._again.popleft())
