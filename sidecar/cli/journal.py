@@ -15,7 +15,7 @@ from sidecar.cli.store import Session, Target, with_store
 from sidecar.config.settings import Settings
 from sidecar.ledger import changes
 from sidecar.ledger.connection import RejectedError, StoreError
-from sidecar.ledger.journal import Difference, Entry, Snapshot, verify
+from sidecar.ledger.journal import Difference, Entry, Snapshot, forgotten, verify
 
 SHOWN: Final = 10
 """How many entries are shown when nobody says."""
@@ -128,7 +128,7 @@ async def _checked(session: Session, target: Target) -> tuple[Snapshot, list[Ent
         entries = await _up_to(session, target, snapshot) if snapshot.types["usage"] == "stream" else []
         # Entries may have been folded while they were read, page by page so that nobody waits for it.
         if (await _snapshot(session, target)).folded == snapshot.folded:
-            return snapshot, entries, verify(snapshot, entries)
+            return snapshot, entries, [*verify(snapshot, entries), *forgotten(snapshot, entries)]
     raise CommandError(f"the journal of account {target} changes faster than it can be read: try again")
 
 

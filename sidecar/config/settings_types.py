@@ -35,8 +35,8 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 EMBEDDED: Final = "embedded"
 STORE_FILES: Final = ("ca", "cert", "key")
-STORE_SCHEMES: Final = ("redis", "rediss", "unix", "redis+sentinel")
-"""What this build connects to. `redis+cluster` is refused until it does."""
+STORE_SCHEMES: Final = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
+"""What the store's URL may start with; what follows is read where it is used."""
 
 # What the sidecar makes itself for every forwarded message or never sends, and what belongs to the connection.
 # `Authorization` is not among them: the caller's never goes through, so there can be one for the backend.
@@ -236,7 +236,9 @@ IdentifierUrl = Annotated[
     str, PlainValidator(_identifier_url), _schema("https?://[^@#?]+", "https://, or http:// to this machine")
 ]
 StoreUrl = Annotated[
-    str, PlainValidator(_store_url), _schema(r"(embedded|(rediss?|unix|redis\+sentinel)://.+)", "embedded or a URL")
+    str,
+    PlainValidator(_store_url),
+    _schema(r"(embedded|(rediss?|unix|redis\+(sentinel|cluster))://.+)", "embedded or a URL"),
 ]
 
 

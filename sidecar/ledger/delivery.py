@@ -15,7 +15,8 @@ from functools import partial
 from typing import Any, Final
 
 from sidecar.ledger.command import Command
-from sidecar.ledger.connection import Connection, RejectedError, UnsentError
+from sidecar.ledger.connection import RejectedError, UnsentError
+from sidecar.ledger.topology import RESENT_MOST, Servers, send_again
 from sidecar.outcome import Receipt
 
 NEVER_RAN: Final = frozenset(
@@ -42,7 +43,7 @@ class _Delivery:
     command: Command
     read: Read
     outcome: asyncio.Future[Receipt]
-    load: bool = False  # the server said that it does not know the script
+    resent: int = 0  # how often in a row it was sent anew at once, because of what a server lacks or says
 
     def end(self, receipt: Receipt | BaseException) -> None:
         if self.outcome.done():
@@ -60,18 +61,18 @@ def never_ran(fault: BaseException) -> bool:
 
 
 class Courier:
-    """Delivers commands on one connection.
+    """Delivers commands, those of one account on one connection.
 
     Args:
-        connection: the ordered connection.
+        servers: the store's.
 
     Attributes:
         undelivered: commands that the store has not acknowledged, sent or not.
         lost: commands given up because the script itself failed; each is a fault to look into.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, servers: Servers) -> None:
+        self._servers = servers
         self._again: deque[_Delivery] = deque()
         self._task: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
@@ -105,11 +106,9 @@ class Courier:
                 await self._task
 
     def _give(self, delivery: _Delivery) -> None:
+        delivery.resent = 0
         try:
-            if delivery.load:
-                reply = load_and_send(self._connection, delivery.command)
-            else:
-                reply = self._connection.send(*delivery.command.words())
+            reply = self._servers.at(delivery.command.key).send(*delivery.command.words())
         except UnsentError:
             self._give_again(delivery)
         else:
@@ -118,8 +117,8 @@ class Courier:
     def _given(self, delivery: _Delivery, reply: asyncio.Future[Any]) -> None:
         fault = reply.exception()
         if fault is not None and (not isinstance(fault, RejectedError) or fault.code in NEVER_RAN):
-            delivery.load = isinstance(fault, RejectedError) and fault.code == "NOSCRIPT"
-            self._give_again(delivery)
+            if not (isinstance(fault, RejectedError) and self._resent(delivery, fault)):
+                self._give_again(delivery)
             return
         self._pause = _RETRY_PAUSE[0]
         self.undelivered -= 1
@@ -134,6 +133,20 @@ class Courier:
         self.lost += 1
         delivery.end(fault)
 
+    def _resent(self, delivery: _Delivery, refused: RejectedError) -> bool:
+        """Send at once what another server takes, or this one with the script; False when none does now."""
+        command = delivery.command
+        try:
+            node = self._servers.told(refused, command.key)
+            if node is None or delivery.resent == RESENT_MOST:
+                return False
+            reply = send_again(node, refused, command.words(), command.script.source)
+        except UnsentError:
+            return False
+        delivery.resent += 1
+        reply.add_done_callback(partial(self._given, delivery))
+        return True
+
     def _give_again(self, delivery: _Delivery) -> None:
         if self._closed:
             delivery.end(UnsentError("this process is closing; the lease of the hold will run out"))
@@ -145,20 +158,8 @@ class Courier:
     async def _deliver_again(self) -> None:
         while self._again:
             await asyncio.sleep(self._pause)
-            if self._connection.up:
+            if self._servers.up:
                 # One that takes no writes answers at once: all that is owed must not go round in a circle.
                 self._pause = min(2 * self._pause, _RETRY_PAUSE[1])
-                for _ in range(len(self._again)):
-                    self._give(self._again.popleft())
-
-
-def load_and_send(connection: Connection, command: Command) -> asyncio.Future[Any]:
-    """Send a command whose script the server may not know, behind the script itself."""
-    loaded = connection.send("SCRIPT", "LOAD", command.script.source)
-    loaded.add_done_callback(_forget)
-    return connection.send(*command.words())
-
-
-def _forget(done: asyncio.Future[Any]) -> None:
-    if not done.cancelled():
-        done.exception()
+            for _ in range(len(self._again)):  # in their order, also those that have to wait on
+                self._give(self._again.popleft())

@@ -166,6 +166,22 @@ def verify(snapshot: Snapshot, entries: Sequence[Entry]) -> list[Difference]:
     return found
 
 
+def forgotten(snapshot: Snapshot, entries: Sequence[Entry]) -> list[Difference]:
+    """Calls that were settled and that the store knows nothing of, though it had admitted them.
+
+    It lost their reservation, in a failover or by going back to a backup: the account has what they cost. A settle
+    that comes late because the lease had run out is not among them: its call was resolved. Nothing is said where
+    that may have been folded.
+    """
+    resolved = {entry.fields.get("call") for entry in entries if entry.fields.get("event") != "late"}
+    late = [entry for entry in entries if entry.fields.get("event") == "late" and snapshot.folded == "0"]
+    return [
+        Difference(entry.id, None, f"call {entry.fields.get('call')}", "a reservation", "none: the store has lost it")
+        for entry in late
+        if entry.fields.get("call") not in resolved
+    ]
+
+
 @dataclass(slots=True)
 class _Chain:
     number: int

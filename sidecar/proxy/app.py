@@ -209,6 +209,7 @@ class Sidecar:
         """Bring the gauges up to date: their truth lives elsewhere."""
         metrics = self.metrics
         metrics.store_up.set(self.store.up)
+        metrics.store_away.set(self.store.away)
         metrics.backend_up.set(self._upstream.connected)
         metrics.revocations_heard.set(self._revocations.heard)
         metrics.files_valid.set(self._loads and self._certificates.valid)
