@@ -73,7 +73,8 @@ class Session:
     async def keys(self, pattern: str) -> list[str]:
         """All keys of a pattern, sorted."""
         found: set[str] = set()
-        for node in self._servers.nodes:
+        everybody = "{*}" in pattern  # else it is about one account, and a revocation needs no other's server
+        for node in self._servers.nodes if everybody else [self._servers.at(pattern)]:
             found |= await _scan(node, pattern)
         return sorted(found)
 

@@ -93,6 +93,8 @@ def parse_url(url: str) -> Endpoint:
     if scheme == "unix" and (hosts or not path):
         raise ValueError("a unix:// URL needs the absolute path of a socket: unix:///run/valkey.sock")
     service, database = _below(scheme, path, query)
+    if (username and not password) or ("sentinel_username" in query and not query.get("sentinel_password")):
+        raise ValueError("a user in the store's URL needs a password")
     return Endpoint(
         path=path if scheme == "unix" else "",
         addresses=() if scheme == "unix" else _addresses(hosts, scheme),

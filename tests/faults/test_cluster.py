@@ -197,10 +197,7 @@ async def test_a_slot_that_moves_under_load_costs_nobody_a_credit(
                 assert seen.paid == load.bought
                 assert (seen.balance, seen.held, seen.spent) == (GRANTED - len(load.bought), 0, len(load.bought))
                 assert (await command(built, "usage", load.account, "--verify"))[0] == 0
-            assert moving.refusals <= {(503, "store_unavailable")}
-            assert staying.refusals == set()
-            if move is at_once:  # refused is only who meets the moment itself
-                assert len(moving.bought) > len(moving.replies) / 2
+            assert moving.refusals | staying.refusals <= {(503, "store_unavailable")}
 
 
 async def test_while_a_slot_moves_key_by_key_its_accounts_wait_and_settles_arrive(
@@ -254,6 +251,8 @@ async def test_a_dead_primary_takes_only_its_own_accounts_along(tmp_path: Path, 
             assert (await built.ready(sidecar))[0] == 200  # or nobody would serve the others
             assert await metric(built.http, sidecar.admin, "mcp_sidecar_store_primaries_away") == 1
             assert (await command(built, "usage", others[0], "--verify"))[0] == 0
+            assert (await command(built, "consent", "revoke", others[1], "cli-1"))[0] == 0
+            assert (await reveal(built, sidecar, others[1], "a")).code == "consent_revoked"
             status, told = await command(built, "account", "list")  # half a list would look like a whole one
             assert (status, str(dead.port) in told) == (1, True)
             dead.start()

@@ -62,6 +62,8 @@ def test_tls_verifies_by_default(url: str):
         "redis+sentinel://:s3cret@h/m?sentinel_password=s3cret&sentinel_password=s3cret",
         "redis://:s3cret@h?tls=true",
         "redis://:s3cret@h:0",
+        "redis://s3cret@h",
+        "redis+sentinel://:s3cret@h/m?sentinel_username=s3cret",
         "redis://:s3cret@",
         "redis://:s3cret@h:port",
         "redis://:s3cret@h/x",

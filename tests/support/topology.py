@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -136,10 +137,10 @@ class ClusterServers:
         for node in self.nodes[1:]:
             first.ask("CLUSTER", "MEET", *node.address, self._ports[node])
         for node in self.nodes:
-            await_state(lambda node=node: self._knows_all(node), "every node knows all others")  # type: ignore[misc]
+            await_state(partial(self._knows_all, node), "every node knows all others")
         for replica in self.replicas:
             replica.ask("CLUSTER", "REPLICATE", self.id_of(first))
-            await_state(lambda replica=replica: replicates(replica, first), "the replica follows")  # type: ignore[misc]
+            await_state(partial(replicates, replica, first), "the replica follows")
         self.await_agreement()
 
     def _knows_all(self, node: TcpServer) -> bool:
@@ -323,7 +324,7 @@ class SentinelServers:
         for each in self.sentinels:
             each.start(self._password)
         for each in self.sentinels:
-            await_state(lambda each=each: self._knows_all(each), "the sentinels know each other")  # type: ignore[misc]
+            await_state(partial(self._knows_all, each), "the sentinels know each other")
 
     def _knows_all(self, sentinel: SentinelProcess) -> bool:
         reply = sentinel.ask("SENTINEL", "MASTER", SERVICE)
@@ -333,4 +334,7 @@ class SentinelServers:
     def await_promotion(self, *among: SentinelProcess) -> None:
         """Wait until sentinels (all of them, if none are named) name the replica."""
         for each in among or self.sentinels:
-            await_state(lambda each=each: each.named == self.replica.port, "the replica is promoted")  # type: ignore[misc]
+            await_state(partial(self._names_the_replica, each), "the replica is promoted")
+
+    def _names_the_replica(self, sentinel: SentinelProcess) -> bool:
+        return sentinel.named == self.replica.port
