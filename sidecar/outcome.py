@@ -90,6 +90,7 @@ class Exchange:
     rows: int | None = None
     reserved: Sequence[Price] = ()
     receipt: Receipt | None = None
+    forgotten: bool = False  # the store no longer knew the hold, although its lease had not ended
     action: Action | None = None
     backend_seconds: float | None = None
     plan: str | None = None

@@ -48,6 +48,7 @@ PURE = (
     "ledger/accounts*.py",
     "ledger/admission*.py",
     "ledger/stored*.py",
+    "ledger/durability*.py",
     "ledger/settlement*.py",
     "ledger/journal*.py",
     "ledger/receipts*.py",

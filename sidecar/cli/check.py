@@ -9,20 +9,22 @@ from dataclasses import asdict
 from typing import Any
 
 from sidecar.cli.common import Commands, command, emit, not_enforced, plural
+from sidecar.cli.store_check import store_notices
 from sidecar.workbench.lint import lint
 from sidecar.workbench.load import Loaded, load
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = command(commands, "check", run, "read config and policy as the server does, and run the policy's tests")
+    about = "read config and policy as the server does, run the policy's tests, and look at the store"
+    parser = command(commands, "check", run, about)
     not_enforced(parser, "--live")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Load, and say what was loaded; what is wrong is raised."""
     loaded = load(arguments.config)
-    notices = (*loaded.tls.notices, *lint(loaded.policy))
+    notices = (*loaded.tls.notices, *lint(loaded.policy), *store_notices(loaded.settings))
     if arguments.format == "text":
         for notice in notices:
             print(f"warning: {notice}", file=sys.stderr)

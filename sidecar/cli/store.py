@@ -1,10 +1,10 @@
-"""The store, as a command uses it: one connection, the shipped scripts, and SCAN to find records."""
+"""The store, as a command uses it: the shipped scripts, reads, and SCAN over all servers to find records."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -19,9 +19,11 @@ from sidecar.ledger.connection import Argument, Connection, RejectedError, Store
 from sidecar.ledger.damage import DAMAGED, DamagedError, explained
 from sidecar.ledger.embedded import EmbeddedStore
 from sidecar.ledger.endpoint import parse_url
+from sidecar.ledger.examination import capable
 from sidecar.ledger.keys import AccountKeys, account_keys, kind_of, place_of
 from sidecar.ledger.layout import claim
 from sidecar.ledger.stored import UnreadableError, parse_consent
+from sidecar.ledger.topology import Servers, ask_again, servers
 
 _CONNECT_WITHIN: Final = 5.0
 _ATTEMPTS: Final = 3
@@ -55,8 +57,8 @@ class Target:
 class Session:
     """What one command asks the store."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, asked: Servers) -> None:
+        self._servers = asked
 
     async def run(self, command: Command) -> Any:
         """Run a script. All that commands run may run twice: each is idempotent or names its operation.
@@ -65,12 +67,9 @@ class Session:
             StoreError: it did not run, or nobody knows.
         """
         try:
-            return await self._call(*command.words())
+            return await self._call(command.key, command.words(), command.script.source)
         except RejectedError as error:
-            if error.code != "NOSCRIPT":
-                raise await explained(self._connection.send, command, error) from error
-        await self._call("SCRIPT", "LOAD", command.script.source)  # somebody flushed them just now
-        return await self._call(*command.words())
+            raise await explained(self._servers.at(command.key).send, command, error) from error
 
     async def inspect(self, target: Target) -> Inspection:
         """An account as it stands now."""
@@ -79,12 +78,10 @@ class Session:
     async def keys(self, pattern: str) -> list[str]:
         """All keys of a pattern, sorted."""
         found: set[str] = set()
-        cursor = b"0"
-        while True:
-            cursor, batch = await self._call("SCAN", cursor, "MATCH", pattern, "COUNT", _COUNT)
-            found.update(key.decode(errors="replace") for key in batch)
-            if cursor == b"0":
-                return sorted(found)
+        everybody = "{*}" in pattern  # else it is about one account, and a revocation needs no other's server
+        for node in self._servers.nodes if everybody else [self._servers.at(pattern)]:
+            found |= await _scan(node, pattern)
+        return sorted(found)
 
     async def record(self, key: str) -> dict[str, str]:
         """The fields of a hash; none when there is no such key.
@@ -93,7 +90,7 @@ class Session:
             DamagedError: the key is something else.
         """
         try:
-            reply = await self._call("HGETALL", key)
+            reply = await self.read("HGETALL", key)
         except RejectedError as error:
             if error.code not in DAMAGED:
                 raise
@@ -102,8 +99,9 @@ class Session:
         return dict(zip(flat[::2], flat[1::2], strict=True))
 
     async def read(self, *words: Argument) -> Any:
-        """Any command that only reads: it may be asked twice."""
-        return await self._call(*words)
+        """Any command that only reads one key: it may be asked twice."""
+        key = words[words.index("STREAMS") + 1 if "STREAMS" in words else 1]
+        return await self._call(str(key), words)
 
     async def consents(self, target: Target) -> dict[str, tuple[dict[str, str], Consent]]:
         """Key, fields and meaning of every consent record of an account, those for every subject included.
@@ -121,13 +119,34 @@ class Session:
                 found[key] = fields, consent
         return found
 
-    async def _call(self, *words: Argument) -> Any:
-        for _ in range(_ATTEMPTS - 1):
+    async def _call(self, key: str, words: Sequence[Argument], source: str | None = None) -> Any:
+        async def once() -> Any:
             try:
-                return await self._connection.call(*words)
-            except (UnsentError, UnansweredError):
-                await asyncio.sleep(0.1)
-        return await self._connection.call(*words)
+                return await self._servers.at(key).call(*words)
+            except RejectedError as refused:
+                return await ask_again(self._servers, refused, key, words, source)
+
+        return await _patiently(once)
+
+
+async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return await ask()
+        except (UnsentError, UnansweredError):
+            await asyncio.sleep(0.1)
+    return await ask()
+
+
+async def _scan(node: Connection, pattern: str) -> set[str]:
+    found: set[str] = set()
+    cursor = b"0"
+    while True:
+        words = ("SCAN", cursor, "MATCH", pattern, "COUNT", _COUNT)
+        cursor, batch = await _patiently(partial(node.call, *words))
+        found.update(key.decode(errors="replace") for key in batch)
+        if cursor == b"0":
+            return found
 
 
 def with_store(settings: Settings, work: Callable[[Session], Awaitable[T]]) -> T:
@@ -144,7 +163,7 @@ async def _with_store(store: Store, work: Callable[[Session], Awaitable[T]]) -> 
     try:
         if embedded is not None:
             embedded.enter()
-        connection = Connection(
+        asked = servers(
             parse_url(store.url if embedded is None else embedded.url),
             prepare=_prepare,
             # The server met on entering may just have been ending, or be killed meanwhile.
@@ -152,10 +171,10 @@ async def _with_store(store: Store, work: Callable[[Session], Awaitable[T]]) -> 
             timeout=_TIMEOUT,
         )
         try:
-            await connection.start(_CONNECT_WITHIN)
-            return await work(Session(connection))
+            await asked.start(_CONNECT_WITHIN)
+            return await work(Session(asked))
         finally:
-            await connection.close()
+            await asked.close()
     except (DamagedError, UnreadableError) as error:
         raise CommandError(f"store: {error}; how to repair it: docs/store.md, Damage") from error
     except RejectedError as error:
@@ -168,6 +187,7 @@ async def _with_store(store: Store, work: Callable[[Session], Awaitable[T]]) -> 
 
 
 async def _prepare(send: Callable[..., asyncio.Future[Any]]) -> None:
+    await capable(send)
     await claim(send)
     loads = [send("SCRIPT", "LOAD", script.source) for script in scripts.scripts]
     for load in loads:

@@ -150,6 +150,13 @@ def _client(source: BackendTls) -> ssl.SSLContext:
 # --- what is wrong -----------------------------------------------------------------------------
 
 
+def tls_words(error: ssl.SSLError) -> str:
+    """Why TLS with a server failed, in OpenSSL's words; nothing that the server wrote."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({error.verify_message.rstrip('.')})"
+    return f"TLS failed ({(error.reason or 'no reason').lower().replace('_', ' ')})"
+
+
 class _EncryptedError(Exception):
     """OpenSSL asks for a passphrase; left to itself it would ask the terminal, and wait there."""
 

@@ -13,11 +13,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from sidecar.config.documents import Document, Path, Problem
-from sidecar.config.settings_types import EMBEDDED
 
 NOT_ENFORCED: Final = "not enforced by this version"
 
-_STORES: Final = ("redis", "unix")
 # Sections of a policy whose keys are names: a plan or a tool may well be called `mode`.
 _NAMES: Final = ("scopes", "quotas", "credits", "plans", "tools", "resources", "prompts", "methods")
 
@@ -29,11 +27,6 @@ def withheld(document: Document) -> Document:
     workers = value.get("workers")
     if type(workers) is int and workers != 1:
         found["workers",] = document.problem(("workers",), NOT_ENFORCED, "1")
-    store = value.get("store")
-    url = store.get("url") if isinstance(store, dict) else None
-    if isinstance(url, str) and url != EMBEDDED and url.partition("://")[0] not in _STORES:
-        accepted = ", ".join([EMBEDDED, *(f"{scheme}://…" for scheme in _STORES)])
-        found["store", "url"] = document.problem(("store", "url"), NOT_ENFORCED, accepted)
     return _without(document, found)
 
 
@@ -47,9 +40,6 @@ def enforced_schema(schema: dict[str, Any]) -> dict[str, Any]:
     """The JSON Schema of config.yaml without what `withheld` refuses: an editor must not offer it."""
     result = copy.deepcopy(schema)
     _narrow(result, result, "workers", {"const": 1})
-    for store in _sections(result, "store"):
-        pattern = rf"^({EMBEDDED}|({'|'.join(_STORES)})://.+)$"
-        _narrow(result, store, "url", {"type": "string", "pattern": pattern})
     _drop_unused(result)
     return result
 
@@ -91,10 +81,6 @@ def _mappings(schema: dict[str, Any], node: dict[str, Any]) -> Iterator[dict[str
         yield from _mappings(schema, each)
     if "properties" in node:
         yield node
-
-
-def _sections(schema: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    return [mapping["properties"][name] for mapping in _mappings(schema, schema)]
 
 
 def _narrow(schema: dict[str, Any], node: dict[str, Any], key: str, accepted: dict[str, Any]) -> None:

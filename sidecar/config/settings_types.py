@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import ip_address
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 from pydantic import AfterValidator, PlainSerializer, PlainValidator, SecretStr, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -34,8 +34,9 @@ _MAX_SECRET: Final = 4096
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 EMBEDDED: Final = "embedded"
-STORE_SCHEMES: Final = ("redis", "rediss", "unix", "redis+sentinel")
-"""What this build connects to. `redis+cluster` is refused until it does."""
+STORE_FILES: Final = ("ca", "cert", "key")
+STORE_SCHEMES: Final = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
+"""What the store's URL may start with; what follows is read where it is used."""
 
 # What the sidecar makes itself for every forwarded message or never sends, and what belongs to the connection.
 # `Authorization` is not among them: the caller's never goes through, so there can be one for the backend.
@@ -209,12 +210,24 @@ def _loopback(host: str) -> bool:
         return False
 
 
-def _store_url(value: object) -> str:
+def _store_url(value: object, info: ValidationInfo) -> str:
     text = _text(value)
     scheme, separator, rest = text.partition("://")
     if text != EMBEDDED and not (separator and rest and scheme in STORE_SCHEMES):
         raise ValueError("not a store; " + ", ".join([EMBEDDED, *(f"{name}://…" for name in STORE_SCHEMES)]))
-    return text
+    return _with_files(text, context_value(info, "base"))
+
+
+def _with_files(url: str, base: PurePath | None) -> str:
+    """A store's URL whose certificates are found from anywhere; what is wrong with it stays for who connects."""
+    start, question, query = url.partition("?")
+    if base is None or not question or "#" in query:
+        return url
+    pairs = [
+        (name, str(base / value) if name in STORE_FILES and value else value)
+        for name, value in parse_qsl(query, keep_blank_values=True)
+    ]
+    return f"{start}?{urlencode(pairs, quote_via=quote)}"
 
 
 BackendUrl = Annotated[str, PlainValidator(_backend_url), _schema("https?://[^@#]+", "http:// or https://")]
@@ -223,7 +236,9 @@ IdentifierUrl = Annotated[
     str, PlainValidator(_identifier_url), _schema("https?://[^@#?]+", "https://, or http:// to this machine")
 ]
 StoreUrl = Annotated[
-    str, PlainValidator(_store_url), _schema(r"(embedded|(rediss?|unix|redis\+sentinel)://.+)", "embedded or a URL")
+    str,
+    PlainValidator(_store_url),
+    _schema(r"(embedded|(rediss?|unix|redis\+(sentinel|cluster))://.+)", "embedded or a URL"),
 ]
 
 

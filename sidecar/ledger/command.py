@@ -32,6 +32,11 @@ class Command:
     keys: tuple[str, ...]
     arguments: tuple[Argument, ...] = ()
 
+    @property
+    def key(self) -> str:
+        """The key that says where it runs: all of its keys are in one slot."""
+        return self.keys[0] if self.keys else ""
+
     def words(self) -> tuple[Argument, ...]:
         """The command as it is sent."""
         return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.arguments)

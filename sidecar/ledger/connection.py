@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-from redis.asyncio.sentinel import Sentinel
-from redis.exceptions import RedisError
-
+from sidecar.ledger.diagnosis import explain
 from sidecar.ledger.endpoint import Address, Endpoint
 from sidecar.ledger.sockets import connectable
 from sidecar.ledger.wire import Argument, Pushed, RejectedError, StoreError, UnansweredError, UnsentError, Wire
@@ -27,45 +25,101 @@ CALL_TIMEOUT: Final = 1.0
 WAIT_TIMEOUT: Final = 0.5
 """Seconds a command waits for a connection that was lost a moment ago to come back."""
 
-_CONNECT_TIMEOUT: Final = 1.0
+PRIMARY: Final = frozenset({b"master"})
+"""The role, as servers tell it, of one that takes writes."""
+
+CONNECT_TIMEOUT: Final = 1.0
+"""Seconds that one attempt to connect may take."""
+
 _BACKOFF: Final = (0.05, 1.0)  # first and longest pause between attempts to connect, in seconds
+
+
+Send = Callable[..., asyncio.Future[Any]]
+"""Sends the words of one command and gives its reply."""
+
+Prepare = Callable[[Send], Awaitable[None]]
+"""Awaited on every new connection before anyone else may use it; what it raises counts as a failed attempt."""
 
 
 class Connection:
     """Keeps one connection open, and says at any time whether it is.
 
+    A store of one server is one of these; `topology.Servers` says what it has in common with the others.
+
     Args:
-        endpoint: where the store is.
-        prepare: awaited on every new connection before anyone else may use it, with a function that
-            sends one command and gives its reply; what it raises counts as a failed attempt.
+        endpoint: where the server is.
+        prepare: see `Prepare`.
         before: awaited before every attempt (the embedded store is started here).
         timeout: seconds a reply may take; then the connection is given up.
         pushed: given what the server sends unasked, on a connection that `prepare` subscribes.
+        where: asked for the address at every attempt; None: the endpoint's first.
+        roles: what a server may say that it is.
+        attempt: seconds that one attempt to connect may take.
+
+    Attributes:
+        error: why there is no connection; None while there is one.
+        fault: what the last attempt to connect failed with; None when it did not, or there was none.
+        address: where the newest attempt went.
     """
 
     def __init__(
         self,
         endpoint: Endpoint,
         *,
-        prepare: Callable[[Callable[..., asyncio.Future[Any]]], Awaitable[None]] | None = None,
+        prepare: Prepare | None = None,
         before: Callable[[], Awaitable[None]] | None = None,
         timeout: float = CALL_TIMEOUT,
         pushed: Pushed | None = None,
+        where: Callable[[], Awaitable[Address]] | None = None,
+        roles: frozenset[bytes] = PRIMARY,
+        attempt: float = CONNECT_TIMEOUT,
     ) -> None:
         self._endpoint = endpoint
         self._prepare = prepare
         self._before = before
         self._timeout = timeout
         self._pushed = pushed
+        self._where = where
+        self._roles = roles
+        self._attempt = attempt
         self._wire: Wire | None = None
         self._decided = asyncio.Event()  # set unless a lost connection may be back in a moment
         self._task: asyncio.Task[None] | None = None
         self.error: str | None = "not connected yet"
+        self.fault: Exception | None = None
+        self.address: Address | None = None
 
     @property
     def up(self) -> bool:
         """Whether a command given now would be sent."""
         return self._wire is not None
+
+    @property
+    def away(self) -> int:
+        """How many servers that take writes cannot be asked now."""
+        return int(self._wire is None)
+
+    @property
+    def nodes(self) -> Sequence[Connection]:
+        """Every server that takes writes."""
+        return (self,)
+
+    def at(self, key: str) -> Connection:
+        """The server that has a key."""
+        return self
+
+    def told(self, error: RejectedError, key: str) -> Connection | None:
+        """Where a command may be sent once more that was refused, with what it lacks; None: nowhere now."""
+        return self if error.code == "NOSCRIPT" else None
+
+    def beside(self, prepare: Prepare, pushed: Pushed) -> Connection:
+        """Another connection to the same store, not yet started, that hears what is published there."""
+        return Connection(self._endpoint, prepare=prepare, pushed=pushed)
+
+    def open(self) -> None:
+        """Begin to connect, and keep connected until `close`."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._keep(), name="store connection")
 
     async def start(self, within: float = 10.0) -> None:
         """Connect, and keep connected until `close`.
@@ -73,8 +127,7 @@ class Connection:
         Raises:
             UnsentError: the store could not be reached within so many seconds; attempts go on.
         """
-        if self._task is None:
-            self._task = asyncio.create_task(self._keep(), name="store connection")
+        self.open()
         end = asyncio.get_running_loop().time() + within
         while not self.up:
             if asyncio.get_running_loop().time() >= end:
@@ -88,6 +141,20 @@ class Connection:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
+
+    def leave(self, why: str) -> None:
+        """Give the connection up, and connect anew; commands without an answer fail as `UnansweredError`."""
+        if self._wire is not None:
+            self._wire.abort(why)
+
+    async def retire(self) -> None:
+        """Close once everything that was sent is answered; for a server that nothing new is sent to."""
+        try:
+            with contextlib.suppress(StoreError):
+                if self.up:
+                    await self.send("PING")  # answers come in order
+        finally:
+            await self.close()
 
     def send(self, *command: Argument, now: bool = True) -> asyncio.Future[Any]:
         """Write one command; the future gives its reply.
@@ -125,15 +192,15 @@ class Connection:
         try:
             while True:
                 try:
-                    async with asyncio.timeout(_CONNECT_TIMEOUT):
+                    async with asyncio.timeout(self._attempt):
                         wire = await self._open()
-                except (OSError, StoreError, RedisError, TimeoutError) as fault:
-                    self.error = str(fault) or "the store did not answer in time"
+                except (OSError, StoreError, TimeoutError) as fault:
+                    self.fault, self.error = fault, explain(fault, tls=self._endpoint.trust is not None)
                     self._decided.set()
                     await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads attempts, hides nothing
                     pause = min(2 * pause, _BACKOFF[1])
                     continue
-                self._wire, self.error = wire, None
+                self._wire, self.error, self.fault = wire, None, None
                 self._decided.set()
                 pause = _BACKOFF[0]
                 self.error = await wire.lost
@@ -163,7 +230,7 @@ class Connection:
         if end.path:
             with connectable(end.path) as path:
                 return (await loop.create_unix_connection(self._make_wire, path))[1]
-        host, port = await _primary(end) if end.service else end.addresses[0]
+        self.address = host, port = await self._where() if self._where is not None else end.addresses[0]
         return (await loop.create_connection(self._make_wire, host, port, ssl=end.tls))[1]
 
     def _make_wire(self) -> Wire:
@@ -175,22 +242,15 @@ class Connection:
         if end.password:
             hello += ("AUTH", end.username or "default", end.password)
         reply = await wire.send((*hello, "SETNAME", "mcp-sidecar"))
-        facts = dict(zip(reply[::2], reply[1::2], strict=False))
-        if facts.get(b"role") != b"master":
-            raise UnsentError("the server is a replica")
+        facts: dict[bytes, Any] = dict(zip(reply[::2], reply[1::2], strict=False))
+        role = facts.get(b"role", facts.get(b"mode", b""))  # a sentinel has no role but its mode
+        if role not in self._roles:
+            raise UnsentError(f"the server is {_ROLES.get(role, 'of an unknown role')}")
+        if facts.get(b"mode") == b"cluster" and not end.cluster:
+            raise UnsentError("the server is a node of a cluster, whose URL starts with redis+cluster://")
         await wire.send(("PING",))  # HELLO is answered while a server still loads its data; PING is not
         if end.db:
             await wire.send(("SELECT", end.db))
 
 
-async def _primary(endpoint: Endpoint) -> Address:
-    """Ask the sentinels, in turn, where the primary is."""
-    sentinels = Sentinel(  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-        list(endpoint.addresses), sentinel_kwargs={"socket_timeout": 0.3, "socket_connect_timeout": 0.3, "retry": None}
-    )
-    try:
-        host, port = await sentinels.discover_master(endpoint.service)
-        return str(host), int(port)
-    finally:
-        for each in sentinels.sentinels:
-            await each.aclose()
+_ROLES: Final = {b"master": "a primary", b"replica": "a replica", b"slave": "a replica", b"sentinel": "a sentinel"}

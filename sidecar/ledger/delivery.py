@@ -15,15 +15,25 @@ from functools import partial
 from typing import Any, Final
 
 from sidecar.ledger.command import Command
-from sidecar.ledger.connection import Connection, RejectedError, UnsentError
+from sidecar.ledger.connection import RejectedError, UnsentError
+from sidecar.ledger.topology import RESENT_MOST, Servers, send_again
 from sidecar.outcome import Receipt
 
 NEVER_RAN: Final = frozenset(
-    {"NOSCRIPT", "OOM", "READONLY", "LOADING", "BUSY", "NOREPLICAS", "MASTERDOWN", "MISCONF", "NOAUTH", "NOPERM"}
+    {
+        *("NOSCRIPT", "BUSY", "LOADING", "OOM", "MISCONF"),
+        *("READONLY", "MASTERDOWN", "NOREPLICAS", "NOAUTH", "NOPERM"),
+        *("MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "REDIRECT"),
+    }
 )
-"""Error replies given before the first line of a script ran: nothing can have been written."""
+"""Error replies with which Valkey and Redis refuse a script before its first line: nothing can have been written.
 
-_RETRY_PAUSE: Final = 0.2
+They come from `processCommand` and `scriptPrepareForRun` of the servers' sources. What fails inside a script
+names the script besides (`never_ran`): the first write of one may meet OOM, MISCONF or READONLY, too.
+"""
+
+_RETRY_PAUSE: Final = (0.2, 2.0)  # first and longest pause between two attempts, in seconds
+_INSIDE: Final = "@user_script"
 
 Read = Callable[[Any], Receipt]
 
@@ -33,7 +43,7 @@ class _Delivery:
     command: Command
     read: Read
     outcome: asyncio.Future[Receipt]
-    load: bool = False  # the server said that it does not know the script
+    resent: int = 0  # how often in a row it was sent anew at once, because of what a server lacks or says
 
     def end(self, receipt: Receipt | BaseException) -> None:
         if self.outcome.done():
@@ -45,24 +55,30 @@ class _Delivery:
             self.outcome.exception()  # nobody may be waiting; `Courier.lost` counts it
 
 
+def never_ran(fault: BaseException) -> bool:
+    """Whether the server has refused a script before its first line: then there is nothing to undo."""
+    return isinstance(fault, RejectedError) and fault.code in NEVER_RAN and _INSIDE not in str(fault)
+
+
 class Courier:
-    """Delivers commands on one connection.
+    """Delivers commands, those of one account on one connection.
 
     Args:
-        connection: the ordered connection.
+        servers: the store's.
 
     Attributes:
         undelivered: commands that the store has not acknowledged, sent or not.
         lost: commands given up because the script itself failed; each is a fault to look into.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, servers: Servers) -> None:
+        self._servers = servers
         self._again: deque[_Delivery] = deque()
         self._task: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
         self._closed = False
+        self._pause = _RETRY_PAUSE[0]
         self.undelivered = 0
         self.lost = 0
 
@@ -90,11 +106,9 @@ class Courier:
                 await self._task
 
     def _give(self, delivery: _Delivery) -> None:
+        delivery.resent = 0
         try:
-            if delivery.load:
-                reply = load_and_send(self._connection, delivery.command)
-            else:
-                reply = self._connection.send(*delivery.command.words())
+            reply = self._servers.at(delivery.command.key).send(*delivery.command.words())
         except UnsentError:
             self._give_again(delivery)
         else:
@@ -103,9 +117,10 @@ class Courier:
     def _given(self, delivery: _Delivery, reply: asyncio.Future[Any]) -> None:
         fault = reply.exception()
         if fault is not None and (not isinstance(fault, RejectedError) or fault.code in NEVER_RAN):
-            delivery.load = isinstance(fault, RejectedError) and fault.code == "NOSCRIPT"
-            self._give_again(delivery)
+            if not (isinstance(fault, RejectedError) and self._resent(delivery, fault)):
+                self._give_again(delivery)
             return
+        self._pause = _RETRY_PAUSE[0]
         self.undelivered -= 1
         if not self.undelivered:
             self._idle.set()
@@ -118,6 +133,20 @@ class Courier:
         self.lost += 1
         delivery.end(fault)
 
+    def _resent(self, delivery: _Delivery, refused: RejectedError) -> bool:
+        """Send at once what another server takes, or this one with the script; False when none does now."""
+        command = delivery.command
+        try:
+            node = self._servers.told(refused, command.key)
+            if node is None or delivery.resent == RESENT_MOST:
+                return False
+            reply = send_again(node, refused, command.words(), command.script.source)
+        except UnsentError:
+            return False
+        delivery.resent += 1
+        reply.add_done_callback(partial(self._given, delivery))
+        return True
+
     def _give_again(self, delivery: _Delivery) -> None:
         if self._closed:
             delivery.end(UnsentError("this process is closing; the lease of the hold will run out"))
@@ -128,18 +157,9 @@ class Courier:
 
     async def _deliver_again(self) -> None:
         while self._again:
-            await asyncio.sleep(_RETRY_PAUSE)
-            for _ in range(len(self._again) if self._connection.up else 0):
+            await asyncio.sleep(self._pause)
+            if self._servers.up:
+                # One that takes no writes answers at once: all that is owed must not go round in a circle.
+                self._pause = min(2 * self._pause, _RETRY_PAUSE[1])
+            for _ in range(len(self._again)):  # in their order, also those that have to wait on
                 self._give(self._again.popleft())
-
-
-def load_and_send(connection: Connection, command: Command) -> asyncio.Future[Any]:
-    """Send a command whose script the server may not know, behind the script itself."""
-    loaded = connection.send("SCRIPT", "LOAD", command.script.source)
-    loaded.add_done_callback(_forget)
-    return connection.send(*command.words())
-
-
-def _forget(done: asyncio.Future[Any]) -> None:
-    if not done.cancelled():
-        done.exception()

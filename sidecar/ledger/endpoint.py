@@ -1,24 +1,31 @@
 """Where the store is: store URLs, read once and strictly; a password appears in no message.
 
-Served are `redis://`, `rediss://`, `unix://` and `redis+sentinel://host:port,host:port/service/db`.
+One server is `redis://`, `rediss://` or `unix://`. `redis+sentinel://host:port,host:port/service/db` names
+sentinels, which know the primary; `redis+cluster://host:port,host:port` names some nodes, which know the others.
 """
 
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from sidecar.ledger.trust import Trust
 
 Address = tuple[str, int]
 
-_SCHEMES: Final = ("redis", "rediss", "unix", "redis+sentinel")
-_QUERY: Final = {
-    "redis": {"db"},
-    "rediss": {"db", "ca", "cert", "key"},
-    "unix": {"db"},
-    "redis+sentinel": {"db"},
+_TLS: Final = frozenset({"ca", "cert", "key"})
+_QUERY: Final[Mapping[str, frozenset[str]]] = {
+    "redis": frozenset({"db"}),
+    "rediss": _TLS | {"db"},
+    "unix": frozenset({"db"}),
+    "redis+sentinel": _TLS | {"db", "tls", "sentinel_username", "sentinel_password"},
+    "redis+cluster": _TLS | {"tls"},
 }
+_SEVERAL: Final = ("redis+sentinel", "redis+cluster")
 _PORT: Final = 6379
 _SENTINEL_PORT: Final = 26379
 
@@ -29,18 +36,42 @@ class Endpoint:
 
     Attributes:
         path: the unix socket; empty for TCP.
-        addresses: the server's, or the sentinels', host and port.
+        addresses: host and port of the server, of the sentinels, or of some nodes of the cluster.
         service: the name sentinels know the primary by; empty without sentinels.
-        tls: how to verify the server, and how to show who we are.
+        cluster: whether it is a cluster, or a node of one.
+        db: number of the database.
+        username: on every data server.
+        password: the same.
+        sentinel_username: on every sentinel.
+        sentinel_password: the same; empty: sentinels ask for none.
+        trust: how to verify servers and sentinels, and how to show who we are; None without TLS.
     """
 
     path: str = ""
     addresses: tuple[Address, ...] = ()
     service: str = ""
+    cluster: bool = False
     db: int = 0
     username: str = ""
     password: str = field(default="", repr=False)
-    tls: ssl.SSLContext | None = field(default=None, repr=False)
+    sentinel_username: str = ""
+    sentinel_password: str = field(default="", repr=False)
+    trust: Trust | None = field(default=None, repr=False)
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """For a new connection: of the files as they are now, since certificates are renewed."""
+        return None if self.trust is None else self.trust.context()
+
+    def node(self, address: Address) -> Endpoint:
+        """One data server of it: a node of the cluster."""
+        return replace(self, addresses=(address,), service="")
+
+    def sentinel(self, address: Address) -> Endpoint:
+        """One of its sentinels."""
+        return Endpoint(
+            addresses=(address,), username=self.sentinel_username, password=self.sentinel_password, trust=self.trust
+        )
 
 
 def parse_url(url: str) -> Endpoint:
@@ -48,45 +79,73 @@ def parse_url(url: str) -> Endpoint:
 
     Raises:
         ValueError: what is wrong, without anything from between the scheme and the host.
-        OSError: a certificate file that cannot be read.
     """
     scheme, _, _ = url.partition("://")
-    if scheme not in _SCHEMES:
-        raise ValueError(f"the store's URL must start with one of {', '.join(f'{s}://' for s in _SCHEMES)}")
-    parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    unknown = sorted(query.keys() - _QUERY[scheme])
-    if unknown or parts.fragment:
-        raise ValueError(f"{scheme}:// URLs accept only {', '.join(sorted(_QUERY[scheme]))} after '?', and no '#'")
+    if scheme not in _QUERY:
+        raise ValueError(f"the store's URL must start with one of {', '.join(f'{s}://' for s in _QUERY)}")
+    parts = _split(url)
+    query = _query(scheme, parts.query)
+    if parts.fragment:
+        raise ValueError("the store's URL has no '#'; one in a password is written %23")
     credentials, _, hosts = parts.netloc.rpartition("@")
     username, _, password = credentials.partition(":")
     path = unquote(parts.path)
-    service = ""
-    if scheme == "unix":
-        if hosts or not path:
-            raise ValueError("a unix:// URL needs the absolute path of a socket: unix:///run/valkey.sock")
-        database = query.get("db", "0")
-    else:
-        names = path.strip("/").split("/")
-        if scheme == "redis+sentinel":
-            service = names.pop(0)
-            if not service:
-                raise ValueError("a redis+sentinel:// URL names the service after the hosts: …/mymaster")
-        database = query.get("db", "/".join(names) or "0")
-    if not (database.isascii() and database.isdigit()):
-        raise ValueError("the database number in the store's URL must be an integer from 0")
+    if scheme == "unix" and (hosts or not path):
+        raise ValueError("a unix:// URL needs the absolute path of a socket: unix:///run/valkey.sock")
+    service, database = _below(scheme, path, query)
+    if (username and not password) or ("sentinel_username" in query and not query.get("sentinel_password")):
+        raise ValueError("a user in the store's URL needs a password")
     return Endpoint(
         path=path if scheme == "unix" else "",
-        addresses=() if scheme == "unix" else _addresses(hosts, _SENTINEL_PORT if service else _PORT, bool(service)),
+        addresses=() if scheme == "unix" else _addresses(hosts, scheme),
         service=service,
-        db=int(database),
+        cluster=scheme == "redis+cluster",
+        db=database,
         username=unquote(username),
         password=unquote(password),
-        tls=_tls(query) if scheme == "rediss" else None,
+        sentinel_username=query.get("sentinel_username", ""),
+        sentinel_password=query.get("sentinel_password", ""),
+        trust=_trust(query) if _uses_tls(scheme, query) else None,
     )
 
 
-def _addresses(hosts: str, default: int, several: bool) -> tuple[Address, ...]:
+def _query(scheme: str, text: str) -> dict[str, str]:
+    pairs = parse_qsl(text, keep_blank_values=True)
+    query = dict(pairs)
+    if query.keys() - _QUERY[scheme]:
+        raise ValueError(f"{scheme}:// URLs accept only {', '.join(sorted(_QUERY[scheme]))} after '?'")
+    if len(query) < len(pairs):
+        raise ValueError("the store's URL says the same thing twice after '?'")
+    return query
+
+
+def _below(scheme: str, path: str, query: Mapping[str, str]) -> tuple[str, int]:
+    """Service and database, where the URL has them."""
+    names = [] if scheme == "unix" else path.strip("/").split("/")
+    service = ""
+    if scheme == "redis+sentinel":
+        service = names.pop(0)
+        if not service:
+            raise ValueError("a redis+sentinel:// URL names the service after the hosts: …/mymaster")
+    database = query.get("db", "/".join(names) or "0")
+    if not (database.isascii() and database.isdigit()):
+        raise ValueError("the database number in the store's URL must be an integer from 0")
+    if scheme == "redis+cluster" and int(database):
+        raise ValueError("the store's URL names a database, and a cluster is used with database 0 only")
+    return service, int(database)
+
+
+def _uses_tls(scheme: str, query: Mapping[str, str]) -> bool:
+    said = query.get("tls", "true" if scheme == "rediss" else "false")
+    if said not in ("true", "false"):
+        raise ValueError("tls in the store's URL is true or false")
+    if said == "false" and query.keys() & _TLS:
+        raise ValueError("ca, cert and key in the store's URL are used with tls=true only")
+    return said == "true"
+
+
+def _addresses(hosts: str, scheme: str) -> tuple[Address, ...]:
+    default = _SENTINEL_PORT if scheme == "redis+sentinel" else _PORT
     found = []
     for each in hosts.split(","):
         one = urlsplit(f"//{each}")
@@ -94,16 +153,21 @@ def _addresses(hosts: str, default: int, several: bool) -> tuple[Address, ...]:
             host, port = one.hostname, one.port
         except ValueError:
             host, port = None, None
-        if not host:
+        if not host or one.path or port == 0:
             raise ValueError("the store's URL has no usable host and port")
         found.append((host, port or default))
-    if len(found) > 1 and not several:
-        raise ValueError("several hosts need redis+sentinel://")
+    if len(found) > 1 and scheme not in _SEVERAL:
+        raise ValueError(f"several hosts need {' or '.join(f'{each}://' for each in _SEVERAL)}")
     return tuple(found)
 
 
-def _tls(query: dict[str, str]) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=query.get("ca"))
-    if "cert" in query:
-        context.load_cert_chain(query["cert"], query.get("key"))
-    return context
+def _trust(query: Mapping[str, str]) -> Trust:
+    given = {name: Path(query[name]) for name in ("ca", "cert", "key") if query.get(name)}
+    return Trust(given.get("ca"), given.get("cert"), given.get("key"))
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # its message quotes what stands before the host
+        raise ValueError("the store's URL cannot be read: write special characters as %XX") from None

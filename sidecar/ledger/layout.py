@@ -19,23 +19,41 @@ LAYOUT_VERSION: Final = 1
 """The one version that this build reads and writes."""
 
 
+async def check(send: Callable[..., asyncio.Future[Any]]) -> bool:
+    """Refuse a store of another layout; nothing is written.
+
+    Args:
+        send: sends one command and gives its reply.
+
+    Returns:
+        Whether it is marked as one of this layout; an empty store is not.
+
+    Raises:
+        StoreError: the store holds another layout, or the mark cannot be read.
+    """
+    return _fits(await send("GET", LAYOUT_KEY))
+
+
 async def claim(send: Callable[..., asyncio.Future[Any]]) -> None:
     """Mark an unmarked store as one of this layout, and refuse one of another.
 
     Args:
-        send: sends one command and gives its reply.
+        send: as for `check`.
 
     Raises:
         StoreError: the store holds another layout, or the mark can be neither read nor written.
     """
     # Reading first: a store that is full takes no SET, and yet revocations must go on.
-    found = await send("GET", LAYOUT_KEY)
-    if found is None:
+    if not await check(send):
         # Of two builds that meet an empty store at once, the second sees what the first has written.
-        found = await send("SET", LAYOUT_KEY, LAYOUT_VERSION, "NX", "GET")
+        _fits(await send("SET", LAYOUT_KEY, LAYOUT_VERSION, "NX", "GET"))
+
+
+def _fits(found: bytes | None) -> bool:
     if found is not None and found != b"%d" % LAYOUT_VERSION:
         stands = found.decode(errors="replace")[:20]
         raise StoreError(
             f"the store's layout ({LAYOUT_KEY}) is version {stands!a}, and this build "
             f"works with version {LAYOUT_VERSION} only: use the build that belongs to it, or another store"
         )
+    return found is not None

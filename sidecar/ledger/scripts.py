@@ -72,6 +72,7 @@ REVOKE: Final = _load("revoke")
 ACCOUNT_SET: Final = _load("account_set")
 ACCOUNT_DELETE: Final = _load("account_delete")
 CREDITS: Final = _load("credits")
+PERMISSIONS: Final = _load("permissions")
 
 scripts: Final[Sequence[Script]] = (
     ADMIT,
@@ -89,6 +90,7 @@ scripts: Final[Sequence[Script]] = (
     ACCOUNT_SET,
     ACCOUNT_DELETE,
     CREDITS,
+    PERMISSIONS,
 )
 """All of them: load these on every new connection, and once more after NOSCRIPT."""
 

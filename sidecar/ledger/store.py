@@ -2,13 +2,14 @@
 
 An admission that was sent but not answered, or whose caller left, may have written a hold: its
 release is sent after it. A settle or release that does not arrive is given again until the store has
-it (`delivery`). An admission is never given twice.
+it (`delivery`). An admission is never given twice: it is sent once more only to where a server points
+that says it did not run it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,10 +17,14 @@ from sidecar.errors import ErrorCode, Refusal
 from sidecar.ledger.command import Command, Scripts
 from sidecar.ledger.connection import Connection, RejectedError, StoreError
 from sidecar.ledger.damage import DamagedError, explained
-from sidecar.ledger.delivery import NEVER_RAN, Courier, load_and_send
+from sidecar.ledger.delivery import Courier, never_ran
+from sidecar.ledger.diagnosis import explain, refuses
+from sidecar.ledger.durability import Warned
 from sidecar.ledger.embedded import EmbeddedStore
 from sidecar.ledger.endpoint import parse_url
+from sidecar.ledger.examination import examine
 from sidecar.ledger.layout import claim
+from sidecar.ledger.topology import ask_again, servers
 from sidecar.model import Admission, Application
 from sidecar.outcome import Charge, Receipt
 
@@ -28,9 +33,23 @@ ANSWER_WITHIN: Final = 1.8
 
 
 class Store:
-    """Gates 5-7 of this process: one ordered connection, and what is still to be delivered on it."""
+    """Gates 5-7 of this process: one ordered connection per account, and what is still to be delivered on it.
 
-    def __init__(self, url: str, scripts: Scripts, *, directory: Path | None = None) -> None:
+    Args:
+        url: the store's, or `embedded`.
+        scripts: what is run there.
+        directory: of the embedded store.
+        warned: told at every look at the server what it may lose of what it acknowledges.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        scripts: Scripts,
+        *,
+        directory: Path | None = None,
+        warned: Callable[[Sequence[Warned]], None] = lambda _: None,
+    ) -> None:
         self._scripts = scripts
         self._embedded: EmbeddedStore | None = None
         if url == "embedded":
@@ -39,9 +58,13 @@ class Store:
             self._embedded = EmbeddedStore(directory)
             url = self._embedded.url
         before = self._revive if self._embedded is not None else None
-        self._endpoint = parse_url(url)
-        self._connection = Connection(self._endpoint, prepare=self._prepare, before=before)
-        self._courier = Courier(self._connection)
+        endpoint = parse_url(url)
+        self._managed = bool(endpoint.service)
+        self._clustered = endpoint.cluster
+        self._servers = servers(endpoint, prepare=self._prepare, before=before)
+        self._courier = Courier(self._servers)
+        self._warned = warned
+        self._found: set[Warned] = set()
 
     @property
     def undelivered(self) -> int:
@@ -59,13 +82,18 @@ class Store:
 
     @property
     def up(self) -> bool:
-        """Whether the store can be asked now."""
-        return self._connection.up
+        """Whether the store can be asked now; of a cluster, whether any of its primaries can."""
+        return self._servers.up
+
+    @property
+    def away(self) -> int:
+        """How many of its servers that take writes cannot be asked now."""
+        return self._servers.away
 
     @property
     def error(self) -> str | None:
-        """Why it cannot; for the operator alone."""
-        return self._connection.error
+        """What cannot be asked, and why; for the operator alone."""
+        return self._servers.error
 
     async def start(self, within: float = 10.0) -> None:
         """Connect (and start the private server).
@@ -75,7 +103,7 @@ class Store:
         """
         if self._embedded is not None:
             await asyncio.to_thread(self._embedded.enter)
-        await self._connection.start(within)
+        await self._servers.start(within)
 
     async def close(self, grace: float = 5.0) -> None:
         """Deliver what is left for at most `grace` seconds, then disconnect.
@@ -83,7 +111,7 @@ class Store:
         What is not delivered by then is resolved by whoever finds its lease run out.
         """
         await self._courier.close(grace)
-        await self._connection.close()
+        await self._servers.close()
         if self._embedded is not None:
             await asyncio.to_thread(self._embedded.leave)
 
@@ -97,15 +125,13 @@ class Store:
         end = asyncio.get_running_loop().time() + ANSWER_WITHIN
         sent = False
         try:
-            await self._connection.settled()
-            reply = self._connection.send(*command.words(), now=False)
+            await self._servers.at(command.key).settled()
+            reply = self._servers.at(command.key).send(*command.words(), now=False)
             sent = True
             return self._scripts.admitted(application, await self._answer(command, reply, end))
         except (StoreError, TimeoutError) as fault:
-            ran = not (
-                (isinstance(fault, RejectedError) and fault.code in NEVER_RAN) or isinstance(fault, DamagedError)
-            )
-            self._undo(application, sent and ran)
+            untouched = never_ran(fault) or isinstance(fault, DamagedError)
+            self._undo(application, sent and not untouched)
             raise _unavailable(fault) from fault
         except BaseException:  # above all a cancellation: whoever asked is gone, the hold may be there
             self._undo(application, sent)
@@ -151,10 +177,9 @@ class Store:
             heard: given each message.
             opened: told whenever it begins to hear; what was said before is lost.
         """
-        return Connection(
-            self._endpoint,
-            prepare=lambda send: _subscribe(send, channel, opened),
-            pushed=lambda push: heard(push[2]) if push[0] == b"message" else None,
+        return self._servers.beside(
+            lambda send: _subscribe(send, channel, opened),
+            lambda push: heard(push[2]) if push[0] == b"message" else None,
         )
 
     async def run(self, command: Command) -> Any:
@@ -165,41 +190,63 @@ class Store:
         """
         end = asyncio.get_running_loop().time() + ANSWER_WITHIN
         try:
-            await self._connection.settled()
-            return await self._answer(command, self._connection.send(*command.words()), end)
+            await self._servers.at(command.key).settled()
+            return await self._answer(command, self._servers.at(command.key).send(*command.words()), end)
         except (StoreError, TimeoutError) as fault:
             raise _unavailable(fault) from fault
+
+    async def look(self) -> None:
+        """See again what the server may lose, which can change while it is connected to.
+
+        One that must not be used any more is left, and every call refused until it is as it was.
+        """
+        found: set[Warned] = set()
+        try:
+            nodes = self._servers.nodes
+        except StoreError:
+            return
+        for node in nodes:
+            try:
+                found.update(await examine(node.send, managed=self._managed))
+            except StoreError as fault:
+                if refuses(fault):
+                    node.leave(explain(fault))
+                return  # what the others say is only part of it
+        self._tell(found)
 
     async def scan(self, pattern: str) -> list[bytes]:
         """The keys that match a pattern, sorted, found a few at a time so that nobody waits for it.
 
-        They are as they stand in the store: anybody may write a key that is no UTF-8.
+        They are as they stand in the store: anybody may write a key that is no UTF-8. Of a cluster, those of
+        the primaries that can be asked.
 
         Raises:
-            Refusal: `store_unavailable`.
+            Refusal: `store_unavailable`; none can be asked.
         """
         found: set[bytes] = set()
-        cursor = b"0"
+        faults = []
         try:
-            while True:
-                await self._connection.settled()
-                cursor, keys = await self._connection.send("SCAN", cursor, "MATCH", pattern, "COUNT", 500)
-                found.update(keys)
-                if cursor == b"0":
-                    return sorted(found)
+            nodes = self._servers.nodes
+            for node in nodes:
+                try:
+                    found |= await _scan(node, pattern)
+                except StoreError as fault:
+                    faults.append(fault)
+            if len(faults) == len(nodes):
+                raise faults[0]
         except StoreError as fault:
             raise _unavailable(fault) from fault
+        return sorted(found)
 
     async def _answer(self, command: Command, reply: asyncio.Future[Any], end: float) -> Any:
         try:
             return await reply
         except RejectedError as error:
-            if error.code != "NOSCRIPT":
-                async with asyncio.timeout_at(end):
-                    raise await explained(self._connection.send, command, error) from error
-            # Someone flushed the scripts. The command did not run, so this is not a second time.
             async with asyncio.timeout_at(end):
-                return await load_and_send(self._connection, command)
+                try:
+                    return await ask_again(self._servers, error, command.key, command.words(), command.script.source)
+                except RejectedError as refused:
+                    raise await explained(self._servers.at(command.key).send, command, refused) from refused
 
     def _undo(self, application: Application, sent: bool) -> None:
         if sent and not application.look:
@@ -213,13 +260,17 @@ class Store:
             await asyncio.to_thread(self._embedded.ensure)
 
     async def _prepare(self, send: Callable[..., asyncio.Future[Any]]) -> None:
-        facts = _info(await send("INFO", "memory"))
-        if facts.get("maxmemory", "0") != "0" and facts.get("maxmemory_policy") != "noeviction":
-            raise StoreError("the store may evict consents and balances: set its maxmemory-policy to noeviction")
+        found = set(await examine(send, managed=self._managed))
+        # What other nodes of a cluster have said stands until all of them are looked at.
+        self._tell(found | self._found if self._clustered else found)
         await claim(send)
         loads = [send("SCRIPT", "LOAD", script.source) for script in self._scripts.scripts]
         for load in loads:
             await load
+
+    def _tell(self, found: set[Warned]) -> None:
+        self._found = found
+        self._warned(sorted(found, key=lambda each: (each.risk, each.text)))
 
 
 async def _subscribe(send: Callable[..., asyncio.Future[Any]], channel: str, opened: Callable[[], None]) -> None:
@@ -227,9 +278,15 @@ async def _subscribe(send: Callable[..., asyncio.Future[Any]], channel: str, ope
     opened()
 
 
-def _info(reply: bytes) -> Mapping[str, str]:
-    lines = reply.decode().splitlines()
-    return dict(line.partition(":")[::2] for line in lines if ":" in line)
+async def _scan(node: Connection, pattern: str) -> set[bytes]:
+    found: set[bytes] = set()
+    cursor = b"0"
+    while True:
+        await node.settled()
+        cursor, keys = await node.send("SCAN", cursor, "MATCH", pattern, "COUNT", 500)
+        found.update(keys)
+        if cursor == b"0":
+            return found
 
 
 def _unavailable(fault: BaseException) -> Refusal:

@@ -7,19 +7,22 @@ and nobody knows whether it ran (`UnansweredError`), or the server said no (`Rej
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, cast
 
 import hiredis
 
+from sidecar.config.certificates import tls_words
+
 Argument = str | bytes | int
 Pushed = Callable[[list[Any]], None]
 
 # libuv runs timers before it reads: after a stall of this process the reply may be waiting unread.
 _SECOND_LOOK: Final = 0.05
-# What a server says that is, for the time being, not the one to talk to.
-_GO_ELSEWHERE: Final = frozenset({"READONLY", "LOADING", "MASTERDOWN", "NOAUTH"})
+# What a server says that is, for the time being, not the one to talk to. Connecting anew finds out why.
+_GO_ELSEWHERE: Final = frozenset({"READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "NOPERM"})
 _PUSHES: Final = frozenset({b"message", b"pmessage", b"smessage"})
 _NOTHING: Final = object()
 _pack = cast("Callable[[tuple[Argument, ...]], bytes]", hiredis.pack_command)  # its stub has one-element tuples
@@ -41,7 +44,8 @@ class RejectedError(StoreError):
     """The server answered with an error; `code` is its first word, such as OOM or NOSCRIPT."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message)
+        # A command that a server does not know is answered with its arguments: a password, names of accounts.
+        super().__init__(message.partition(", with args beginning with")[0])
         self.code = message.partition(" ")[0]
 
 
@@ -119,6 +123,8 @@ class Wire(asyncio.Protocol):
         """Closed: what is owed will never be answered."""
         if self._timer is not None:
             self._timer.cancel()
+        if isinstance(exc, ssl.SSLError):  # in TLS 1.3 a client's certificate is refused after it has connected
+            self._why = f"the store refuses this client: {tls_words(exc)}"
         if not self.lost.done():
             self.lost.set_result(self._why)
         for future, _ in self._owed:

@@ -65,6 +65,7 @@ class Metrics:
         self.settle_problems = self._counter("settle_problems", "What went wrong when settling.", "tool")
         self.streams_ended = self._counter("streams_ended", "Open streams that were ended here, by why.", "reason")
         self.late = self._counter("late_settlements", "Settlements of holds that had been resolved before.")
+        self.forgotten = self._counter("forgotten_holds", "Holds that the store lost before their lease ended.")
         self.reserved = self._counter("credits_reserved", "Credits reserved before calls.", "pool")
         self.spent = self._counter("credits_spent", "Credits spent by calls.", "pool")
         self.released = self._counter("credits_released", "Reserved credits given back.", "pool")
@@ -74,8 +75,14 @@ class Metrics:
         self.open_streams = self._gauge("open_streams", "Open streams to clients.", "livesum")
         self.in_flight = self._gauge("in_flight", "Requests being served now.", "livesum")
         self.store_up = self._gauge("store_up", "Whether the store answers (1) or not (0).", "livemin")
+        self.store_away = self._gauge(
+            "store_primaries_away", "Servers of the store that take writes and cannot be asked now.", "livemax"
+        )
         self.revocations_heard = self._gauge(
             "revocations_heard", "Whether revocations are heard at once (1) or found by asking (0).", "livemin"
+        )
+        self.store_warnings = self._gauge(
+            "store_warnings", "Whether the store may lose what it has acknowledged (1), by why.", "livemax", "warning"
         )
         self.store_errors = self._counter("store_errors", "Trips to the store that failed.")
         self.keys_up = self._gauge("keys_up", "Whether an issuer's keys are usable (1).", "livemin", "issuer")
@@ -189,6 +196,8 @@ class Metrics:
             return  # the lease decides, and nobody here learns how; or another stream will
         if receipt.late:
             self.late.inc()
+            if exchange.forgotten:
+                self.forgotten.inc()
             return
         for pool, amount in receipt.paid.items():
             if amount:

@@ -105,7 +105,9 @@ def fields(exchange: Exchange, status: Status, seconds: float) -> dict[str, Any]
     }
     notes = [refusal.log] if refusal and refusal.log else []
     notes += exchange.notes
-    if receipt and receipt.late:
+    if exchange.forgotten:
+        notes.append("the store has lost the hold before its lease ended; nothing was charged")
+    elif receipt and receipt.late:
         notes.append("the hold had been resolved before; nothing was applied")
     if exchange.stream_end is not None:
         line["stream_end"] = exchange.stream_end
@@ -122,7 +124,7 @@ def _level(exchange: Exchange, status: Status) -> str:
     refusal = exchange.refusal
     if refusal is None:
         quiet = status is not Status.FAILED or exchange.code == Event.CLIENT_GONE.value
-        return "info" if quiet else "warning"
+        return "info" if quiet and not exchange.forgotten else "warning"
     if refusal.code is ErrorCode.INTERNAL:
         return "error"
     return "warning" if refusal.code.row.status >= 500 else "info"

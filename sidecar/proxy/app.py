@@ -38,6 +38,7 @@ from sidecar.proxy.resuming import Resuming
 from sidecar.proxy.revocations import Revocations
 from sidecar.proxy.server import check_parser, make_runner
 from sidecar.proxy.snapshot import Snapshot
+from sidecar.proxy.store_warnings import StoreWarnings, look_forever
 from sidecar.proxy.streams import Ending
 from sidecar.proxy.sweeper import sweep_forever
 from sidecar.workbench.load import Loaded, load
@@ -65,7 +66,10 @@ class Sidecar:
         self.metrics = Metrics()
         lines.dropped = self.metrics.log_dropped.inc
         self.store = Store(
-            settings.store.url, scripts, directory=settings.store.directory if settings.store.embedded else None
+            settings.store.url,
+            scripts,
+            directory=settings.store.directory if settings.store.embedded else None,
+            warned=StoreWarnings(self.metrics, lines).tell,
         )
         self._ring = KeyRing(introspected=self.metrics.introspected)
         self._upstream = upstream_of(settings, loaded.tls)
@@ -108,6 +112,7 @@ class Sidecar:
         self._spawn(self._connect_store, "store")
         self._spawn(self._readiness.watch, "readiness")
         self._spawn(partial(sweep_forever, self.store, self.metrics), "sweep")
+        self._spawn(partial(look_forever, self.store), "store warnings")
         self._revocations = Revocations(self.store, self.pipeline.streams, lambda: self._policy.consent)
         self._spawn(self._revocations.watch, "revocations")
         self._spawn(self._certificates.watch, "certificates")
@@ -204,6 +209,7 @@ class Sidecar:
         """Bring the gauges up to date: their truth lives elsewhere."""
         metrics = self.metrics
         metrics.store_up.set(self.store.up)
+        metrics.store_away.set(self.store.away)
         metrics.backend_up.set(self._upstream.connected)
         metrics.revocations_heard.set(self._revocations.heard)
         metrics.files_valid.set(self._loads and self._certificates.valid)

@@ -13,6 +13,7 @@ from typing import Final, cast
 
 import httptools
 
+from sidecar.config.certificates import tls_words
 from sidecar.outcome import Event
 from sidecar.proxy.answer import Answer, UpstreamError
 
@@ -237,10 +238,3 @@ class Connection(asyncio.Protocol):
             self._ended = True
         else:
             self._headers = []
-
-
-def tls_words(error: ssl.SSLError) -> str:
-    """Why TLS failed, in OpenSSL's words; nothing that the backend wrote."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({error.verify_message.rstrip('.')})"
-    return f"TLS failed ({(error.reason or 'no reason').lower().replace('_', ' ')})"

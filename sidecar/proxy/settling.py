@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
@@ -153,9 +154,14 @@ class Bill:
         else:
             self._receipt.add_done_callback(lambda receipt: self._received(receipt, done))
 
+    def _leased(self) -> bool:
+        """Whether the hold's lease cannot have ended yet: it began after the request did."""
+        return self._held is not None and time.monotonic() - self._exchange.started < self._held.lease / 1000
+
     def _received(self, receipt: asyncio.Future[Receipt], done: Callable[[], None]) -> None:
         if not receipt.cancelled() and receipt.exception() is None:
             self._exchange.receipt = receipt.result()
+            self._exchange.forgotten = receipt.result().late and self._leased()
         else:
             self._exchange.notes.append("the store did not confirm the settlement; the hold's lease decides")
             fault = None if receipt.cancelled() else receipt.exception()

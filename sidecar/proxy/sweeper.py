@@ -15,20 +15,25 @@ from sidecar.observe.metrics import Metrics
 SWEEP_EVERY: Final = 30.0
 """Seconds between sweeps. Every script of an account resolves what it finds there anyhow."""
 
+AGAIN_AFTER: Final = 1.0
+"""Seconds until a sweep is tried again that found no store, such as the first one of a process."""
+
 _log: Final = logging.getLogger(__name__)
 
 
 async def sweep_forever(store: Store, metrics: Metrics, every: float = SWEEP_EVERY) -> None:
     """Resolve what dead owners left, again and again; never returns."""
     while True:
+        pause = every
         try:
             await sweep(store, metrics)
         except Refusal:
-            metrics.store_errors.inc()  # the store is away; readiness says so, the next sweep tries again
+            metrics.store_errors.inc()  # the store is away; readiness says so
+            pause = min(every, AGAIN_AFTER)
         except Exception:  # noqa: BLE001 - whatever it was, the next sweep may do better, and nobody else would do it
             metrics.store_errors.inc()
             _log.exception("a sweep of the store failed")
-        await asyncio.sleep(every)
+        await asyncio.sleep(pause)
 
 
 async def sweep(store: Store, metrics: Metrics) -> int:

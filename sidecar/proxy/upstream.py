@@ -22,10 +22,11 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from sidecar.config.certificates import tls_words
 from sidecar.errors import ErrorCode
 from sidecar.outcome import Event
 from sidecar.proxy.answer import Answer, UpstreamError
-from sidecar.proxy.connection import Connection, tls_words
+from sidecar.proxy.connection import Connection
 
 __all__ = ["Answer", "Outgoing", "Upstream", "UpstreamError"]
 

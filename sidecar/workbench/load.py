@@ -95,7 +95,7 @@ def _store_problems(settings: Settings, document: Document) -> list[Problem]:
         return []
     try:
         parse_url(settings.store.url)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         return [document.problem(("store", "url"), str(error))]
     return []
 

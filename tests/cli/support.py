@@ -59,7 +59,7 @@ class Result:
 Run = Callable[..., Result]
 
 
-def write(folder: Path, *, store: str = "unix:///nowhere.sock", config: str = CONFIG, policy: str = POLICY) -> Path:
+def write(folder: Path, *, store: str = "embedded", config: str = CONFIG, policy: str = POLICY) -> Path:
     """A config and its policy; gives the config's path."""
     (folder / "policies").mkdir(exist_ok=True)
     (folder / "policies" / "p.yaml").write_text(policy)

@@ -224,7 +224,7 @@ def with_line(line: str) -> str:
         ),
         ("issuers: [{issuer: 'https://a', id: a}, {issuer: 'https://a', id: b}]", "issuers[1].issuer: given twice"),
         ("store: {url: memory}", "store.url: not a store; accepted: embedded, redis://…, rediss://…, unix://…"),
-        ("store: {url: 'redis+cluster://a:1'}", "store.url: not a store"),
+        ("store: {url: 'redis+other://a:1'}", "store.url: not a store"),
         ("store: {url: 'redis://'}", "store.url: not a store"),
         ("store: {url: 'redis://a', directory: x}", "store.directory: used by the embedded store only"),
         ("policies: []", "policies: neither a folder nor a list of files"),

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from sidecar.config import enforced
 from sidecar.config.settings_schema import settings_schema
+from sidecar.config.settings_types import STORE_SCHEMES
 from sidecar.errors import Blame, ErrorCode, Shape
 from sidecar.ledger import receipts
 from sidecar.ledger.journal_entries import FIELDS
@@ -106,7 +107,7 @@ Schema = Mapping[str, Any]
 _PATTERNS: Final = (
     ("(ms|s|m|h)", "duration"),
     ("KiB", "size"),
-    ("embedded", "`embedded`, `redis://…`, `unix://…`"),
+    ("embedded", ", ".join(["`embedded`", *(f"`{scheme}://…`" for scheme in STORE_SCHEMES)])),
     ("https?://", "URL"),
     ("://", "origin"),
     (":([0-9]{1,5})$", "host:port"),
@@ -193,8 +194,7 @@ def _kind(entry: Schema) -> str:
 
 
 def config_later() -> str:
-    values = ["`workers` other than `1`", "`store.url` other than `embedded`, `redis://…`, `unix://…`"]
-    return "\n".join(f"- {each}" for each in values)
+    return "- `workers` other than `1`"
 
 
 # --- policy ------------------------------------------------------------------------------------

@@ -145,7 +145,7 @@ def test_policies_load_and_pass_their_tests(tmp_path):
 def test_parts_of_policies_have_keys_that_exist():
     known = {*PolicyDocument.model_fields, "confirm", "resource", "groups"}
     for block, value in documents():
-        assert set(value) <= known | {"backend", "issuers", "listen"}, block
+        assert set(value) <= known | {"backend", "issuers", "listen", "store"}, block
 
 
 def commands() -> list[str]:

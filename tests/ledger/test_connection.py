@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 import pytest
 
 from sidecar.ledger.connection import Connection, RejectedError, StoreError, UnansweredError, UnsentError
-from sidecar.ledger.embedded import server_binary
 from sidecar.ledger.endpoint import parse_url
 from tests.support.store import FaultProxy, StoreServer, free_port, until
 
@@ -113,7 +112,7 @@ async def test_a_loading_server_is_not_used():
                 pipeline.set(f"k{n}", "x")
             pipeline.execute()
         server.kill()
-        server._options += ("--key-load-delay", "200", "--loading-process-events-interval-bytes", "1024")
+        server.options += ("--key-load-delay", "200", "--loading-process-events-interval-bytes", "1024")
         starting = asyncio.create_task(asyncio.to_thread(server.start))
         connection = Connection(parse_url(server.url))
         with pytest.raises(UnsentError):
@@ -175,29 +174,3 @@ async def test_closing_leaves_no_answer_open(own_server: StoreServer):
     with pytest.raises(UnansweredError):
         await pending
     own_server.resume()
-
-
-async def test_sentinels_name_the_primary():
-    port, sentinel_port = free_port(), free_port()
-    primary = StoreServer(options=("--port", str(port))).start()
-    sentinel = StoreServer(options=("--sentinel",))
-    (sentinel.directory / "s.conf").write_text(
-        f"port {sentinel_port}\nsentinel monitor mymaster 127.0.0.1 {port} 1\nunixsocket {sentinel.path}\n"
-    )
-    process = await asyncio.create_subprocess_exec(
-        server_binary(), str(sentinel.directory / "s.conf"), "--sentinel", stdout=asyncio.subprocess.DEVNULL
-    )
-    try:
-        url = f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{sentinel_port}/mymaster/2"
-        connection = Connection(parse_url(url))
-        await connection.start()
-        await connection.call("SET", "a", "1")
-        with primary.client() as client:
-            client.select(2)
-            assert client.get("a") == "1"
-        await connection.close()
-    finally:
-        process.kill()
-        await process.wait()
-        sentinel.close()
-        primary.close()

@@ -17,14 +17,32 @@ from sidecar.ledger.endpoint import Endpoint, parse_url
             "redis+sentinel://:pw@a,b:1/mymaster/1",
             Endpoint(addresses=(("a", 26379), ("b", 1)), service="mymaster", db=1, password="pw"),
         ),
+        (
+            "redis+sentinel://u:pw@a/m?sentinel_username=watch&sentinel_password=p%26%2B&db=2",
+            Endpoint(
+                addresses=(("a", 26379),),
+                service="m",
+                db=2,
+                username="u",
+                password="pw",
+                sentinel_username="watch",
+                sentinel_password="p&+",
+            ),
+        ),
+        (
+            "redis+cluster://u:pw@a,[::1]:7000/",
+            Endpoint(addresses=(("a", 6379), ("::1", 7000)), cluster=True, username="u", password="pw"),
+        ),
+        ("redis+cluster://a/0?tls=false", Endpoint(addresses=(("a", 6379),), cluster=True)),
     ],
 )
 def test_urls(url: str, endpoint: Endpoint):
     assert parse_url(url) == endpoint
 
 
-def test_tls_verifies_by_default():
-    tls = parse_url("rediss://h").tls
+@pytest.mark.parametrize("url", ["rediss://h", "redis+sentinel://h/m?tls=true", "redis+cluster://h?tls=true"])
+def test_tls_verifies_by_default(url: str):
+    tls = parse_url(url).tls
     assert tls is not None
     assert tls.check_hostname
 
@@ -33,7 +51,19 @@ def test_tls_verifies_by_default():
     "url",
     [
         "http://:s3cret@h",
-        "redis+cluster://:s3cret@h",
+        "redis+cluster://:s3cret@h/1",
+        "redis+cluster://:s3cret@h/x",
+        "redis+cluster://:s3cret@h?db=1",
+        "redis+cluster://:s3cret@h,",
+        "redis+cluster://:s3cret@h?tls=yes",
+        "redis+cluster://:s3cret@h?ca=/ca.pem",
+        "redis+cluster://:s3cret@h?sentinel_password=s3cret",
+        "redis+sentinel://:s3cret@h/m?tls=false&ca=/ca.pem",
+        "redis+sentinel://:s3cret@h/m?sentinel_password=s3cret&sentinel_password=s3cret",
+        "redis://:s3cret@h?tls=true",
+        "redis://:s3cret@h:0",
+        "redis://s3cret@h",
+        "redis+sentinel://:s3cret@h/m?sentinel_username=s3cret",
         "redis://:s3cret@",
         "redis://:s3cret@h:port",
         "redis://:s3cret@h/x",
@@ -52,4 +82,12 @@ def test_wrong_urls_are_refused_without_their_password(url: str):
 
 
 def test_a_password_is_not_printed():
-    assert "s3cret" not in repr(parse_url("redis://:s3cret@h"))
+    assert "s3cret" not in repr(parse_url("redis+sentinel://:s3cret@h/m?sentinel_password=s3cret"))
+
+
+def test_sentinels_and_nodes_are_asked_with_their_own_credentials():
+    endpoint = parse_url("redis+sentinel://u:pw@a/m/3?sentinel_username=watch&sentinel_password=other")
+    asked = endpoint.sentinel(("a", 1))
+    assert asked == Endpoint(addresses=(("a", 1),), username="watch", password="other")
+    node = parse_url("redis+cluster://u:pw@a,b").node(("c", 2))
+    assert node == Endpoint(addresses=(("c", 2),), cluster=True, username="u", password="pw")

@@ -46,18 +46,26 @@ if redis.call('HDEL', KEYS[2], ARGV[1]) == 1 then redis.call('INCR', KEYS[1])
 else redis.call('SET', KEYS[3], 1) end
 return 0""",
 )
+_HALF = Script(
+    "half",
+    """#!lua
+redis.call('HSETNX', KEYS[2], ARGV[1], 1)
+redis.call('DECR', KEYS[1])
+error({err = 'OOM said from inside'})""",
+)
 _BROKEN = Script("broken", "#!lua\nreturn nothing.at.all")
 
 
 class Toy:
     """A ledger of one account."""
 
-    scripts: Sequence[Script] = (_ADMIT, _LOOK, _SETTLE, _RELEASE, _BROKEN)
+    scripts: Sequence[Script] = (_ADMIT, _LOOK, _SETTLE, _RELEASE, _HALF, _BROKEN)
+    admitting = _ADMIT
     settling = _SETTLE
     unreadable = False
 
     def admit(self, application: Application) -> Command:
-        return self._command(_LOOK if application.look else _ADMIT, application)
+        return self._command(_LOOK if application.look else self.admitting, application)
 
     def admitted(self, application: Application, reply: Any) -> Admission:
         if self.unreadable:
@@ -281,6 +289,16 @@ async def test_a_full_store_refuses_admissions_and_keeps_settles_for_later(store
         client.config_set("maxmemory", "0")
     assert not (await asyncio.wait_for(receipt, 5)).late
     assert _books(own_server) == (999, 0, 1)
+
+
+async def test_an_admission_that_stopped_half_way_is_taken_back(
+    store: Store, own_server: StoreServer, monkeypatch: pytest.MonkeyPatch
+):
+    """Its error has the code of one that is given before the first line; it is not the same."""
+    monkeypatch.setattr(Toy, "admitting", _HALF)
+    await _refused(store, "1")
+    await _delivered(store)
+    assert _books(own_server) == (1000, 0, 0)
 
 
 async def test_a_settle_whose_script_fails_is_given_up_and_counted(

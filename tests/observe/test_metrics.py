@@ -102,6 +102,14 @@ def test_credits_reserved_are_spent_or_released(
         assert value(metrics, "settlements_total", action=action.value) == 1
 
 
+@pytest.mark.parametrize("forgotten", [True, False])
+def test_holds_that_the_store_has_lost_are_counted_apart(forgotten: bool):
+    metrics = Metrics()
+    late = exchange(action=Action.CHARGE_RESULT, receipt=Receipt(late=True), forgotten=forgotten)
+    metrics.count(late, "ok", 0.1)
+    assert (value(metrics, "forgotten_holds_total"), value(metrics, "late_settlements_total")) == (forgotten, 1)
+
+
 def test_two_amounts_of_one_pool_are_added():
     assert credits_of([*PRICES, Price(AmountKind.CREDIT, "contact", 2, 9)]) == {"contact": 7}
 

@@ -176,6 +176,13 @@ def test_notes_are_told_when_there_are_any(observe: Observe):
     assert line["credits"] is None
 
 
+def test_a_hold_that_the_store_has_lost_is_a_warning(observe: Observe):
+    line = json.loads(observe(exchange(receipt=Receipt(late=True), forgotten=True)))
+    assert line["level"] == "warning"
+    assert line["notes"] == ["the store has lost the hold before its lease ended; nothing was charged"]
+    assert line["credits"] is None
+
+
 def test_the_longest_exchange_still_fits_one_write(observe: Observe):
     wide = "\U0001f600" * 3000
     caller = Caller(wide, wide, wide, wide, wide, frozenset({wide}), 0, 9)

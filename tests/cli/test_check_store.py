@@ -1,0 +1,142 @@
+"""`check` looks at the store: what it may lose is a warning, what must not be used is an error; nothing is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sidecar.ledger.layout import LAYOUT_KEY
+from tests.cli.support import POLICY, Run, write
+from tests.support.certificates import Authority, refusing
+from tests.support.store import StoreServer, free_port
+
+
+def check(run: Run, folder: Path, url: str) -> tuple[int, list[str]]:
+    """Exit status, and what was said of the store; text and JSON say the same."""
+    config = write(folder, store=url)
+    text = run("check", "--config", config)
+    document = run("check", "--config", config, "--format", "json")
+    assert document.status == text.status
+    if text.status == 0:
+        warnings = [f"warning: {each['text']}" for each in document.json["warnings"]]
+        assert text.err.splitlines() == warnings
+        assert f"{config}: ok" in text.out
+        return 0, [warning.removeprefix("warning: store: ") for warning in warnings]
+    assert document.out == text.out == ""
+    return text.status, text.err.splitlines()
+
+
+def test_a_server_that_keeps_everything(run: Run, tmp_path: Path, own_server: StoreServer):
+    assert check(run, tmp_path, own_server.url) == (0, [])
+
+
+def test_nothing_is_written_to_the_store(run: Run, tmp_path: Path, own_server: StoreServer):
+    assert check(run, tmp_path, own_server.url) == (0, [])
+    with own_server.client() as client:
+        assert client.dbsize() == 0
+
+
+def test_every_risk_is_a_warning(run: Run, tmp_path: Path):
+    server = StoreServer(options=("--maxmemory", "100mb", "--maxmemory-policy", "volatile-lru")).start()
+    try:
+        status, told = check(run, tmp_path, server.url)
+    finally:
+        server.close()
+    assert status == 0
+    assert [each.partition(" (")[0].partition(":")[0] for each in told] == [
+        "keys that expire may be evicted",
+        "the server has no append-only file",
+    ]
+
+
+def test_warnings_of_policy_and_store_stand_together(run: Run, tmp_path: Path, store_server: StoreServer):
+    config = write(tmp_path, store=store_server.url, policy=POLICY + "consent: first_use\n")
+    result = run("check", "--config", config)
+    assert result.status == 0
+    first, second = result.err.splitlines()
+    assert first.startswith("warning: consent: first_use")
+    assert second.startswith("warning: store: the server has no append-only file")
+
+
+@pytest.mark.parametrize("url", ["unix:///nowhere/at.sock", "redis://user:hunter2@127.0.0.1:{}"])
+def test_a_store_that_cannot_be_reached_is_a_warning(run: Run, tmp_path: Path, url: str):
+    status, told = check(run, tmp_path, url.format(free_port()))
+    assert status == 0
+    assert len(told) == 1
+    assert told[0].startswith("it cannot be reached, so nothing is known of it: ")
+    assert "hunter2" not in told[0]
+
+
+def test_a_store_that_does_not_answer_is_a_warning(run: Run, tmp_path: Path, own_server: StoreServer):
+    own_server.pause()
+    try:
+        status, told = check(run, tmp_path, own_server.url)
+    finally:
+        own_server.resume()
+    assert (status, told) == (
+        0,
+        ["it cannot be reached, so nothing is known of it: the store did not answer in time"],
+    )
+
+
+def test_a_store_that_may_evict_revocations_is_an_error(run: Run, tmp_path: Path):
+    server = StoreServer(options=("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")).start()
+    try:
+        status, told = check(run, tmp_path, server.url)
+    finally:
+        server.close()
+    assert (status, told) == (
+        1,
+        [
+            "mcp-sidecar: store: the store may evict consents, revocations and balances "
+            "(maxmemory-policy allkeys-lru): set maxmemory-policy noeviction"
+        ],
+    )
+
+
+def test_a_store_that_is_not_trusted_is_an_error(run: Run, tmp_path: Path):
+    mine, other = Authority(tmp_path), Authority(tmp_path, "other")
+    with refusing(other.server(other.issue("store"))) as url:
+        port = url.split(":")[2].partition("/")[0]
+        status, told = check(run, tmp_path, f"rediss://user:hunter2@127.0.0.1:{port}?ca={mine.cert.name}")
+    assert status == 1
+    assert told[0].startswith("mcp-sidecar: store: the store cannot be trusted: its certificate is not trusted (")
+    assert "hunter2" not in told[0]
+
+
+def test_a_store_of_another_layout_is_an_error(run: Run, tmp_path: Path, store_server: StoreServer):
+    with store_server.client() as client:
+        client.set(LAYOUT_KEY, "9")
+    status, told = check(run, tmp_path, store_server.url)
+    assert status == 1
+    assert "is version '9'" in told[0]
+
+
+def test_a_password_from_the_environment_is_used_and_never_printed(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    server = StoreServer(options=("--requirepass", "hunter2")).start()
+    try:
+        url = f"unix://:${{STORE_PASSWORD}}@{server.path}"
+        monkeypatch.setenv("STORE_PASSWORD", "hunter2")
+        status, told = check(run, tmp_path, url)
+        assert status == 0
+        assert "hunter2" not in "".join(told)
+        monkeypatch.setenv("STORE_PASSWORD", "hunter3")
+        assert check(run, tmp_path, url) == (
+            1,
+            ["mcp-sidecar: store: WRONGPASS: user or password in store.url is wrong, or the user is disabled"],
+        )
+        status, told = check(run, tmp_path, server.url)
+        assert (status, told) == (
+            1,
+            ["mcp-sidecar: store: NOAUTH: the server wants a password, and store.url has none"],
+        )
+    finally:
+        server.close()
+
+
+def test_an_embedded_store_is_not_started(run: Run, tmp_path: Path):
+    assert check(run, tmp_path, "embedded") == (0, [])
+    assert not (tmp_path / "var").exists()

@@ -1,0 +1,274 @@
+"""The whole sidecar on a cluster of three nodes: accounts on each, slots that move, nodes that die."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from sidecar.ledger import changes, scripts
+from sidecar.ledger.cluster import slot_of
+from sidecar.ledger.keys import REVOKED_CHANNEL, account_keys, client_digest
+from sidecar.ledger.store import Store
+from sidecar.model import Caller, ConsentMode
+from sidecar.proxy.revocations import Revocations
+from sidecar.proxy.streams import Ending, OpenStreams
+from tests.faults.callers import Callers, command, reveal
+from tests.support.backend import Backend, after, default, silent
+from tests.support.processes import Accounts, accounts, house, paid_policy, succeeded, wait_for
+from tests.support.store import until
+from tests.support.topology import ClusterServers, TcpServer
+
+GRANTED = 10_000
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture
+def cluster() -> Iterator[ClusterServers]:
+    with ClusterServers() as made:
+        yield made
+
+
+@contextlib.contextmanager
+def one_on_each(cluster: ClusterServers, credits: int = GRANTED) -> Iterator[dict[str, Accounts]]:
+    """An account on every node."""
+    with contextlib.ExitStack() as stack:
+        yield {
+            name: stack.enter_context(accounts(node.path, credits, name))
+            for node in cluster.nodes
+            for name in (cluster.account_on(node),)
+        }
+
+
+# --- nothing goes wrong --------------------------------------------------------------------------
+
+
+async def test_accounts_of_every_node_are_served_and_managed(tmp_path: Path, cluster: ClusterServers):
+    with one_on_each(cluster) as books:
+        async with house(tmp_path, cluster.url) as built:
+            sidecar = await built.start()
+            for name in books:
+                assert succeeded(await reveal(built, sidecar, name, "a", "b"))
+                assert (await reveal(built, sidecar, name, "a")).status == 200
+            await wait_for(lambda: not any(each.look().holds for each in books.values()))
+            assert [each.look().balance for each in books.values()] == [GRANTED - 2] * 3
+            status, listed = await command(built, "account", "list")
+            assert status == 0
+            assert all(name in listed for name in books)
+            for name in books:
+                assert (await command(built, "credits", "spend", name, "contact", "1"))[0] == 0
+                assert "  entry " in (await command(built, "usage", name))[1]
+                assert (await command(built, "usage", name, "--verify"))[0] == 0
+                assert (await command(built, "consent", "revoke", name, "cli-1"))[0] == 0
+                assert (await reveal(built, sidecar, name, "a")).code == "consent_revoked"
+                assert (await command(built, "account", "delete", name))[0] == 0
+                assert (await reveal(built, sidecar, name, "a")).status == 200
+            assert [each.look().balance for each in books.values()] == [0] * 3
+            assert (await command(built, "account", "list"))[1].count("deleted") == 3
+
+
+async def test_the_journal_is_followed_wherever_it_is(tmp_path: Path, cluster: ClusterServers):
+    with one_on_each(cluster) as books:
+        async with house(tmp_path, cluster.url) as built:
+            sidecar = await built.start()
+            for name in books:
+                words = ("-m", "sidecar", "usage", name, "--follow", "--config", str(built.config))
+                following = await asyncio.create_subprocess_exec(sys.executable, *words, stdout=asyncio.subprocess.PIPE)
+                try:
+                    assert following.stdout is not None
+                    assert b"grant" in await following.stdout.readline()
+                    reply = await reveal(built, sidecar, name, "a")
+                    assert b"consent_granted" in await following.stdout.readline()
+                    assert reply.headers["X-Request-Id"].encode() in await following.stdout.readline()
+                finally:
+                    following.kill()
+                    await following.wait()
+
+
+async def test_what_dead_sidecars_left_is_resolved_on_every_node(tmp_path: Path, cluster: ClusterServers):
+    backend = Backend()
+    backend.on("reveal_contacts", silent())
+    with one_on_each(cluster) as books:
+        async with house(tmp_path, cluster.url, policy=paid_policy("2s"), margin=0.0, backend=backend) as built:
+            first = await built.start()
+            calls = [asyncio.create_task(reveal(built, first, name, "a")) for name in books]
+            await wait_for(lambda: len(backend.received) == 3)
+            await first.kill()
+            await asyncio.wait(calls)
+            assert all(len(each.look().holds) == 1 for each in books.values())
+            await wait_for(lambda: all(ended(node) for node in cluster.nodes))
+            await built.start()  # its first sweep
+            await wait_for(lambda: not any(each.look().holds for each in books.values()))
+            assert [each.look().balance for each in books.values()] == [GRANTED - 1] * 3  # on_unknown: settle
+
+
+def ended(node: TcpServer) -> bool:
+    """Whether all leases of a node's accounts have ended, by its own clock."""
+    with node.client() as client:
+        seconds, _ = client.time()
+        keys = list(client.scan_iter("mcp:{*}:leases"))
+        return all(not client.zrange(key, (seconds - 1) * 1000, "+inf", byscore=True) for key in keys)
+
+
+# --- revocations ---------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def watched(url: str) -> AsyncIterator[tuple[Store, OpenStreams, Revocations]]:
+    store = Store(url, scripts)
+    streams = OpenStreams()
+    revocations = Revocations(store, streams, lambda: ConsentMode.FIRST_USE, 3600.0)
+    watching = asyncio.create_task(revocations.watch())
+    try:
+        await store.start(60)
+        await until(lambda: revocations.heard, 60)
+        yield store, streams, revocations
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await store.close(0)
+
+
+async def test_a_revocation_on_any_node_ends_streams_also_when_the_one_that_told_is_dead(cluster: ClusterServers):
+    async with watched(cluster.url) as (store, streams, revocations):
+        listening = revocations._channel.address
+        for node in cluster.nodes:
+            await revoked(cluster, store, streams, node)
+        dead = next(node for node in cluster.nodes if node.address == listening)
+        dead.kill()
+        await until(lambda: revocations.heard and revocations._channel.address != listening, 60)
+        for node in cluster.nodes:
+            if node is not dead:
+                await revoked(cluster, store, streams, node)
+
+
+async def revoked(cluster: ClusterServers, store: Store, streams: OpenStreams, node: TcpServer) -> None:
+    """What a node's script publishes is heard, wherever it is published; and what it writes counts."""
+    name = cluster.account_on(node)
+    keys, caller = account_keys("main", name), Caller("main", "https://issuer", name, name, "cli-1", frozenset(), 0, 0)
+    with streams.opened(caller, 1, 3600, lambda: None) as stream:
+        node.ask("PUBLISH", REVOKED_CHANNEL, f"{keys.digest} {client_digest('cli-1')}")
+        await until(lambda: stream.ending is Ending.ACCESS_WITHDRAWN, 60)
+    with streams.opened(caller, 1, 3600, lambda: None) as stream:
+        await store.run(changes.revoke("main", name, None, "cli-1"))
+        await until(lambda: stream.ending is Ending.ACCESS_WITHDRAWN, 60)
+    await store.run(changes.grant("main", name, None, "cli-1"))
+
+
+# --- slots that move -----------------------------------------------------------------------------
+
+
+def at_once(cluster: ClusterServers, slot: int, source: TcpServer, target: TcpServer) -> None:
+    cluster.move_slot_at_once(slot, source, target)
+
+
+def key_by_key(cluster: ClusterServers, slot: int, source: TcpServer, target: TcpServer) -> None:
+    cluster.begin_move(slot, source, target)
+    cluster.move_keys(slot, source, target)
+    cluster.end_move(slot, source, target)
+
+
+@pytest.mark.parametrize("move", [at_once, key_by_key])
+async def test_a_slot_that_moves_under_load_costs_nobody_a_credit(
+    tmp_path: Path, cluster: ClusterServers, move: Callable[[ClusterServers, int, TcpServer, TcpServer], None]
+):
+    source, target, other = cluster.nodes
+    names = {node: cluster.account_on(node) for node in cluster.nodes}
+    slot = slot_of(account_keys("main", names[source]).account)
+    with one_on_each(cluster):
+        async with house(tmp_path, cluster.url) as built:
+            sidecar = await built.start()
+            moving, staying = (Callers(built, sidecar, names[node]) for node in (source, other))
+            async with moving.calling(), staying.calling(2):
+                for one, another in ((source, target), (target, source), (source, target)):
+                    await moving.succeeding()
+                    await asyncio.to_thread(move, cluster, slot, one, another)
+                await moving.succeeding()
+                await staying.succeeding()
+            await wait_for(lambda: len(sidecar.events("call")) == len(moving.replies) + len(staying.replies))
+            for load, node in ((moving, target), (staying, other)):
+                with accounts(node.path, account=load.account) as books:
+                    seen = books.look()
+                assert seen.paid == load.bought
+                assert (seen.balance, seen.held, seen.spent) == (GRANTED - len(load.bought), 0, len(load.bought))
+                assert (await command(built, "usage", load.account, "--verify"))[0] == 0
+            assert moving.refusals | staying.refusals <= {(503, "store_unavailable")}
+
+
+async def test_while_a_slot_moves_key_by_key_its_accounts_wait_and_settles_arrive(
+    tmp_path: Path, cluster: ClusterServers
+):
+    source, target, _ = cluster.nodes
+    name = cluster.account_on(source)
+    slot = slot_of(account_keys("main", name).account)
+    work, backend = asyncio.Event(), Backend(contacts=["a"])  # of two that are asked for
+    backend.once(after(work, default()))
+    with accounts(source.path, 10, name):
+        async with house(tmp_path, cluster.url, backend=backend) as built:
+            sidecar = await built.start()
+            call = asyncio.create_task(reveal(built, sidecar, name, "a", "b"))
+            await wait_for(lambda: len(backend.received) == 1)
+            cluster.begin_move(slot, source, target)
+            work.set()
+            assert succeeded(await call)
+            refused = await reveal(built, sidecar, name, "c")
+            assert (refused.status, refused.code) == (503, "store_unavailable")  # some of its keys may be there
+            cluster.move_keys(slot, source, target)
+            assert (await reveal(built, sidecar, name, "c")).code == "store_unavailable"
+            cluster.end_move(slot, source, target)
+            with accounts(target.path, account=name) as books:
+                await wait_for(lambda: not books.look().holds)
+                assert (books.look().balance, books.look().spent, books.look().paid) == (9, 1, {"a"})
+            assert succeeded(await reveal(built, sidecar, name, "a"))
+            assert (await command(built, "usage", name, "--verify"))[0] == 0
+
+
+# --- a node that dies ----------------------------------------------------------------------------
+
+
+async def test_a_dead_primary_takes_only_its_own_accounts_along(tmp_path: Path, cluster: ClusterServers):
+    dead = cluster.nodes[0]
+    work, backend = asyncio.Event(), Backend(contacts=["a"])
+    with one_on_each(cluster) as books:
+        name, *others = books
+        async with house(tmp_path, cluster.url, backend=backend) as built:
+            sidecar = await built.start()
+            backend.once(after(work, default()))
+            call = asyncio.create_task(reveal(built, sidecar, name, "a", "b"))
+            await wait_for(lambda: len(backend.received) == 1)
+            dead.kill()
+            work.set()
+            assert succeeded(await call)
+            for _ in range(3):
+                refused = await reveal(built, sidecar, name, "c")
+                assert (refused.status, refused.code) == (503, "store_unavailable")
+                assert all([succeeded(await reveal(built, sidecar, other, "a")) for other in others])
+            assert (await built.ready(sidecar))[0] == 200  # or nobody would serve the others
+            assert await metric(built.http, sidecar.admin, "mcp_sidecar_store_primaries_away") == 1
+            assert (await command(built, "usage", others[0], "--verify"))[0] == 0
+            assert (await command(built, "consent", "revoke", others[1], "cli-1"))[0] == 0
+            assert (await reveal(built, sidecar, others[1], "a")).code == "consent_revoked"
+            status, told = await command(built, "account", "list")  # half a list would look like a whole one
+            assert (status, str(dead.port) in told) == (1, True)
+            dead.start()
+            await asyncio.to_thread(cluster.await_agreement)
+            await wait_for(lambda: not books[name].look().holds)
+            assert (books[name].look().balance, books[name].look().paid) == (GRANTED - 1, {"a"})
+            backend.contacts = None
+            back = Callers(built, sidecar, name)
+            async with back.calling(1):
+                await back.succeeding(1)
+            await wait_for(lambda: not books[name].look().holds)
+            for each in books:
+                assert (await command(built, "usage", each, "--verify"))[0] == 0
+
+
+async def metric(http, admin: str, name: str) -> float:
+    async with http.get(f"{admin}/metrics") as answer:
+        [value] = [line.split()[1] for line in (await answer.text()).splitlines() if line.startswith(f"{name} ")]
+        return float(value)
