@@ -57,6 +57,7 @@ class Connection:
     Attributes:
         error: why there is no connection; None while there is one.
         address: where the newest attempt went.
+        failed: how many attempts have failed since there was a connection.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Connection:
         self._task: asyncio.Task[None] | None = None
         self.error: str | None = "not connected yet"
         self.address: Address | None = None
+        self.failed = 0
 
     @property
     def up(self) -> bool:
@@ -192,11 +194,12 @@ class Connection:
                         wire = await self._open()
                 except (OSError, StoreError, TimeoutError) as fault:
                     self.error = str(fault) or "the store did not answer in time"
+                    self.failed += 1
                     self._decided.set()
                     await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads attempts, hides nothing
                     pause = min(2 * pause, _BACKOFF[1])
                     continue
-                self._wire, self.error = wire, None
+                self._wire, self.error, self.failed = wire, None, 0
                 self._decided.set()
                 pause = _BACKOFF[0]
                 self.error = await wire.lost

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from sidecar.ledger import changes, scripts
-from sidecar.ledger.cluster import slot_of
 from sidecar.ledger.keys import REVOKED_CHANNEL, account_keys, client_digest
+from sidecar.ledger.slots import slot_of
 from sidecar.ledger.store import Store
 from sidecar.model import Caller, ConsentMode
 from sidecar.proxy.revocations import Revocations
@@ -266,6 +266,34 @@ async def test_a_dead_primary_takes_only_its_own_accounts_along(tmp_path: Path, 
             await wait_for(lambda: not books[name].look().holds)
             for each in books:
                 assert (await command(built, "usage", each, "--verify"))[0] == 0
+
+
+async def test_nodes_that_are_killed_in_turn_lose_nothing_that_they_have_written_down(
+    tmp_path: Path, cluster: ClusterServers
+):
+    with one_on_each(cluster) as books:
+        async with house(tmp_path, cluster.url) as built:
+            sidecar = await built.start()
+            loads = [Callers(built, sidecar, name) for name in books]
+            async with contextlib.AsyncExitStack() as stack:
+                for load in loads:
+                    await stack.enter_async_context(load.calling(2))
+                for node, load in zip(cluster.nodes, loads, strict=True):
+                    await load.succeeding()
+                    node.kill()
+                    await load.refused()
+                    await asyncio.gather(*(other.succeeding(5) for other in loads if other is not load))
+                    await asyncio.to_thread(node.start)
+                    await load.succeeding()
+            told = sum(len(load.replies) for load in loads)
+            await wait_for(lambda: len(sidecar.events("call")) == told)
+            await wait_for(lambda: not any(each.look().holds for each in books.values()))  # releases have no line
+            for load in loads:
+                seen = books[load.account].look()
+                assert seen.paid == load.bought
+                assert (seen.balance, seen.spent) == (GRANTED - len(load.bought), len(load.bought))
+                assert load.refusals <= {(503, "store_unavailable")}
+                assert (await command(built, "usage", load.account, "--verify"))[0] == 0
 
 
 async def metric(http, admin: str, name: str) -> float:

@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from sidecar.ledger import scripts
-from sidecar.ledger.cluster import Cluster, slot_of
+from sidecar.ledger.cluster import Cluster
 from sidecar.ledger.connection import RejectedError, StoreError, UnsentError
 from sidecar.ledger.endpoint import parse_url
 from sidecar.ledger.keys import caller_keys
 from sidecar.ledger.layout import LAYOUT_KEY, claim
+from sidecar.ledger.slots import slot_of
 from sidecar.ledger.store import Store
 from sidecar.ledger.topology import ask_again, servers
 from sidecar.model import Caller
@@ -40,6 +41,7 @@ def nodes(running: ClusterServers) -> Iterator[ClusterServers]:
 async def cluster(nodes: ClusterServers) -> AsyncIterator[Cluster]:
     made = Cluster(parse_url(nodes.url), prepare=claim)
     await made.start(within=60)
+    await until(lambda: made.up and made.error is None, 60)
     yield made
     await made.close()
 
@@ -181,9 +183,9 @@ async def test_a_cluster_that_refuses_everything_is_not_up():
     with ClusterServers(whole=True, node_timeout=1000) as nodes:
         cluster = Cluster(parse_url(nodes.url), prepare=claim)
         await cluster.start(within=60)
+        await until(lambda: cluster.up and cluster.error is None, 60)
         nodes.nodes[2].kill()
-        await until(lambda: not cluster.up, 60)
-        assert cluster.away == 1
+        await until(lambda: not cluster.up and cluster.away == 1, 60)
         with pytest.raises(StoreError):
             await cluster.at(key_on(nodes, nodes.nodes[0])).call("SET", key_on(nodes, nodes.nodes[0]), "1")
         nodes.nodes[2].start()

@@ -20,12 +20,11 @@ from typing import Any, Self
 
 import redis
 
-from sidecar.ledger.cluster import slot_of
 from sidecar.ledger.embedded import server_binary
 from sidecar.ledger.keys import account_keys
+from sidecar.ledger.slots import SLOTS, slot_of
 from tests.support.store import StoreServer, free_port
 
-SLOTS = 16_384
 SERVICE = "accounts"
 _QUICK_REPLICATION = (
     *("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", "--repl-timeout", "10"),
