@@ -99,7 +99,7 @@ class Cluster:
         if self._task is None:
             self._task = asyncio.create_task(self._keep(), name="store cluster")
         end = asyncio.get_running_loop().time() + within
-        while not self._was_whole:
+        while not self._whole():
             nodes, over = self._primaries.values(), asyncio.get_running_loop().time() >= end
             some = any(node.up for node in nodes)
             if some and (over or all(node.up or node.failed >= _FAILED_ENOUGH for node in nodes)):
@@ -163,13 +163,17 @@ class Cluster:
                 self._adopt(await self._look())
             except StoreError as fault:
                 self._lack = str(fault)
-            whole = self._lack is None and self._down is None and all(node.up for node in self._primaries.values())
-            self._was_whole = self._was_whole or whole
             await asyncio.sleep(_ASK_LEAST)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(ASK_EVERY if whole else _ASK_SOON):
+                async with asyncio.timeout(ASK_EVERY if self._whole() else _ASK_SOON):
                     await self._look_again.wait()
             self._look_again.clear()
+
+    def _whole(self) -> bool:
+        """Whether every slot has a primary that can be asked now."""
+        whole = self._lack is None and self._down is None and all(node.up for node in self._primaries.values())
+        self._was_whole = self._was_whole or whole
+        return whole
 
     async def _look(self) -> View:
         """The newest view of some nodes.

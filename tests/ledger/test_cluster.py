@@ -37,11 +37,16 @@ def nodes(running: ClusterServers) -> Iterator[ClusterServers]:
         node.ask("FLUSHALL")
 
 
+async def whole(cluster: Cluster) -> None:
+    """Connect to all of it, however slow the machine is."""
+    await cluster.start(within=60)
+    await until(lambda: cluster.up and cluster.error is None, 60)
+
+
 @pytest.fixture
 async def cluster(nodes: ClusterServers) -> AsyncIterator[Cluster]:
     made = Cluster(parse_url(nodes.url), prepare=claim)
-    await made.start(within=60)
-    await until(lambda: made.up and made.error is None, 60)
+    await whole(made)
     yield made
     await made.close()
 
@@ -142,7 +147,7 @@ async def test_nodes_are_found_however_they_are_announced(nodes: ClusterServers,
     source, target = nodes.nodes[:2]
     key = key_on(nodes, source)
     cluster = Cluster(parse_url(nodes.url), prepare=claim)
-    await cluster.start(within=60)
+    await whole(cluster)
     assert {node.address for node in cluster.nodes if node.address} == {
         ("localhost" if endpoints == "hostname" else "127.0.0.1", node.port) for node in nodes.nodes
     }
@@ -182,8 +187,7 @@ async def test_a_node_that_has_lost_its_slots_is_left_and_one_that_gets_some_is_
 async def test_a_cluster_that_refuses_everything_is_not_up():
     with ClusterServers(whole=True, node_timeout=1000) as nodes:
         cluster = Cluster(parse_url(nodes.url), prepare=claim)
-        await cluster.start(within=60)
-        await until(lambda: cluster.up and cluster.error is None, 60)
+        await whole(cluster)
         nodes.nodes[2].kill()
         await until(lambda: not cluster.up and cluster.away == 1, 60)
         with pytest.raises(StoreError):
@@ -201,7 +205,7 @@ async def test_what_is_needed_of_a_cluster_may_be_all_that_is_allowed(nodes: Clu
     key = key_on(nodes, source)
     try:
         cluster = Cluster(parse_url(nodes.url.replace("://", "://few:s3cret@")), prepare=claim)
-        await cluster.start(within=60)
+        await whole(cluster)
         nodes.begin_move(slot_of(key), source, target)
         with pytest.raises(RejectedError, match="ASK") as caught:
             await cluster.at(key).call("INCR", key)
