@@ -19,7 +19,7 @@ from sidecar.ledger.topology import ask_again, servers
 from sidecar.model import Caller
 from sidecar.outcome import Receipt
 from tests.support.store import until
-from tests.support.topology import ClusterServers, TcpServer, await_state
+from tests.support.topology import ClusterServers, TcpServer, await_state, started
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -128,7 +128,7 @@ async def test_a_single_server_s_url_does_not_take_a_node_of_a_cluster(nodes: Cl
 
 
 async def test_a_server_that_is_no_cluster_is_refused_by_name():
-    alone = TcpServer().start()
+    alone = started()
     try:
         cluster = Cluster(parse_url(f"redis+cluster://127.0.0.1:{alone.port}"), prepare=claim)
         with pytest.raises(UnsentError, match="cluster support disabled"):
