@@ -9,16 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Any, Final
-
-from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from sidecar.ledger.connection import CALL_TIMEOUT, PRIMARY, Connection, Prepare, Send
 from sidecar.ledger.endpoint import Address, Endpoint
 from sidecar.ledger.layout import LAYOUT_KEY
+from sidecar.ledger.slots import SLOTS, View, slot_of, view_of
 from sidecar.ledger.wire import Argument, Pushed, RejectedError, StoreError, UnsentError
 
 ASK_EVERY: Final = 1.0
@@ -28,35 +25,10 @@ _ASK_SOON: Final = 0.2  # the same while some primary is away
 _ASK_LEAST: Final = 0.05  # a pause that no refusal cuts short
 _ASKED_AT_ONCE: Final = 3  # nodes; of what they answer the newest counts
 _ANY_ROLE: Final = PRIMARY | {b"replica", b"slave"}
+_FAILED_ENOUGH: Final = 3  # attempts, after which starting waits no longer for a node that is away
 _LAYOUT_WITHIN: Final = 0.5
-_REMEMBERED: Final = 65_536
 _DOWN: Final = "the cluster says that it is down"
 _NOWHERE: Final = "no node of the cluster could be asked for its slots"
-
-Range = tuple[int, int, Address]
-
-
-@lru_cache(_REMEMBERED)
-def slot_of(key: str) -> int:
-    """The slot of a key, which its hash tag decides."""
-    return int(key_slot(key.encode()))
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """Which primary has which slots, as one node sees it.
-
-    Attributes:
-        epoch: grows with every failover and every move of slots: of two views the greater is newer.
-        healthy: whether the node takes commands; one that was cut off from most others does not.
-        ranges: first slot, last slot, and the primary that has them.
-        nodes: where any node is, replicas included.
-    """
-
-    epoch: int
-    healthy: bool
-    ranges: tuple[Range, ...]
-    nodes: frozenset[Address]
 
 
 class Cluster:
@@ -73,7 +45,7 @@ class Cluster:
         self._endpoint = endpoint
         self._prepare = prepare
         self._timeout = timeout
-        self._owners: list[Connection | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
+        self._owners: list[Connection | None] = [None] * SLOTS
         self._primaries: dict[Address, Connection] = {}
         self._view: View | None = None  # None once a node has contradicted it
         self._known: frozenset[Address] = frozenset(endpoint.addresses)
@@ -119,7 +91,7 @@ class Cluster:
         return tuple(self._primaries.values())
 
     async def start(self, within: float = 10.0) -> None:
-        """Connect to every primary, and keep connected until `close`.
+        """Connect to every primary that can be reached, and keep connected until `close`.
 
         Raises:
             UnsentError: none could be reached within so many seconds; attempts go on.
@@ -127,10 +99,12 @@ class Cluster:
         if self._task is None:
             self._task = asyncio.create_task(self._keep(), name="store cluster")
         end = asyncio.get_running_loop().time() + within
-        while not self._was_whole:
-            if asyncio.get_running_loop().time() >= end:
-                if any(node.up for node in self._primaries.values()):
-                    return
+        while not self._whole():
+            nodes, over = self._primaries.values(), asyncio.get_running_loop().time() >= end
+            some = any(node.up for node in nodes)
+            if some and (over or all(node.up or node.failed >= _FAILED_ENOUGH for node in nodes)):
+                return
+            if over:
                 raise UnsentError(f"the store cannot be reached: {self.error}")
             await asyncio.sleep(0.01)
 
@@ -189,13 +163,17 @@ class Cluster:
                 self._adopt(await self._look())
             except StoreError as fault:
                 self._lack = str(fault)
-            whole = self._lack is None and self._down is None and all(node.up for node in self._primaries.values())
-            self._was_whole = self._was_whole or whole
             await asyncio.sleep(_ASK_LEAST)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(ASK_EVERY if whole else _ASK_SOON):
+                async with asyncio.timeout(ASK_EVERY if self._whole() else _ASK_SOON):
                     await self._look_again.wait()
             self._look_again.clear()
+
+    def _whole(self) -> bool:
+        """Whether every slot has a primary that can be asked now."""
+        whole = self._lack is None and self._down is None and all(node.up for node in self._primaries.values())
+        self._was_whole = self._was_whole or whole
+        return whole
 
     async def _look(self) -> View:
         """The newest view of some nodes.
@@ -205,7 +183,7 @@ class Cluster:
         """
         connected = [node for node in self._primaries.values() if node.up]
         asked = random.sample(connected, min(len(connected), _ASKED_AT_ONCE))
-        answers = await asyncio.gather(*map(_view, asked), return_exceptions=True)
+        answers = await asyncio.gather(*map(view_of, asked), return_exceptions=True)
         views = [answer for answer in answers if isinstance(answer, View)]
         return max(views, key=lambda view: (view.epoch, view.healthy)) if views else await self._discover()
 
@@ -230,14 +208,14 @@ class Cluster:
         visitor = Connection(self._endpoint.node(address), roles=_ANY_ROLE)
         try:
             await visitor.start(within=1.0)
-            return await _view(visitor)
+            return await view_of(visitor)
         finally:
             await visitor.close()
 
     def _adopt(self, view: View) -> None:
         if view == self._view:
             return
-        self._owners = [None] * REDIS_CLUSTER_HASH_SLOTS
+        self._owners = [None] * SLOTS
         for first, last, address in view.ranges:
             self._owners[first : last + 1] = [self._primary(address)] * (last + 1 - first)
         for address in self._primaries.keys() - {address for _, _, address in view.ranges}:
@@ -295,34 +273,3 @@ class Cluster:
     async def _anywhere(self) -> Address:
         answering = [address for address, node in self._primaries.items() if node.up]
         return random.choice(answering or [*self._known])  # noqa: S311 - any will do
-
-
-async def _view(node: Connection) -> View:
-    """What one node says of the cluster.
-
-    Raises:
-        StoreError: nothing that can be used.
-    """
-    asked = node.send("CLUSTER", "INFO", now=False), node.send("CLUSTER", "SLOTS")
-    info, slots = await asyncio.gather(*asked)
-    facts = dict(line.partition(":")[::2] for line in info.decode(errors="replace").splitlines())
-    try:
-        epoch, healthy = int(facts.get("cluster_current_epoch", "0")), facts.get("cluster_state") == "ok"
-        host = node.address[0] if node.address is not None else ""
-        ranges: list[Range] = []
-        nodes: set[Address] = set()
-        for first, last, *servers in slots:
-            found = [*_addresses(servers, host)]
-            nodes.update(each for each in found if each is not None)
-            if found and found[0] is not None:
-                ranges.append((int(first), int(last), found[0]))
-    except (ValueError, TypeError, IndexError, AttributeError) as error:
-        raise StoreError("a node of the cluster answers what is no map of its slots") from error
-    return View(epoch, healthy, tuple(ranges), frozenset(nodes))
-
-
-def _addresses(servers: Iterable[Sequence[Any]], asked: str) -> Iterable[Address | None]:
-    """Where the servers of one range are: no host is the one that was asked, `?` one that is not known."""
-    for host, port, *_ in servers:
-        name = asked if not host else host.decode()
-        yield None if name == "?" else (name, int(port))

@@ -60,6 +60,7 @@ class Connection:
         error: why there is no connection; None while there is one.
         fault: what the last attempt to connect failed with; None when it did not, or there was none.
         address: where the newest attempt went.
+        failed: how many attempts have failed since there was a connection.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Connection:
         self.error: str | None = "not connected yet"
         self.fault: Exception | None = None
         self.address: Address | None = None
+        self.failed = 0
 
     @property
     def up(self) -> bool:
@@ -196,11 +198,12 @@ class Connection:
                         wire = await self._open()
                 except (OSError, StoreError, TimeoutError) as fault:
                     self.fault, self.error = fault, explain(fault, tls=self._endpoint.trust is not None)
+                    self.failed += 1
                     self._decided.set()
                     await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads attempts, hides nothing
                     pause = min(2 * pause, _BACKOFF[1])
                     continue
-                self._wire, self.error, self.fault = wire, None, None
+                self._wire, self.error, self.fault, self.failed = wire, None, None, 0
                 self._decided.set()
                 pause = _BACKOFF[0]
                 self.error = await wire.lost

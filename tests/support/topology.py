@@ -20,13 +20,13 @@ from typing import Any, Self
 
 import redis
 
-from sidecar.ledger.cluster import slot_of
 from sidecar.ledger.embedded import server_binary
 from sidecar.ledger.keys import account_keys
+from sidecar.ledger.slots import SLOTS, slot_of
 from tests.support.store import StoreServer, free_port
 
-SLOTS = 16_384
 SERVICE = "accounts"
+_PORT_ATTEMPTS = 10
 _QUICK_REPLICATION = (
     *("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", "--repl-timeout", "10"),
     *("--bind", "127.0.0.1", "--protected-mode", "no"),
@@ -72,6 +72,25 @@ class TcpServer(StoreServer):
         return ("127.0.0.1", self.port)
 
 
+def started(options: Callable[[], Sequence[str]] = tuple) -> TcpServer:
+    """A running server on ports of its own; those that somebody takes before it does are given up.
+
+    Args:
+        options: further command line options, for each attempt anew.
+    """
+    for _ in range(_PORT_ATTEMPTS):
+        server = TcpServer(*options())
+        try:
+            server.start()
+        except RuntimeError as error:
+            server.close()
+            if "in use" not in str(error):
+                raise
+        else:
+            return server
+    raise TimeoutError("no port is free for long enough")
+
+
 def replicates(replica: TcpServer, primary: TcpServer) -> bool:
     """Whether a replica has all that its primary has."""
     there, here = replica.info("replication"), primary.info("replication")
@@ -97,17 +116,15 @@ class ClusterServers:
     """
 
     def __init__(self, primaries: int = 3, *, replicas: int = 0, node_timeout: int = 10_000, whole: bool = False):
-        options = (
+        self._options = (
             *("--cluster-enabled", "yes", "--cluster-node-timeout", str(node_timeout)),
             *("--cluster-require-full-coverage", "yes" if whole else "no", "--cluster-replica-validity-factor", "0"),
             *("--cluster-allow-replica-migration", "no"),
         )
-        self._ports: dict[TcpServer, int] = {}
-        for _ in range(primaries + replicas):
-            bus = free_port()
-            self._ports[TcpServer("--cluster-port", str(bus), *options)] = bus
-        self.nodes: Sequence[TcpServer] = tuple(self._ports)
-        self.primaries, self.replicas = self.nodes[:primaries], self.nodes[primaries:]
+        self._counts = primaries, replicas
+        self.nodes: list[TcpServer] = []
+        self.primaries: Sequence[TcpServer] = ()
+        self.replicas: Sequence[TcpServer] = ()
 
     def __enter__(self) -> Self:
         try:
@@ -128,14 +145,17 @@ class ClusterServers:
         return f"redis+cluster://{seeds}"
 
     def _start(self) -> None:
-        for number, node in enumerate(self.nodes, 1):
-            node.start()
-            node.ask("CLUSTER", "SET-CONFIG-EPOCH", number)
+        primaries, replicas = self._counts
+        for number in range(1, primaries + replicas + 1):
+            self.nodes.append(started(lambda: ("--cluster-port", str(free_port()), *self._options)))
+            self.nodes[-1].ask("CLUSTER", "SET-CONFIG-EPOCH", number)
+        self.primaries, self.replicas = self.nodes[:primaries], self.nodes[primaries:]
         first, count = self.nodes[0], len(self.primaries)
         for number, node in enumerate(self.primaries):
             node.ask("CLUSTER", "ADDSLOTSRANGE", SLOTS * number // count, SLOTS * (number + 1) // count - 1)
         for node in self.nodes[1:]:
-            first.ask("CLUSTER", "MEET", *node.address, self._ports[node])
+            bus = node.ask("CONFIG", "GET", "cluster-port")
+            first.ask("CLUSTER", "MEET", *node.address, bus["cluster-port"] if isinstance(bus, dict) else bus[1])
         for node in self.nodes:
             await_state(partial(self._knows_all, node), "every node knows all others")
         for replica in self.replicas:
@@ -229,35 +249,41 @@ class SentinelProcess:
     """
 
     def __init__(self, primary: TcpServer, quorum: int, lines: Sequence[str] = ()) -> None:
-        self.port = free_port()
+        self.port = 0
         self._directory = Path(tempfile.mkdtemp(prefix="sentinel-"))
         self._password: str | None = None
-        self._config = self._directory / "sentinel.conf"
-        self._config.write_text(
-            "\n".join(
-                [
-                    f"port {self.port}",
-                    "bind 127.0.0.1",
-                    f"dir {self._directory}",
-                    f"sentinel monitor {SERVICE} 127.0.0.1 {primary.port} {quorum}",
-                    f"sentinel down-after-milliseconds {SERVICE} 500",
-                    f"sentinel failover-timeout {SERVICE} 2000",
-                    *lines,
-                ]
-            )
-            + "\n"
+        self._lines = (
+            "bind 127.0.0.1",
+            f"dir {self._directory}",
+            f"sentinel monitor {SERVICE} 127.0.0.1 {primary.port} {quorum}",
+            f"sentinel down-after-milliseconds {SERVICE} 500",
+            f"sentinel failover-timeout {SERVICE} 2000",
+            *lines,
         )
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, password: str | None = None) -> Self:
-        """Start it and wait until it answers."""
+        """Start it, on a port that nobody takes before it does, and wait until it answers."""
         self._password = password
+        for _ in range(_PORT_ATTEMPTS):
+            self._launch()
+            await_state(lambda: self._ended or bool(self.ask("PING")), "the sentinel answers")
+            if not self._ended:
+                return self
+        raise TimeoutError("no port is free for long enough")
+
+    @property
+    def _ended(self) -> bool:
+        return self._process is not None and self._process.poll() is not None
+
+    def _launch(self) -> None:
+        self.port = free_port()
+        config = self._directory / "sentinel.conf"
+        config.write_text("\n".join([f"port {self.port}", *self._lines, ""]))
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [server_binary(), str(self._config), "--sentinel"], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [server_binary(), str(config), "--sentinel"], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        await_state(lambda: bool(self.ask("PING")), "the sentinel answers")
-        return self
 
     def ask(self, *words: Any) -> Any:
         with redis.Redis(port=self.port, decode_responses=True, password=self._password) as client:
@@ -294,7 +320,7 @@ class SentinelServers:
     """
 
     def __init__(self, sentinels: int = 3, lines: Sequence[str] = (), password: str | None = None) -> None:
-        self.primary, self.replica = TcpServer(), TcpServer()
+        self.primary, self.replica = started(), started()
         self.sentinels = [SentinelProcess(self.primary, sentinels // 2 + 1, lines) for _ in range(sentinels)]
         self._password = password
 
@@ -317,8 +343,6 @@ class SentinelServers:
         return f"redis+sentinel://{','.join(f'127.0.0.1:{each.port}' for each in self.sentinels)}/{SERVICE}"
 
     def _start(self) -> None:
-        self.primary.start()
-        self.replica.start()
         self.replica.ask("REPLICAOF", *self.primary.address)
         await_state(lambda: replicates(self.replica, self.primary), "the replica follows")
         for each in self.sentinels:
