@@ -1,0 +1,334 @@
+"""The store: accounts under one clock, and scripts that are the pure model, applied whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sidecar.ledger import journal
+from sidecar.ledger.accounts import AccountState, Consent, Counter, Hold, window_at
+from sidecar.ledger.journal import Entry, Snapshot
+from sidecar.ledger.settlement import EXPIRED_AT_ONCE, FOLLOWED
+from sidecar.model import AmountKind
+from sidecar.outcome import Receipt
+from tests.ledger.simulation.books import Books, Resolution
+from tests.ledger.simulation.calls import PLANS
+from tests.ledger.simulation.messages import (
+    Admit,
+    Command,
+    Credits,
+    Defer,
+    Fault,
+    Follow,
+    Recall,
+    Release,
+    Settle,
+    Sweep,
+    Write,
+)
+from tests.ledger.simulation.rules import Rules, must
+from tests.ledger.support import CALLER
+
+REMEMBERED: Final = 3_600_000
+"""For how long the outside writer's operations are remembered, in ms."""
+
+WHO: Final = (CALLER.subject, CALLER.client_id)
+
+
+@dataclass(slots=True)
+class Account:
+    """One account as it is stored, and what must be true of it.
+
+    Attributes:
+        index: `requests`: which call has a request, or an event from which a stream is resumed.
+        entries: the journal.
+        operations: answers of the outside writer's operations, and until when they are known.
+        applied: how often each of them has changed anything.
+    """
+
+    state: AccountState
+    books: Books = field(default_factory=Books)
+    index: dict[str, str] = field(default_factory=dict)
+    entries: list[Entry] = field(default_factory=list)
+    operations: dict[str, tuple[str, int]] = field(default_factory=dict)
+    applied: dict[str, int] = field(default_factory=dict)
+
+    def copy(self, now: int) -> Account:
+        """What a replica has."""
+        return Account(
+            self.state.copy(now),
+            self.books.copy(),
+            dict(self.index),
+            list(self.entries),
+            dict(self.operations),
+            dict(self.applied),
+        )
+
+    def total(self, pool: str) -> int:
+        """Balance and held credits, as they are stored."""
+        return self.state.balances.get(pool, 0) + self.state.held(pool)
+
+    def write(self, event: str, call: str, sums: Mapping[str, int], changes: Mapping[str, int]) -> None:
+        """`journal.lua`: one entry; a change is what was seen to change."""
+        fields = {"n": str(len(self.entries) + 1), "event": event, "call": call}
+        fields |= {name: str(units) for name, units in sums.items()}
+        for pool, change in changes.items():
+            fields |= {f"change:{pool}": str(change), f"total:{pool}": str(self.state.totals.get(pool, 0))}
+        self.entries.append(Entry(f"{len(self.entries) + 1}-0", fields))
+
+    def differences(self, folded: int = 0) -> list[journal.Difference]:
+        """What `usage --verify` finds when so many entries have been folded."""
+        last = f"{len(self.entries)}-0"
+        ledger = {f"balance:{pool}": str(units) for pool, units in self.state.balances.items()}
+        ledger |= {f"total:{pool}": str(units) for pool, units in self.state.totals.items()}
+        ledger |= {"journal:written": str(len(self.entries)), "journal:folded": str(folded)}
+        for pool, each in journal.fold(self.entries[:folded]).items():
+            ledger[f"checkpoint:{pool}"] = f"{each.total}:{each.granted}:{each.spent}"
+        holds = {call: json.dumps({"amounts": _amounts(hold)}) for call, hold in self.state.holds.items()}
+        types = {"ledger": "hash", "holds": "hash", "usage": "stream", "account": "hash"}
+        return journal.verify(Snapshot(types, ledger, holds, last), self.entries[folded:])
+
+
+def _amounts(hold: Hold) -> list[dict[str, Any]]:
+    return [{"kind": each.kind.value, "name": each.name, "balance": str(each.from_balance)} for each in hold.amounts]
+
+
+class SimStore:
+    """Runs scripts.
+
+    Args:
+        rules: what the scripts do.
+        names: the accounts.
+        now: the clock, in ms since the epoch.
+    """
+
+    def __init__(self, rules: Rules, names: tuple[str, ...], now: int) -> None:
+        self.now = now
+        self._rules = rules
+        self.accounts = {name: Account(AccountState(plan="growth", consents={WHO: Consent()})) for name in names}
+        self.forgotten: set[type[Command]] = set()
+        self._replica: dict[str, Account] | None = None
+        self._scripts: dict[type[Command], Callable[[Account, Any], Any]] = {
+            Admit: self._admit,
+            Settle: self._settle,
+            Release: self._release,
+            Defer: self._defer,
+            Follow: self._follow,
+            Recall: self._recall,
+            Sweep: lambda account, _: self._expire(account),
+            Credits: self._credits,
+            Write: self._write,
+        }
+
+    def execute(self, command: Command, load: bool = False) -> Any:
+        """Run one script, and see that the account is right afterwards."""
+        kind = type(command)
+        if load:
+            self.forgotten.discard(kind)
+        if kind in self.forgotten:
+            return Fault.NOSCRIPT
+        account = self.accounts[command.account]
+        answer = self._scripts[kind](account, command)
+        account.books.check(account.state, self.now)
+        return answer
+
+    def forget_scripts(self) -> None:
+        """A restart, or SCRIPT FLUSH. Records are written directly, by no script."""
+        self.forgotten = set(self._scripts) - {Write}
+
+    def replicate(self) -> None:
+        """A replica has everything up to now."""
+        self._replica = {name: account.copy(self.now) for name, account in self.accounts.items()}
+
+    def fail_over(self) -> bool:
+        """The replica is promoted: what came after is lost. False when there is none."""
+        if self._replica is None:
+            return False
+        self.accounts, self._replica = self._replica, None
+        return True
+
+    # --- calls -----------------------------------------------------------------------------------
+
+    def _admit(self, account: Account, command: Admit) -> Any:
+        asked = command.application
+        known = account.books.known.get(asked.call_id)
+        if known is None or known.until <= self.now:
+            self._expire(account)
+        answer, account.state = self._rules.admit(account.state, asked, self.now)
+        assert asked.terms.plans is not None
+        plan = asked.terms.plans.get(account.state.plan or "")
+        if account.books.asked(asked, answer, plan, self.now) and asked.request is not None:
+            account.index[asked.request] = asked.call_id
+        return answer
+
+    def _settle(self, account: Account, command: Settle) -> Receipt:
+        asked = command.application
+        return self._resolve(
+            account,
+            asked.call_id,
+            "settled",
+            lambda: self._rules.settle(
+                account.state, asked.call_id, command.charges, now=self.now, lease=asked.lease
+            ),
+            lambda: account.books.told(asked.call_id, "settled", True, command.charges, asked.lease, self.now),
+        )  # fmt: skip
+
+    def _release(self, account: Account, command: Release) -> Receipt:
+        asked, forwarded = command.application, command.forwarded
+        return self._resolve(
+            account,
+            asked.call_id,
+            "released",
+            lambda: self._rules.release(
+                account.state, asked.call_id, forwarded=forwarded, now=self.now, lease=asked.lease
+            ),
+            lambda: account.books.told(asked.call_id, "released", forwarded, None, asked.lease, self.now),
+        )  # fmt: skip
+
+    def _resolve(
+        self,
+        account: Account,
+        call: str,
+        how: str,
+        model: Callable[[], tuple[Receipt, AccountState]],
+        books: Callable[[], Receipt],
+    ) -> Receipt:
+        hold = account.books.open.get(call)
+        before = self._totals(account, hold)
+        receipt, account.state = model()
+        expected = books()
+        must(receipt == expected, "answered", receipt, "not", expected, "to", how, call)
+        if hold is not None:
+            self._resolved(account, call, hold, account.books.resolved[call], self._changes(account, before))
+        elif how == "settled" and receipt.late:
+            account.write("late", call, {}, {})
+        return receipt
+
+    def _resolved(
+        self, account: Account, call: str, hold: Hold, resolution: Resolution, changes: Mapping[str, int]
+    ) -> None:
+        for digest in (hold.request, *self._events(account, call)):
+            account.index.pop(digest or "", None)
+        sums = {f"credit:{pool}": units for pool, units in resolution.receipt.paid.items()}
+        sums |= {f"quota:{name}": units for name, units in resolution.receipt.used.items()}
+        account.write(resolution.how, call, sums, changes)
+
+    @staticmethod
+    def _events(account: Account, call: str) -> list[str]:
+        return [event for event, owner in account.index.items() if owner == call]
+
+    @staticmethod
+    def _totals(account: Account, hold: Hold | None) -> dict[str, int]:
+        pools = () if hold is None else [each.name for each in hold.amounts if each.kind is AmountKind.CREDIT]
+        return {pool: account.total(pool) for pool in pools}
+
+    @staticmethod
+    def _changes(account: Account, before: Mapping[str, int]) -> dict[str, int]:
+        return {pool: account.total(pool) - units for pool, units in before.items()}
+
+    def _expire(self, account: Account) -> int:
+        """`ledger.lua`, expire: one hold after the other, so that each has its entry."""
+        overdue = account.books.overdue(self.now)
+        state = account.state = account.state.copy(self.now)
+        for call in overdue[:EXPIRED_AT_ONCE]:
+            others, hold = state.holds, account.books.open[call]
+            state.holds = {call: others[call]}
+            before = self._totals(account, hold)
+            self._rules.expire(state, self.now)
+            changes = self._changes(account, before)
+            state.holds = {name: each for name, each in others.items() if name != call} | state.holds
+            self._resolved(account, call, hold, account.books.expired(call, self.now), changes)
+        if len(overdue) <= EXPIRED_AT_ONCE:
+            self._rules.expire(state, self.now)  # nothing is left that it may touch
+        return min(len(overdue), EXPIRED_AT_ONCE)
+
+    # --- streams ---------------------------------------------------------------------------------
+
+    def _defer(self, account: Account, command: Defer) -> bool:
+        call, events = command.application.call_id, command.events
+        hold = account.state.holds.get(call)
+        there, account.state = self._rules.defer(account.state, call, "context", events, now=self.now)
+        must(there == (call in account.books.open), "deferred, or not:", call)
+        if hold is not None:
+            account.books.deferred.add(call)
+            if not hold.events:
+                account.index |= dict.fromkeys(events, call)
+        return there
+
+    def _follow(self, account: Account, command: Follow) -> bool:
+        call = account.index.get(command.resumed)
+        hold = None if call is None else account.state.holds.get(call)
+        there, account.state = self._rules.follow(account.state, command.resumed, command.events, now=self.now)
+        must(there == (hold is not None), "the index leads to", call, "and the model says", there)
+        if call is not None and hold is not None:
+            account.books.met["followed"] += 1
+            account.index |= dict.fromkeys(command.events, call)
+            for event in (*hold.events, *command.events)[:-FOLLOWED]:
+                account.index.pop(event, None)
+        return there
+
+    def _recall(self, account: Account, command: Recall) -> Any:
+        call = account.index.get(command.request)
+        hold = None if call is None else account.state.holds.get(call)
+        found, account.state = self._rules.recall(
+            account.state, command.request, command.costs, command.resumed, now=self.now
+        )
+        if hold is None or call is None:
+            must(found is None, "recalled what nobody asks for:", found)
+            return found
+        if not hold.deferred:
+            must(found is None, "recalled from its owner:", found)
+            if command.costs and hold.deferred is None:
+                account.books.met["recalled before its owner has deferred it"] += 1
+                account.books.deferred.add(call)
+            return found
+        own = account.index.get(command.resumed) == call
+        account.books.met["recalled on its own stream" if own else "recalled on another stream"] += 1
+        must(found is not None and (found[0], found[3]) == (call, own), "recalled", found, "not", call, own)
+        return found
+
+    # --- the outside writer ----------------------------------------------------------------------
+
+    def _credits(self, account: Account, command: Credits) -> str:
+        """`credits.lua`, applied to state and books alike: it has no other model."""
+        known = account.operations.get(command.operation)
+        if known is not None and known[1] > self.now:
+            return known[0]
+        self._expire(account)
+        pool, amount, state, books = command.pool, command.amount, account.state, account.books
+        balance, included = state.balances.get(pool, 0), 0
+        if command.verb == "spend" and command.planned:
+            window, limit = PLANS["growth"].credits[pool]
+            taken = books.used(AmountKind.CREDIT, pool, window, self.now)
+            included = min(amount, max(0, limit - taken))
+        change = {"grant": amount, "set": amount - balance, "spend": included - amount}[command.verb]
+        if balance + change < 0:
+            return "too little"
+        if included:
+            self._include(account, pool, included)
+        state.balances[pool] = balance + change
+        state.totals[pool] = state.totals.get(pool, 0) + change
+        side = books.granted if change > 0 else books.spent
+        side[pool] = side.get(pool, 0) + abs(change)
+        account.applied[command.operation] = account.applied.get(command.operation, 0) + 1
+        account.operations[command.operation] = ("done", self.now + REMEMBERED)
+        account.write(command.verb, command.operation, {f"credit:{pool}": amount}, {pool: change})
+        return "done"
+
+    def _include(self, account: Account, pool: str, units: int) -> None:
+        window, _ = PLANS["growth"].credits[pool]
+        number, _ = window_at(window, self.now)
+        before = account.books.used(AmountKind.CREDIT, pool, window, self.now)
+        account.state.included[pool, window] = Counter(number, before + units)
+        account.books.count(AmountKind.CREDIT, pool, {window: number}, units, self.now)
+
+    def _write(self, account: Account, command: Write) -> None:
+        state = account.state
+        if command.plan is not None:
+            state.plan = command.plan
+        if command.active is not None:
+            state.active = command.active
+        if command.consent is not None:
+            state.consents = {WHO: Consent(command.consent, self.now)}

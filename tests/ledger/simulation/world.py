@@ -1,0 +1,317 @@
+"""Who is there, and a scheduler that decides what happens next."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sidecar.outcome import Event
+from tests.ledger.simulation.calls import LEASE, POOLS, Phase, SimCall, make
+from tests.ledger.simulation.messages import Command, Credits, Fault, Sent, Wire, Write
+from tests.ledger.simulation.rules import Rules
+from tests.ledger.simulation.sidecar import SimSidecar
+from tests.ledger.simulation.store import REMEMBERED, SimStore
+from tests.ledger.support import NOW
+
+STEPS: Final = 200
+GHOSTS: Final = 20_000
+"""Milliseconds for which what was sent on a broken connection may still arrive."""
+
+_NAMES: Final = ("acme", "other")
+_ENDS: Final = (*(8 * [Event.RESULT]), *(4 * [Event.DEFERRED]), *Event)
+_UNRESUMABLE: Final = Event.STREAM_ENDED
+
+
+@dataclass(slots=True)
+class Operation:
+    """One change of credits by another program, which repeats it under the same id until it is answered."""
+
+    command: Credits
+    begun: int
+    waiting: bool = False
+    answer: str | None = None
+
+
+@dataclass(slots=True)
+class World:
+    """One run.
+
+    Args:
+        seed: of all that is left to chance.
+        rules: what the ledger does.
+        failover: whether an older replica may be promoted: then what was acknowledged may be undone.
+        tell: given each step in words, for people.
+    """
+
+    seed: int
+    rules: Rules = field(default_factory=Rules)
+    failover: bool = False
+    tell: Callable[[str], None] | None = None
+    steps: int = 0
+    dice: random.Random = field(init=False)
+    store: SimStore = field(init=False)
+    sidecars: list[SimSidecar] = field(init=False)
+    wires: list[tuple[Wire, SimSidecar | None]] = field(default_factory=list)
+    writer: Wire | None = None
+    operations: list[Operation] = field(default_factory=list)
+    calls: list[SimCall] = field(default_factory=list)
+    deferred: list[SimCall] = field(default_factory=list)
+    passed: set[str] = field(default_factory=set)
+    failed_over: bool = False
+
+    def __post_init__(self) -> None:
+        self.dice = random.Random(self.seed)
+        self.store = SimStore(self.rules, _NAMES, NOW)
+        self.sidecars = [SimSidecar(f"s{number}", self.rules, self.passed) for number in range(3)]
+        for name in _NAMES:
+            for pool in POOLS:
+                self.store.execute(Credits(name, f"first-{pool}", "grant", pool, int(self.dice.random() * 16), False))
+
+    def say(self, *words: object) -> None:
+        """One line of the trace."""
+        if self.tell is not None:
+            self.tell(f"{self.steps:4} {self.store.now - NOW:9} {' '.join(map(str, words))}")
+
+    def _of(self, things: list[Any]) -> Any:
+        return things[int(self.dice.random() * len(things))] if things else None
+
+    @property
+    def met(self) -> Counter[str]:
+        """How often each thing has happened."""
+        return sum((account.books.met for account in self.store.accounts.values()), Counter())
+
+    # --- the network -----------------------------------------------------------------------------
+
+    def connect(self) -> None:
+        """Somebody who has no connection gets one; every script is loaded on it."""
+        sidecar = self._of([each for each in self.sidecars if each.alive and each.wire is None])
+        if sidecar is not None:
+            wire = Wire(f"{sidecar.name}#{self.steps}")
+            sidecar.connected(wire)
+            self.wires.append((wire, sidecar))
+            self.store.forgotten.clear()
+        elif self.writer is None:
+            self.writer = Wire(f"writer#{self.steps}")
+            self.wires.append((self.writer, None))
+
+    def arrive(self) -> None:
+        """The next command on one of the connections reaches the store, and runs."""
+        found = self._of([each for each, _ in self.wires if each.requests])
+        if found is None or (not found.whole and self.dice.random() < 0.8):
+            return  # what a broken connection still brings is mostly late
+        sent: Sent = found.requests.popleft()
+        self.say(found.name, "->", sent.command)
+        reply = self.store.execute(sent.command, sent.load)
+        self.say(found.name, "<-", reply, "" if found.whole else "(lost)")
+        if found.whole:
+            found.replies.append((sent, reply))
+
+    def answer(self) -> None:
+        """The next reply on one of the connections reaches who asked."""
+        found = self._of([each for each, _ in self.wires if each.replies])
+        if found is not None:
+            self.say(found.name, "answered:", type(found.replies[0][0].command).__name__)
+            found.answer()
+
+    def tear(self) -> None:
+        """A connection breaks. Some of what was sent on it may still arrive; nothing comes back."""
+        found = self._of([each for each, _ in self.wires if each.whole])
+        if found is not None:
+            self._tear(found, int(self.dice.random() * (len(found.requests) + 1)))
+
+    def _tear(self, wire: Wire, arriving: int) -> None:
+        self.say(wire.name, "breaks;", arriving, "may still arrive")
+        wire.tear(arriving, self.store.now + GHOSTS)
+
+    def notice(self) -> None:
+        """Somebody learns that a connection is broken."""
+        found = self._of([each for each in self.wires if not each[0].whole and each[0].owed])
+        if found is None:
+            found = self._of([each for each in self.wires if not each[0].whole])
+        if found is not None:
+            self.lose(*found)
+
+    def lose(self, wire: Wire, sidecar: SimSidecar | None) -> None:
+        """The owner of this connection learns that it is broken."""
+        if sidecar is not None and sidecar.wire is wire:
+            self.say(sidecar.name, "has lost", wire.name)
+            sidecar.disconnected()
+        elif self.writer is wire:
+            self.writer = None
+            wire.lost()
+        self._forget_ghosts()
+
+    def _forget_ghosts(self) -> None:
+        """Connections of nobody end when nothing of them can arrive any more."""
+        owned = {id(each.wire) for each in self.sidecars} | {id(self.writer)}
+        for wire, _ in self.wires:
+            if not wire.whole and wire.until <= self.store.now:
+                wire.requests.clear()
+        self.wires = [each for each in self.wires if id(each[0]) in owned or each[0].requests]
+
+    # --- calls -----------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """A client calls."""
+        sidecar = self._of([each for each in self.sidecars if each.alive])
+        if sidecar is None:
+            return
+        name = _NAMES[self.dice.random() < 0.25]
+        call = make(self.dice, len(self.calls), sidecar.name, name)
+        self.calls.append(call)
+        sidecar.admit(call)
+        self.say("client calls", sidecar.name, call.id, call.application.demands, call.seen.value)
+
+    def proceed(self) -> None:
+        """A call that was admitted goes one step on: to the backend, to its end, to its client."""
+        sidecar = self._of([each for each in self.sidecars if each.calls])
+        if sidecar is not None:
+            ready = [each for each in sidecar.calls.values() if each.phase not in (Phase.ASKED, Phase.OVER)]
+            if (call := self._of(ready)) is not None:
+                self._proceed(sidecar, call)
+
+    def _proceed(self, sidecar: SimSidecar, call: SimCall) -> None:
+        if call.phase is Phase.ADMITTED:
+            if self.dice.random() < 0.9:
+                sidecar.forward(call)
+            else:
+                sidecar.resolve(call, Event.NOT_SENT)
+        elif call.phase is Phase.FORWARDED:
+            event = _ENDS[int(self.dice.random() * len(_ENDS))]
+            if event in (Event.NOT_SENT, Event.OWNER_DIED):
+                event = Event.RESULT
+            if event is Event.DEFERRED and call.application.request is None:
+                event = _UNRESUMABLE
+            sidecar.resolve(call, event)
+            if event is Event.DEFERRED:
+                self.deferred.append(call)
+        else:
+            sidecar.relay(call)
+        self.say(sidecar.name, call.id, "is", call.phase.value, call.event, call.seen.value)
+
+    def cancel(self) -> None:
+        """A client leaves before its call was admitted."""
+        sidecar = self._of([each for each in self.sidecars if each.calls])
+        if sidecar is not None:
+            call = self._of([each for each in sidecar.calls.values() if each.phase is Phase.ASKED])
+            if call is not None:
+                self.say(sidecar.name, call.id, "is cancelled")
+                sidecar.cancel(call)
+
+    def resume(self) -> None:
+        """The client of a deferred call comes back for the response, to any sidecar."""
+        sidecar, call = self._of([each for each in self.sidecars if each.alive]), self._of(self.deferred)
+        if sidecar is None or call is None:
+            return
+        chance = self.dice.random()
+        resumed = self._of(list(call.events)) if chance < 0.8 else ""
+        if chance < 0.2 and resumed:
+            sidecar.leave(call, resumed, (f"{call.id}-{self.steps}a", f"{call.id}-{self.steps}b"))
+        else:
+            event = Event.RESULT if self.dice.random() < 0.8 else Event.RPC_ERROR
+            self.say(sidecar.name, call.id, "resumed from", repr(resumed), event.value)
+            sidecar.respond(call, event, resumed)
+
+    # --- processes -------------------------------------------------------------------------------
+
+    def crash(self) -> None:
+        """A sidecar dies."""
+        sidecar = self._of([each for each in self.sidecars if each.alive])
+        if sidecar is not None:
+            self.say(sidecar.name, "dies")
+            if sidecar.wire is not None and sidecar.wire.whole:
+                self._tear(sidecar.wire, int(self.dice.random() * (len(sidecar.wire.requests) + 1)))
+            sidecar.die()
+            self._forget_ghosts()
+
+    def restart(self) -> None:
+        """One that died is started."""
+        sidecar = self._of([each for each in self.sidecars if not each.alive])
+        if sidecar is not None:
+            sidecar.start()
+
+    def deliver_again(self) -> None:
+        """`Courier._deliver_again` of one of them."""
+        sidecar = self._of([each for each in self.sidecars if each.again])
+        if sidecar is not None:
+            sidecar.deliver_again()
+
+    def sweep(self) -> None:
+        """The slow sweep of one of them."""
+        sidecar = self._of([each for each in self.sidecars if each.alive])
+        if sidecar is not None:
+            sidecar.sweep(self._of(list(_NAMES)))
+
+    # --- the store -------------------------------------------------------------------------------
+
+    def restart_store(self) -> None:
+        """It comes back with all it had, and knows no script; what was on its way is lost."""
+        self.say("the store restarts")
+        for wire, _ in self.wires:
+            self._tear(wire, 0)
+        self.store.forget_scripts()
+
+    def forget_scripts(self) -> None:
+        """SCRIPT FLUSH."""
+        self.store.forget_scripts()
+
+    def replicate(self) -> None:
+        """A replica catches up."""
+        if self.failover:
+            self.store.replicate()
+
+    def fail_over(self) -> None:
+        """A replica is promoted, as it is."""
+        if self.failover and self.store.fail_over():
+            self.say("failover")
+            self.failed_over = True
+            self.restart_store()
+
+    def tick(self) -> None:
+        """A moment passes."""
+        self.store.now += int(self.dice.random() * 2000)
+
+    def wait(self) -> None:
+        """A window, or a lease, passes; what broken connections still had is gone by then."""
+        self.store.now += self._of([20_000, 60_000, LEASE, 3_600_000])
+        self._forget_ghosts()
+
+    # --- others ----------------------------------------------------------------------------------
+
+    def spend(self) -> None:
+        """Another program grants, spends or sets credits; where it got no answer it asks again, with the same id."""
+        if self.writer is None:
+            return
+        known = [each for each in self.operations if each.answer is None and not each.waiting]
+        operation = self._of([each for each in known if each.begun + REMEMBERED // 2 > self.store.now])
+        if operation is None:
+            verb, amount = self._of(["grant", "grant", "spend", "spend", "set"]), int(self.dice.random() * 5)
+            pool, planned = self._of(list(POOLS)), self.dice.random() < 0.5
+            command = Credits(
+                self._of(list(_NAMES)), f"o{len(self.operations)}", verb, pool, amount, planned and pool == "contact"
+            )
+            operation = Operation(command, self.store.now)
+            self.operations.append(operation)
+        operation.waiting = True
+        self.writer.send(Sent(operation.command, lambda reply: self._spent(operation, reply), load=True))
+
+    @staticmethod
+    def _spent(operation: Operation, reply: Any) -> None:
+        operation.waiting = False
+        if not isinstance(reply, Fault):
+            operation.answer = reply
+
+    def write(self) -> None:
+        """Another program writes the plan, the status or the consent."""
+        chance = self.dice.random()
+        change: dict[str, Any] = {"plan": self._of(["growth", "growth", "free", "closed"])}
+        if chance < 0.3:
+            change = {"active": self.dice.random() < 0.8}
+        elif chance < 0.6:
+            change = {"consent": self.dice.random() < 0.8}
+        command: Command = Write(self._of(list(_NAMES)), **change)
+        self.say("written:", command)
+        self.store.execute(command)
