@@ -107,8 +107,10 @@ def _settle_down(world: World) -> None:
 
 def _busy(world: World) -> bool:
     waiting = any(wire.requests or wire.owed for wire, _ in world.wires)
-    unfinished = any(sidecar.again or sidecar.calls for sidecar in world.sidecars)
-    return waiting or unfinished or any(sidecar.wire is None for sidecar in world.sidecars)
+    for sidecar in world.sidecars:
+        waiting |= bool(sidecar.again) or sidecar.wire is None
+        waiting |= any(call.phase is not Phase.OVER for call in sidecar.calls.values())
+    return waiting
 
 
 def _only_the_dead_hold(world: World) -> None:

@@ -276,7 +276,11 @@ class World:
 
     def wait(self) -> None:
         """A window, or a lease, passes; what broken connections still had is gone by then."""
-        self.store.now += self._of([20_000, 60_000, LEASE, 3_600_000])
+        ends = [hold.until for each in self.store.accounts.values() for hold in each.books.open.values()]
+        first = min(ends, default=self.store.now)
+        self.store.now += self._of(
+            [20_000, 60_000, LEASE, 3_600_000, max(0, first - self.store.now), max(0, first - 1 - self.store.now)]
+        )
         self._forget_ghosts()
 
     # --- others ----------------------------------------------------------------------------------
