@@ -18,6 +18,7 @@ from tests.ledger.support import CALLER
 LEASE: Final = 90_000
 """Milliseconds: longer than the shortest window, so that windows end while calls are open."""
 
+NAMES: Final = ("acme", "other")
 POOLS: Final = ("contact", "export")
 PLANS: Final = {
     "growth": PlanTerms(

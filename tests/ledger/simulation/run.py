@@ -14,14 +14,14 @@ _STEPS: Final[tuple[tuple[int, Callable[[World], None]], ...]] = (
     (56, World.arrive),
     (48, World.answer),
     (44, World.proceed),
-    (12, World.connect),
-    (8, World.deliver_again),
+    (20, World.connect),
+    (10, World.deliver_again),
     (8, World.resume),
     (8, World.spend),
     (8, World.tick),
-    (8, World.notice),
+    (12, World.notice),
     (5, World.tear),
-    (4, World.restart),
+    (8, World.restart),
     (3, World.cancel),
     (2, World.crash),
     (2, World.write),
@@ -125,7 +125,7 @@ def _everybody_got_what_they_paid(world: World) -> None:
     for call in world.calls:
         must(call.phase is Phase.OVER or call.orphaned, "a call without an end:", call)
         call.judge(world.store.accounts[call.account].books, world.passed, world.failed_over)
-    for operation in world.operations:
+    for operation in world.writer.operations:
         applied = world.store.accounts[operation.command.account].applied.get(operation.command.operation, 0)
         must(applied <= 1, "applied more than once:", operation)
         told = applied == 1 or operation.answer != "done" or world.failed_over

@@ -9,30 +9,21 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sidecar.outcome import Event
-from tests.ledger.simulation.calls import LEASE, POOLS, Phase, SimCall, make
-from tests.ledger.simulation.messages import Command, Credits, Fault, Sent, Wire, Write
+from tests.ledger.simulation.calls import LEASE, NAMES, POOLS, Phase, SimCall, make
+from tests.ledger.simulation.messages import Credits, Sent, Wire
 from tests.ledger.simulation.rules import Rules
 from tests.ledger.simulation.sidecar import SimSidecar
-from tests.ledger.simulation.store import REMEMBERED, SimStore
+from tests.ledger.simulation.store import SimStore
+from tests.ledger.simulation.trace import words
+from tests.ledger.simulation.writer import Writer, write
 from tests.ledger.support import NOW
 
 STEPS: Final = 200
 GHOSTS: Final = 20_000
 """Milliseconds for which what was sent on a broken connection may still arrive."""
 
-_NAMES: Final = ("acme", "other")
 _ENDS: Final = (*(8 * [Event.RESULT]), *(4 * [Event.DEFERRED]), *Event)
 _UNRESUMABLE: Final = Event.STREAM_ENDED
-
-
-@dataclass(slots=True)
-class Operation:
-    """One change of credits by another program, which repeats it under the same id until it is answered."""
-
-    command: Credits
-    begun: int
-    waiting: bool = False
-    answer: str | None = None
 
 
 @dataclass(slots=True)
@@ -55,8 +46,7 @@ class World:
     store: SimStore = field(init=False)
     sidecars: list[SimSidecar] = field(init=False)
     wires: list[tuple[Wire, SimSidecar | None]] = field(default_factory=list)
-    writer: Wire | None = None
-    operations: list[Operation] = field(default_factory=list)
+    writer: Writer = field(default_factory=Writer)
     calls: list[SimCall] = field(default_factory=list)
     deferred: list[SimCall] = field(default_factory=list)
     passed: set[str] = field(default_factory=set)
@@ -64,16 +54,18 @@ class World:
 
     def __post_init__(self) -> None:
         self.dice = random.Random(self.seed)
-        self.store = SimStore(self.rules, _NAMES, NOW)
+        self.store = SimStore(self.rules, NAMES, NOW)
         self.sidecars = [SimSidecar(f"s{number}", self.rules, self.passed) for number in range(3)]
-        for name in _NAMES:
+        for name in NAMES:
             for pool in POOLS:
                 self.store.execute(Credits(name, f"first-{pool}", "grant", pool, int(self.dice.random() * 16), False))
+        for _ in (*self.sidecars, self.writer):
+            self.connect()
 
-    def say(self, *words: object) -> None:
+    def say(self, *told: object) -> None:
         """One line of the trace."""
         if self.tell is not None:
-            self.tell(f"{self.steps:4} {self.store.now - NOW:9} {' '.join(map(str, words))}")
+            self.tell(f"{self.steps:4} {self.store.now - NOW:9} {' '.join(map(words, told))}")
 
     def _of(self, things: list[Any]) -> Any:
         return things[int(self.dice.random() * len(things))] if things else None
@@ -93,9 +85,9 @@ class World:
             sidecar.connected(wire)
             self.wires.append((wire, sidecar))
             self.store.forgotten.clear()
-        elif self.writer is None:
-            self.writer = Wire(f"writer#{self.steps}")
-            self.wires.append((self.writer, None))
+        elif self.writer.wire is None:
+            self.writer.wire = wire = Wire(f"writer#{self.steps}")
+            self.wires.append((wire, None))
 
     def arrive(self) -> None:
         """The next command on one of the connections reaches the store, and runs."""
@@ -139,14 +131,14 @@ class World:
         if sidecar is not None and sidecar.wire is wire:
             self.say(sidecar.name, "has lost", wire.name)
             sidecar.disconnected()
-        elif self.writer is wire:
-            self.writer = None
+        elif self.writer.wire is wire:
+            self.writer.wire = None
             wire.lost()
         self._forget_ghosts()
 
     def _forget_ghosts(self) -> None:
         """Connections of nobody end when nothing of them can arrive any more."""
-        owned = {id(each.wire) for each in self.sidecars} | {id(self.writer)}
+        owned = {id(each.wire) for each in self.sidecars} | {id(self.writer.wire)}
         for wire, _ in self.wires:
             if not wire.whole and wire.until <= self.store.now:
                 wire.requests.clear()
@@ -159,11 +151,19 @@ class World:
         sidecar = self._of([each for each in self.sidecars if each.alive])
         if sidecar is None:
             return
-        name = _NAMES[self.dice.random() < 0.25]
+        name = NAMES[self.dice.random() < 0.25]
         call = make(self.dice, len(self.calls), sidecar.name, name)
         self.calls.append(call)
         sidecar.admit(call)
-        self.say("client calls", sidecar.name, call.id, call.application.demands, call.seen.value)
+        self.say(
+            "a client of",
+            name,
+            "calls",
+            sidecar.name,
+            "with",
+            call.application,
+            "" if call.phase is Phase.ASKED else "in vain",
+        )
 
     def proceed(self) -> None:
         """A call that was admitted goes one step on: to the backend, to its end, to its client."""
@@ -190,7 +190,7 @@ class World:
                 self.deferred.append(call)
         else:
             sidecar.relay(call)
-        self.say(sidecar.name, call.id, "is", call.phase.value, call.event, call.seen.value)
+        self.say(sidecar.name, call.id, "is", call.phase, "" if call.event is None else call.event)
 
     def cancel(self) -> None:
         """A client leaves before its call was admitted."""
@@ -212,7 +212,7 @@ class World:
             sidecar.leave(call, resumed, (f"{call.id}-{self.steps}a", f"{call.id}-{self.steps}b"))
         else:
             event = Event.RESULT if self.dice.random() < 0.8 else Event.RPC_ERROR
-            self.say(sidecar.name, call.id, "resumed from", repr(resumed), event.value)
+            self.say(sidecar.name, call.id, "resumed from", repr(resumed), event)
             sidecar.respond(call, event, resumed)
 
     # --- processes -------------------------------------------------------------------------------
@@ -243,7 +243,7 @@ class World:
         """The slow sweep of one of them."""
         sidecar = self._of([each for each in self.sidecars if each.alive])
         if sidecar is not None:
-            sidecar.sweep(self._of(list(_NAMES)))
+            sidecar.sweep(self._of(list(NAMES)))
 
     # --- the store -------------------------------------------------------------------------------
 
@@ -275,7 +275,10 @@ class World:
         self.store.now += int(self.dice.random() * 2000)
 
     def wait(self) -> None:
-        """A window, or a lease, passes; what broken connections still had is gone by then."""
+        """A window, or a lease, passes. No reply is waited for so long (`Wire._look`), and no packet is kept."""
+        for wire, _ in self.wires:
+            if wire.whole and wire.owed:
+                self._tear(wire, 0)
         ends = [hold.until for each in self.store.accounts.values() for hold in each.books.open.values()]
         first = min(ends, default=self.store.now)
         self.store.now += self._of(
@@ -286,36 +289,12 @@ class World:
     # --- others ----------------------------------------------------------------------------------
 
     def spend(self) -> None:
-        """Another program grants, spends or sets credits; where it got no answer it asks again, with the same id."""
-        if self.writer is None:
-            return
-        known = [each for each in self.operations if each.answer is None and not each.waiting]
-        operation = self._of([each for each in known if each.begun + REMEMBERED // 2 > self.store.now])
-        if operation is None:
-            verb, amount = self._of(["grant", "grant", "spend", "spend", "set"]), int(self.dice.random() * 5)
-            pool, planned = self._of(list(POOLS)), self.dice.random() < 0.5
-            command = Credits(
-                self._of(list(_NAMES)), f"o{len(self.operations)}", verb, pool, amount, planned and pool == "contact"
-            )
-            operation = Operation(command, self.store.now)
-            self.operations.append(operation)
-        operation.waiting = True
-        self.writer.send(Sent(operation.command, lambda reply: self._spent(operation, reply), load=True))
-
-    @staticmethod
-    def _spent(operation: Operation, reply: Any) -> None:
-        operation.waiting = False
-        if not isinstance(reply, Fault):
-            operation.answer = reply
+        """Another program changes credits."""
+        if (operation := self.writer.change(self.dice, self.store.now)) is not None:
+            self.say("another program asks for", operation.command)
 
     def write(self) -> None:
-        """Another program writes the plan, the status or the consent."""
-        chance = self.dice.random()
-        change: dict[str, Any] = {"plan": self._of(["growth", "growth", "free", "closed"])}
-        if chance < 0.3:
-            change = {"active": self.dice.random() < 0.8}
-        elif chance < 0.6:
-            change = {"consent": self.dice.random() < 0.8}
-        command: Command = Write(self._of(list(_NAMES)), **change)
-        self.say("written:", command)
+        """Another program writes a record."""
+        command = write(self.dice)
+        self.say("another program writes", command)
         self.store.execute(command)
