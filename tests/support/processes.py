@@ -31,6 +31,7 @@ import yaml
 
 from sidecar.cli import main as mcp_sidecar
 from sidecar.ledger import changes
+from sidecar.ledger.changes import ChangeCode
 from sidecar.ledger.command import Command
 from sidecar.ledger.keys import account_keys
 from tests.support.backend import Backend
@@ -390,6 +391,7 @@ class Look:
         balance: what is left.
         held: what open holds have taken.
         spent: what calls have cost, by the journal.
+        taken: what others have spent, by the journal.
         holds: open holds, by call id.
         leases: when they end, in milliseconds of the store's clock.
         paid: items paid.
@@ -400,6 +402,7 @@ class Look:
     balance: int
     held: int
     spent: int
+    taken: int
     holds: Mapping[str, Json]
     leases: Mapping[str, int]
     paid: set[str]
@@ -408,7 +411,7 @@ class Look:
     @property
     def balanced(self) -> bool:
         """The one equation."""
-        return self.balance >= 0 and self.balance + self.held + self.spent == self.granted
+        return self.balance >= 0 and self.balance + self.held + self.spent + self.taken == self.granted
 
 
 _ENDINGS = ("settled", "released", "late")
@@ -434,11 +437,28 @@ class Accounts:
 
     def grant(self, credits: int) -> None:
         """Give credits to the account, which is created."""
-        self.run(
-            changes.change_credits(
-                "main", self._account, "grant", POOL, credits, operation=os.urandom(8).hex(), create=True
-            )
+        self._change("grant", credits)
+
+    def spend(self, credits: int, operation: str | None = None) -> bool:
+        """Spend from the balance, as another program does; False when there is too little.
+
+        Args:
+            credits: how many.
+            operation: its id, to ask again after an answer that was lost.
+        """
+        return self._change("spend", credits, operation) is ChangeCode.DONE
+
+    def _change(self, verb: str, credits: int, operation: str | None = None) -> ChangeCode:
+        named = operation or os.urandom(8).hex()
+        reply = self.run(
+            changes.change_credits("main", self._account, verb, POOL, credits, operation=named, create=True)
         )
+        return changes.credited(reply).code
+
+    def consent(self, granted: bool, client: str = "cli-1") -> None:
+        """Grant or revoke the consent of the account's own subject."""
+        change = changes.grant if granted else changes.revoke
+        self.run(change("main", self._account, self._account, client))
 
     def look(self) -> Look:
         """Read without changing anything; the sidecar's own way of reading resolves what is overdue."""
@@ -458,6 +478,7 @@ class Accounts:
             balance=int(ledger.get(f"balance:{POOL}", 0)),
             held=sum(int(amount["balance"]) for amount in amounts),
             spent=sum(int(entry.get(price, 0)) for _, entry in journal if entry["event"] == "settled"),
+            taken=sum(int(entry[price]) for _, entry in journal if entry["event"] == "spend"),
             holds=opened,
             leases={call: int(score) for call, score in leases},
             paid={member.removeprefix(f"{price}:") for member in paid},
