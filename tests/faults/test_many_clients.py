@@ -186,7 +186,7 @@ async def resolved(sidecars: list[Rig], ada: Accounts) -> None:
         await each.sidecar.store.delivered()
     async with asyncio.timeout(60):
         while ada.look().holds:
-            assert (await sidecars[0].call("get_usage")).status == 200  # any script resolves what is overdue
+            await sidecars[0].call("get_usage")  # any script of the account resolves what is overdue
             await asyncio.sleep(0.05)
 
 

@@ -39,7 +39,7 @@ _BENDS = {
     *("INSUFFICIENT_CREDITS", "QUOTA_EXCEEDED", "CONSENT_REVOKED", "ACCOUNT_DISABLED", "PLAN_REQUIRED"),
     *("settled", "released", "told again", "released without a hold", "settled after its lease"),
     *("expired, settled, orphaned", "expired, released, orphaned", "expired, settled, deferred"),
-    *("items another call has paid meanwhile", "windows that have ended", "followed"),
+    *("failover", "items another call has paid meanwhile", "windows that have ended", "followed"),
     *("recalled on its own stream", "recalled on another stream", "recalled before its owner has deferred it"),
 }
 

@@ -25,7 +25,7 @@ class Account:
     """
 
     state: AccountState
-    books: Books = field(default_factory=Books)
+    books: Books
     index: dict[str, str] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
     operations: dict[str, tuple[str, int]] = field(default_factory=dict)

@@ -24,6 +24,7 @@ _STEPS: Final[tuple[tuple[int, Callable[[World], None]], ...]] = (
     (8, World.restart),
     (3, World.cancel),
     (2, World.crash),
+    (1, World.stop),
     (2, World.write),
     (2, World.sweep),
     (2, World.wait),
@@ -32,7 +33,7 @@ _STEPS: Final[tuple[tuple[int, Callable[[World], None]], ...]] = (
     (2, World.replicate),
     (1, World.fail_over),
 )
-_FAULTS: Final = frozenset({World.tear, World.crash, World.wait, World.restart_store, World.forget_scripts})
+_FAULTS: Final = frozenset({World.tear, World.crash, World.stop, World.wait, World.restart_store, World.forget_scripts})
 _WEATHER: Final = (0.15, 0.4, 1.0)
 """How likely a fault is to come about: between many of them hardly a call gets anywhere."""
 _TABLE: Final = [step for weight, step in _STEPS for _ in range(weight)]
@@ -92,6 +93,8 @@ def quiet(world: World) -> None:
 
 def _settle_down(world: World) -> None:
     for each in world.sidecars:
+        if each.leaving:
+            world.end(each)
         if not each.alive:
             each.start()
     for _ in range(_PATIENCE):

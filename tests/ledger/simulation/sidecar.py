@@ -51,6 +51,7 @@ class SimSidecar:
         wire: None while there is no connection, as far as it knows.
         again: `Courier._again`.
         calls: those it has taken and not seen to their end.
+        leaving: whether it was asked to leave: it delivers what it owes, until it is gone.
     """
 
     def __init__(self, name: str, rules: Rules, passed: set[str]) -> None:
@@ -61,7 +62,7 @@ class SimSidecar:
 
     def start(self) -> None:
         """A new process."""
-        self.alive = True
+        self.alive, self.leaving = True, False
         self.wire: Wire | None = None
         self.again: deque[Delivery] = deque()
         self.calls: dict[str, SimCall] = {}
@@ -180,6 +181,15 @@ class SimSidecar:
         if call.acknowledged and call.phase is Phase.OVER:
             self.calls.pop(call.id, None)
 
+    def leave_service(self) -> None:
+        """SIGTERM, and the grace is over: `Passage.finish` for what is in flight; no more calls are taken."""
+        self.leaving = True
+        for call in list(self.calls.values()):
+            if call.phase is Phase.ASKED:
+                self.cancel(call)
+            elif call.phase in (Phase.ADMITTED, Phase.FORWARDED):
+                self.resolve(call, Event.OWNER_DIED if call.reached else Event.NOT_SENT)
+
     def forward(self, call: SimCall) -> None:
         """`Forwarder.forward`: the backend gets it."""
         call.reached, call.phase = True, Phase.FORWARDED
@@ -201,7 +211,7 @@ class SimSidecar:
     def relay(self, call: SimCall) -> None:
         """`relay`: the client gets the final message."""
         call.phase = Phase.OVER
-        if call.event not in (Event.DEFERRED, Event.CLIENT_GONE):
+        if call.event not in (Event.DEFERRED, Event.CLIENT_GONE, Event.OWNER_DIED):
             call.seen = Seen.RESULT if call.event in _PAID else Seen.ERROR
         self._forget(call)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from sidecar.ledger.accounts import AccountState, Consent, Counter, Hold, window_at
+from sidecar.ledger.accounts import AccountState, Consent, Hold, window_at
+from sidecar.ledger.accounts import Counter as Used
 from sidecar.ledger.settlement import EXPIRED_AT_ONCE, FOLLOWED
 from sidecar.model import AmountKind
 from sidecar.outcome import Receipt
 from tests.ledger.simulation.account import Account
-from tests.ledger.simulation.books import Resolution
+from tests.ledger.simulation.books import Books, Resolution
 from tests.ledger.simulation.calls import PLANS
 from tests.ledger.simulation.messages import (
     Admit,
@@ -41,12 +43,15 @@ class SimStore:
         rules: what the scripts do.
         names: the accounts.
         now: the clock, in ms since the epoch.
+        met: counts what has happened.
     """
 
-    def __init__(self, rules: Rules, names: tuple[str, ...], now: int) -> None:
+    def __init__(self, rules: Rules, names: tuple[str, ...], now: int, met: Counter[str]) -> None:
         self.now = now
         self._rules = rules
-        self.accounts = {name: Account(AccountState(plan="growth", consents={WHO: Consent()})) for name in names}
+        self.accounts = {
+            name: Account(AccountState(plan="growth", consents={WHO: Consent()}), Books(met=met)) for name in names
+        }
         self.forgotten: set[type[Command]] = set()
         self._replica: dict[str, Account] | None = None
         self._scripts: dict[type[Command], Callable[[Account, Any], Any]] = {
@@ -260,7 +265,7 @@ class SimStore:
         window, _ = PLANS["growth"].credits[pool]
         number, _ = window_at(window, self.now)
         before = account.books.used(AmountKind.CREDIT, pool, window, self.now)
-        account.state.included[pool, window] = Counter(number, before + units)
+        account.state.included[pool, window] = Used(number, before + units)
         account.books.count(AmountKind.CREDIT, pool, {window: number}, units, self.now)
 
     def _write(self, account: Account, command: Write) -> None:

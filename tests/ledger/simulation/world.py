@@ -35,6 +35,9 @@ class World:
         rules: what the ledger does.
         failover: whether an older replica may be promoted: then what was acknowledged may be undone.
         tell: given each step in words, for people.
+
+    Attributes:
+        met: how often each thing has happened that a simulation is about.
     """
 
     seed: int
@@ -42,6 +45,7 @@ class World:
     failover: bool = False
     tell: Callable[[str], None] | None = None
     steps: int = 0
+    met: Counter[str] = field(default_factory=Counter)
     dice: random.Random = field(init=False)
     store: SimStore = field(init=False)
     sidecars: list[SimSidecar] = field(init=False)
@@ -54,7 +58,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.dice = random.Random(self.seed)
-        self.store = SimStore(self.rules, NAMES, NOW)
+        self.store = SimStore(self.rules, NAMES, NOW, self.met)
         self.sidecars = [SimSidecar(f"s{number}", self.rules, self.passed) for number in range(3)]
         for name in NAMES:
             for pool in POOLS:
@@ -69,11 +73,6 @@ class World:
 
     def _of(self, things: list[Any]) -> Any:
         return things[int(self.dice.random() * len(things))] if things else None
-
-    @property
-    def met(self) -> Counter[str]:
-        """How often each thing has happened."""
-        return sum((account.books.met for account in self.store.accounts.values()), Counter())
 
     # --- the network -----------------------------------------------------------------------------
 
@@ -148,7 +147,7 @@ class World:
 
     def begin(self) -> None:
         """A client calls."""
-        sidecar = self._of([each for each in self.sidecars if each.alive])
+        sidecar = self._of([each for each in self.sidecars if each.alive and not each.leaving])
         if sidecar is None:
             return
         name = NAMES[self.dice.random() < 0.25]
@@ -218,14 +217,26 @@ class World:
     # --- processes -------------------------------------------------------------------------------
 
     def crash(self) -> None:
-        """A sidecar dies."""
-        sidecar = self._of([each for each in self.sidecars if each.alive])
+        """A sidecar dies; one that was stopped leaves."""
+        leaving = [each for each in self.sidecars if each.alive and each.leaving]
+        sidecar = self._of(leaving or [each for each in self.sidecars if each.alive])
         if sidecar is not None:
-            self.say(sidecar.name, "dies")
-            if sidecar.wire is not None and sidecar.wire.whole:
-                self._tear(sidecar.wire, int(self.dice.random() * (len(sidecar.wire.requests) + 1)))
-            sidecar.die()
-            self._forget_ghosts()
+            self.end(sidecar)
+
+    def end(self, sidecar: SimSidecar) -> None:
+        """This process is gone, and with it its connection; some of what it wrote may still arrive."""
+        self.say(sidecar.name, "dies")
+        if sidecar.wire is not None and sidecar.wire.whole:
+            self._tear(sidecar.wire, int(self.dice.random() * (len(sidecar.wire.requests) + 1)))
+        sidecar.die()
+        self._forget_ghosts()
+
+    def stop(self) -> None:
+        """A sidecar is asked to leave; it is gone when it dies."""
+        sidecar = self._of([each for each in self.sidecars if each.alive and not each.leaving])
+        if sidecar is not None:
+            self.say(sidecar.name, "is stopped")
+            sidecar.leave_service()
 
     def restart(self) -> None:
         """One that died is started."""
@@ -266,6 +277,7 @@ class World:
     def fail_over(self) -> None:
         """A replica is promoted, as it is."""
         if self.failover and self.store.fail_over():
+            self.met["failover"] += 1
             self.say("failover")
             self.failed_over = True
             self.restart_store()
