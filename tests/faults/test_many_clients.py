@@ -75,16 +75,24 @@ class Crowd:
     sessions: list[str]
     ids: Iterator[int] = field(default_factory=lambda: itertools.count(1_000_000))
     attempts: list[Attempt] = field(default_factory=list)
+    results: int = 0
 
     async def client(self) -> None:
-        """Call again and again, never caring how it ended."""
-        for _ in range(CALLS):
+        """Call again and again, however it ends; while the store is away, calls do not count."""
+        made = 0
+        while made < CALLS:
             which = self.dice.randrange(2)
-            items = tuple(f"item-{self.dice.randrange(60)}" for _ in range(self.dice.randint(1, 4)))
-            items = tuple(dict.fromkeys(items))
-            await self._attempt(self.sidecars[which], self.sessions[which], items, self.dice.random() < 0.6)
+            items = [f"item-{self.dice.randrange(60)}" for _ in range(self.dice.randint(1, 4))]
+            once = self.dice.random() < 0.6
+            attempt = await self._attempt(self.sidecars[which], self.sessions[which], tuple(dict.fromkeys(items)), once)
+            self.attempts.append(attempt)
+            self.results += attempt.ending is Ending.RESULT
+            if attempt.reply is not None and attempt.reply.status == 503:
+                await asyncio.sleep(0.02)
+            else:
+                made += 1
 
-    async def _attempt(self, sidecar: Rig, session: str, items: tuple[str, ...], once: bool) -> None:
+    async def _attempt(self, sidecar: Rig, session: str, items: tuple[str, ...], once: bool) -> Attempt:
         """One call: read to its end, or broken off, or cancelled."""
         number = next(self.ids)
         revision = self.dice.choice([MODERN, LEGACY])
@@ -105,7 +113,7 @@ class Crowd:
                 reply = await call
         except (TimeoutError, aiohttp.ClientError):
             call.cancel()
-        self.attempts.append(Attempt(items if once else (), len(items), reply, cancelled))
+        return Attempt(items if once else (), len(items), reply, cancelled)
 
     async def disturbed(self, ways: list[FaultProxy], ada: Accounts) -> None:
         """Run every client while the ways to the store fail, and while others change the account."""
@@ -118,11 +126,13 @@ class Crowd:
                 trouble.cancel()
 
     async def _trouble(self, way: FaultProxy) -> None:
-        """One fault after the other, each ended before the next: between them calls get through."""
+        """One fault after the other; none before calls have got through again, however busy the machine is."""
         while True:
+            enough = self.results + self.dice.randrange(15)
+            while self.results < enough:  # noqa: ASYNC110 - any of the clients may be the next
+                await asyncio.sleep(0.01)
             async with self._fault(way):
                 await asyncio.sleep(self.dice.random() * 0.15)
-            await asyncio.sleep(self.dice.random() * 0.3)
 
     @asynccontextmanager
     async def _fault(self, way: FaultProxy) -> AsyncIterator[None]:
@@ -216,7 +226,7 @@ async def test_every_call_costs_what_the_table_says(tmp_path: Path, own_server: 
         }
     # It was worth it: calls came through, some were refused, and some clients left.
     endings = Counter(each.ending for each in crowd.attempts)
-    assert len(crowd.attempts) == CLIENTS * CALLS
+    assert len(crowd.attempts) >= CLIENTS * CALLS
     assert all(endings[each] >= 10 for each in Ending), endings
 
 
