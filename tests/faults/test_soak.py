@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.soak.soak import soak
+from tests.soak.soak import ENOUGH, soak
 
 
 @pytest.mark.timeout(240)  # on a busy machine processes start slowly
 async def test_killing_at_random_moments_loses_and_makes_no_credit(tmp_path: Path):
     report = await soak(tmp_path, 20, seed=1)
     assert report.wrong == [], str(report)
-    # Else nothing was shown: something was killed, and calls came through all the same.
-    assert report.facts["of them with a result"] >= 20, str(report)
-    assert report.facts.get("kill -9 of a sidecar", 0) + report.facts.get("kill -9 of the store", 0) >= 2, str(report)
+    # Something was broken in every way, and calls came through all the same.
+    assert report.facts["of them with a result"] >= ENOUGH, str(report)
+    assert report.facts["kill -9 of a sidecar"] >= 2, str(report)
+    assert report.facts["kill -9 of the store"] >= 1, str(report)

@@ -35,12 +35,17 @@ from tests.support.store import StoreServer
 CLIENTS = 10
 GRANTED = 1_000_000
 ITEMS = 3000
+ENOUGH = 20
+"""Calls that must have brought a result, or nothing was shown."""
 TIMEOUT, MARGIN = "2s", 1.0
 _ENDS: tuple[Behaviour, ...] = (
     *(12 * [default()]),
     sse({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": 1}}),
     *(sse(response=False), tool_error(), rpc_error(), http(500), http(404), reset(), hang_up(), truncated()),
 )
+
+
+Fault = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ class Soak:
     sidecars: list[SidecarProcess | None] = field(default_factory=lambda: [None, None])
     attempts: list[Attempt] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
+    results: int = 0
     over: bool = False
     operations: int = 0
     taken: int = 0
@@ -85,10 +91,7 @@ class Soak:
                 for _ in range(CLIENTS):
                     group.create_task(self._client())
                 group.create_task(self._outside())
-                end = asyncio.get_running_loop().time() + seconds
-                while asyncio.get_running_loop().time() < end:
-                    await asyncio.sleep(self.dice.random() * 1.5)
-                    await self.dice.choice(self._faults())()
+                await self._break_things(asyncio.get_running_loop().time() + seconds)
                 self.over = True
             await self._rest()
         return await self._report()
@@ -117,6 +120,7 @@ class Soak:
         except (TimeoutError, aiohttp.ClientError):
             self.done["calls that broke off"] += 1
         self.attempts.append(Attempt(items if once else (), len(items), reply))
+        self.results += self.attempts[-1].ending is Ending.RESULT
 
     async def _outside(self) -> None:
         """Another program spends; while it gets no answer it asks again, under the same id."""
@@ -133,8 +137,15 @@ class Soak:
                     self.done["outside spends asked again"] += 1
                     await asyncio.sleep(0.05)
 
-    def _faults(self) -> list[Callable[[], Awaitable[None]]]:
-        return [self._kill_sidecar, self._kill_sidecar, self._kill_store, self._stop_sidecar, self._stop_store]
+    async def _break_things(self, end: float) -> None:
+        """Until that time, and on a busy machine until each has happened once and some calls have got through."""
+        while self.results < ENOUGH or asyncio.get_running_loop().time() < end:
+            kills: list[Fault] = [self._kill_sidecar, self._kill_sidecar, self._kill_store]
+            faults = [*kills, self._stop_sidecar, self._stop_store]
+            self.dice.shuffle(faults)
+            for fault in faults:
+                await asyncio.sleep(self.dice.random() * 1.5)
+                await fault()
 
     async def _start(self, slot: int) -> None:
         self.sidecars[slot] = await self.built.launch().listening()
