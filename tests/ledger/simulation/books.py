@@ -93,12 +93,18 @@ class Books:
         number, units = self.counted.get((kind, name, window), (0, 0))
         return units if number == window_at(window, now)[0] else 0
 
-    def count(self, kind: AmountKind, name: str, windows: Mapping[Window, int], by: int, now: int) -> None:
-        """Count in windows that have not ended."""
+    def count(self, kind: AmountKind, name: str, windows: Mapping[Window, int], by: int) -> None:
+        """Count in windows of now; there is one counter of each kind, and that of another window is over."""
         for window, number in windows.items():
-            if number >= window_at(window, now)[0]:
-                current, units = self.counted.get((kind, name, window), (number, 0))
-                self.counted[kind, name, window] = (number, by + (units if current == number else 0))
+            current, units = self.counted.get((kind, name, window), (number, 0))
+            self.counted[kind, name, window] = (number, by + (units if current == number else 0))
+
+    def correct(self, amount: Amount, by: int, now: int) -> None:
+        """Correct what was counted for an amount, in those of its windows that have not ended."""
+        for window, number in amount.windows.items():
+            current, units = self.counted.get((amount.kind, amount.name, window), (-1, 0))
+            if current == number >= window_at(window, now)[0]:
+                self.counted[amount.kind, amount.name, window] = (number, units + by)
 
     # --- admissions ------------------------------------------------------------------------------
 
@@ -176,7 +182,7 @@ class Books:
             request,
         )
         for amount in amounts:
-            self.count(amount.kind, amount.name, amount.windows, amount.reserved - amount.from_balance, now)
+            self.count(amount.kind, amount.name, amount.windows, amount.reserved - amount.from_balance)
 
     # --- ends ------------------------------------------------------------------------------------
 
@@ -243,7 +249,7 @@ class Books:
         back = min(max(0, amount.reserved - cost), amount.from_balance)
         if amount.from_balance:
             self.spent[amount.name] = self.spent.get(amount.name, 0) + amount.from_balance - back
-        self.count(amount.kind, amount.name, amount.windows, cost - amount.reserved + back, now)
+        self.correct(amount, cost - amount.reserved + back, now)
 
     # --- the account ------------------------------------------------------------------------------
 

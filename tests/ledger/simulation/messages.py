@@ -17,6 +17,7 @@ class Fault(Enum):
 
     UNANSWERED = "unanswered"  # `wire.UnansweredError`
     NOSCRIPT = "NOSCRIPT"  # `wire.RejectedError`: nothing was run
+    OOM = "OOM"  # the same, of a script that may not write when memory is short
 
 
 @dataclass(frozen=True, slots=True)

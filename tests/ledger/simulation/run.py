@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from tests.ledger.simulation.calls import LEASE, Phase
+from tests.ledger.simulation.calls import Phase
 from tests.ledger.simulation.rules import Rules, ViolationError, must
 from tests.ledger.simulation.world import STEPS, World
 
-_STEPS: Final[tuple[tuple[int, Callable[[World], None]], ...]] = (
+_Steps = tuple[tuple[int, Callable[[World], None]], ...]
+_STEPS: Final[_Steps] = (
     (26, World.begin),
     (56, World.arrive),
     (48, World.answer),
@@ -20,23 +21,28 @@ _STEPS: Final[tuple[tuple[int, Callable[[World], None]], ...]] = (
     (8, World.spend),
     (8, World.tick),
     (12, World.notice),
-    (5, World.tear),
     (8, World.restart),
     (3, World.cancel),
-    (2, World.crash),
-    (1, World.stop),
     (2, World.write),
     (2, World.sweep),
+    (2, World.replicate),
+)
+_FAULTS: Final[_Steps] = (
+    (5, World.tear),
+    (2, World.crash),
+    (1, World.stop),
     (2, World.wait),
     (1, World.restart_store),
     (1, World.forget_scripts),
-    (2, World.replicate),
     (1, World.fail_over),
+    (1, World.flush),
+    (1, World.fill),
+    (1, World.set_back),
 )
-_FAULTS: Final = frozenset({World.tear, World.crash, World.stop, World.wait, World.restart_store, World.forget_scripts})
 _WEATHER: Final = (0.15, 0.4, 1.0)
 """How likely a fault is to come about: between many of them hardly a call gets anywhere."""
-_TABLE: Final = [step for weight, step in _STEPS for _ in range(weight)]
+_TABLE: Final = [step for weight, step in (*_STEPS, *_FAULTS) for _ in range(weight)]
+_MISHAPS: Final = frozenset(step for _, step in _FAULTS)
 _PATIENCE: Final = 10_000
 
 
@@ -62,7 +68,7 @@ def run(seed: int, rules: Rules | None = None, tell: Callable[[str], None] | Non
         while world.steps < STEPS:
             world.steps += 1
             step = _TABLE[int(world.dice.random() * len(_TABLE))]
-            if step not in _FAULTS or world.dice.random() < weather:
+            if step not in _MISHAPS or world.dice.random() < weather:
                 step(world)
         quiet(world)
     except ViolationError as wrong:
@@ -74,12 +80,13 @@ def run(seed: int, rules: Rules | None = None, tell: Callable[[str], None] | Non
 def quiet(world: World) -> None:
     """Every fault ends; what is on its way arrives; then leases run out, and all must be resolved and add up."""
     world.say("--- from here on nothing goes wrong")
+    world.store.full = False
     _settle_down(world)
     for account in world.store.accounts.values():
         folded = int(world.dice.random() * (len(account.entries) + 1))
         must(not account.differences(folded), "the journal, with calls open:", account.differences(folded))
     _only_the_dead_hold(world)
-    world.store.now += LEASE
+    world.store.pass_time(max([0, *(end - world.store.now for end in _lease_ends(world))]))
     for account_name, account in world.store.accounts.items():
         for each in world.sidecars:
             each.sweep(account_name)
@@ -121,15 +128,20 @@ def _only_the_dead_hold(world: World) -> None:
     orphaned = {call.id for call in world.calls if call.orphaned}
     for account in world.store.accounts.values():
         left = account.books.open.keys() - orphaned - account.books.deferred
-        must(world.failed_over or not left, "a living owner leaves it to the lease:", sorted(left))
+        must(world.lossy or not left, "a living owner leaves it to the lease:", sorted(left))
+
+
+def _lease_ends(world: World) -> list[int]:
+    accounts = world.store.accounts.values()
+    return [hold.until for account in accounts for hold in account.books.open.values()]
 
 
 def _everybody_got_what_they_paid(world: World) -> None:
     for call in world.calls:
         must(call.phase is Phase.OVER or call.orphaned, "a call without an end:", call)
-        call.judge(world.store.accounts[call.account].books, world.passed, world.failed_over)
+        call.judge(world.store.accounts[call.account].books, world.passed, world.lossy)
     for operation in world.writer.operations:
         applied = world.store.accounts[operation.command.account].applied.get(operation.command.operation, 0)
         must(applied <= 1, "applied more than once:", operation)
-        told = applied == 1 or operation.answer != "done" or world.failed_over
+        told = applied == 1 or operation.answer != "done" or world.lossy
         must(told, "an operation that was done, and was not:", operation)

@@ -156,7 +156,7 @@ class SimSidecar:
             self._refuse(call)
         elif isinstance(reply, Admission) and reply.code is AdmissionCode.ADMITTED:
             call.phase = Phase.ADMITTED
-        else:
+        else:  # refused by the gates, or by a server that ran nothing (`delivery.NEVER_RAN`)
             self._refuse(call)
             self._finished(call)
 

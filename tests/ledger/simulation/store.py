@@ -36,23 +36,29 @@ REMEMBERED: Final = 3_600_000
 WHO: Final = (CALLER.subject, CALLER.client_id)
 
 
+_ALWAYS: Final = {Settle, Release, Sweep, Write}
+"""What may write when memory is short: `allow-oom` at the head of `resolve.lua` and `sweep.lua`."""
+
+
 class SimStore:
     """Runs scripts.
 
     Args:
         rules: what the scripts do.
         names: the accounts.
-        now: the clock, in ms since the epoch.
+        now: the clock, in ms since the epoch; it may be set back.
         met: counts what has happened.
     """
 
     def __init__(self, rules: Rules, names: tuple[str, ...], now: int, met: Counter[str]) -> None:
         self.now = now
         self._rules = rules
+        self._met = met
         self.accounts = {
             name: Account(AccountState(plan="growth", consents={WHO: Consent()}), Books(met=met)) for name in names
         }
         self.forgotten: set[type[Command]] = set()
+        self.full = False
         self._replica: dict[str, Account] | None = None
         self._scripts: dict[type[Command], Callable[[Account, Any], Any]] = {
             Admit: self._admit,
@@ -73,10 +79,19 @@ class SimStore:
             self.forgotten.discard(kind)
         if kind in self.forgotten:
             return Fault.NOSCRIPT
+        if self.full and kind not in _ALWAYS:
+            return Fault.OOM
         account = self.accounts[command.account]
         answer = self._scripts[kind](account, command)
         account.books.check(account.state, self.now)
         return answer
+
+    def pass_time(self, by: int) -> None:
+        """The clock goes on, or is set back; what has expired by then does not come back."""
+        self.now += by
+        for account in self.accounts.values():
+            account.state.done = {call: each for call, each in account.state.done.items() if each.until > self.now}
+            account.books.known = {call: each for call, each in account.books.known.items() if each.until > self.now}
 
     def forget_scripts(self) -> None:
         """A restart, or SCRIPT FLUSH. Records are written directly, by no script."""
@@ -93,6 +108,11 @@ class SimStore:
         self.accounts, self._replica = self._replica, None
         return True
 
+    def flush(self) -> None:
+        """FLUSHALL: nobody has anything, and nobody has consented."""
+        self.accounts = {name: Account(AccountState(), Books(met=self._met)) for name in self.accounts}
+        self.forget_scripts()
+
     # --- calls -----------------------------------------------------------------------------------
 
     def _admit(self, account: Account, command: Admit) -> Any:
@@ -102,7 +122,7 @@ class SimStore:
             self._expire(account)
         answer, account.state = self._rules.admit(account.state, asked, self.now)
         assert asked.terms.plans is not None
-        plan = asked.terms.plans.get(account.state.plan or "")
+        plan = asked.terms.plans.get(account.state.plan or asked.terms.default_plan or "")
         if account.books.asked(asked, answer, plan, self.now) and asked.request is not None:
             account.index[asked.request] = asked.call_id
         return answer
@@ -266,7 +286,7 @@ class SimStore:
         number, _ = window_at(window, self.now)
         before = account.books.used(AmountKind.CREDIT, pool, window, self.now)
         account.state.included[pool, window] = Used(number, before + units)
-        account.books.count(AmountKind.CREDIT, pool, {window: number}, units, self.now)
+        account.books.count(AmountKind.CREDIT, pool, {window: number}, units)
 
     def _write(self, account: Account, command: Write) -> None:
         state = account.state

@@ -38,6 +38,7 @@ class World:
 
     Attributes:
         met: how often each thing has happened that a simulation is about.
+        lossy: whether the store has lost something that it had acknowledged.
     """
 
     seed: int
@@ -54,7 +55,7 @@ class World:
     calls: list[SimCall] = field(default_factory=list)
     deferred: list[SimCall] = field(default_factory=list)
     passed: set[str] = field(default_factory=set)
-    failed_over: bool = False
+    lossy: bool = False
 
     def __post_init__(self) -> None:
         self.dice = random.Random(self.seed)
@@ -279,12 +280,28 @@ class World:
         if self.failover and self.store.fail_over():
             self.met["failover"] += 1
             self.say("failover")
-            self.failed_over = True
+            self.lossy = True
             self.restart_store()
+
+    def flush(self) -> None:
+        """FLUSHALL, by somebody who should not."""
+        if self.failover:
+            self.say("everything is flushed")
+            self.lossy = True
+            self.store.flush()
+
+    def fill(self) -> None:
+        """Memory is short, or there is enough again."""
+        self.store.full = not self.store.full
+        self.say("memory is", "short" if self.store.full else "there")
 
     def tick(self) -> None:
         """A moment passes."""
-        self.store.now += int(self.dice.random() * 2000)
+        self.store.pass_time(int(self.dice.random() * 2000))
+
+    def set_back(self) -> None:
+        """The store's clock is set back, perhaps into another window."""
+        self.store.pass_time(-int(self.dice.random() * 70_000))
 
     def wait(self) -> None:
         """A window, or a lease, passes. No reply is waited for so long (`Wire._look`), and no packet is kept."""
@@ -293,9 +310,8 @@ class World:
                 self._tear(wire, 0)
         ends = [hold.until for each in self.store.accounts.values() for hold in each.books.open.values()]
         first = min(ends, default=self.store.now)
-        self.store.now += self._of(
-            [20_000, 60_000, LEASE, 3_600_000, max(0, first - self.store.now), max(0, first - 1 - self.store.now)]
-        )
+        rest = max(0, first - self.store.now)
+        self.store.pass_time(self._of([20_000, 60_000, LEASE, 3_600_000, rest, max(0, rest - 1)]))
         self._forget_ghosts()
 
     # --- others ----------------------------------------------------------------------------------
