@@ -438,16 +438,13 @@ async def rig(
 
 
 @asynccontextmanager
-async def beside(
-    rig: Rig, folder: Path, *, store_url: str | None = None, lease_margin: float = 60.0
-) -> AsyncIterator[Rig]:
+async def beside(rig: Rig, folder: Path, *, store_url: str | None = None) -> AsyncIterator[Rig]:
     """Another sidecar for the same resource, on the same store, issuer and backend.
 
     Args:
         rig: the one that runs.
         folder: where its config and log are written.
         store_url: another way to the store.
-        lease_margin: as for `rig`.
     """
     config, lines, port = folder / "config.yaml", folder / "log.jsonl", free_port()
     made = {**json.loads(rig.config.read_text()), "listen": f"127.0.0.1:{port}"}
@@ -456,8 +453,7 @@ async def beside(
     config.write_text(json.dumps(made))
     with lines.open("ab") as log:
         loaded = load(config)
-        lines_of = Lines(loaded.settings.log.level, fd=log.fileno())
-        async with Sidecar(config, loaded, lines_of, lease_margin) as sidecar:
+        async with Sidecar(config, loaded, Lines(loaded.settings.log.level, fd=log.fileno())) as sidecar:
             url = f"http://127.0.0.1:{port}/mcp"
             admin = f"http://{sidecar.addresses['admin']}"
             other = Rig(sidecar, rig.issuer, rig.backend, rig.server, url, admin, config, lines, rig.http)

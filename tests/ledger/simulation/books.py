@@ -100,11 +100,14 @@ class Books:
             self.counted[kind, name, window] = (number, by + (units if current == number else 0))
 
     def correct(self, amount: Amount, by: int, now: int) -> None:
-        """Correct what was counted for an amount, in those of its windows that have not ended."""
+        """Correct what was counted for an amount, in those of its windows that have not ended.
+
+        Where the clock was set back, and came on again, a window has been begun anew: its counter does not go below 0.
+        """
         for window, number in amount.windows.items():
             current, units = self.counted.get((amount.kind, amount.name, window), (-1, 0))
             if current == number >= window_at(window, now)[0]:
-                self.counted[amount.kind, amount.name, window] = (number, units + by)
+                self.counted[amount.kind, amount.name, window] = (number, max(0, units + by))
 
     # --- admissions ------------------------------------------------------------------------------
 
