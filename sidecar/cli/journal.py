@@ -7,6 +7,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -15,7 +16,8 @@ from sidecar.cli.store import Session, Target, with_store
 from sidecar.config.settings import Settings
 from sidecar.ledger import changes
 from sidecar.ledger.connection import RejectedError, StoreError
-from sidecar.ledger.journal import Difference, Entry, Snapshot, verify
+from sidecar.ledger.journal import forgotten, uncounted, verify
+from sidecar.ledger.journal_entries import Difference, Entry, Snapshot
 
 SHOWN: Final = 10
 """How many entries are shown when nobody says."""
@@ -84,51 +86,69 @@ def line(entry: Entry) -> str:
 
 def _at(entry: Entry) -> str:
     try:
-        moment = datetime.fromtimestamp(int(entry.id.partition("-")[0]) / 1000, UTC)
+        return _iso(int(entry.id.partition("-")[0]))
     except (ValueError, OverflowError, OSError):
         return entry.id  # somebody has written an id that is no time
-    return moment.isoformat(timespec="milliseconds")
+
+
+def _iso(at: int) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 # --- recomputing -------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    snapshot: Snapshot
+    entries: Sequence[Entry]
+    found: Sequence[Difference]
+    uncounted: str | None
+
+
 def check(arguments: argparse.Namespace, settings: Settings, target: Target) -> int:
-    """Recompute every balance from the journal, and name what differs."""
-    snapshot, entries, found = with_store(settings, lambda session: _checked(session, target))
+    """Recompute all of the account from its journal, and name what differs."""
+    verified = with_store(settings, lambda session: _verified(session, target))
     told = {
-        "ok": not found,
+        "ok": not verified.found,
         "issuer": target.issuer,
         "account": target.account,
-        "entries": len(entries),
-        "folded": snapshot.folded,
+        "entries": len(verified.entries),
+        "folded": verified.snapshot.folded,
+        "uncounted_until": verified.uncounted,
         "differences": [
-            {"where": e.where, "pool": e.pool, "what": e.what, "expected": e.expected, "found": e.found} for e in found
+            {"where": e.where, "pool": e.pool, "what": e.what, "expected": e.expected, "found": e.found}
+            for e in verified.found
         ],
     }
-    emit(arguments, told, _verdict(target, snapshot, entries, found))
-    return 1 if found else 0
+    emit(arguments, told, _verdict(target, verified))
+    return 1 if verified.found else 0
 
 
-def _verdict(
-    target: Target, snapshot: Snapshot, entries: Sequence[Entry], found: Sequence[Difference]
-) -> Iterator[str]:
-    seen = f"{len(entries)} of the journal's entries and {shown(snapshot.folded)} folded ones"
-    if not found:
-        yield f"account {target}: ok: balances and holds follow from {seen}"
-        return
-    yield f"account {target}: {plural(len(found), 'difference')} from {seen}"
-    for difference in found:
+def _verdict(target: Target, verified: _Verified) -> Iterator[str]:
+    seen = f"{len(verified.entries)} of the journal's entries and {shown(verified.snapshot.folded)} folded ones"
+    if not verified.found:
+        yield f"account {target}: ok: balances, counters, paid items and holds follow from {seen}"
+    else:
+        yield f"account {target}: {plural(len(verified.found), 'difference')} from {seen}"
+    for difference in verified.found:
         yield f"  {shown(str(difference))}"
+    if verified.uncounted is not None:
+        yield (
+            f"  not compared: paid items, and counters of windows that had begun by {verified.uncounted}: until then "
+            "an earlier version has written entries, which do not say where they count"
+        )
 
 
-async def _checked(session: Session, target: Target) -> tuple[Snapshot, list[Entry], list[Difference]]:
+async def _verified(session: Session, target: Target) -> _Verified:
     for _ in range(_TRIES):
         snapshot = await known_to_journal(session, target)
         entries = await _up_to(session, target, snapshot) if snapshot.types["usage"] == "stream" else []
         # Entries may have been folded while they were read, page by page so that nobody waits for it.
         if (await _snapshot(session, target)).folded == snapshot.folded:
-            return snapshot, entries, verify(snapshot, entries)
+            found = [*verify(snapshot, entries), *forgotten(snapshot, entries)]
+            until = uncounted(snapshot, entries)
+            return _Verified(snapshot, entries, found, None if until is None else _iso(until))
     raise CommandError(f"the journal of account {target} changes faster than it can be read: try again")
 
 

@@ -13,7 +13,7 @@ from sidecar.config.load import load_settings
 from sidecar.ledger import accounts
 from sidecar.ledger.accounts import Hold
 from sidecar.ledger.changes import Inspection
-from sidecar.ledger.journal import Entry
+from sidecar.ledger.journal_entries import Entry
 from sidecar.model import AmountKind
 from sidecar.policy.rules import Policy
 from sidecar.workbench.load import load
@@ -29,7 +29,7 @@ def add(commands: Commands) -> None:
     )
     either = parser.add_mutually_exclusive_group()
     either.add_argument("--follow", action="store_true", help="print the journal, and new entries as they come")
-    either.add_argument("--verify", action="store_true", help="recompute every balance from the journal")
+    either.add_argument("--verify", action="store_true", help="recompute balances and counters from the journal")
 
 
 def run(arguments: argparse.Namespace) -> int:

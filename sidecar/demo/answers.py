@@ -10,7 +10,7 @@ from typing import Any
 from mcp_types import CallToolResult
 
 from sidecar.errors import ErrorCode
-from sidecar.protocol.answers import REFUSAL_KEY
+from sidecar.protocol.meta import RECEIPT_KEY, REFUSAL_KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,11 @@ class Answer:
     def data(self) -> Mapping[str, Any]:
         """The structured content of a tool's result."""
         return _mapping((self.result or {}).get("structuredContent"))
+
+    @property
+    def receipt(self) -> Mapping[str, Any]:
+        """What a tool's result says that its call cost."""
+        return _mapping(_mapping((self.result or {}).get("_meta")).get(RECEIPT_KEY))
 
     @property
     def refused(self) -> bool:

@@ -83,13 +83,21 @@ async def _paid(story: Story) -> None:
     async with story.client() as client:
         answer = await story.play(client, "reveal_contacts", TWO)
     expect(len(answer.data["contacts"]) == 2, "two contacts")
+    _receipt(story, answer, spent=2)
     expect((await story.money()).spent == 2, "2 credits are spent")
 
 
 async def _again(story: Story) -> None:
     async with story.client() as client:
-        await story.play(client, "reveal_contacts", TWO)
+        answer = await story.play(client, "reveal_contacts", TWO)
+    _receipt(story, answer, spent=0)
     expect((await story.money()).spent == 2, "nothing more is spent")
+
+
+def _receipt(story: Story, answer: Answer, *, spent: int) -> None:
+    credits = answer.receipt.get("credits")
+    story.say(f"the receipt in _meta says: {json.dumps({'credits': credits})}")
+    expect(credits == {"contact": {"spent": spent, "left": 3}}, f"it says that {spent} were spent and 3 are left")
 
 
 async def _rows(story: Story) -> None:

@@ -9,30 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any, Final
 
+from sidecar.ledger.windows import Counter, current
 from sidecar.model import MAX_AMOUNT, WINDOWS, AmountKind, OnUnknown, PlanTerms, Terms, Window
 from sidecar.outcome import Receipt
 
-_SECONDS: Final[dict[Window, int]] = {"minute": 60, "hour": 3600, "day": 86400}
 _UNLIMITED: Final = "unlimited"
-
-
-def window_at(window: Window, now: int) -> tuple[int, int]:
-    """The number of the fixed UTC window a moment lies in, and the whole seconds until it ends.
-
-    Args:
-        window: which kind.
-        now: milliseconds since the epoch.
-    """
-    seconds = now // 1000
-    if length := _SECONDS.get(window):
-        return seconds // length, length - seconds % length
-    today = datetime.fromtimestamp(seconds, UTC)
-    number = today.year * 12 + today.month - 1
-    following = datetime((number + 1) // 12, (number + 1) % 12 + 1, 1, tzinfo=UTC)
-    return number, int(following.timestamp()) - seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +31,6 @@ class Consent:
     granted: bool = True
     at: int | None = None
     scopes: frozenset[str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Counter:
-    """Units used in one window, which is named by its number."""
-
-    window: int
-    used: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +154,6 @@ class AccountState:
         return {pool: by for pool, by in off.items() if by}
 
 
-def used(counters: Mapping[tuple[str, Window], Counter], name: str, window: Window, number: int) -> int:
-    """What was used in the window of that number; a counter of another window says nothing about it."""
-    counter = counters.get((name, window))
-    return counter.used if counter is not None and counter.window == number else 0
-
-
 def plan_terms(state: AccountState, terms: Terms) -> tuple[str | None, PlanTerms | None]:
     """The account's current plan and its terms; no terms when the policy has no such plan."""
     if terms.plans is None:
@@ -213,8 +182,8 @@ def usage(state: AccountState, terms: Terms, now: int) -> dict[str, Any]:
     quotas: dict[str, dict[Window, dict[str, int]]] = {}
     for quota in sorted(granted.quotas.keys() | {name for name, _ in state.overrides}):
         for window, limit in limits(state, granted, quota).items():
-            number, rest = window_at(window, now)
-            count = used(state.quotas, quota, window, number)
+            counter, rest = current(state.quotas, quota, window, now)
+            count = counter.used
             entry = {"limit": limit, "used": count, "left": max(0, limit - count), "resets_in": rest}
             quotas.setdefault(quota, {})[window] = entry
     credits = {
@@ -228,8 +197,8 @@ def _pool(state: AccountState, granted: PlanTerms, pool: str, now: int) -> dict[
     shown: dict[str, Any] = {"left": balance, "balance": balance, "held": state.held(pool)}
     if pool in granted.credits:
         window, included = granted.credits[pool]
-        number, rest = window_at(window, now)
-        count = used(state.included, pool, window, number)
+        counter, rest = current(state.included, pool, window, now)
+        count = counter.used
         shown["left"] += max(0, included - count)
         shown["included"] = {"window": window, "limit": included, "used": count, "resets_in": rest}
     return shown
@@ -288,7 +257,7 @@ def parse(
     )
     for name, text in ledger.items():
         kind, _, rest = name.partition(":")
-        if kind in ("journal", "checkpoint"):  # `journal.py` reads these
+        if kind in ("journal", "checkpoint", "folded"):  # `journal.py` reads these
             continue
         if kind in ("balance", "total"):
             (state.balances if kind == "balance" else state.totals)[rest] = int(text)

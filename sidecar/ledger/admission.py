@@ -9,18 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sidecar.ledger.accounts import (
-    AccountState,
-    Amount,
-    Consent,
-    Counter,
-    Hold,
-    limits,
-    plan_terms,
-    used,
-    window_at,
-)
+from sidecar.ledger.accounts import AccountState, Amount, Consent, Hold, limits, plan_terms
 from sidecar.ledger.settlement import expire
+from sidecar.ledger.windows import Counter, current, used
 from sidecar.model import (
     MAX_AMOUNT,
     WINDOWS,
@@ -217,9 +208,9 @@ def _quota(state: AccountState, granted: PlanTerms, demand: Demand, now: int) ->
         limit = merged.get(window)
         if limit is None:
             continue
-        number, rest = window_at(window, now)
-        windows[window] = number
-        left = max(0, limit - used(state.quotas, demand.name, window, number))
+        counter, rest = current(state.quotas, demand.name, window, now)
+        windows[window] = counter.window
+        left = max(0, limit - counter.used)
         # Of the windows that refuse, the last to end is told: waiting for another would not help.
         rank = (needed <= left, -order if needed > left else left, -order)
         if tightest is None or rank < tightest:
@@ -235,11 +226,11 @@ def _credit(state: AccountState, granted: PlanTerms, demand: Demand, now: int) -
     windows: dict[str, int] = {}
     if demand.name in granted.credits:
         window, included = granted.credits[demand.name]
-        number, rest = window_at(window, now)
-        unused = max(0, included - used(state.included, demand.name, window, number))
+        counter, rest = current(state.included, demand.name, window, now)
+        unused = max(0, included - counter.used)
         left = min(MAX_AMOUNT, unused + balance)
         from_balance = max(0, needed - unused)
-        windows[window] = number
+        windows[window] = counter.window
     price = Price(demand.kind, demand.name, needed, left, resets_in=rest)
     return price, Amount(demand.kind, demand.name, needed, demand.fixed, windows, from_balance, items, demand.each)
 

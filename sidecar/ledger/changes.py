@@ -14,7 +14,7 @@ from sidecar.ledger import accounts
 from sidecar.ledger.accounts import AccountState
 from sidecar.ledger.command import Command, Script, text
 from sidecar.ledger.connection import Argument
-from sidecar.ledger.journal import Snapshot
+from sidecar.ledger.journal_entries import Snapshot
 from sidecar.ledger.keys import REVOKED_CHANNEL, AccountKeys, account_keys, client_digest, consent_digest
 from sidecar.ledger.scripts import ACCOUNT_DELETE, ACCOUNT_SET, AUDIT, CREDITS, GRANT, INSPECT, REVOKE
 from sidecar.model import Window
@@ -57,14 +57,15 @@ def inspect(keys: AccountKeys) -> Command:
 
 
 def audit(keys: AccountKeys) -> Command:
-    """Read what the balances of one account are recomputed against; nothing is resolved by it."""
-    return Command(AUDIT, (keys.ledger, keys.holds, keys.usage, keys.account))
+    """Read what one account is recomputed against; nothing is resolved by it."""
+    return Command(AUDIT, (keys.ledger, keys.holds, keys.usage, keys.account, keys.paid))
 
 
 def audited(reply: Any) -> Snapshot:
     """What `audit` answered."""
-    types = dict(zip(("ledger", "holds", "usage", "account"), map(text, reply[:4]), strict=True))
-    return Snapshot(types, _pairs(reply[4]), _pairs(reply[5]), text(reply[6]))
+    types = dict(zip(("ledger", "holds", "usage", "account", "paid"), map(text, reply[:5]), strict=True))
+    ledger, holds, newest, paid, now = reply[5:]
+    return Snapshot(types, _pairs(ledger), _pairs(holds), text(newest), int(paid), int(now))
 
 
 def inspected(reply: Any) -> Inspection:

@@ -1,94 +1,23 @@
-"""The journal of one account: its entries, the checkpoint of those that were folded, and whether balances follow.
+"""Whether all of an account follows from its journal: balances, counters and paid items.
 
-Pure. `fold` is the model of `lua/journal.lua`; `verify` recomputes every balance and names what differs.
+Pure. `fold` is the model of `lua/journal.lua`, as far as balances go; `verify` recomputes everything and names what
+differs; `forgotten` names calls that the store has admitted and then lost.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final
 
+from sidecar.ledger.journal_counters import count, verify_counters
+from sidecar.ledger.journal_entries import Difference, Entry, Snapshot, held, shown, whole
 from sidecar.model import MAX_AMOUNT
 
-FIELDS: Final[Mapping[str, str]] = {
-    "n": "number of the entry; they follow each other",
-    "event": "`settled`, `released`, `late`; `grant`, `spend`, `set`; `consent_granted`, `consent_revoked`; "
-    "`account_deleted`",
-    "call": "the call's id, or the operation's",
-    "client": "client id of the call or the consent",
-    "subject": "of the consent; absent for every subject",
-    "expired": "`1`: resolved because its lease had ended",
-    "first_use": "`1`: the first admitted call has granted the consent",
-    "credit:POOL": "what the call cost, or the amount of the command",
-    "quota:NAME": "what the call used",
-    "included:POOL": "of a spend: the part taken from included credits",
-    "change:POOL": "by how much balance and held credits together have changed",
-    "total:POOL": "balance and held credits together, afterwards",
-    "forfeited:POOL": "of a deletion: what was left",
-}
-"""What fields an entry may have, and what they say. Arguments, items and results are never among them."""
-
-_WHOLE: Final = re.compile(r"-?[0-9]{1,16}", re.ASCII)
 _CHECKPOINT: Final = re.compile(r"(-?[0-9]{1,16}):([0-9]{1,16}):([0-9]{1,16})", re.ASCII)
-_TYPES: Final = {"ledger": "hash", "holds": "hash", "usage": "stream"}
-
-
-class Entry(NamedTuple):
-    """One entry of the stream as it is stored."""
-
-    id: str
-    fields: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What the entries are compared with, at one moment.
-
-    Attributes:
-        types: of the keys `ledger`, `holds`, `usage` and `account`; `none` for those that do not exist.
-        ledger: its fields, as stored.
-        holds: document of each open hold, as stored.
-        newest: id of the newest entry.
-    """
-
-    types: Mapping[str, str]
-    ledger: Mapping[str, str]
-    holds: Mapping[str, str]
-    newest: str
-
-    @property
-    def empty(self) -> bool:
-        """Whether the store knows nothing of the account."""
-        return set(self.types.values()) == {"none"}
-
-    @property
-    def folded(self) -> str:
-        """How many entries were folded, as stored."""
-        return self.ledger.get("journal:folded", "0")
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """What is not as it follows from the journal.
-
-    Attributes:
-        where: id of the entry, or the key (and field) that differs.
-        pool: None when it concerns no single pool.
-        what: which value.
-    """
-
-    where: str
-    pool: str | None
-    what: str
-    expected: str
-    found: str
-
-    def __str__(self) -> str:
-        pool = "" if self.pool is None else f"{self.pool}: "
-        return f"{self.where}: {pool}{self.what}: expected {self.expected}, found {self.found}"
+_TYPES: Final = {"ledger": "hash", "holds": "hash", "usage": "stream", "paid": "set"}
+_DAY: Final = 86_400_000
 
 
 @dataclass(slots=True)
@@ -119,9 +48,9 @@ def fold(entries: Iterable[Entry]) -> dict[str, Folded]:
         for name, value in entry.fields.items():
             kind, _, pool = name.partition(":")
             if kind == "total":
-                pools.setdefault(pool, Folded()).total = _whole(value) or 0
+                pools.setdefault(pool, Folded()).total = whole(value) or 0
             elif kind == "change":
-                pools.setdefault(pool, Folded()).add(_whole(value) or 0)
+                pools.setdefault(pool, Folded()).add(whole(value) or 0)
     return pools
 
 
@@ -144,7 +73,7 @@ def checkpoint(ledger: Mapping[str, str]) -> tuple[dict[str, Folded], list[Diffe
 
 
 def verify(snapshot: Snapshot, entries: Sequence[Entry]) -> list[Difference]:
-    """Recompute every balance from checkpoint and entries; what differs, oldest first.
+    """Recompute every balance and counter from checkpoint and entries; what differs.
 
     Args:
         snapshot: what is stored.
@@ -158,12 +87,77 @@ def verify(snapshot: Snapshot, entries: Sequence[Entry]) -> list[Difference]:
     if wrong:
         return wrong
     pools, found = checkpoint(snapshot.ledger)
-    chain = _Chain(_written(snapshot.folded), {pool: each.total for pool, each in pools.items()}, found)
+    chain = _Chain(whole(snapshot.folded) or 0, {pool: each.total for pool, each in pools.items()}, found)
     for entry in entries:
         chain.follow(entry)
     chain.number_is("ledger journal:written", snapshot.ledger.get("journal:written", "0"), chain.number)
-    chain.ends(snapshot)
+    taken, unread = held(snapshot.holds)
+    found += unread
+    chain.ends(snapshot, taken.balances)
+    found += verify_counters(snapshot, entries, taken)
+    found += _paid(snapshot, entries)
     return found
+
+
+def uncounted(snapshot: Snapshot, entries: Sequence[Entry]) -> int | None:
+    """When the last entry that does not say where it counts was written; None when there is none.
+
+    In milliseconds since the epoch.
+
+    An earlier version wrote it: neither paid items can be compared, nor counters of windows that had begun by then.
+
+    Args:
+        snapshot: what is stored.
+        entries: all of the stream up to `snapshot.newest`, oldest first.
+    """
+    return min(count(snapshot, entries)[0].latest_unknown, snapshot.now) or None
+
+
+def forgotten(snapshot: Snapshot, entries: Sequence[Entry]) -> list[Difference]:
+    """Calls that were settled and that the store knows nothing of, though it had admitted them.
+
+    It lost their reservation, in a failover or by going back to a backup: the account has what they cost. A settle
+    that comes late because the lease had run out is not among them: its call was resolved. Neither is one whose
+    resolution may have been folded, or deleted with the account: what happened in the day before it must be known.
+    `set` of a balance says that somebody has looked into what was before.
+
+    Args:
+        snapshot: what is stored.
+        entries: all of the stream up to `snapshot.newest`, oldest first.
+    """
+    resolved = {entry.fields.get("call") for entry in entries if entry.fields.get("event") != "late"}
+    since = 0 if snapshot.folded == "0" else (entries[0].at + _DAY if entries else snapshot.now)
+    lost: dict[str, Difference] = {}
+    for entry in entries:
+        event, call = entry.fields.get("event"), entry.fields.get("call", "")
+        if event == "account_deleted":
+            since = entry.at + _DAY  # what was open then has gone with it
+        elif event == "set":
+            lost.clear()
+        elif event == "late" and call not in resolved and entry.at >= since:
+            found = "none: the store has lost it"
+            lost.setdefault(call, Difference(entry.id, None, f"call {call}", "a reservation", found))
+    return [*lost.values()]
+
+
+def _paid(snapshot: Snapshot, entries: Sequence[Entry]) -> Iterator[Difference]:
+    """The number of paid items is that of the last entry that has paid some."""
+    last: int | None = None
+    for entry in entries:
+        if "paid" in entry.fields:
+            number = whole(entry.fields["paid"])
+            if number is None or number <= (last or 0):
+                yield Difference(entry.id, None, "paid items", f"more than {last or 0}", shown(entry.fields["paid"]))
+            last = last if number is None else number
+    stored = snapshot.ledger.get("journal:paid")
+    number = whole(stored or "0")
+    if number is None or (last is not None and number != last):
+        expected = "a whole number" if last is None else str(last)
+        yield Difference("ledger journal:paid", None, "paid items", expected, shown(stored))
+        number = last
+    # An earlier version has not counted those that it marked.
+    if number is not None and snapshot.paid != number and uncounted(snapshot, entries) is None:
+        yield Difference("paid", None, "paid items", str(number), str(snapshot.paid))
 
 
 @dataclass(slots=True)
@@ -177,64 +171,37 @@ class _Chain:
         pools = dict.fromkeys(name.partition(":")[2] for name in entry.fields if name.startswith(("change:", "total:")))
         for pool in pools:
             change, total = entry.fields.get(f"change:{pool}"), entry.fields.get(f"total:{pool}")
-            by, after = _whole(change), _whole(total)
+            by, after = whole(change), whole(total)
             before = self.totals.get(pool, 0)
             if by is None:
-                self.found.append(Difference(entry.id, pool, "change", "a whole number", _shown(change)))
+                self.found.append(Difference(entry.id, pool, "change", "a whole number", shown(change)))
             if after is None:
-                self.found.append(Difference(entry.id, pool, "total", "a whole number", _shown(total)))
+                self.found.append(Difference(entry.id, pool, "total", "a whole number", shown(total)))
             elif by is not None and before + by != after:
                 self.found.append(Difference(entry.id, pool, "total", str(before + by), str(after)))
+            granted = entry.fields.get(f"credit:{pool}")
+            if entry.fields.get("event") == "grant" and granted != change:
+                self.found.append(Difference(entry.id, pool, "credits", change or "a whole number", shown(granted)))
             # One mistake is told once: what follows is compared with what stands there.
             self.totals[pool] = before + (by or 0) if after is None else after
 
     def number_is(self, where: str, stored: str | None, expected: int) -> None:
-        number = _whole(stored)
+        number = whole(stored)
         if number != expected:
-            self.found.append(Difference(where, None, "number of entries", str(expected), _shown(stored)))
+            self.found.append(Difference(where, None, "number of entries", str(expected), shown(stored)))
         self.number = expected if number is None else number
 
-    def ends(self, snapshot: Snapshot) -> None:
-        held, unread = _held(snapshot.holds)
-        self.found += unread
+    def ends(self, snapshot: Snapshot, held: Mapping[str, int]) -> None:
         named = {pool for kind, _, pool in (name.partition(":") for name in snapshot.ledger) if kind in _POOL_FIELDS}
         for pool in sorted(named | held.keys() | self.totals.keys()):
             expected = self.totals.get(pool, 0)
             for kind, also, what in (("total", 0, "total"), ("balance", held.get(pool, 0), "balance and held")):
                 stored = snapshot.ledger.get(f"{kind}:{pool}", "0")
-                value = _whole(stored)
+                value = whole(stored)
                 if value is None:
-                    self.found.append(Difference(f"ledger {kind}:{pool}", pool, what, "a whole number", _shown(stored)))
+                    self.found.append(Difference(f"ledger {kind}:{pool}", pool, what, "a whole number", shown(stored)))
                 elif value + also != expected:
                     self.found.append(Difference(f"ledger {kind}:{pool}", pool, what, str(expected), str(value + also)))
 
 
 _POOL_FIELDS: Final = ("balance", "total")
-
-
-def _held(holds: Mapping[str, str]) -> tuple[dict[str, int], list[Difference]]:
-    """Credits of balances that open holds have taken, per pool, and the holds that cannot be read."""
-    held: dict[str, int] = {}
-    unread = []
-    for call, raw in sorted(holds.items()):
-        try:
-            amounts: Any = json.loads(raw)["amounts"]
-            taken = [(str(each["name"]), int(each["balance"])) for each in amounts if each["kind"] == "credit"]
-        except (ValueError, KeyError, TypeError):
-            unread.append(Difference(f"hold {call}", None, "document", "a hold", _shown(raw)))
-            continue
-        for pool, units in taken:
-            held[pool] = held.get(pool, 0) + units
-    return held, unread
-
-
-def _whole(text: str | None) -> int | None:
-    return int(text) if text is not None and _WHOLE.fullmatch(text) else None
-
-
-def _written(text: str) -> int:
-    return _whole(text) or 0
-
-
-def _shown(text: str | None) -> str:
-    return "nothing" if text is None else repr(text[:80])

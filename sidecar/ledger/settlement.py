@@ -11,7 +11,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from sidecar.ledger.accounts import AccountState, Amount, Counter, Done, Hold, window_at
+from sidecar.ledger.accounts import AccountState, Amount, Done, Hold
+from sidecar.ledger.windows import Counter, window_at
 from sidecar.model import AmountKind, OnUnknown
 from sidecar.outcome import CHARGE_RESERVE, Action, Charge, Event, Receipt
 

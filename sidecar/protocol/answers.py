@@ -16,10 +16,8 @@ from sidecar.errors import ErrorCode, Refusal, Shape
 from sidecar.model import Call, CallKind, RequestId
 from sidecar.protocol import strictjson
 from sidecar.protocol.jsonrpc import Message
+from sidecar.protocol.meta import RECEIPT_KEY, REFUSAL_KEY
 from sidecar.protocol.revisions import claimed_version
-
-REFUSAL_KEY: Final = "mcp-policy-sidecar/refusal"
-"""Where a tool result's `_meta` holds the machine detail of a refusal."""
 
 RETRY_AFTER: Final = 1
 """Seconds in the `Retry-After` of a 503 whose refusal names none."""
@@ -71,13 +69,15 @@ def error_message(refusal: Refusal, call: Call) -> bytes:
     return strictjson.dumps(_error(refusal, call.id, call))
 
 
-def tool_answer(call: Call, structured: Mapping[str, Any]) -> Answer:
-    """The result of a tool that the sidecar serves itself: structured, and the same as text."""
+def tool_answer(call: Call, structured: Mapping[str, Any], receipt: Mapping[str, Any] | None = None) -> Answer:
+    """The result of a tool that the sidecar serves itself: structured, and the same as text; and what it cost."""
     result: dict[str, Any] = {
         "content": [{"type": "text", "text": strictjson.dumps(structured).decode()}],
         "structuredContent": structured,
         "isError": False,
     }
+    if receipt is not None:
+        result["_meta"] = {RECEIPT_KEY: receipt}
     return _made(200, _JSON, _result(call, result), ())
 
 

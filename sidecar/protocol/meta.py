@@ -1,4 +1,4 @@
-"""Names under `_meta` and in capabilities that the sidecar reads; the specification's own."""
+"""Names under `_meta` and in capabilities: those of the specification that the sidecar reads, and its own."""
 
 from __future__ import annotations
 
@@ -11,3 +11,9 @@ RELATED_TASK_KEY: Final = "io.modelcontextprotocol/related-task"
 
 TASKS_EXTENSION: Final = "io.modelcontextprotocol/tasks"
 """The tasks of 2026-07-28 (SEP-2663)."""
+
+REFUSAL_KEY: Final = "mcp-policy-sidecar/refusal"
+"""Where a tool result's `_meta` holds the machine detail of a refusal."""
+
+RECEIPT_KEY: Final = "mcp-policy-sidecar/receipt"
+"""Where a tool result's `_meta` says what the call cost."""

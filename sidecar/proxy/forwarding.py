@@ -74,6 +74,7 @@ class Forwarder:
         outgoing = self._outgoing(passage, call, decision, grant)
         bill = passage.the_bill
         started = time.monotonic()
+        standing = self._standing(outgoing, bill)
         try:
             answer = await self._upstream.send(outgoing)
             try:
@@ -89,6 +90,8 @@ class Forwarder:
                 raise error.refusal() from None
             passage.client.answer(202, (), b"")  # nobody waits for an answer, but the request has to end
         finally:
+            if standing is not None:
+                standing.cancel()
             passage.exchange.backend_seconds = time.monotonic() - started
 
     def _outgoing(self, passage: Passage, call: Call, decision: Decision, grant: Grant) -> Outgoing:
@@ -96,17 +99,39 @@ class Forwarder:
         passage.exchange.trace_id = trace_id
         made = backend_headers(call, passage.the_caller, grant.scopes, passage.exchange.request_id, traceparent)
         document = decision.document
-        deadline = self._deadline(passage, call, decision)
         body = None if document is None else strictjson.dumps(document)
-        passage.outgoing = outgoing = Outgoing(_VERBS.get(call.kind, "POST"), made, body, deadline)
-        passage.client.deadline = deadline
+        passage.outgoing = outgoing = Outgoing(_VERBS.get(call.kind, "POST"), made, body)
+        self._set_times(passage, call, decision, outgoing)
         if passage.stream is not None:
             passage.stream.attach(outgoing)
         return outgoing
 
-    def _deadline(self, passage: Passage, call: Call, decision: Decision) -> float | None:
-        """When a call has to have ended; streams that stay open end when their caller may listen no more."""
-        return None if call.listens else asyncio.get_running_loop().time() + passage.timeout(decision)
+    def _set_times(self, passage: Passage, call: Call, decision: Decision, outgoing: Outgoing) -> None:
+        """When a call has to have ended; streams that stay open end when their caller may listen no more.
+
+        A call's time begins before its lease does: a process that hung with the admission must not send what was
+        decided by the lease meanwhile, be it a call or a subscription.
+        """
+        over = passage.asked + passage.timeout(decision)
+        if not call.listens:
+            outgoing.deadline = passage.client.deadline = over
+        elif passage.exchange.reserved:
+            outgoing.send_by = over
+
+    @staticmethod
+    def _standing(outgoing: Outgoing, bill: Bill) -> asyncio.TimerHandle | None:
+        """Charge a subscription that is open for as long as a call may take, whether anything was said on it or not.
+
+        It outlives the lease of its hold, which would decide as if this process had died.
+        """
+        if outgoing.send_by is None:
+            return None
+
+        def charge() -> None:
+            if outgoing.sent:
+                bill.resolve(Event.RESULT)
+
+        return asyncio.get_running_loop().call_at(outgoing.send_by, charge)
 
     def _relay(self, passage: Passage, call: Call, bill: Bill, grant: Grant) -> Relay:
         backend, limit = passage.snapshot.settings.backend, passage.snapshot.settings.limits.response

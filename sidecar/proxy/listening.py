@@ -13,13 +13,13 @@ from sidecar.outcome import Event
 from sidecar.protocol import results, sse
 from sidecar.proxy.client import Client
 from sidecar.proxy.events import Events, Pace
-from sidecar.proxy.relay import STREAM_HEADERS, Editor, Relay
+from sidecar.proxy.relay import STREAM_HEADERS, Editor, ReceiptDocument, Relay, restamped
 from sidecar.proxy.settling import Bill
 from sidecar.proxy.streams import StreamEndedError
 from sidecar.proxy.tasks import TaskGuard
 from sidecar.proxy.upstream import Answer, UpstreamError
 
-Resumed = Callable[[results.Response], Awaitable[None]]
+Resumed = Callable[[results.Response], Awaitable[ReceiptDocument | None]]
 Left = Callable[[Iterable[str]], None]
 
 
@@ -34,7 +34,8 @@ class Listening(Relay):
         edit: the change that results need before they are relayed, told by their shape.
         pace: how long the stream may be silent.
         limit: bytes of one event, and of an answer that is no stream.
-        resumed: awaited before the response to an earlier request of the session is relayed.
+        resumed: awaited before the response to an earlier request of the session is relayed; gives the receipt
+            that it carries, if it was settled now.
         left: told from which events it can be resumed when it has ended, before its client knows.
     """
 
@@ -96,10 +97,12 @@ class Listening(Relay):
             self._bill.resolve(Event.RESULT)  # it has begun to speak: the subscription stands
             if not await self._guard.passes(message.message):
                 return  # it is about somebody else's task
+            event = restamped(event)
         await self._client.write(event.encode())
 
     async def _response(self, event: sse.ServerEvent, response: results.Response) -> sse.ServerEvent | None:
         """The event with a response as it may be relayed; None for one that nobody here asked for."""
+        receipt = None
         if self._call.kind is CallKind.REQUEST:
             if response.id != self._call.id:
                 return None
@@ -111,9 +114,8 @@ class Listening(Relay):
                 judged = await self._guard.answered(response, None)
             except results.Unusable:
                 return None  # it names a task of somebody else
-            await self._resumed(judged)
-        edited = self._edited(judged) or (None if judged is response else judged.encode())
-        return event if edited is None else event.with_data(edited.decode())
+            receipt = await self._resumed(judged)
+        return self._finished(event, response, judged, receipt)
 
     async def _fail(self, error: UpstreamError) -> None:
         self._bill.resolve(error.event)

@@ -39,6 +39,7 @@ class Passage:
         flight: what names this request among those in flight.
         counted: whether it takes one of the places of `limits.in_flight`.
         stream: the open stream it is, if it is one.
+        asked: when gates 5-7 were asked, on the event loop's clock.
     """
 
     def __init__(self, request: BaseRequest, snapshot: Snapshot, exchange: Exchange) -> None:
@@ -57,6 +58,7 @@ class Passage:
         self.flight: Hashable = None
         self.counted = False
         self.stream: OpenStream | None = None
+        self.asked = 0.0
         self._cancelled = False
 
     @property

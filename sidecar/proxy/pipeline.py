@@ -90,9 +90,10 @@ class Pipeline:
     async def _answer(self, passage: Passage, call: Call, caller: Caller) -> None:
         """Gates 4 to 7, then the backend."""
         decision = self._decide(passage, call, caller)
+        passage.asked = asyncio.get_running_loop().time()
         grant = await self._gates.enter(passage, decision)
         if grant.usage is not None:
-            passage.answer(answers.tool_answer(call, grant.usage))
+            passage.answer(answers.tool_answer(call, grant.usage, await passage.the_bill.receipt()))
         elif self._nothing_to_cancel(caller, call):
             passage.the_bill.resolve(Event.RESULT)
             passage.client.answer(202, (), b"")

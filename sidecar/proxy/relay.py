@@ -7,13 +7,14 @@ client that has seen its result can rely on its balance.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import Call, CallKind
 from sidecar.outcome import Event
 from sidecar.protocol import answers, results, sse
+from sidecar.protocol.stamping import stamped
 from sidecar.proxy.client import Client
 from sidecar.proxy.events import Events, Pace
 from sidecar.proxy.forward import relayed_headers
@@ -22,6 +23,8 @@ from sidecar.proxy.tasks import TaskGuard
 from sidecar.proxy.upstream import Answer, UpstreamError
 
 Editor = Callable[[dict[str, Any]], dict[str, Any]]
+ReceiptDocument = dict[str, Any]
+"""What `ledger.receipts` makes for a caller."""
 
 STREAM_HEADERS: Final = (
     ("Content-Type", "text/event-stream"),
@@ -102,7 +105,10 @@ class Relay:
         if response.id != self._call.id:
             raise UpstreamError(Event.UNUSABLE, "the backend answered another request's id")
         judged = await self._judged(response)
-        await self._answer(answer, self._edited(judged) or (data if judged is response else judged.encode()))
+        body = self._rewritten(response, judged) or data
+        text = body.decode()
+        made = stamped(text, judged.result, await self._bill.receipt())
+        await self._answer(answer, body if made is text else made.encode())
 
     async def _refused(self, answer: Answer) -> None:
         """Relay a 4xx byte for byte: clients find out from a 400 body which revision to speak."""
@@ -145,18 +151,33 @@ class Relay:
                 judged = await self._judged(message)
             except Refusal as refusal:
                 await self._tell(refusal)
-            edited = self._edited(judged) or (None if judged is message else judged.encode())
-            if edited is not None:
-                event = event.with_data(edited.decode())
+            event = self._finished(event, message, judged, await self._bill.receipt())
         elif message is None or not await self._guard.passes(message.message):
             return  # what cannot be judged, or is about another's task, is not passed on
+        else:
+            event = restamped(event)
         await self._client.write(event.encode())
 
-    def _edited(self, response: results.Response) -> bytes | None:
-        if self._edit is None or response.result is None:
-            return None
-        result = self._edit(response.result)
-        return None if result is response.result else response.with_result(result)
+    def _finished(
+        self,
+        event: sse.ServerEvent,
+        response: results.Response,
+        judged: results.Response,
+        receipt: ReceiptDocument | None,
+    ) -> sse.ServerEvent:
+        """The event with a response as its client may have it."""
+        rewritten = self._rewritten(response, judged)
+        if rewritten is not None:
+            event = event.with_data(rewritten.decode())
+        return restamped(event, judged.result, receipt)
+
+    def _rewritten(self, response: results.Response, judged: results.Response) -> bytes | None:
+        """The message, written anew where something of its result changes."""
+        if self._edit is not None and judged.result is not None:
+            result = self._edit(judged.result)
+            if result is not judged.result:
+                return judged.with_result(result)
+        return None if judged is response else judged.encode()
 
     async def _judged(self, response: results.Response) -> results.Response:
         """The response as the caller may have it; told to the bill.
@@ -198,3 +219,11 @@ class Relay:
         await self._client.write(sse.encode(answers.error_message(refusal, self._call)))
         await self._client.end()
         raise refusal
+
+
+def restamped(
+    event: sse.ServerEvent, result: Mapping[str, Any] | None = None, receipt: ReceiptDocument | None = None
+) -> sse.ServerEvent:
+    """The event, with what `stamping` makes of its message."""
+    text = stamped(event.data, result, receipt)
+    return event if text is event.data else event.with_data(text)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
-from sidecar.ledger import streams
+from sidecar.ledger import receipts, streams
 from sidecar.ledger.keys import event_digest, request_digest
 from sidecar.ledger.settlement import action
 from sidecar.ledger.store import Store
-from sidecar.model import AmountKind, Application, Call, Caller, Depth, OnUnknown, Price
+from sidecar.model import AmountKind, Application, Call, Caller, Demand, Depth, OnUnknown, Price
 from sidecar.outcome import Action, Event, Exchange, Receipt
 from sidecar.policy import deferral
 from sidecar.policy.deferral import Context
-from sidecar.policy.rules import Operation, Policy, Tool
+from sidecar.policy.rules import Kind, Operation, Policy, Tool
 from sidecar.protocol.jsonrpc import canonical
 from sidecar.protocol.results import Response
+from sidecar.proxy.settling import confirmation
 
 
 class Resuming:
@@ -32,7 +34,7 @@ class Resuming:
         self._record = record
         self._settling: set[str] = set()  # calls whose settlement is on its way to the store
 
-    async def settle(self, caller: Caller, call: Call, policy: Policy, response: Response) -> None:
+    async def settle(self, caller: Caller, call: Call, policy: Policy, response: Response) -> dict[str, Any] | None:
         """Settle the call that a response belongs to, before it is relayed; nothing when that is not owed.
 
         Only on the call's own stream, resumed, does the response say what it cost. On any other it may be an
@@ -44,6 +46,9 @@ class Resuming:
             policy: in force for this stream.
             response: to a request of the same session.
 
+        Returns:
+            the receipt of a tool call that was settled now.
+
         Raises:
             Refusal: `store_unavailable`: it must not be relayed.
         """
@@ -52,10 +57,10 @@ class Resuming:
         reply = await self._store.run(streams.recall(caller, request, costs, _resumed(call)))
         recalled = streams.recalled(reply)
         if recalled is None:
-            return
+            return None
         call_id, data, on_unknown, own = recalled
         if call_id in self._settling:
-            return  # another stream replays the response at the same time
+            return None  # another stream replays the response at the same time
         context = deferral.read(data) or Context()
         operation = deferral.operation_of(policy, context)
         application = Application(call_id, "", caller, look=False, depth=Depth.PRICE, terms=policy.open_terms)
@@ -67,6 +72,9 @@ class Resuming:
             receipt = self._store.settle(application, None)
         self._settling.add(call_id)
         receipt.add_done_callback(lambda done: self._received(exchange, done))
+        if context.kind != Kind.TOOL or response.event not in receipts.RECEIPTED:
+            return None
+        return _told(call_id, context, await confirmation(receipt))
 
     def left(self, caller: Caller, call: Call, events: Iterable[str]) -> None:
         """A stream has ended that may have been the resumed one of a deferred call: so it may be resumed again.
@@ -115,6 +123,16 @@ class Resuming:
 def _resumed(call: Call) -> str:
     """What stands for the event that a GET goes on from; empty when it begins anew."""
     return "" if call.session is None or call.last_event_id is None else event_digest(call.session, call.last_event_id)
+
+
+def _told(call_id: str, context: Context, confirmed: Receipt | None) -> dict[str, Any]:
+    """The receipt; what was left is not told, for it was asked when the call was admitted, perhaps long ago."""
+    prices = [Price(each.kind, each.name, _reserved(each, context), None) for each in context.demands]
+    return receipts.receipt(call_id, prices, [None] * len(prices), confirmed)
+
+
+def _reserved(demand: Demand, context: Context) -> int:
+    return context.credits.get(demand.name, 0) if demand.kind is AmountKind.CREDIT else demand.reserve
 
 
 def _exchange(call_id: str, caller: Caller, call: Call, context: Context, operation: Operation | None) -> Exchange:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
-from typing import Final
+from typing import Any, Final
 
+from sidecar.ledger import receipts
 from sidecar.ledger.keys import event_digest
 from sidecar.ledger.settlement import UNKNOWN_OUTCOMES, action
 from sidecar.ledger.store import Store
@@ -20,11 +21,14 @@ from sidecar.proxy.client import Client
 
 # Ends that nobody saw, where it was the client that looked away.
 _UNSEEN: Final = UNKNOWN_OUTCOMES - {Event.OWNER_DIED}
-# How a cancelled call ends: servers break it off, answer an error or nothing at all (2025-11-25, cancellation).
+# How a cancelled call ends, or one whose session was: servers break it off, answer an error, that there is no such
+# session, or nothing at all (2025-11-25, cancellation, session management).
 # Nobody comes back for it, either: were it deferred, the error that says so would give everything back.
-_BROKEN_OFF: Final = UNKNOWN_OUTCOMES | {Event.RPC_ERROR, Event.STREAM_ENDED}
+_BROKEN_OFF: Final = UNKNOWN_OUTCOMES | {Event.RPC_ERROR, Event.HTTP_REFUSED, Event.STREAM_ENDED}
 # Ends after which the response may still be had, where the client can resume the stream.
 _UNFINISHED: Final = UNKNOWN_OUTCOMES | {Event.STREAM_ENDED}
+
+_CONFIRMED_WITHIN: Final = 0.25  # seconds that a result waits for the store to say who pays
 
 
 class Bill:
@@ -63,6 +67,7 @@ class Bill:
         self._client = client
         self._closed = closed
         self._receipt: asyncio.Future[Receipt] | None = None
+        self._costs: list[int | None] | None = None
         self.resolved = False
         self.events: Collection[str] = ()
         self.cancelled = False
@@ -105,6 +110,21 @@ class Bill:
             self._receipt = self._store.release(self._held, forwarded=event is not Event.NOT_SENT)
         else:
             self._receipt = self._store.settle(self._held, charges)
+        if event in receipts.RECEIPTED and self._call.tool is not None:
+            self._costs = receipts.costs(todo, self._held.demands, self._exchange.reserved, charges)
+
+    async def receipt(self) -> dict[str, Any] | None:
+        """What the result of a tool says it cost; None when it had no price, or was none.
+
+        What is charged is known without the store, but for items that are paid once: of two calls that reserved
+        one at the same time only the store knows which pays. Those wait for it, after the settle was written and
+        not for long: an account holder is better served by a result whose price is pending than by none. Whoever
+        stops waiting changes nothing, the store has been told already.
+        """
+        if self._costs is None or self._receipt is None:
+            return None
+        confirmed = await confirmation(self._receipt) if None in self._costs else None
+        return receipts.receipt(self._exchange.request_id, self._exchange.reserved, self._costs, confirmed)
 
     def _context(self, held: Application) -> bytes:
         operation, reserved = self._operation, credits_of(self._exchange.reserved)
@@ -137,3 +157,11 @@ class Bill:
         else:
             self._exchange.notes.append("the store did not confirm the settlement; the hold's lease decides")
         done()
+
+
+async def confirmation(receipt: asyncio.Future[Receipt]) -> Receipt | None:
+    """The store's receipt, if it comes in time; whether or not, it is still to be delivered."""
+    await asyncio.wait((receipt,), timeout=_CONFIRMED_WITHIN)
+    if not receipt.done() or receipt.cancelled() or receipt.exception() is not None:
+        return None
+    return receipt.result()

@@ -47,6 +47,7 @@ class Outgoing:
             `Accept-Encoding` and the configured `backend.headers` are added here.
         body: the re-serialised message; None for GET and DELETE.
         deadline: when the whole exchange must have ended, on the event loop's clock; None never.
+        send_by: when it must have been sent, where that is sooner than the whole exchange must have ended.
         sent: set by `Upstream.send` just before the first byte is handed to the connection. While it
             is False nothing was sent, however the exchange ended (`Event.NOT_SENT`).
         answer: the answer that is arriving, from that moment on; failing it ends the exchange.
@@ -56,6 +57,7 @@ class Outgoing:
     headers: Iterable[tuple[str, str]]
     body: bytes | None = None
     deadline: float | None = None
+    send_by: float | None = None
     sent: bool = False
     answer: Answer | None = None
 
@@ -132,9 +134,10 @@ class Upstream:
             ValueError: a header holds a line break, NUL or non-ASCII text; nothing was sent.
         """
         data = self._serialise(outgoing)
-        if late := _late(outgoing.deadline):
+        due = outgoing.deadline if outgoing.send_by is None else outgoing.send_by
+        if late := _late(due):
             raise UpstreamError(Event.NOT_SENT, "the call's time was over before it was sent", late)
-        connection = self._pooled() or await self._connect(outgoing.deadline)
+        connection = self._pooled() or await self._connect(due)
         self.in_use += 1
         outgoing.sent = True
         outgoing.answer = answer = connection.start(data, outgoing.deadline)

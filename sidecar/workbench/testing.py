@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from sidecar.errors import Refusal
 from sidecar.ledger import refusals
-from sidecar.ledger.accounts import AccountState, Consent, Counter, window_at
+from sidecar.ledger.accounts import AccountState, Consent
 from sidecar.ledger.admission import admit
+from sidecar.ledger.windows import Counter, window_at
 from sidecar.model import Admission, AmountKind, Application, Call, Caller, CallKind, Decision, Revision
 from sidecar.policy.decide import decide
 from sidecar.policy.models import ConsentDocument, ExpectDocument, TestCallDocument, TestCallerDocument

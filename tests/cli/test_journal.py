@@ -1,4 +1,4 @@
-"""`usage` shows the journal, follows it, and recomputes every balance from it."""
+"""`usage` shows the journal, follows it, and recomputes balances, counters and paid items from it."""
 
 import asyncio
 import json
@@ -8,15 +8,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sidecar.ledger import changes
+from sidecar.ledger import changes, scripts
 from sidecar.ledger.keys import account_keys
+from sidecar.ledger.windows import window_at
 from tests.cli.support import Result, Run, write
-from tests.ledger.support import KEYS, RealLedger, application, demand
+from tests.ledger.support import CALLER, KEYS, RealLedger, application, demand, reveal
 from tests.support.rig import rig
 from tests.support.store import StoreServer
 
@@ -143,11 +145,11 @@ def test_an_entry_that_moves_no_credits_is_missed_too(run: Run, store: Any, hist
     assert differences(verify(run)) == [(second, None, "1", "'2'")]
 
 
-@pytest.mark.parametrize("key", ["ledger", "holds", "usage"])
+@pytest.mark.parametrize("key", ["ledger", "holds", "usage", "paid"])
 def test_a_key_of_another_type_is_a_difference(run: Run, store: Any, history: None, key: str) -> None:
     store.delete(getattr(ALICE, key))
     store.set(getattr(ALICE, key), "x")
-    kind = "stream" if key == "usage" else "hash"
+    kind = {"usage": "stream", "paid": "set"}.get(key, "hash")
     assert differences(verify(run)) == [(key, None, kind, "string")]
 
 
@@ -211,6 +213,58 @@ def test_a_trimmed_journal_verifies_and_trimming_hides_nothing(run: Run, store_s
         assert next(each[0] for each in found) == "ledger checkpoint:contact"
     finally:
         real.close()
+
+
+def test_counters_and_paid_items_edited_by_hand_are_found(run: Run, store: Any, store_server: StoreServer) -> None:
+    with RealLedger.of_account(store_server) as real:
+        for call in (application("c", reveal("a", "b"), demand("requests")), application("open", demand("contact"))):
+            assert real.admit(call).held
+        real.run(scripts.settle(application("c"), None))
+        assert verify(run, "acme").json["ok"] is True
+        assert "balances, counters, paid items and holds" in run("usage", "acme", "--verify").out
+        now = int(store.time()[0]) * 1000
+        month, minute = "included:contact:month", "quota:requests:minute"
+        edited = {month: f"{window_at('month', now)[0] + 1}:0", minute: f"{window_at('minute', now)[0] + 99}:7"}
+        store.hset(KEYS.ledger, mapping=edited)
+        store.sadd(KEYS.paid, "credit:contact:free")
+        found = {where: (pool, found) for where, pool, _, found in differences(verify(run, "acme"))}
+        assert found[f"ledger {month}"] == ("contact", edited[month])
+        assert found["paid"] == (None, "3")
+        assert found[f"ledger {minute}"] == (None, edited[minute])
+        store.hset(KEYS.ledger, month, "many")
+        assert (f"ledger {month}", "contact", "NUMBER:USED", "'many'") in differences(verify(run, "acme"))
+
+
+def test_a_call_that_the_store_has_lost_is_found_until_somebody_has_set_the_balance(
+    run: Run, store: Any, history: None, store_server: StoreServer
+) -> None:
+    real = RealLedger(store_server)
+    lost = application("lost", caller=replace(CALLER, account="alice"))
+    try:
+        real.run(scripts.settle(lost, None))
+    finally:
+        real.close()
+    ((late, _),) = store.xrevrange(ALICE.usage, count=1)
+    assert differences(verify(run)) == [(late, None, "a reservation", "none: the store has lost it")]
+    assert "call lost: expected a reservation" in run("usage", "alice", "--verify").out
+    assert run("credits", "set", "alice", "contact", "5").status == 0
+    assert verify(run).json["ok"] is True
+
+
+def test_counters_of_an_earlier_version_are_not_compared_and_that_is_said(run: Run, store: Any, history: None) -> None:
+    store.xadd(ALICE.usage, {"n": "5", "event": "settled", "call": "c", "client": "app", "quota:requests": "1"})
+    store.hset(ALICE.ledger, mapping={"journal:written": 5, "quota:requests:month": f"{99_999}:7"})
+    told = verify(run).json
+    assert differences(verify(run)) == [("ledger quota:requests:month", None, "nothing", "99999:7")]
+    month = window_at("month", int(store.time()[0]) * 1000)[0]
+    store.hset(ALICE.ledger, "quota:requests:month", f"{month}:7")
+    told = verify(run).json
+    assert told["ok"] is True
+    assert told["uncounted_until"].startswith("20")
+    store.sadd(ALICE.paid, "credit:contact:old")
+    assert verify(run).json["ok"] is True
+    shown = run("usage", "alice", "--verify").out
+    assert f"not compared: paid items, and counters of windows that had begun by {told['uncounted_until']}" in shown
 
 
 # --- following -----------------------------------------------------------------------------------

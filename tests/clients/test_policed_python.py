@@ -14,7 +14,7 @@ from sidecar.demo.backend import BROKEN_DOMAIN, SLOW_DOMAIN, Backend, serving
 from sidecar.ledger import changes
 from sidecar.ledger.keys import account_keys
 from tests.clients.python_client import both_eras, code_of, connected, legacy, text_of
-from tests.support.rig import REFUSAL, Rig, rig
+from tests.support.rig import RECEIPT, REFUSAL, Rig, rig
 from tests.support.store import StoreServer, until
 
 
@@ -92,6 +92,20 @@ async def test_structured_content_comes_through_and_is_paid(stage: Stage, mode: 
     seen = backend.calls("reveal_contacts")[0].headers
     assert seen["x-mcp-account"] == "ada"
     assert "authorization" not in seen
+
+
+@both_eras
+async def test_it_sees_what_a_call_has_cost(stage: Stage, mode: str):
+    built, _ = stage
+    async with connected(built, mode) as client:
+        for spent in (2, 0):
+            result = await client.call_tool("reveal_contacts", REVEAL)
+            assert result.meta is not None
+            assert result.meta[RECEIPT]["credits"] == {"contact": {"spent": spent, "left": 3}}
+        usage = await client.call_tool("get_usage")
+        assert usage.meta is not None
+        requests = usage.meta[RECEIPT]["quotas"]["requests"]
+    assert (requests["spent"], requests["limit"], requests["window"]) == (1, 60, "minute")
 
 
 @both_eras

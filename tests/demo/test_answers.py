@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.demo.answers import Answer, read_answer
 from sidecar.errors import ErrorCode
-from sidecar.protocol.answers import REFUSAL_KEY
+from sidecar.protocol.meta import REFUSAL_KEY
 
 CODE = {"code": "quota_exceeded", "left": 3}
 

@@ -22,6 +22,7 @@ MILESTONES = [
     'search_shopify_contacts {"domain": "apparel-1.example", "limit": 5} -> 403 insufficient_scope',
     "200 confirmation_required",
     "It costs 2 of your 5 contact credits.",
+    'the receipt in _meta says: {"credits": {"contact": {"spent": 2, "left": 3}}}',
     "credits 3 + held 0 + spent 2 = 5; granted 5: they are equal",
     "[2025-11-25] tools/call",
     "200 quota_exceeded",

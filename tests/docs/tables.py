@@ -20,13 +20,13 @@ from pydantic import BaseModel
 from sidecar.config import enforced
 from sidecar.config.settings_schema import settings_schema
 from sidecar.errors import Blame, ErrorCode, Shape
-from sidecar.ledger.journal import FIELDS
+from sidecar.ledger import receipts
+from sidecar.ledger.journal_entries import FIELDS
 from sidecar.ledger.keys import account_keys, digest
 from sidecar.ledger.layout import LAYOUT_KEY, LAYOUT_VERSION
-from sidecar.ledger.settlement import action
+from sidecar.ledger.settlement_table import ENDINGS, Ending, Theme
 from sidecar.model import OnUnknown
 from sidecar.observe.metrics import Metrics
-from sidecar.outcome import Action, Event
 from sidecar.policy import models, reading
 
 ROOT: Final = Path(__file__).parents[2]
@@ -218,43 +218,29 @@ def _keys_of(model: type[BaseModel]) -> str:
 
 # --- settlement --------------------------------------------------------------------------------
 
-_EVENTS: Final = {
-    Event.RESULT: "A result",
-    Event.TOOL_ERROR: "A result with `isError`",
-    Event.RPC_ERROR: "A JSON-RPC error",
-    Event.INPUT_REQUIRED: "A result of type `input_required`; its retry is priced anew",
-    Event.TASK_STARTED: "A task instead of a result; what is asked of it later costs what its methods say",
-    Event.HTTP_REFUSED: "HTTP 3xx or 4xx",
-    Event.HTTP_FAILED: "HTTP 5xx",
-    Event.NOT_SENT: "Nothing was sent (no connection, or the call ended before)",
-    Event.TIMED_OUT: "No final result within the timeout, or silence on the stream",
-    Event.BACKEND_GONE: "The connection broke after sending",
-    Event.UNUSABLE: "2xx without a usable response",
-    Event.TOO_LARGE: "The answer was larger than `limits.response`",
-    Event.STREAM_ENDED: "The stream ended cleanly without its response",
-    Event.DEFERRED: "A stream with event ids ended or broke without its response, on a session: it can be resumed",
-    Event.CLIENT_GONE: "The client left before the result was seen",
-    Event.OWNER_DIED: "The sidecar died, or was stopped after its grace",
-}
-_ACTIONS: Final = {
-    Action.CHARGE_RESULT: "true price",
-    Action.CHARGE_RESERVE: "what was reserved",
-    Action.RELEASE: "nothing",
-    Action.DEFER: "true price when the response passes on another stream; at the lease's end what was reserved",
-}
+_SETTLEMENT: Final = (
+    *("What became of the call", "Event"),
+    *("`on_unknown: release`", "`on_unknown: settle`", "Fixed quota amount"),
+)
 
 
 def settlement() -> str:
-    rows = [_outcome(event, _EVENTS[event]) for event in Event]
-    rows.insert(2, _outcome(Event.TOOL_ERROR, "The same, with `charge_errors: true`", charge_errors=True))
-    return table(("What became of the call", "Event", "`on_unknown: release`", "`on_unknown: settle`"), rows)
+    parts: list[str] = []
+    for theme in Theme:
+        rows = [_ending(ending) for ending in ENDINGS if ending.theme is theme]
+        parts += [f"### {theme.value}", table(_SETTLEMENT, rows)]
+    return "\n\n".join(parts)
 
 
-def _outcome(event: Event, words: str, *, charge_errors: bool = False) -> tuple[str, ...]:
-    outcomes = [
-        _ACTIONS[action(event, on_unknown, charge_errors)] for on_unknown in (OnUnknown.RELEASE, OnUnknown.SETTLE)
-    ]
-    return words, code(event.value), *outcomes
+def _ending(ending: Ending) -> tuple[str, ...]:
+    events = ", then ".join(code(event.value) for event in ending.events)
+    return (
+        ending.words,
+        f"{events}; `late`" if ending.late else events,
+        ending.costs[OnUnknown.RELEASE].value,
+        ending.costs[OnUnknown.SETTLE].value,
+        "used up" if ending.sent else "given back",
+    )
 
 
 # --- store -------------------------------------------------------------------------------------
@@ -289,6 +275,10 @@ def vectors() -> str:
 
 def entries() -> str:
     return table(("Field", "Says"), [(code(name), words) for name, words in FIELDS.items()])
+
+
+def receipt() -> str:
+    return table(("Member", "Says"), [(code(name), words) for name, words in receipts.FIELDS.items()])
 
 
 def scripts() -> str:
@@ -329,6 +319,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "settlement": settlement,
     "vectors": vectors,
     "entries": entries,
+    "receipt": receipt,
     "scripts": scripts,
 }
 

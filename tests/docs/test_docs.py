@@ -14,6 +14,7 @@ import yaml
 from sidecar.cli import _parser
 from sidecar.config.load import load_settings
 from sidecar.errors import ErrorCode
+from sidecar.ledger import receipts
 from sidecar.observe.record import Status, fields
 from sidecar.outcome import Event, Exchange
 from sidecar.policy.models import PolicyDocument
@@ -82,6 +83,13 @@ def test_the_log_page_names_every_event():
     source = "\n".join(text(path) for path in (ROOT / "sidecar").rglob("*.py"))
     events = set(re.findall(r'\.(?:event\(|write\("[a-z]+",)\s*"([a-z_]+)"', source)) | {"library"}
     assert set(first_column("docs/log.md", "Other events")) == events
+
+
+def test_the_receipts_shown_have_the_members_that_receipts_have():
+    shown = [json.loads(each) for each in blocks(ROOT / "docs/receipts.md", "json")]
+    entries = [entry for each in shown for kind in ("quotas", "credits") for entry in each.get(kind, {}).values()]
+    told = {name for each in [*shown, *entries] for name in each}
+    assert told == set(receipts.FIELDS)
 
 
 def test_the_protocol_page_names_the_headers_that_are_relayed():

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.backend import Backend, after, default
 from tests.support.processes import (
     Accounts,
     House,
@@ -159,29 +158,6 @@ async def test_killed_under_load_and_restarted(tmp_path: Path, ada: Accounts, ow
         assert seen.paid == executed(built) == load.bought
         assert seen.spent == len(load.bought)
         assert not [entry for _, entry in seen.entries if "expired" in entry]
-
-
-async def test_settles_that_could_not_be_given_arrive_afterwards(
-    tmp_path: Path, ada: Accounts, own_server: StoreServer
-):
-    work = asyncio.Event()
-    backend = Backend(contacts=["a"])
-    backend.once(after(work, default()), after(work, default()))
-    async with house(tmp_path, own_server.url, backend=backend) as built:
-        sidecar = await built.start()
-        with ada.watched():
-            calls = asyncio.gather(built.reveal(sidecar, "a", "b"), built.enrich(sidecar, 3))
-            await wait_for(lambda: len(backend.received) == 2)
-            own_server.kill()
-            await unready(built, sidecar)
-            work.set()
-            assert [succeeded(reply) for reply in await calls] == [True, True]  # what is paid for is delivered
-            own_server.start()
-            await wait_for(lambda: not ada.look().holds)
-            seen = ada.look()
-        assert (seen.balance, seen.held, seen.spent) == (GRANTED - 4, 0, 4)
-        await wait_for(lambda: len(sidecar.events("call")) == 2)
-        assert sum(line["credits"]["contact"] for line in sidecar.events("call")) == 4
 
 
 async def test_stopped_and_continued(tmp_path: Path, ada: Accounts, own_server: StoreServer):

@@ -46,7 +46,7 @@ TARGETS: Final[Mapping[str, Target]] = {
         Target("messages", _messages, documents.SNIPPETS),
         Target("headers", fields.check, fields.SNIPPETS),
         Target("streams", streams.check, streams.SNIPPETS),
-        Target("answers", answers.check, documents.SNIPPETS),
+        Target("answers", answers.check, answers.SNIPPETS),
         Target("responses", responses.check, responses.SNIPPETS),
     )
 }

@@ -11,7 +11,7 @@ import redis
 from sidecar.ledger import accounts, changes, keys, scripts
 from sidecar.ledger.accounts import AccountState
 from sidecar.ledger.command import Command, Script
-from sidecar.ledger.journal import Entry, Snapshot
+from sidecar.ledger.journal_entries import Entry, Snapshot
 from sidecar.model import (
     Admission,
     AmountKind,

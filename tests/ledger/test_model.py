@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.ledger import accounts
-from sidecar.ledger.accounts import AccountState, Consent, Counter, window_at
+from sidecar.ledger.accounts import AccountState, Consent
 from sidecar.ledger.admission import admit
+from sidecar.ledger.windows import Counter, window_at
 from sidecar.model import (
     WINDOWS,
     Admission,
@@ -242,6 +243,18 @@ def test_usage_shows_what_is_left_and_never_less_than_nothing():
         "resets_in": _MONTH_LEFT,
     }
     assert shown["credits"]["other"] == {"left": 2, "balance": 2, "held": 0}
+
+
+@pytest.mark.parametrize(("ahead", "used"), [(-1, 0), (0, 3), (1, 3), (2, 0)])
+def test_only_the_window_of_the_clock_and_the_next_one_count(ahead: int, used: int):
+    """The next one is current when the clock was set back after something was counted in it."""
+    counter = Counter(_MONTH + ahead, 3)
+    state = _state(quotas={("rows", "month"): counter}, included={("contact", "month"): counter})
+    shown = accounts.usage(state, TERMS, NOW)
+    assert shown["quotas"]["rows"]["month"]["used"] == used
+    assert shown["credits"]["contact"]["included"]["used"] == used
+    prices = _admit(state, application("c", demand("rows"), demand("contact"))).prices
+    assert [price.left for price in prices] == [60 - used, 4 - used]
 
 
 def test_records_that_are_not_understood_deny():

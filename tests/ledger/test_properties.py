@@ -21,11 +21,15 @@ from hypothesis.stateful import (
 )
 
 from sidecar.ledger import admission, changes, scripts, settlement, streams
-from sidecar.ledger.accounts import AccountState, Consent, Counter, used, window_at
+from sidecar.ledger.accounts import AccountState, Consent
 from sidecar.ledger.changes import ChangeCode
-from sidecar.ledger.journal import FIELDS, Entry, checkpoint, fold, verify
+from sidecar.ledger.journal import checkpoint, fold, forgotten, uncounted, verify
+from sidecar.ledger.journal_counters import fold_counters
+from sidecar.ledger.journal_entries import FIELDS, Entry
+from sidecar.ledger.windows import Counter, current
 from sidecar.model import MAX_AMOUNT, AmountKind, ConsentMode, Demand, Depth, OnUnknown, PlanTerms, Terms
 from sidecar.outcome import Charge
+from tests.ledger.edits import edits
 from tests.ledger.support import CALLER, KEYS, LEASE, NOW, PLANS, TERMS, RealLedger, application, demand
 from tests.support.store import StoreServer
 
@@ -84,8 +88,10 @@ class Ledgers(RuleBasedStateMachine):
             client.flushall()
         self.real = RealLedger(self.server, kept=kept)
         self.most = kept[0] if kept[1] > settlement.EXPIRED_AT_ONCE + 1 else None
-        self.now = NOW
+        self.now = self.latest = NOW
         self.model = AccountState()
+        self.held: set[str] = set()
+        self.late: set[str] = set()
         self.history: dict[str, Entry] = {}
         self.real.raw.hset(KEYS.account, "issuer", "main")
         self.change_credits("grant", balance, False)
@@ -130,6 +136,7 @@ class Ledgers(RuleBasedStateMachine):
         before = self._dump() if look else None
         expected, self.model = admission.admit(self.model, asked, self.now)
         assert scripts.admitted(asked, self.real.run(scripts.admit(asked))) == expected
+        self.held |= {call} if expected.held else set()
         assert before is None or self._dump() == before, "a look has written"
 
     @rule(
@@ -182,7 +189,9 @@ class Ledgers(RuleBasedStateMachine):
 
     @rule(call=_CALLS, charges=st.none() | st.lists(_CHARGE, max_size=4))
     def settle(self, call: str, charges: list[Charge] | None) -> None:
+        known = call in self.model.done
         receipt, self.model = settlement.settle(self.model, call, charges, now=self.now, lease=LEASE)
+        self.late |= {call} if receipt.late and not known else set()
         assert scripts.receipt(self.real.run(scripts.settle(application(call), charges))) == receipt
 
     @rule(call=_CALLS, forwarded=st.booleans())
@@ -217,7 +226,10 @@ class Ledgers(RuleBasedStateMachine):
 
     @rule(by=st.sampled_from([1, 999, 61_000, LEASE, 3_600_000, 86_400_000, 32 * 86_400_000, -5_000]))
     def pass_time(self, by: int) -> None:
+        if self.latest - self.now - by > 60_000:
+            return  # a clock that is set back further than the shortest window begins it anew
         self.now += by
+        self.latest = max(self.latest, self.now)
         self.real.set_clock(self.now)
         for call, done in self.model.done.items():
             if done.until <= self.now:
@@ -229,15 +241,32 @@ class Ledgers(RuleBasedStateMachine):
         active=st.booleans(),
         own=st.dictionaries(st.tuples(_QUOTAS, _WINDOWS), st.none() | st.integers(0, 30), max_size=2),
     )
-    def set_account(self, plan: str, active: bool, own: dict[tuple[str, str], int | None]) -> None:
+    def set_account(
+        self,
+        plan: str,
+        active: bool,
+        own: dict[tuple[str, str], int | None],
+        code: ChangeCode = ChangeCode.DONE,
+    ) -> None:
         drop = [key for key in self.model.overrides if key not in own]
         command = changes.set_account(
             "main", "acme", plan=plan, active=active or None, quotas=own, drop=drop, create=True
         )
-        assert self.real.run(command) == ChangeCode.DONE
+        assert self.real.run(command) == code
         if not active:
             self.real.raw.hset(KEYS.account, "status", "dormant")  # what is not understood denies
         self.model = replace(self.model, plan=plan, active=active, overrides=own)
+
+    @rule(plan=st.sampled_from([*PLANS]))
+    def delete(self, plan: str) -> None:
+        """The account is deleted with all that it holds, and comes back."""
+        for everyone in (True, False):
+            self.forget(everyone)
+        others = [key for key in self.real.client.scan_iter(KEYS.prefix + "*") if ":session:" in key or ":task:" in key]
+        assert self.real.run(changes.delete_account("main", "acme", others=others)) == ChangeCode.DONE
+        self.model = AccountState(done=self.model.done)
+        self.history, self.late = {}, set()
+        self.set_account(plan, True, {}, code=ChangeCode.CREATED)
 
     @rule(everyone=st.booleans(), scopes=st.sampled_from([None, (), ("read",), ("write", "x"), ("x",)]))
     def grant(self, everyone: bool, scopes: tuple[str, ...] | None) -> None:
@@ -306,9 +335,8 @@ class Ledgers(RuleBasedStateMachine):
         model = self.model = self.model.copy(self.now)
         settlement.expire(model, self.now)
         balance, total = model.balances.get("contact", 0), model.totals.get("contact", 0)
-        number, _ = window_at("month", self.now)
-        count = used(model.included, "contact", "month", number)
-        included = min(amount, max(0, 4 - count)) if planned and verb == "spend" else 0
+        counter, _ = current(model.included, "contact", "month", self.now)
+        included = min(amount, max(0, 4 - counter.used)) if planned and verb == "spend" else 0
         by = {"grant": amount, "set": amount - balance, "spend": included - amount}[verb]
         if balance + by < 0:
             code = ChangeCode.TOO_LITTLE
@@ -316,8 +344,9 @@ class Ledgers(RuleBasedStateMachine):
             code = ChangeCode.TOO_MUCH
         else:
             model.balances["contact"], model.totals["contact"] = balance + by, total + by
+            self.late = set() if verb == "set" else self.late
             if planned and verb == "spend":
-                model.included["contact", "month"] = Counter(number, count + included)
+                model.included["contact", "month"] = Counter(counter.window, counter.used + included)
             return changes.CreditChange(ChangeCode.DONE, balance + by, included)
         return changes.CreditChange(code, balance, 0)
 
@@ -354,7 +383,7 @@ class Ledgers(RuleBasedStateMachine):
 
     @invariant()
     def journaled(self) -> None:
-        """Checkpoint and entries say what every balance is, however much was folded and when."""
+        """Checkpoint and entries say what every balance and counter is, however much was folded and when."""
         if not hasattr(self, "real"):
             return
         snapshot, entries = self.real.audit()
@@ -367,10 +396,30 @@ class Ledgers(RuleBasedStateMachine):
         folded, wrong = checkpoint(snapshot.ledger)
         assert wrong == []
         assert folded == fold(everything[: int(snapshot.folded)])
+        counters = fold_counters(everything[: int(snapshot.folded)])
+        stored = {name.removeprefix("folded:"): value for name, value in snapshot.ledger.items() if "folded:" in name}
+        assert stored == {name: f"{number}:{units}" for name, (number, units) in counters.windows.items()}
+        assert uncounted(snapshot, entries) is None
         totals = {pool: each.total for pool, each in fold(everything).items()}
         assert {pool: total for pool, total in totals.items() if total} == {
             pool: total for pool, total in self.model.totals.items() if total
         }
+
+    @invariant()
+    def nothing_was_forgotten(self) -> None:
+        """Only calls that were settled without ever having been admitted are said to be lost."""
+        if hasattr(self, "real"):
+            snapshot, entries = self.real.audit()
+            named = {each.what.removeprefix("call ") for each in forgotten(snapshot, entries)}
+            assert named <= self.late - self.held
+            deleted = any(entry.fields["event"] == "account_deleted" for entry in entries)
+            assert named == self.late - self.held or snapshot.folded != "0" or deleted
+
+    @rule()
+    def edit(self) -> None:
+        """Whatever is edited by hand is named, each edit by itself."""
+        for edited in edits(*self.real.audit()):
+            assert verify(edited.snapshot, edited.entries), edited.what
 
     def teardown(self) -> None:
         if hasattr(self, "real"):

@@ -13,9 +13,9 @@ import pytest
 import redis
 
 from sidecar.ledger import changes, keys, scripts, settlement
-from sidecar.ledger.accounts import window_at
 from sidecar.ledger.changes import ChangeCode, CreditChange
 from sidecar.ledger.command import Command, Script, Scripts
+from sidecar.ledger.windows import window_at
 from sidecar.model import MAX_AMOUNT, WINDOWS, Admission, AdmissionCode, Application, ConsentMode
 from sidecar.outcome import Charge, Receipt
 from tests.ledger.support import CALLER, GROWTH, KEYS, NOW, TERMS, RealLedger, application, demand, reveal
@@ -135,7 +135,9 @@ def test_what_is_resolved_is_journaled_with_the_balance_it_leaves(ledger: RealLe
         "credit:contact": "6",
         "change:contact": "-2",
         "total:contact": "8",
+        "windows:included:contact": f"month:{window_at('month', NOW)[0]}",
         "quota:requests": "1",
+        "windows:quota:requests": f"minute:{window_at('minute', NOW)[0]}",
     }
 
 

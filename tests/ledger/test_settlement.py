@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sidecar.ledger import admission, settlement
-from sidecar.ledger.accounts import AccountState, Consent, Counter, window_at
+from sidecar.ledger.accounts import AccountState, Consent
 from sidecar.ledger.settlement import action
+from sidecar.ledger.windows import Counter, window_at
 from sidecar.model import AmountKind, Application, OnUnknown
 from sidecar.outcome import Action, Charge, Event, Receipt
 from tests.ledger.support import CALLER, LEASE, NOW, application, demand, reveal

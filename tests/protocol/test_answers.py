@@ -8,8 +8,9 @@ import pytest
 from sidecar.errors import ErrorCode, Refusal, Shape
 from sidecar.model import Call, CallKind, Revision
 from sidecar.protocol import answers
-from sidecar.protocol.answers import REFUSAL_KEY, Answer
+from sidecar.protocol.answers import Answer
 from sidecar.protocol.jsonrpc import Message
+from sidecar.protocol.meta import REFUSAL_KEY
 
 MODERN = Call(CallKind.REQUEST, Revision.V2026_07_28, "tools/call", 7, {"name": "search"})
 OLDER = Call(CallKind.REQUEST, Revision.V2025_11_25, "tools/call", "seven", {"name": "search"})

@@ -291,7 +291,8 @@ async def test_a_cookie_of_the_backend_is_never_sent_back(rig: Rig):
     assert "cookie" not in names(rig.backend.last)
 
 
-async def test_an_answer_that_needs_no_change_is_relayed_byte_for_byte(rig: Rig):
+async def test_an_answer_that_needs_no_change_is_relayed_byte_for_byte(launch: Launch):
+    rig = await launch(policy=policy(defaults=None))  # without a price there is no receipt
     body = b'{ "id": 1, "jsonrpc":"2.0", "result": {"content": [], "n": 1.10, "s": "\\u00e9"} }\n'
     rig.backend.once(scripted.http(200, body))
     assert (await rig.call("list_taxonomy", id_=1)).body == body

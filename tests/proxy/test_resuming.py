@@ -13,7 +13,7 @@ from sidecar.ledger.keys import account_keys
 from tests.proxy.support import Launch, contacts, policy
 from tests.support import backend as scripted
 from tests.support.backend import Backend, Behaviour, Turn, tool_result
-from tests.support.rig import LEGACY, Json, Rig, beside
+from tests.support.rig import LEGACY, Json, Rig, beside, unstamped
 from tests.support.store import StoreServer, until
 
 PRIMING = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "begun"}}
@@ -81,7 +81,7 @@ async def test_the_answer_on_another_stream_is_charged_at_its_true_price(rig: Ri
     assert (await rig.recorded(2))[1]["code"] == "deferred"
     books = await rig.books()
     assert (books.left(), books.holds) == (7, 1)
-    assert await answered(rig, session, rows(asked, 1)) == [rows(asked, 1)]
+    assert [unstamped(each) for each in await answered(rig, session, rows(asked, 1))] == [rows(asked, 1)]
     assert (await rig.books()).left() == 9
     line = (await settled(rig))[0]
     assert line["request_id"] == rig.calls[1]["request_id"]
@@ -277,7 +277,7 @@ async def test_a_client_that_left_and_came_back_pays_once(rig: Rig):
         assert await stream.event()
     asked = rig.ids
     assert (await rig.recorded(2))[1]["credits"] == {"contact": 1}
-    assert await answered(rig, session, rows(asked, 1)) == [rows(asked, 1)]
+    assert [unstamped(each) for each in await answered(rig, session, rows(asked, 1))] == [rows(asked, 1)]
     assert (await rig.books()).left() == 9
 
 

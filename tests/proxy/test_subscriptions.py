@@ -54,7 +54,7 @@ async def listening(rig: Rig, token: str = "", **filters: object) -> AsyncIterat
 
 
 async def test_it_stays_open_longer_than_any_call_and_is_kept_alive(launch: Launch):
-    rig = await started(launch, backend={"timeout": "20ms", "keepalive": "50ms"})
+    rig = await started(launch, backend={"timeout": "500ms", "keepalive": "300ms"})
     async with listening(rig) as stream:
         assert await stream.message() == ACKNOWLEDGED
         assert await stream.event() == ": keepalive\n"

@@ -7,7 +7,7 @@ import pytest
 from tests.proxy.support import Launch
 from tests.proxy.task_office import DECLARED, ERAS, STRANGERS, Office, office_of, unknown
 from tests.support import backend as scripted
-from tests.support.rig import LEGACY, MODERN, Json, Stream
+from tests.support.rig import LEGACY, MODERN, Json, Stream, unstamped
 from tests.support.store import FaultProxy, StoreServer, until
 from tests.support.tasks import RELATED
 
@@ -233,7 +233,7 @@ async def test_a_task_that_is_handed_out_on_a_resumed_stream_is_bound_and_paid(o
     params = {"name": "search_shopify_contacts", "task": {}}
     session, asked = await polled(office, "tools/call", params)
     answer = {"jsonrpc": "2.0", "id": asked, "result": {"task": {"taskId": "late", "status": "working", "ttl": None}}}
-    assert await resumed(office, session, answer) == [answer]
+    assert [unstamped(each) for each in await resumed(office, session, answer)] == [answer]
     with office.rig.redis() as client:
         assert client.exists(office.binding("late"))
     books = await office.rig.books()

@@ -261,6 +261,15 @@ async def test_connecting_has_its_own_patience_and_the_call_s(connect_timeout: f
     server.close()
 
 
+async def test_connecting_ends_when_it_would_be_too_late_to_send():
+    server, url, _ = await _unanswered_handshake()
+    outgoing = call()
+    outgoing.deadline, outgoing.send_by = None, asyncio.get_running_loop().time() + 0.05
+    error = await failure(Upstream(url, tls=ssl.create_default_context()), outgoing)
+    assert (error.event, error.code, outgoing.sent) == (Event.NOT_SENT, ErrorCode.BACKEND_TIMEOUT, False)
+    server.close()
+
+
 async def test_a_call_cancelled_while_connecting_was_not_sent():
     server, url, connected = await _unanswered_handshake()
     outgoing = call()

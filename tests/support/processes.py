@@ -290,6 +290,7 @@ async def house(
     policy: str | None = None,
     backend: Backend | None = None,
     backend_url: Callable[[Backend], str] = lambda backend: backend.url,
+    backend_settings: Json | None = None,
     margin: float = 60.0,
     **changes: Any,
 ) -> AsyncIterator[House]:
@@ -301,6 +302,7 @@ async def house(
         policy: the policy's text.
         backend: a prepared backend.
         backend_url: where sidecars find it.
+        backend_settings: what else the config says of it.
         margin: seconds that holds outlive their call's timeout.
         changes: sections of the config.
     """
@@ -313,7 +315,7 @@ async def house(
             store_url,
             1,
             folder / "policy.yaml",
-            **{"listen": "127.0.0.1:0", **changes},
+            **{"listen": "127.0.0.1:0", "backend": backend_settings or {}, **changes},
         )
         config = folder / "config.yaml"
         config.write_text(yaml.safe_dump(made))

@@ -35,6 +35,17 @@ MODERN = "2026-07-28"
 LEGACY = "2025-11-25"
 ACCEPT = "application/json, text/event-stream"
 REFUSAL = "mcp-policy-sidecar/refusal"
+RECEIPT = "mcp-policy-sidecar/receipt"
+
+
+def unstamped(message: Json) -> Json:
+    """A message as the backend sent it: without the receipt that the sidecar wrote into its result."""
+    result = message.get("result") or {}
+    if RECEIPT not in (result.get("_meta") or {}):
+        return message
+    meta = {key: value for key, value in result["_meta"].items() if key != RECEIPT}
+    kept = {key: value for key, value in result.items() if key != "_meta"}
+    return {**message, "result": {**kept, "_meta": meta} if meta else kept}
 
 
 @dataclass(slots=True)

@@ -100,6 +100,7 @@ class FaultProxy:
         drop_requests: what clients send is thrown away.
         cut_on_reply: the connection is closed at the first answer, which is lost; once.
         delay: seconds by which every answer is late.
+        stalled: bytes that `stall` keeps.
         passed: bytes that reached the server.
     """
 
@@ -113,6 +114,9 @@ class FaultProxy:
         self.cut_on_reply = False
         self.delay = 0.0
         self.passed = 0
+        self.stalled = 0
+        self._behind: dict[asyncio.StreamWriter, asyncio.Event] = {}
+        self._slow = self._request
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -141,6 +145,16 @@ class FaultProxy:
         for writer in self._writers:
             writer.transport.abort()
 
+    def stall(self, *, replies: bool = False) -> asyncio.Event:
+        """Keep what is sent to the server until the event is set, even if the client leaves; or what it answers.
+
+        That is so on the connections that are open now.
+        """
+        event = asyncio.Event()
+        self._slow = self._reply if replies else self._request
+        self._behind = dict.fromkeys(self._writers, event)
+        return event
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             up_reader, up_writer = await asyncio.open_unix_connection(str(self._target))
@@ -163,8 +177,11 @@ class FaultProxy:
     ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
-                if judge is self._reply and self.delay:
+                if judge == self._reply and self.delay:
                     await asyncio.sleep(self.delay)
+                if judge == self._slow and writer in self._behind:
+                    self.stalled += len(data)
+                    await self._behind[writer].wait()
                 if judge(data):
                     writer.write(data)
                     await writer.drain()

@@ -139,8 +139,8 @@ end
 local function price_quota(amount, needed, list)
   local told, told_left
   for _, bound in ipairs(list) do
-    local number = window(bound[2])
-    local left = math.max(0, bound[3] - (counted('quota:' .. amount.name .. ':' .. bound[2], number) or 0))
+    local number, used = current('quota:' .. amount.name .. ':' .. bound[2], bound[2])
+    local left = math.max(0, bound[3] - used)
     amount.windows[bound[2]] = number
     if needed > left or not told or (needed <= told_left and left <= told_left) then told, told_left = bound, left end
   end
@@ -155,8 +155,8 @@ local function price_credit(amount, needed, grant)
     amount.balance = text(needed)
     return balance
   end
-  local number, rest = window(grant[1])
-  local unused = math.max(0, grant[2] - (counted('included:' .. amount.name .. ':' .. grant[1], number) or 0))
+  local number, used, rest = current('included:' .. amount.name .. ':' .. grant[1], grant[1])
+  local unused = math.max(0, grant[2] - used)
   amount.windows[grant[1]] = number
   amount.balance = text(math.max(0, needed - unused))
   return math.min(MAX, unused + balance), nil, nil, rest

@@ -1,4 +1,4 @@
--- The store's clock, read once, and the fixed UTC windows on it. `accounts.window_at` is its model.
+-- The store's clock, read once, and the fixed UTC windows on it. `windows.window_at` is its model.
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) -- seconds since the epoch
 local now_ms = now * 1000 + math.floor(tonumber(clock[2]) / 1000)

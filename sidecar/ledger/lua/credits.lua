@@ -40,14 +40,15 @@ if deleted or (not exists and ARGV[8] ~= '1') then return {UNKNOWN, '0', '0'} en
 expire()
 
 local balance, total = units('balance:' .. pool), units('total:' .. pool)
-local included = 0
+local included, placed_in = 0, ''
 local change = amount
 if verb == 'set' then
   change = amount - balance
 elseif verb == 'spend' then
   if ARGV[6] ~= '' then
-    local field, number = 'included:' .. pool .. ':' .. ARGV[6], (window(ARGV[6]))
-    local used = counted(field, number) or 0
+    local field = 'included:' .. pool .. ':' .. ARGV[6]
+    local number, used = current(field, ARGV[6])
+    placed_in = ARGV[6] .. ':' .. number
     included = math.min(amount, math.max(0, tonumber(ARGV[7]) - used))
     if amount - included <= balance then count(field, number, used + included) end
   end
@@ -66,6 +67,11 @@ journal[#journal + 1] = {
   'event', verb, 'call', operation, 'credit:' .. pool, text(amount), 'included:' .. pool, text(included),
   'change:' .. pool, text(change), 'total:' .. pool, text(total + change),
 }
+if verb == 'spend' then
+  local entry = journal[#journal]
+  entry[#entry + 1] = 'windows:included:' .. pool
+  entry[#entry + 1] = placed_in
+end
 flush()
 if not exists then redis.call('HSET', KEYS[7], 'issuer', ARGV[9], 'account', ARGV[10]) end
 local answer = {code, text(balance + change), text(included)}

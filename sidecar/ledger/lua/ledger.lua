@@ -45,6 +45,19 @@ end
 
 local function count(field, number, used) put(field, number .. ':' .. text(used)) end
 
+-- The window to count in, and what is used in it. The one after the clock's is current once something was counted
+-- in it: a clock that was set back, or is that of another server, must not begin a window anew.
+local function current(field, name)
+  local number, rest = window(name)
+  local used = counted(field, number)
+  if not used then
+    local following = text(tonumber(number) + 1)
+    used = counted(field, following)
+    if used then number = following end
+  end
+  return number, used or 0, rest
+end
+
 -- Those of some items that nobody has paid yet, each once.
 local function unpaid(kind, name, items)
   local found, asked, once = {}, {}, {}
@@ -93,18 +106,18 @@ local function charged(amount, charge)
   return math.min(charge, reserved)
 end
 
--- Turn what was reserved into what it cost; windows that have ended are left alone. Returns the change of
--- the pool's total.
-local function settle_amount(amount, cost)
+-- Turn what was reserved into what it cost; windows that have ended are left alone. `places` gets what is counted
+-- in each window because of it. Returns the change of the pool's total.
+local function settle_amount(amount, cost, places)
   local reserved = tonumber(amount.reserved)
-  local change, field, gone_from_total = cost - reserved, 'quota:', 0
+  local field, before, after, gone_from_total = 'quota:', reserved, cost, 0
   if amount.kind == 'credit' then
     field = 'included:'
     local taken = tonumber(amount.balance)
     local back = math.min(reserved - cost, taken) -- the balance gets its part back first
-    change = change + back
+    gone_from_total = taken - back
+    before, after = reserved - taken, cost - gone_from_total
     if taken > 0 then
-      gone_from_total = taken - back
       put('balance:' .. amount.name, text(units('balance:' .. amount.name) + back))
       put('total:' .. amount.name, text(units('total:' .. amount.name) - gone_from_total))
     end
@@ -112,22 +125,47 @@ local function settle_amount(amount, cost)
   for name, number in pairs(amount.windows) do
     local at = field .. amount.name .. ':' .. name
     local used = counted(at, number)
-    if used and tonumber(number) >= tonumber((window(name))) then count(at, number, math.max(0, used + change)) end
+    local open = used and tonumber(number) >= tonumber((window(name)))
+    if open then count(at, number, math.max(0, used + after - before)) end
+    local place = places[name] or {number = number, units = 0}
+    place.units = place.units + (open and after or before)
+    places[name] = place
   end
   return 0 - gone_from_total
 end
 
+-- The windows of a cost as the journal has them, with the units only where they are others than the cost says.
+local function placed(cost)
+  local words = {}
+  for _, name in ipairs(WINDOWS) do
+    local place = cost.places[name]
+    if place then
+      local word = name .. ':' .. place.number
+      if place.units ~= cost.counted then word = word .. ':' .. text(place.units) end
+      words[#words + 1] = word
+    end
+  end
+  return table.concat(words, ' ')
+end
+
 -- What the amounts of a call have come to, each kind and name once: its fields in the journal.
-local function journaled(entry, costs, pools)
+local function journaled(entry, costs, pools, paid)
   for _, cost in ipairs(costs) do
     entry[#entry + 1] = cost.field
     entry[#entry + 1] = text(cost.units)
+    entry[#entry + 1] = cost.windows
+    entry[#entry + 1] = placed(cost)
   end
   for _, pool in ipairs(pools) do
     entry[#entry + 1] = 'change:' .. pool.name
     entry[#entry + 1] = text(pool.change)
     entry[#entry + 1] = 'total:' .. pool.name
     entry[#entry + 1] = text(units('total:' .. pool.name))
+  end
+  if paid > 0 then
+    put('journal:paid', text(units('journal:paid') + paid))
+    entry[#entry + 1] = 'paid'
+    entry[#entry + 1] = cell('journal:paid')
   end
   return entry
 end
@@ -143,23 +181,29 @@ end
 
 -- Take a hold apart. Returns the receipt: kind, name and units, three words per amount.
 local function resolve(call, hold, event, forwarded, charges)
-  local receipt, costs, pools = {}, {}, {}
+  local receipt, costs, pools, paid = {}, {}, {}, #marks
   for i, amount in ipairs(hold.amounts) do
-    local cost = 0
+    local cost, field = 0, amount.kind .. ':' .. amount.name
     if event ~= 'released' or (amount.fixed and forwarded) then cost = charged(amount, charges[i]) end
-    local change = settle_amount(amount, cost)
+    local entry = costs[field]
+    if not entry then
+      local counter = amount.kind == 'credit' and 'included:' or 'quota:'
+      local windows = 'windows:' .. counter .. amount.name
+      entry = once_in(costs, field, {field = field, windows = windows, units = 0, counted = 0, places = {}})
+    end
+    local change = settle_amount(amount, cost, entry.places)
     receipt[#receipt + 1] = amount.kind
     receipt[#receipt + 1] = amount.name
     receipt[#receipt + 1] = text(cost)
-    local field = amount.kind .. ':' .. amount.name
-    local entry = once_in(costs, field, {field = field, units = 0})
     entry.units = entry.units + cost
+    entry.counted = entry.counted + cost + change
     if amount.kind == 'credit' then
       local pool = once_in(pools, amount.name, {name = amount.name, change = 0})
       pool.change = pool.change + change
     end
   end
-  journal[#journal + 1] = journaled({'event', event, 'call', call, 'client', hold.client}, costs, pools)
+  local entry = {'event', event, 'call', call, 'client', hold.client}
+  journal[#journal + 1] = journaled(entry, costs, pools, #marks - paid)
   gone[#gone + 1] = call
   if hold.request then answered[#answered + 1] = hold.request end
   for _, event in ipairs(hold.events or {}) do answered[#answered + 1] = event end
