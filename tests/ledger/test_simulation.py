@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 
 from sidecar.ledger import admission, settlement
-from sidecar.ledger.accounts import AccountState, Done, window_at
-from sidecar.ledger.accounts import Counter as Used
+from sidecar.ledger.accounts import AccountState, Done
+from sidecar.ledger.journal import verify
+from sidecar.ledger.windows import Counter as Used
+from sidecar.ledger.windows import window_at
 from sidecar.model import Admission, AdmissionCode, AmountKind, Application, OnUnknown
 from sidecar.outcome import Action, Event, Receipt
+from tests.ledger.edits import edits
 from tests.ledger.simulation.rules import Rules, ViolationError
 from tests.ledger.simulation.run import run
 
@@ -48,6 +51,7 @@ _BENDS = {
     ),
     *("settled", "released", "told again", "released without a hold", "settled after its lease"),
     *("expired, settled, orphaned", "expired, released, orphaned", "expired, settled, deferred"),
+    *("settled after the store had lost them", "counters begun anew by a clock that went back"),
     *("failover", "items another call has paid meanwhile", "windows that have ended", "followed"),
     *("recalled on its own stream", "recalled on another stream", "recalled before its owner has deferred it"),
 }
@@ -87,6 +91,16 @@ def _takes_a_part(before: State, asked: Application, now: int) -> tuple[Admissio
         _, after = admission.admit(after, replace(asked, demands=asked.demands[: answer.refused]), now)
         after.holds.pop(asked.call_id, None)
     return answer, after
+
+
+def _begins_a_window_anew(before: State, asked: Application, now: int) -> tuple[Admission, State]:
+    """An admission that counts by the clock alone, which was set back."""
+    state = before.copy(now)
+    for counters in (state.quotas, state.included):
+        for (name, window), counter in list(counters.items()):
+            if counter.window > window_at(window, now)[0]:
+                del counters[name, window]
+    return admission.admit(state, asked, now)
 
 
 def _forgets_that_it_settled(before: State, call: str, charges: Any, *, now: int, lease: int) -> tuple[Receipt, State]:
@@ -201,7 +215,13 @@ def _gives_up_what_is_unknown(event: Event, on_unknown: OnUnknown, charge_errors
 _MISTAKES: Sequence[Rules] = (
     *(
         Rules(admit=wrong)
-        for wrong in (_spends_what_is_held, _admits_what_is_resolved, _admits_one_request_twice, _takes_a_part)
+        for wrong in (
+            _spends_what_is_held,
+            _admits_what_is_resolved,
+            _admits_one_request_twice,
+            _takes_a_part,
+            _begins_a_window_anew,
+        )
     ),
     *(
         Rules(settle=wrong)
@@ -242,6 +262,16 @@ def _run_all(rules: Rules) -> None:
 def test_a_mistake_in_the_ledger_is_found(rules: Rules):
     with pytest.raises(ViolationError, match=r"--seed \d+ --trace"):
         _run_all(rules)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_every_edit_of_a_simulated_account_is_named(seed: int):
+    """What is verified in every run can be wrong."""
+    world = run(seed)
+    for account in world.store.accounts.values():
+        made = [*edits(*account.audit(world.store.now))]
+        assert made
+        assert [each.what for each in made if not verify(each.snapshot, each.entries)] == []
 
 
 # --- by hand -----------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from sidecar.ledger.accounts import AccountState, Amount, Hold, used, window_at
+from sidecar.ledger.accounts import AccountState, Amount, Hold
+from sidecar.ledger.windows import window_at
 from sidecar.model import Admission, AdmissionCode, AmountKind, Application, Demand, OnUnknown, PlanTerms, Window
 from sidecar.outcome import Charge, Receipt
 from tests.ledger.simulation.rules import must
@@ -46,22 +47,26 @@ class Books:
         granted: credits ever put into the balance, per pool.
         spent: credits ever taken from it for good, per pool.
         counted: number of the window and units used in it, per quota and per pool's included credits.
+        anew: last window of each counter that was begun anew in an older one, because the clock went back.
         open: what holds are open.
         deferred: those among them whose lease charges what was reserved.
         resolved: calls that are over.
         known: how calls were resolved, as long as that is remembered.
         paid: items that need not be paid again.
+        lost: calls that were settled here and never admitted, since somebody has last set a balance.
         met: how often each thing has happened that a simulation is about.
     """
 
     granted: dict[str, int] = field(default_factory=dict)
     spent: dict[str, int] = field(default_factory=dict)
     counted: dict[Counted, tuple[int, int]] = field(default_factory=dict)
+    anew: dict[Counted, int] = field(default_factory=dict)
     open: dict[str, Hold] = field(default_factory=dict)
     deferred: set[str] = field(default_factory=set)
     resolved: dict[str, Resolution] = field(default_factory=dict)
     known: dict[str, _Known] = field(default_factory=dict)
     paid: set[tuple[AmountKind, str, str]] = field(default_factory=set)
+    lost: set[str] = field(default_factory=set)
     met: Counter[str] = field(default_factory=Counter)
 
     def copy(self) -> Books:
@@ -70,11 +75,13 @@ class Books:
             dict(self.granted),
             dict(self.spent),
             dict(self.counted),
+            dict(self.anew),
             dict(self.open),
             set(self.deferred),
             dict(self.resolved),
             dict(self.known),
             set(self.paid),
+            set(self.lost),
             self.met,
         )
 
@@ -88,16 +95,21 @@ class Books:
         """What open holds have taken of a balance."""
         return sum(each.from_balance for hold in self.open.values() for each in hold.amounts if each.name == pool)
 
-    def used(self, kind: AmountKind, name: str, window: Window, now: int) -> int:
-        """Units used in the window of this moment."""
-        number, units = self.counted.get((kind, name, window), (0, 0))
-        return units if number == window_at(window, now)[0] else 0
+    def current(self, kind: AmountKind, name: str, window: Window, now: int) -> tuple[int, int]:
+        """The window to count in, and units used in it; the next one goes on when the clock was set back into this."""
+        number = window_at(window, now)[0]
+        last, units = self.counted.get((kind, name, window), (number, 0))
+        return (last, units) if 0 <= last - number <= 1 else (number, 0)
 
     def count(self, kind: AmountKind, name: str, windows: Mapping[Window, int], by: int) -> None:
-        """Count in windows of now; there is one counter of each kind, and that of another window is over."""
+        """Count in these windows; there is one counter of each kind, and that of another window is over."""
         for window, number in windows.items():
-            current, units = self.counted.get((kind, name, window), (number, 0))
-            self.counted[kind, name, window] = (number, by + (units if current == number else 0))
+            what = kind, name, window
+            last, units = self.counted.get(what, (number, 0))
+            self.counted[what] = (number, by + (units if last == number else 0))
+            if last > number:
+                self.anew[what] = max(last, self.anew.get(what, last))
+                self.met["counters begun anew by a clock that went back"] += 1
 
     def correct(self, amount: Amount, by: int, now: int) -> None:
         """Correct what was counted for an amount, in those of its windows that have not ended.
@@ -105,9 +117,16 @@ class Books:
         Where the clock was set back, and came on again, a window has been begun anew: its counter does not go below 0.
         """
         for window, number in amount.windows.items():
-            current, units = self.counted.get((amount.kind, amount.name, window), (-1, 0))
-            if current == number >= window_at(window, now)[0]:
+            last, units = self.counted.get((amount.kind, amount.name, window), (-1, 0))
+            if last == number >= window_at(window, now)[0]:
                 self.counted[amount.kind, amount.name, window] = (number, max(0, units + by))
+
+    def changed(self, verb: str, pool: str, change: int) -> None:
+        """Another program has changed a balance. Who sets it has looked into what was lost before."""
+        side = self.granted if change > 0 else self.spent
+        side[pool] = side.get(pool, 0) + abs(change)
+        if verb == "set":
+            self.lost.clear()
 
     # --- admissions ------------------------------------------------------------------------------
 
@@ -156,9 +175,9 @@ class Books:
     ) -> tuple[bool, dict[Window, int], int]:
         limits = plan.quotas.get(name, {})
         taken = sum(amount.reserved for amount in before)
-        lefts = [limit - taken - self.used(AmountKind.QUOTA, name, window, now) for window, limit in limits.items()]
-        fits = all(needed <= max(0, left) for left in lefts)
-        return fits, {window: window_at(window, now)[0] for window in limits}, 0
+        current = {window: self.current(AmountKind.QUOTA, name, window, now) for window in limits}
+        fits = all(needed <= max(0, limit - taken - current[window][1]) for window, limit in limits.items())
+        return fits, {window: number for window, (number, _) in current.items()}, 0
 
     def _credit(
         self, name: str, needed: int, before: Sequence[Amount], plan: PlanTerms, now: int
@@ -168,9 +187,9 @@ class Books:
             return needed <= balance, {}, needed
         window, included = plan.credits[name]
         taken = sum(amount.reserved - amount.from_balance for amount in before)
-        unused = max(0, included - taken - self.used(AmountKind.CREDIT, name, window, now))
-        from_balance = max(0, needed - unused)
-        return from_balance <= balance, {window: window_at(window, now)[0]}, from_balance
+        number, used = self.current(AmountKind.CREDIT, name, window, now)
+        from_balance = max(0, needed - max(0, included - taken - used))
+        return from_balance <= balance, {window: number}, from_balance
 
     def _open(self, application: Application, amounts: tuple[Amount, ...], now: int) -> None:
         request = application.request
@@ -213,6 +232,8 @@ class Books:
             receipt = self._close(call, how, forwarded, charges, now).receipt
         else:
             self.met[f"{how} after its lease" if call in self.resolved else f"{how} without a hold"] += 1
+            if how == "settled" and call not in self.resolved:
+                self.lost.add(call)
             how, receipt = "late", LATE
         self.known[call] = _Known(how, receipt, now + lease)
         return receipt
@@ -256,7 +277,7 @@ class Books:
 
     # --- the account ------------------------------------------------------------------------------
 
-    def check(self, state: AccountState, now: int) -> None:
+    def check(self, state: AccountState) -> None:
         """Whether an account is what it must be."""
         must(state.holds.keys() == self.open.keys(), "holds are", sorted(state.holds), "not", sorted(self.open))
         for call, hold in self.open.items():
@@ -269,9 +290,8 @@ class Books:
             must(balance >= 0, "a balance below nothing:", pool, balance)
             must(balance + held == total, pool, "balance and held are", balance, held, "of", total)
             must(state.totals.get(pool, 0) == total, pool, "total is", state.totals.get(pool), "not", total)
-        for (kind, name, window), (number, units) in self.counted.items():
-            if number == window_at(window, now)[0]:
-                counters = state.quotas if kind is AmountKind.QUOTA else state.included
-                found_units = used(counters, name, window, number)
-                must(found_units == units, kind.value, name, window, "used is", found_units, "not", units)
+        for kind, counters in ((AmountKind.QUOTA, state.quotas), (AmountKind.CREDIT, state.included)):
+            found_used = {(kind, *what): (each.window, each.used) for what, each in counters.items()}
+            used = {what: each for what, each in self.counted.items() if what[0] is kind}
+            must(found_used == used, "used is", found_used, "not", used)
         must(state.paid == self.paid, "paid items are", state.paid, "not", self.paid)

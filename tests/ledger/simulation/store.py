@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
-from sidecar.ledger.accounts import AccountState, Consent, Hold, window_at
-from sidecar.ledger.accounts import Counter as Used
+from sidecar.ledger.accounts import AccountState, Consent
 from sidecar.ledger.settlement import EXPIRED_AT_ONCE, FOLLOWED
+from sidecar.ledger.windows import Counter as Used
 from sidecar.model import AmountKind
 from sidecar.outcome import Receipt
 from tests.ledger.simulation.account import Account
-from tests.ledger.simulation.books import Books, Resolution
+from tests.ledger.simulation.books import Books
 from tests.ledger.simulation.calls import PLANS
+from tests.ledger.simulation.journal import before
 from tests.ledger.simulation.messages import (
     Admit,
     Command,
@@ -48,6 +49,9 @@ class SimStore:
         names: the accounts.
         now: the clock, in ms since the epoch; it may be set back.
         met: counts what has happened.
+
+    Attributes:
+        admitted: calls that it has ever made a hold for, whether it still knows them or not.
     """
 
     def __init__(self, rules: Rules, names: tuple[str, ...], now: int, met: Counter[str]) -> None:
@@ -58,6 +62,7 @@ class SimStore:
             name: Account(AccountState(plan="growth", consents={WHO: Consent()}), Books(met=met)) for name in names
         }
         self.forgotten: set[type[Command]] = set()
+        self.admitted: set[str] = set()
         self.full = False
         self._replica: dict[str, Account] | None = None
         self._scripts: dict[type[Command], Callable[[Account, Any], Any]] = {
@@ -83,7 +88,7 @@ class SimStore:
             return Fault.OOM
         account = self.accounts[command.account]
         answer = self._scripts[kind](account, command)
-        account.books.check(account.state, self.now)
+        account.books.check(account.state)
         return answer
 
     def pass_time(self, by: int) -> None:
@@ -123,8 +128,10 @@ class SimStore:
         answer, account.state = self._rules.admit(account.state, asked, self.now)
         assert asked.terms.plans is not None
         plan = asked.terms.plans.get(account.state.plan or asked.terms.default_plan or "")
-        if account.books.asked(asked, answer, plan, self.now) and asked.request is not None:
-            account.index[asked.request] = asked.call_id
+        if account.books.asked(asked, answer, plan, self.now):
+            self.admitted.add(asked.call_id)
+            if asked.request is not None:
+                account.index[asked.request] = asked.call_id
         return answer
 
     def _settle(self, account: Account, command: Settle) -> Receipt:
@@ -160,37 +167,16 @@ class SimStore:
         books: Callable[[], Receipt],
     ) -> Receipt:
         hold = account.books.open.get(call)
-        before = self._totals(account, hold)
+        was = None if hold is None else before(account.state, hold, self.now)
+        known = call in account.books.known
         receipt, account.state = model()
         expected = books()
         must(receipt == expected, "answered", receipt, "not", expected, "to", how, call)
-        if hold is not None:
-            self._resolved(account, call, hold, account.books.resolved[call], self._changes(account, before))
-        elif how == "settled" and receipt.late:
-            account.write("late", call, {}, {})
+        if hold is not None and was is not None:
+            account.resolved(call, hold, was, account.books.resolved[call], self.now)
+        elif how == "settled" and not known:
+            account.journal.write(self.now, {"event": "late", "call": call})
         return receipt
-
-    def _resolved(
-        self, account: Account, call: str, hold: Hold, resolution: Resolution, changes: Mapping[str, int]
-    ) -> None:
-        for digest in (hold.request, *self._events(account, call)):
-            account.index.pop(digest or "", None)
-        sums = {f"credit:{pool}": units for pool, units in resolution.receipt.paid.items()}
-        sums |= {f"quota:{name}": units for name, units in resolution.receipt.used.items()}
-        account.write(resolution.how, call, sums, changes)
-
-    @staticmethod
-    def _events(account: Account, call: str) -> list[str]:
-        return [event for event, owner in account.index.items() if owner == call]
-
-    @staticmethod
-    def _totals(account: Account, hold: Hold | None) -> dict[str, int]:
-        pools = () if hold is None else [each.name for each in hold.amounts if each.kind is AmountKind.CREDIT]
-        return {pool: account.total(pool) for pool in pools}
-
-    @staticmethod
-    def _changes(account: Account, before: Mapping[str, int]) -> dict[str, int]:
-        return {pool: account.total(pool) - units for pool, units in before.items()}
 
     def _expire(self, account: Account) -> int:
         """`ledger.lua`, expire: one hold after the other, so that each has its entry."""
@@ -198,12 +184,11 @@ class SimStore:
         state = account.state = account.state.copy(self.now)
         for call in overdue[:EXPIRED_AT_ONCE]:
             others, hold = state.holds, account.books.open[call]
+            was = before(state, hold, self.now)
             state.holds = {call: others[call]}
-            before = self._totals(account, hold)
             self._rules.expire(state, self.now)
-            changes = self._changes(account, before)
             state.holds = {name: each for name, each in others.items() if name != call} | state.holds
-            self._resolved(account, call, hold, account.books.expired(call, self.now), changes)
+            account.resolved(call, hold, was, account.books.expired(call, self.now), self.now)
         if len(overdue) <= EXPIRED_AT_ONCE:
             self._rules.expire(state, self.now)  # nothing is left that it may touch
         return min(len(overdue), EXPIRED_AT_ONCE)
@@ -262,31 +247,29 @@ class SimStore:
             return known[0]
         self._expire(account)
         pool, amount, state, books = command.pool, command.amount, account.state, account.books
-        balance, included = state.balances.get(pool, 0), 0
+        balance, included, places = state.balances.get(pool, 0), 0, {}
         if command.verb == "spend" and command.planned:
             window, limit = PLANS["growth"].credits[pool]
-            taken = books.used(AmountKind.CREDIT, pool, window, self.now)
-            included = min(amount, max(0, limit - taken))
+            number, used = books.current(AmountKind.CREDIT, pool, window, self.now)
+            included, places = min(amount, max(0, limit - used)), {window: number}
         change = {"grant": amount, "set": amount - balance, "spend": included - amount}[command.verb]
         if balance + change < 0:
             return "too little"
-        if included:
-            self._include(account, pool, included)
+        for window in places:
+            books.count(AmountKind.CREDIT, pool, places, included)
+            state.included[pool, window] = Used(*books.counted[AmountKind.CREDIT, pool, window])
         state.balances[pool] = balance + change
         state.totals[pool] = state.totals.get(pool, 0) + change
-        side = books.granted if change > 0 else books.spent
-        side[pool] = side.get(pool, 0) + abs(change)
+        books.changed(command.verb, pool, change)
         account.applied[command.operation] = account.applied.get(command.operation, 0) + 1
         account.operations[command.operation] = ("done", self.now + REMEMBERED)
-        account.write(command.verb, command.operation, {f"credit:{pool}": amount}, {pool: change})
+        fields = {"event": command.verb, "call": command.operation, f"credit:{pool}": amount}
+        fields |= {f"included:{pool}": included, f"change:{pool}": change, f"total:{pool}": state.totals[pool]}
+        if command.verb == "spend":
+            placed = " ".join(f"{window}:{number}" for window, number in places.items())
+            fields[f"windows:included:{pool}"] = placed
+        account.journal.write(self.now, fields)
         return "done"
-
-    def _include(self, account: Account, pool: str, units: int) -> None:
-        window, _ = PLANS["growth"].credits[pool]
-        number, _ = window_at(window, self.now)
-        before = account.books.used(AmountKind.CREDIT, pool, window, self.now)
-        account.state.included[pool, window] = Used(number, before + units)
-        account.books.count(AmountKind.CREDIT, pool, {window: number}, units)
 
     def _write(self, account: Account, command: Write) -> None:
         state = account.state
