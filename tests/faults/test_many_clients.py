@@ -37,6 +37,8 @@ from tests.support.store import FaultProxy, StoreServer
 pytestmark = pytest.mark.timeout(180)
 
 CLIENTS, CALLS = 16, 25
+INCLUDED = ("hour", 100)
+"""Credits of the plan, which are spent before the balance."""
 _ENDS: tuple[Behaviour, ...] = (
     *(8 * [default()]),
     *(2 * [sse({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": 1}})]),
@@ -156,7 +158,7 @@ class Crowd:
         """Another program grants and spends; the account holder withdraws the consent and gives it again."""
         deeds: list[Callable[[], object]] = [
             lambda: ada.grant(self.dice.randrange(40)),
-            lambda: ada.spend(self.dice.randrange(10)),
+            lambda: ada.spend(self.dice.randrange(10), included=INCLUDED),
             lambda: ada.consent(granted=False),
         ]
         while True:
@@ -179,7 +181,7 @@ async def two_sidecars(
         rig(
             folder,
             server,
-            policy=paid_policy(),
+            policy=paid_policy(included=INCLUDED),
             scripted=backend(dice),
             store_url=one.url,
         ) as first,
@@ -216,6 +218,7 @@ async def test_every_call_costs_what_the_table_says(tmp_path: Path, own_server: 
             seen = ada.look()
         words = ["usage", "ada", "--verify", "--config", str(sidecars[0].config)]
         assert await asyncio.to_thread(mcp_sidecar, words) == 0
+        assert seen.counters.keys() >= {"quota:requests:day", "quota:rows:hour", "included:contact:hour"}
         ended = [entry for _, entry in seen.entries if entry["event"] in ("settled", "released")]
         assert complaints(crowd.attempts, ended) == []
         # Who got an item has paid, or found it paid.

@@ -15,5 +15,8 @@ async def test_killing_at_random_moments_loses_and_makes_no_credit(tmp_path: Pat
     assert report.wrong == [], str(report)
     # Something was broken in every way, and calls came through all the same.
     assert report.facts["of them with a result"] >= ENOUGH, str(report)
+    assert min(report.facts[what] for what in ("of all these included", "calls counted", "rows counted")) > 0, str(
+        report
+    )
     assert report.facts["kill -9 of a sidecar"] >= 2, str(report)
     assert report.facts["kill -9 of the store"] >= 1, str(report)

@@ -38,6 +38,8 @@ ITEMS = 3000
 ENOUGH = 20
 """Calls that must have brought a result, or nothing was shown."""
 TIMEOUT, MARGIN = "2s", 1.0
+INCLUDED = ("minute", 60)
+"""Credits of the plan: every minute some calls are paid by these, then by both, then by the balance."""
 _ENDS: tuple[Behaviour, ...] = (
     *(12 * [default()]),
     sse({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": 1}}),
@@ -130,7 +132,7 @@ class Soak:
             credits, operation = self.dice.randrange(5), f"outside-{self.operations}"
             while True:
                 try:
-                    if await asyncio.to_thread(self.ada.spend, credits, operation):
+                    if await asyncio.to_thread(self.ada.spend, credits, operation, INCLUDED):
                         self.taken += credits
                     break
                 except redis.RedisError:
@@ -201,7 +203,8 @@ class Soak:
         )
         said, _ = await verified.communicate()
         wrong = [] if verified.returncode == 0 else [f"usage --verify: {said.decode()}"]
-        wrong += self.auditor.wrong + complaints(self.attempts, self.auditor.endings)
+        wrong += [*self.auditor.wrong, *self.auditor.forgotten()]
+        wrong += complaints(self.attempts, self.auditor.endings)
         facts = dict(self.done)
         wrong += self._sums(facts)
         return Report(facts, wrong)
@@ -232,11 +235,14 @@ class Soak:
             "credits spent by calls": spent,
             "items paid": len(paid),
             "credits spent by others": taken,
+            "of all these included": self.auditor.included(),
+            "calls counted": sum(int(entry.get("quota:requests", 0)) for entry in self.auditor.endings),
+            "rows counted": sum(int(entry.get("quota:rows", 0)) for entry in self.auditor.endings),
             "entries of the journal": len(self.auditor.entries),
             "holds resolved by their lease": sum("expired" in entry for entry in self.auditor.endings),
-            "settles that came too late": sum(entry["event"] == "late" for entry in self.auditor.entries),
+            "settles that came too late": len(self.auditor.of("late")),
             "results that on_unknown: release gave away": len(unpaid),
-            "looks at which the sums were right": self.auditor.looks - len(self.auditor.wrong),
+            "looks at all sums": self.auditor.looks,
         }
         return wrong
 
@@ -265,7 +271,9 @@ async def soak(folder: Path, seconds: float, seed: int) -> Report:
     try:
         with accounts(server.path, GRANTED) as ada:
             auditor = Auditor(server.path, "ada")
-            built = house(folder, server.url, policy=paid_policy(TIMEOUT), margin=MARGIN, backend=_backend(dice))
+            built = house(
+                folder, server.url, policy=paid_policy(TIMEOUT, INCLUDED), margin=MARGIN, backend=_backend(dice)
+            )
             async with built as everything:
                 try:
                     return await Soak(dice, everything, server, ada, auditor).run(seconds)

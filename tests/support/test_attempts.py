@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from sidecar.ledger import scripts
+from sidecar.ledger.keys import account_keys
+from tests.ledger.support import CALLER, application
 from tests.soak.auditor import Auditor
 from tests.support.attempts import Attempt, Ending, complaints
-from tests.support.processes import accounts
+from tests.support.processes import Accounts, accounts
 from tests.support.rig import Reply
 from tests.support.store import StoreServer
 
@@ -76,15 +81,66 @@ def test_who_cancels_or_leaves_may_have_to_pay_all_of_it():
     assert Attempt((), 2, None).ending is Ending.UNKNOWN
 
 
-def test_a_balance_that_was_edited_is_seen(store_server: StoreServer):
-    with accounts(store_server.path, 10) as ada, store_server.client() as client:
-        auditor = Auditor(store_server.path, "ada")
-        assert ada.spend(3)
+@pytest.fixture
+def ada(store_server: StoreServer) -> Iterator[Accounts]:
+    with accounts(store_server.path, 10) as made:
+        yield made
+
+
+@pytest.fixture
+def auditor(store_server: StoreServer, ada: Accounts) -> Iterator[Auditor]:
+    made = Auditor(store_server.path, "ada")
+    yield made
+    made.close()
+
+
+KEYS = account_keys("main", "ada")
+
+
+def test_a_balance_that_was_edited_is_seen(store_server: StoreServer, ada: Accounts, auditor: Auditor):
+    assert ada.spend(3)
+    auditor.look()
+    assert auditor.wrong == []
+    assert auditor.sum("spend") == 3
+    with store_server.client() as client:
+        client.hincrby(KEYS.ledger, "balance:contact", 1)
+    auditor.look()
+    assert auditor.wrong == ["ledger balance:contact: contact: balance and held: expected 7, found 8"]
+
+
+def test_included_credits_and_paid_items_that_were_edited_are_seen(
+    store_server: StoreServer, ada: Accounts, auditor: Auditor
+):
+    for operation in "ab":  # what was read before is remembered
+        assert ada.spend(3, operation, ("month", 5))
         auditor.look()
-        assert auditor.wrong == []
-        assert auditor.sum("spend") == 3
-        [ledger] = client.scan_iter("*:ledger")
-        client.hincrby(ledger, "balance:contact", 1)
-        auditor.look()
-        assert auditor.wrong == ["balance 8 and 0 held, where the journal adds up to 7"]
-        auditor.close()
+    assert (auditor.wrong, auditor.included(), auditor.sum("spend")) == ([], 5, 6)
+    with store_server.client() as client:
+        number = ada.look().counters["included:contact:month"].partition(":")[0]
+        client.hset(KEYS.ledger, "included:contact:month", f"{number}:4")
+        client.sadd(KEYS.paid, "credit:contact:a")
+    auditor.look()
+    assert auditor.wrong == [
+        f"ledger included:contact:month: contact: counter: expected {number}:5, found {number}:4",
+        "paid: paid items: expected 0, found 1",
+    ]
+
+
+def test_an_entry_that_was_removed_before_it_was_read_is_seen(
+    store_server: StoreServer, ada: Accounts, auditor: Auditor
+):
+    auditor.look()
+    ada.spend(1)
+    with store_server.client() as client:
+        [(spend, _)] = client.xrevrange(KEYS.usage, count=1)
+        client.xdel(KEYS.usage, spend)
+    auditor.look()
+    assert any(each.startswith("ledger journal:written") for each in auditor.wrong)
+
+
+def test_a_call_that_the_store_has_lost_is_seen(ada: Accounts, auditor: Auditor):
+    ada.run(scripts.settle(replace(application("c"), caller=replace(CALLER, account="ada")), None))
+    auditor.look()
+    assert auditor.wrong == []
+    [lost] = auditor.forgotten()
+    assert "call c: expected a reservation, found none" in lost
