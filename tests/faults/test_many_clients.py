@@ -191,13 +191,17 @@ async def two_sidecars(
 
 
 async def at_rest(sidecars: list[Rig], ada: Accounts) -> set[str]:
-    """Wait until every settle has arrived; then end the leases of what may still be resumed, and say which that was.
+    """Wait until every call is over and its settle has arrived; then end the leases of what may still be resumed.
+
+    Gives those calls.
 
     Leases are longer than this test: whoever lives has told the store itself.
     """
     async with asyncio.timeout(90):
         for each in sidecars:
             await ready(each)
+            while each.sidecar.pipeline.in_flight:  # noqa: ASYNC110 - calls go on without their clients
+                await asyncio.sleep(0.01)
             await each.sidecar.store.delivered()
         left = ada.look().holds
         assert {call: hold for call, hold in left.items() if "deferred" not in hold} == {}
