@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import sidecar
 from sidecar.cli import account, check, consent, credits, demo, explain, schema, script, serve, test, usage
-from sidecar.cli.common import CommandError, UsageError, report
+from sidecar.cli.common import CommandError, UsageError, escaped, report
 from sidecar.config.documents import DocumentError
 
 _COMMANDS = (serve, check, test, explain, schema, account, consent, credits, usage, script, demo)
@@ -31,10 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as left:  # argparse: --help, --version, or a command line that is wrong
         return int(left.code or 0)
     except UsageError as error:
-        print(f"mcp-sidecar: {error}", file=sys.stderr)
+        print(f"mcp-sidecar: {escaped(str(error))}", file=sys.stderr)
         return 2
     except CommandError as error:
-        print(f"mcp-sidecar: {error}", file=sys.stderr)
+        print(f"mcp-sidecar: {escaped(str(error))}", file=sys.stderr)
         return 1
     except DocumentError as error:
         report(arguments, error.problems)

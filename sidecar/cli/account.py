@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from sidecar.cli import overrides
-from sidecar.cli.common import CommandError, Commands, UsageError, command, emit, issuer_id, name, table
+from sidecar.cli.common import CommandError, Commands, UsageError, account_name, command, emit, issuer_id, table
 from sidecar.cli.common import verbs as add_verbs
 from sidecar.cli.overrides import Override
 from sidecar.cli.store import Session, Target, with_store
 from sidecar.config.load import load_settings
 from sidecar.ledger import changes
-from sidecar.ledger.accounts import parse_overrides
 from sidecar.ledger.changes import ChangeCode
+from sidecar.ledger.damage import DamagedError
 from sidecar.ledger.keys import EVERY_ACCOUNT_KEY, keys_of
+from sidecar.ledger.stored import parse_overrides
 from sidecar.policy.rules import Policy
 from sidecar.workbench.load import load
 
@@ -33,7 +34,7 @@ def add(commands: Commands) -> None:
         parser = command(verbs, verb, run, text)
         parser.add_argument("--issuer", metavar="ID", help="required where several are configured")
         if verb != "list":
-            parser.add_argument("account", type=name, metavar="ACCOUNT")
+            parser.add_argument("account", type=account_name, metavar="ACCOUNT")
         if verb == "set":
             parser.add_argument("--plan")
             parser.add_argument("--status", choices=("active", "disabled"))
@@ -64,7 +65,11 @@ def _list(arguments: argparse.Namespace) -> int:
 async def _records(session: Session) -> list[dict[str, Any]]:
     found = []
     for key in await session.keys(EVERY_ACCOUNT_KEY):
-        fields = await session.record(key)
+        try:
+            fields = await session.record(key)
+        except DamagedError:
+            found.append({**_plain({}), "status": "damaged", "digest": keys_of(key).digest})
+            continue
         if fields:
             found.append({**_plain(fields), "digest": keys_of(key).digest})
     return sorted(found, key=lambda each: (each["issuer"] or "", each["account"] or "", each["digest"]))

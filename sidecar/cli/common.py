@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -12,13 +13,13 @@ from typing import Any, Final, TypeAlias
 from sidecar.config.documents import Problem
 from sidecar.config.enforced import NOT_ENFORCED
 from sidecar.config.settings import Settings
+from sidecar.identity.claims import MAX_CLIENT_ID, MAX_NAME
 from sidecar.model import MAX_AMOUNT
 
 # The class cannot be subscripted where Python runs, only where types are checked.
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
-MAX_NAME: Final = 2048
-"""Characters of a name on the command line; client ids may be URLs."""
+_INVISIBLE: Final = re.compile(r"[^\n\x20-\x7e]")
 
 
 class CommandError(Exception):
@@ -73,10 +74,21 @@ def not_enforced(parser: argparse.ArgumentParser, *options: str) -> None:
         parser.add_argument(option, action=_NotEnforced, nargs="?", help=argparse.SUPPRESS)
 
 
-def name(text: str) -> str:
-    """A name on the command line; what could not stand in a token is a slip of the keyboard."""
-    if not 0 < len(text) <= MAX_NAME or not text.isprintable() or text != text.strip():
+def account_name(text: str) -> str:
+    """An account or a subject on the command line, as it could stand in a token."""
+    return _name(text, MAX_NAME)
+
+
+def client_name(text: str) -> str:
+    """A client id on the command line; it may be a URL."""
+    return _name(text, MAX_CLIENT_ID)
+
+
+def _name(text: str, most: int) -> str:
+    if not text or not text.isprintable() or text != text.strip():
         raise argparse.ArgumentTypeError("a name is printable, not empty, and has no blanks around it")
+    if len(text) > most:
+        raise argparse.ArgumentTypeError(f"a name has {most} characters at most, as in a token")
     return text
 
 
@@ -114,17 +126,35 @@ def issuer_id(arguments: argparse.Namespace, settings: Settings) -> str:
 def emit(arguments: argparse.Namespace, document: Any, lines: Iterable[str]) -> None:
     """Print an answer: one JSON document, or lines for people."""
     if arguments.format == "json":
-        print(json.dumps(document, indent=2, ensure_ascii=False))
+        print(as_json(document, indent=2))
         return
     for line in lines:
-        print(line)
+        print(escaped(line))
+
+
+def as_json(document: Any, indent: int | None = None) -> str:
+    """JSON that can be read, and that a terminal only shows."""
+    return escaped(json.dumps(document, indent=indent, ensure_ascii=False))
+
+
+def escaped(text: str) -> str:
+    """Text as a terminal may show it: other programs, and the command line, may say what would steer it.
+
+    Line breaks stay; what else cannot be seen is written as in JSON.
+    """
+    return _INVISIBLE.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    character = found[0]
+    return character if character.isprintable() else json.dumps(character)[1:-1].replace("\x7f", "\\u007f")
 
 
 def report(arguments: argparse.Namespace, problems: Iterable[Problem], **more: Any) -> None:
     """Print located problems: one per line on stderr, or as one JSON document on stdout."""
     if arguments.format != "json":
         for problem in problems:
-            print(problem, file=sys.stderr)
+            print(escaped(str(problem)), file=sys.stderr)
         return
     found = [
         {
@@ -137,7 +167,7 @@ def report(arguments: argparse.Namespace, problems: Iterable[Problem], **more: A
         }
         for problem in problems
     ]
-    print(json.dumps({"ok": False, "problems": found, **more}, indent=2, ensure_ascii=False))
+    print(as_json({"ok": False, "problems": found, **more}, indent=2))
 
 
 def shown(text: str) -> str:

@@ -7,7 +7,18 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sidecar.cli.common import Commands, UsageError, command, emit, name, plural, shown, table, words
+from sidecar.cli.common import (
+    Commands,
+    UsageError,
+    account_name,
+    client_name,
+    command,
+    emit,
+    plural,
+    shown,
+    table,
+    words,
+)
 from sidecar.cli.common import verbs as add_verbs
 from sidecar.cli.store import Session, Target, with_store
 from sidecar.config.load import load_settings
@@ -29,10 +40,10 @@ def add(commands: Commands) -> None:
     for run, verb, text in about:
         parser = command(verbs, verb, run, text)
         parser.set_defaults(verb=verb)
-        parser.add_argument("account", type=name, metavar="ACCOUNT")
-        parser.add_argument("client", type=name, metavar="CLIENT", nargs="?" if verb == "list" else None)
+        parser.add_argument("account", type=account_name, metavar="ACCOUNT")
+        parser.add_argument("client", type=client_name, metavar="CLIENT", nargs="?" if verb == "list" else None)
         parser.add_argument("--issuer", metavar="ID", help="required where several are configured")
-        parser.add_argument("--subject", type=name, help=f"default: {_EVERY} of that account and client")
+        parser.add_argument("--subject", type=account_name, help=f"default: {_EVERY} of that account and client")
         if verb == "grant":
             parser.add_argument("--scopes", nargs="+", metavar="SCOPE", help="the only ones granted; default: all")
 

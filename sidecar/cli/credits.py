@@ -6,7 +6,7 @@ import argparse
 import uuid
 from typing import Any
 
-from sidecar.cli.common import CommandError, Commands, UsageError, amount, command, emit, name
+from sidecar.cli.common import CommandError, Commands, UsageError, account_name, amount, command, emit
 from sidecar.cli.common import verbs as add_verbs
 from sidecar.cli.store import Session, Target, with_store
 from sidecar.cli.usage import known, pool_line, usage_of
@@ -30,7 +30,7 @@ def add(commands: Commands) -> None:
     for run, verb, text in about:
         parser = command(verbs, verb, run, text)
         parser.set_defaults(verb=verb)
-        parser.add_argument("account", type=name, metavar="ACCOUNT")
+        parser.add_argument("account", type=account_name, metavar="ACCOUNT")
         parser.add_argument("pool", metavar="POOL", nargs="?" if verb == "show" else None)
         parser.add_argument("--issuer", metavar="ID", help="required where several are configured")
         if verb != "show":

@@ -12,10 +12,11 @@ from sidecar.cli.common import (
     CommandError,
     Commands,
     UsageError,
+    account_name,
+    client_name,
     command,
     emit,
     issuer_id,
-    name,
     not_enforced,
     words,
 )
@@ -45,8 +46,8 @@ def add(commands: Commands) -> None:
         "--token-file", type=Path, metavar="FILE", help="the access token that is sent; - for standard input"
     )
     parser.add_argument("--scopes", nargs="+", metavar="SCOPE", help="or: the token's scopes")
-    parser.add_argument("--client", type=name, help="its client id")
-    parser.add_argument("--account", type=name, help="its account")
+    parser.add_argument("--client", type=client_name, help="its client id")
+    parser.add_argument("--account", type=account_name, help="its account")
     parser.add_argument("--plan", help="the account's plan; default: the policy's default_plan")
     parser.add_argument("--issuer", metavar="ID", help="where several are configured")
     not_enforced(parser, "--request-id", "--log")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sidecar.cli.common import CommandError, emit, plural, shown
+from sidecar.cli.common import CommandError, as_json, emit, escaped, plural, shown
 from sidecar.cli.store import Session, Target, with_store
 from sidecar.config.settings import Settings
 from sidecar.ledger import changes
@@ -58,7 +57,7 @@ async def _follow(arguments: argparse.Namespace, session: Session, target: Targe
             raise
         except StoreError as error:
             if not away:
-                print(f"mcp-sidecar: store: {error}; waiting for it", file=sys.stderr, flush=True)
+                print(f"mcp-sidecar: store: {escaped(str(error))}; waiting for it", file=sys.stderr, flush=True)
             away = True
             continue
         if away:
@@ -70,7 +69,7 @@ async def _follow(arguments: argparse.Namespace, session: Session, target: Targe
 
 
 def _tell(arguments: argparse.Namespace, entry: Entry) -> None:
-    print(json.dumps(document(entry), ensure_ascii=False) if arguments.format == "json" else line(entry), flush=True)
+    print(as_json(document(entry)) if arguments.format == "json" else escaped(line(entry)), flush=True)
 
 
 def document(entry: Entry) -> dict[str, Any]:

@@ -6,19 +6,22 @@ import argparse
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from sidecar.cli.common import CommandError, issuer_id
 from sidecar.config.settings import Settings, Store
 from sidecar.ledger import changes, scripts
-from sidecar.ledger.accounts import Consent, parse_consent
+from sidecar.ledger.accounts import Consent
 from sidecar.ledger.changes import Inspection
 from sidecar.ledger.command import Command
 from sidecar.ledger.connection import Argument, Connection, RejectedError, StoreError, UnansweredError, UnsentError
+from sidecar.ledger.damage import DAMAGED, DamagedError, explained
 from sidecar.ledger.embedded import EmbeddedStore
 from sidecar.ledger.endpoint import parse_url
-from sidecar.ledger.keys import AccountKeys, account_keys
+from sidecar.ledger.keys import AccountKeys, account_keys, kind_of, place_of
 from sidecar.ledger.layout import claim
+from sidecar.ledger.stored import UnreadableError, parse_consent
 
 _CONNECT_WITHIN: Final = 5.0
 _ATTEMPTS: Final = 3
@@ -65,7 +68,7 @@ class Session:
             return await self._call(*command.words())
         except RejectedError as error:
             if error.code != "NOSCRIPT":
-                raise
+                raise await explained(self._connection.send, command, error) from error
         await self._call("SCRIPT", "LOAD", command.script.source)  # somebody flushed them just now
         return await self._call(*command.words())
 
@@ -84,8 +87,18 @@ class Session:
                 return sorted(found)
 
     async def record(self, key: str) -> dict[str, str]:
-        """The fields of a hash; none when there is no such key."""
-        flat = [each.decode(errors="replace") for each in await self._call("HGETALL", key)]
+        """The fields of a hash; none when there is no such key.
+
+        Raises:
+            DamagedError: the key is something else.
+        """
+        try:
+            reply = await self._call("HGETALL", key)
+        except RejectedError as error:
+            if error.code not in DAMAGED:
+                raise
+            raise DamagedError(f"{place_of(key)} is not a {kind_of(key)}") from error
+        flat = [each.decode(errors="replace") for each in reply]
         return dict(zip(flat[::2], flat[1::2], strict=True))
 
     async def read(self, *words: Argument) -> Any:
@@ -93,10 +106,16 @@ class Session:
         return await self._call(*words)
 
     async def consents(self, target: Target) -> dict[str, tuple[dict[str, str], Consent]]:
-        """Key, fields and meaning of every consent record of an account, those for every subject included."""
+        """Key, fields and meaning of every consent record of an account, those for every subject included.
+
+        A key that is no record is none: it grants nothing, and must be in no revocation's way.
+        """
         found = {}
         for key in [*await self.keys(target.keys.every_client), *await self.keys(target.keys.every_consent)]:
-            fields = await self.record(key)
+            try:
+                fields = await self.record(key)
+            except DamagedError:
+                continue
             consent = parse_consent(fields)
             if consent is not None:
                 found[key] = fields, consent
@@ -126,13 +145,19 @@ async def _with_store(store: Store, work: Callable[[Session], Awaitable[T]]) -> 
         if embedded is not None:
             embedded.enter()
         connection = Connection(
-            parse_url(store.url if embedded is None else embedded.url), prepare=_prepare, timeout=_TIMEOUT
+            parse_url(store.url if embedded is None else embedded.url),
+            prepare=_prepare,
+            # The server met on entering may just have been ending, or be killed meanwhile.
+            before=None if embedded is None else partial(asyncio.to_thread, embedded.ensure),
+            timeout=_TIMEOUT,
         )
         try:
             await connection.start(_CONNECT_WITHIN)
             return await work(Session(connection))
         finally:
             await connection.close()
+    except (DamagedError, UnreadableError) as error:
+        raise CommandError(f"store: {error}; how to repair it: docs/store.md, Damage") from error
     except RejectedError as error:
         raise CommandError(f"store: it refuses: {error}") from error
     except (StoreError, OSError, ValueError) as error:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sidecar.cli import journal, overrides
-from sidecar.cli.common import CommandError, Commands, amount, command, emit, name, shown
+from sidecar.cli.common import CommandError, Commands, account_name, amount, command, emit, shown
 from sidecar.cli.store import Session, Target, with_store
 from sidecar.config.load import load_settings
 from sidecar.ledger import accounts
@@ -22,7 +22,7 @@ from sidecar.workbench.load import load
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = command(commands, "usage", run, "show windows, balances, open holds and journal of an account")
-    parser.add_argument("account", type=name, metavar="ACCOUNT")
+    parser.add_argument("account", type=account_name, metavar="ACCOUNT")
     parser.add_argument("--issuer", metavar="ID", help="required where several are configured")
     parser.add_argument(
         "--last", type=amount, default=journal.SHOWN, metavar="N", help=f"entries to show; default: {journal.SHOWN}"
@@ -48,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         **usage_of(seen, loaded.policy),
         "overrides": overrides.by_field(seen.state.overrides),
         "holds": [_hold(call_id, hold, seen.now) for call_id, hold in sorted(seen.state.holds.items())],
+        "unreadable_holds": sorted(seen.state.unreadable),
         "entries": [journal.document(entry) for entry in entries],
     }
     emit(arguments, document, [*_lines(target, document), *(f"  entry    {journal.line(each)}" for each in entries)])
@@ -69,7 +70,7 @@ async def known(session: Session, target: Target) -> Inspection:
     """
     seen = await session.inspect(target)
     state = seen.state
-    traces = (state.balances, state.quotas, state.included, state.holds)
+    traces = (state.balances, state.quotas, state.included, state.holds, state.unreadable)
     if not seen.known and not any(traces) and not await session.record(target.keys.account):
         raise CommandError(f"the store knows nothing of account {target}")
     return seen
@@ -115,7 +116,9 @@ def _lines(target: Target, facts: dict[str, Any]) -> Iterator[str]:
             yield f"  quota    {shown(quota)} per {window}: unlimited (the account's own limit)"
     for pool, entry in facts["credits"].items():
         yield f"  credits  {pool_line(pool, entry)}"
-    if not facts["holds"]:
+    for call in facts["unreadable_holds"]:
+        yield f"  hold     {shown(call)} cannot be read: it keeps what it took until it is repaired"
+    if not facts["holds"] and not facts["unreadable_holds"]:
         yield "  holds    none"
     for hold in facts["holds"]:
         units = (f"{each['reserved']} {_unit(each)}" for each in hold["amounts"])

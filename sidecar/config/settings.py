@@ -158,6 +158,8 @@ class Limits(Model):
     """Bytes of one answer or stream of the backend."""
     in_flight: Count = 1000
     """Requests at one time in one process."""
+    in_flight_per_account: Count = 250
+    """Those of them that one account may have."""
     streams_per_account: Count = 32
     """Open streams of one account in one process."""
 

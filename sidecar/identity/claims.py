@@ -189,8 +189,10 @@ def _first(claims: Mapping[str, Any], names: str | Sequence[str] | None, default
 
 
 def _name(value: object, what: str, limit: int) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= limit:
+    if not isinstance(value, str) or not value:
         raise invalid(f"its {what} is missing or malformed")
+    if len(value) > limit:
+        raise invalid(f"its {what} has more than {limit} characters")
     # Control and invisible characters, and blanks around it, would make two names look like one.
     if not value.isprintable() or value != value.strip():
         raise invalid(f"its {what} is missing or malformed")

@@ -1,21 +1,18 @@
 """One account as the store keeps it: windows, consents, counters and holds as plain values.
 
-Pure. `admission.py` and `settlement.py` compute on these; `parse` reads them from what
-`lua/inspect.lua` answers, and `usage` is what account holders and operators are shown.
+Pure. `admission.py` and `settlement.py` compute on these; `stored.py` reads them from what the store keeps,
+and `usage` is what account holders and operators are shown.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any
 
 from sidecar.ledger.windows import Counter, current
-from sidecar.model import MAX_AMOUNT, WINDOWS, AmountKind, OnUnknown, PlanTerms, Terms, Window
+from sidecar.model import AmountKind, OnUnknown, PlanTerms, Terms, Window
 from sidecar.outcome import Receipt
-
-_UNLIMITED: Final = "unlimited"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +98,7 @@ class AccountState:
         quotas: counter per (quota, window).
         included: counter of used included credits per (pool, window).
         paid: (kind, name, item) of every item that need not be paid again.
+        unreadable: calls whose holds are not what the layout says.
     """
 
     plan: str | None = None
@@ -117,6 +115,7 @@ class AccountState:
     paid: set[tuple[AmountKind, str, str]] = field(default_factory=set)
     holds: dict[str, Hold] = field(default_factory=dict)
     done: dict[str, Done] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)
 
     def copy(self, now: int) -> AccountState:
         """Another one that can be changed; outcomes that are no longer remembered are left out."""
@@ -202,96 +201,3 @@ def _pool(state: AccountState, granted: PlanTerms, pool: str, now: int) -> dict[
         shown["left"] += max(0, included - count)
         shown["included"] = {"window": window, "limit": included, "used": count, "resets_in": rest}
     return shown
-
-
-# --- reading what the store keeps --------------------------------------------------------------
-
-
-def parse_limit(text: str) -> int | None:
-    """An account's own limit as it is stored; what is not understood allows nothing."""
-    if text == _UNLIMITED:
-        return None
-    digits = text.lstrip("0") or "0"
-    if not (text.isascii() and text.isdigit()) or len(digits) > len(str(MAX_AMOUNT)):
-        return 0
-    return int(digits) if int(digits) <= MAX_AMOUNT else 0
-
-
-def parse_overrides(account: Mapping[str, str]) -> dict[tuple[str, Window], int | None]:
-    """An account's own limits per (quota, window), as its record has them; None there is no limit.
-
-    A window that does not exist limits nothing, as in `lua/admit.lua`.
-    """
-    found = {}
-    for name, text in account.items():
-        quota, _, window = name.removeprefix("quota:").rpartition(":")
-        if name.startswith("quota:") and window in WINDOWS:
-            found[quota, window] = parse_limit(text)
-    return found
-
-
-def parse_consent(record: Mapping[str, str]) -> Consent | None:
-    """A consent record; None when there is no record."""
-    if not record:
-        return None
-    scopes = frozenset(record["scopes"].split()) if "scopes" in record else None
-    return Consent(record.get("status") == "granted", parse_at(record.get("at")), scopes)
-
-
-def parse_at(text: str | None) -> int | None:
-    """A record's `at` in milliseconds; None when it is no plain number of seconds."""
-    whole, _, fraction = (text or "").partition(".")
-    if not (whole.isascii() and whole.isdigit()) or (fraction and not (fraction.isascii() and fraction.isdigit())):
-        return None
-    return int(whole) * 1000 + int((fraction + "000")[:3])
-
-
-def parse(
-    account: Mapping[str, str], ledger: Mapping[str, str], holds: Mapping[str, str], leases: Mapping[str, int]
-) -> AccountState:
-    """What `lua/inspect.lua` answers: the account without its consents, sessions and paid items."""
-    state = AccountState(
-        plan=account.get("plan") or None,
-        active=account.get("status", "active") == "active",
-        overrides=parse_overrides(account),
-    )
-    for name, text in ledger.items():
-        kind, _, rest = name.partition(":")
-        if kind in ("journal", "checkpoint", "folded"):  # `journal.py` reads these
-            continue
-        if kind in ("balance", "total"):
-            (state.balances if kind == "balance" else state.totals)[rest] = int(text)
-            continue
-        subject, _, window = rest.rpartition(":")
-        number, _, count = text.partition(":")
-        counters = state.quotas if kind == "quota" else state.included
-        counters[subject, window] = Counter(int(number), int(count))
-    state.holds = {call_id: _hold(json.loads(text), leases[call_id]) for call_id, text in holds.items()}
-    return state
-
-
-def _hold(document: Mapping[str, Any], until: int) -> Hold:
-    return Hold(
-        owner=document["owner"],
-        client_id=document["client"],
-        on_unknown=OnUnknown(document["on_unknown"]),
-        until=until,
-        amounts=tuple(_amount(each) for each in document["amounts"]),
-        request=document.get("request"),
-        deferred=document.get("deferred"),
-        events=tuple(document.get("events") or ()),
-    )
-
-
-def _amount(document: Mapping[str, Any]) -> Amount:
-    items: Sequence[str] | Mapping[str, str] | None = document.get("items")  # Lua writes an empty list as {}
-    return Amount(
-        kind=AmountKind(document["kind"]),
-        name=document["name"],
-        reserved=int(document["reserved"]),
-        fixed=document.get("fixed", False),
-        windows={window: int(number) for window, number in (document.get("windows") or {}).items()},
-        from_balance=int(document.get("balance", 0)),
-        items=None if items is None else tuple(items),
-        each=int(document.get("each", 1)),
-    )

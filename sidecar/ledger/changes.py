@@ -10,14 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from sidecar.ledger import accounts
+from sidecar.ledger import stored
 from sidecar.ledger.accounts import AccountState
 from sidecar.ledger.command import Command, Script, text
 from sidecar.ledger.connection import Argument
 from sidecar.ledger.journal_entries import Snapshot
 from sidecar.ledger.keys import REVOKED_CHANNEL, AccountKeys, account_keys, client_digest, consent_digest
 from sidecar.ledger.scripts import ACCOUNT_DELETE, ACCOUNT_SET, AUDIT, CREDITS, GRANT, INSPECT, REVOKE
-from sidecar.model import Window
+from sidecar.model import MAX_AMOUNT, Window
 
 
 class Inspection(NamedTuple):
@@ -69,12 +69,21 @@ def audited(reply: Any) -> Snapshot:
 
 
 def inspected(reply: Any) -> Inspection:
-    """What `inspect` answered."""
+    """What `inspect` answered.
+
+    Raises:
+        UnreadableError: a balance or counter cannot be read.
+    """
     now, account, ledger, holds, leases = reply
     record = _pairs(account)
-    ends = {call_id: int(float(score)) for call_id, score in _pairs(leases).items()}
-    state = accounts.parse(record, _pairs(ledger), _pairs(holds), ends)
+    ends = {call_id: _milliseconds(score) for call_id, score in _pairs(leases).items()}
+    state = stored.parse(record, _pairs(ledger), _pairs(holds), ends)
     return Inspection(int(now), bool(record) and "deleted" not in record, state)
+
+
+def _milliseconds(score: str) -> int:
+    """The end of a lease; somebody may have written that it never ends."""
+    return int(min(max(float(score), 0.0), float(MAX_AMOUNT)))
 
 
 def grant(
@@ -161,7 +170,9 @@ def delete_account(issuer_id: str, account: str, *, others: Sequence[str] = ()) 
         others: keys of its consents, its records per client, its sessions and tasks, found by SCAN.
     """
     keys = account_keys(issuer_id, account)
-    return Command(ACCOUNT_DELETE, (*keys.money, keys.account, *others), (issuer_id, account))
+    return Command(
+        ACCOUNT_DELETE, (*keys.money, keys.account, keys.sessions, keys.tasks, *others), (issuer_id, account)
+    )
 
 
 def change_credits(
@@ -203,4 +214,5 @@ def credited(reply: Any) -> CreditChange:
 
 
 def _pairs(flat: Sequence[Any]) -> dict[str, str]:
-    return {text(flat[i]): text(flat[i + 1]) for i in range(0, len(flat), 2)}
+    words = list(map(text, flat))
+    return dict(zip(words[::2], words[1::2], strict=True))

@@ -64,5 +64,8 @@ class Scripts(Protocol):
 
 
 def text(word: bytes | str) -> str:
-    """A word of an answer; whoever asked may have had it decoded."""
-    return word.decode() if isinstance(word, bytes) else word
+    """A word of an answer; whoever asked may have had it decoded.
+
+    Other programs may have stored what is no UTF-8: it equals no name of a policy.
+    """
+    return word.decode(errors="replace") if isinstance(word, bytes) else word

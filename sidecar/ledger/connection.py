@@ -16,6 +16,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import RedisError
 
 from sidecar.ledger.endpoint import Address, Endpoint
+from sidecar.ledger.sockets import connectable
 from sidecar.ledger.wire import Argument, Pushed, RejectedError, StoreError, UnansweredError, UnsentError, Wire
 
 __all__ = ["Argument", "Connection", "RejectedError", "StoreError", "UnansweredError", "UnsentError"]
@@ -160,7 +161,8 @@ class Connection:
     async def _dial(self) -> Wire:
         loop, end = asyncio.get_running_loop(), self._endpoint
         if end.path:
-            return (await loop.create_unix_connection(self._make_wire, end.path))[1]
+            with connectable(end.path) as path:
+                return (await loop.create_unix_connection(self._make_wire, path))[1]
         host, port = await _primary(end) if end.service else end.addresses[0]
         return (await loop.create_connection(self._make_wire, host, port, ssl=end.tls))[1]
 

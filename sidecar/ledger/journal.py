@@ -199,7 +199,8 @@ class _Chain:
                 stored = snapshot.ledger.get(f"{kind}:{pool}", "0")
                 value = whole(stored)
                 if value is None:
-                    self.found.append(Difference(f"ledger {kind}:{pool}", pool, what, "a whole number", shown(stored)))
+                    belongs = str(expected - also)  # what is to be written there
+                    self.found.append(Difference(f"ledger {kind}:{pool}", pool, kind, belongs, shown(stored)))
                 elif value + also != expected:
                     self.found.append(Difference(f"ledger {kind}:{pool}", pool, what, str(expected), str(value + also)))
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
+
+from sidecar.ledger.accounts import Amount
+from sidecar.ledger.stored import UnreadableError, parse_hold
+from sidecar.model import AmountKind
 
 FIELDS: Final[Mapping[str, str]] = {
     "n": "number of the entry; they follow each other",
-    "event": "`settled`, `released`, `late`; `grant`, `spend`, `set`; `consent_granted`, `consent_revoked`; "
-    "`account_deleted`",
+    "event": "`settled`, `released`, `late`; `set_aside`, when its hold cannot be read; `grant`, `spend`, `set`; "
+    "`consent_granted`, `consent_revoked`; `account_deleted`",
     "call": "the call's id, or the operation's",
     "client": "client id of the call or the consent",
     "subject": "of the consent; absent for every subject",
@@ -117,24 +120,23 @@ def held(holds: Mapping[str, str]) -> tuple[Held, list[Difference]]:
     all_held, unread = Held({}, []), []
     for call, raw in sorted(holds.items()):
         try:
-            taken = [_taken(each) for each in json.loads(raw)["amounts"]]
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+            hold = parse_hold(raw, 0)
+        except UnreadableError:
             unread.append(Difference(f"hold {call}", None, "document", "a hold", shown(raw)))
             continue
-        for pool, units, places in taken:
-            if pool is not None:
-                all_held.balances[pool] = all_held.balances.get(pool, 0) + units
-            all_held.places.extend(places)
+        for amount in hold.amounts:
+            _take(all_held, amount)
     return all_held, unread
 
 
-def _taken(amount: Mapping[str, Any]) -> tuple[str | None, int, list[Place]]:
-    credit, name = amount["kind"] == "credit", str(amount["name"])
-    balance = int(amount["balance"]) if credit else 0
-    counter, units = ("included" if credit else "quota"), int(amount["reserved"]) - balance
-    windows: Mapping[str, str] = amount.get("windows") or {}  # Lua writes an empty table as {}
-    places = [Place(f"{counter}:{name}:{window}", int(number), units) for window, number in windows.items()]
-    return (name if credit else None), balance, places
+def _take(all_held: Held, amount: Amount) -> None:
+    counter = "quota"
+    if amount.kind is AmountKind.CREDIT:
+        counter = "included"
+        all_held.balances[amount.name] = all_held.balances.get(amount.name, 0) + amount.from_balance
+    units = amount.reserved - amount.from_balance
+    for window, number in amount.windows.items():
+        all_held.places.append(Place(f"{counter}:{amount.name}:{window}", number, units))
 
 
 def whole(text: str | None) -> int | None:

@@ -15,6 +15,8 @@ or break out of a key. Every key of an account carries the account's digest as i
     mcp:{ACCOUNT}:client:CLIENT     hash    the same for every subject, without `subject`
     mcp:{ACCOUNT}:session:SESSION   hash    consent subject client_id at
     mcp:{ACCOUNT}:task:TASK         hash    the same
+    mcp:{ACCOUNT}:sessions          zset    SESSION by when it was bound, in ms since the epoch
+    mcp:{ACCOUNT}:tasks             zset    the same of TASK
     mcp:{ACCOUNT}:done:CALL         string  how a call was resolved, kept for the length of a lease
 
 where ACCOUNT is digest(issuer id, account), CONSENT digest(subject, client id), CLIENT
@@ -72,11 +74,13 @@ class AccountKeys:
     paid: str = field(init=False)
     requests: str = field(init=False)
     usage: str = field(init=False)
+    sessions: str = field(init=False)
+    tasks: str = field(init=False)
 
     def __post_init__(self) -> None:
         prefix = f"mcp:{{{self.digest}}}:"
         object.__setattr__(self, "prefix", prefix)
-        for name in ("account", "ledger", "holds", "leases", "paid", "requests", "usage"):
+        for name in ("account", "ledger", "holds", "leases", "paid", "requests", "usage", "sessions", "tasks"):
             object.__setattr__(self, name, prefix + name)
 
     @property
@@ -147,6 +151,26 @@ def keys_of(key: str) -> AccountKeys:
     if start != "mcp:" or not closing:
         raise ValueError("not the key of an account")
     return AccountKeys(tag)
+
+
+_KINDS: Final = {
+    "leases": "zset",
+    "sessions": "zset",
+    "tasks": "zset",
+    "paid": "set",
+    "usage": "stream",
+    "done": "string",
+}
+
+
+def kind_of(key: str) -> str:
+    """The type, as the server names it, of a key of an account."""
+    return _KINDS.get(place_of(key).partition(":")[0], "hash")
+
+
+def place_of(key: str) -> str:
+    """Which key of its account it is, without the account: `ledger`, `consent:CONSENT`."""
+    return key.partition("}:")[2]
 
 
 @lru_cache(_REMEMBERED)

@@ -38,6 +38,13 @@ TASK_LIFE_MOST: Final = 30 * 86_400
 """Seconds that a task stays bound without being used when the backend keeps it so long."""
 
 
+SESSIONS_MOST: Final = 1_000
+"""Sessions that an account has at one time; beyond, the oldest is ended and its client initializes again."""
+
+TASKS_MOST: Final = 10_000
+"""Tasks that stay bound to the callers of an account at one time."""
+
+
 def _load(name: str) -> Script:
     return Script(name, "\n".join(_lines(f"{name}.lua")) + "\n")
 
@@ -206,19 +213,19 @@ def sweep(keys: AccountKeys) -> Command:
 
 def bind_session(caller: Caller, session: str) -> Command:
     """Make a session the caller's; `owned` says no when it is somebody else's already."""
-    return _binding("bind", caller, caller_keys(caller).session(session))
+    return _sessions("bind", caller, (session,))
 
 
 def end_session(caller: Caller, session: str) -> Command:
     """End a session, if it is the caller's."""
-    return _binding("end", caller, caller_keys(caller).session(session))
+    return _sessions("end", caller, (session,))
 
 
 def touch(caller: Caller, session: str | None, tasks: Sequence[str]) -> Command:
     """Ask which are the caller's, the session first; those live on. `owned` reads the answer."""
     keys = caller_keys(caller)
     sessions = () if session is None else (keys.session(session),)
-    return _binding("touch", caller, *sessions, *map(keys.task, tasks))
+    return _binding("touch", caller, keys.sessions, (*sessions, *map(keys.task, tasks)), SESSIONS_MOST)
 
 
 def bind_tasks(caller: Caller, tasks: Sequence[str], lifetime: float) -> Command:
@@ -229,13 +236,21 @@ def bind_tasks(caller: Caller, tasks: Sequence[str], lifetime: float) -> Command
         tasks: their ids.
         lifetime: seconds that the backend keeps them: they stay bound as long, within limits.
     """
+    keys = caller_keys(caller)
     seconds = math.ceil(min(max(lifetime, BINDING_LIFE), TASK_LIFE_MOST))
-    return _binding("bind", caller, *map(caller_keys(caller).task, tasks), seconds=seconds)
+    return _binding("bind", caller, keys.tasks, tuple(map(keys.task, tasks)), TASKS_MOST, seconds)
 
 
-def _binding(verb: str, caller: Caller, *keys: str, seconds: int = BINDING_LIFE) -> Command:
+def _sessions(verb: str, caller: Caller, sessions: Sequence[str]) -> Command:
+    keys = caller_keys(caller)
+    return _binding(verb, caller, keys.sessions, tuple(map(keys.session, sessions)), SESSIONS_MOST)
+
+
+def _binding(
+    verb: str, caller: Caller, listed: str, keys: tuple[str, ...], most: int, seconds: int = BINDING_LIFE
+) -> Command:
     binding = consent_digest(caller.subject, caller.client_id)
-    return Command(BINDING, keys, (verb, binding, caller.subject, caller.client_id, seconds))
+    return Command(BINDING, (listed, *keys), (verb, binding, caller.subject, caller.client_id, seconds, most))
 
 
 def owned(reply: Any) -> list[bool]:

@@ -13,7 +13,7 @@ from typing import Final
 
 from sidecar.ledger.accounts import AccountState, Amount, Done, Hold
 from sidecar.ledger.windows import Counter, window_at
-from sidecar.model import AmountKind, OnUnknown
+from sidecar.model import MAX_AMOUNT, AmountKind, OnUnknown
 from sidecar.outcome import CHARGE_RESERVE, Action, Charge, Event, Receipt
 
 Cost = Callable[[AccountState, Amount, int], int]
@@ -228,9 +228,12 @@ def _settle(state: AccountState, amount: Amount, cost: int, now: int) -> None:
         back = min(-change, amount.from_balance)
         change += back
         if amount.from_balance:
-            state.balances[amount.name] = state.balances.get(amount.name, 0) + back
-            state.totals[amount.name] = state.totals.get(amount.name, 0) - (amount.from_balance - back)
+            balance = state.balances.get(amount.name, 0)
+            total = state.totals.get(amount.name, 0) - (amount.from_balance - back)
+            # Whatever somebody has written into a hold, it lifts no balance above the pool's total.
+            state.balances[amount.name] = max(balance, min(balance + back, total))
+            state.totals[amount.name] = total
     for window, number in amount.windows.items():
         counter = counters.get((amount.name, window))
         if counter is not None and counter.window == number >= window_at(window, now)[0]:
-            counters[amount.name, window] = Counter(number, max(0, counter.used + change))
+            counters[amount.name, window] = Counter(number, min(MAX_AMOUNT, max(0, counter.used + change)))

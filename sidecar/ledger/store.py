@@ -15,6 +15,7 @@ from typing import Any, Final
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.ledger.command import Command, Scripts
 from sidecar.ledger.connection import Connection, RejectedError, StoreError
+from sidecar.ledger.damage import DamagedError, explained
 from sidecar.ledger.delivery import NEVER_RAN, Courier, load_and_send
 from sidecar.ledger.embedded import EmbeddedStore
 from sidecar.ledger.endpoint import parse_url
@@ -101,7 +102,9 @@ class Store:
             sent = True
             return self._scripts.admitted(application, await self._answer(command, reply, end))
         except (StoreError, TimeoutError) as fault:
-            ran = not (isinstance(fault, RejectedError) and fault.code in NEVER_RAN)
+            ran = not (
+                (isinstance(fault, RejectedError) and fault.code in NEVER_RAN) or isinstance(fault, DamagedError)
+            )
             self._undo(application, sent and ran)
             raise _unavailable(fault) from fault
         except BaseException:  # above all a cancellation: whoever asked is gone, the hold may be there
@@ -192,7 +195,8 @@ class Store:
             return await reply
         except RejectedError as error:
             if error.code != "NOSCRIPT":
-                raise
+                async with asyncio.timeout_at(end):
+                    raise await explained(self._connection.send, command, error) from error
             # Someone flushed the scripts. The command did not run, so this is not a second time.
             async with asyncio.timeout_at(end):
                 return await load_and_send(self._connection, command)

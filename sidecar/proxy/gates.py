@@ -12,6 +12,7 @@ from sidecar.identity.declined import Challenges
 from sidecar.ledger import accounts, changes, refusals, scripts
 from sidecar.ledger.keys import caller_keys, request_digest
 from sidecar.ledger.store import Store
+from sidecar.ledger.stored import UnreadableError
 from sidecar.model import Application, Call, Caller, CallKind, Decision, Terms
 from sidecar.outcome import Event
 from sidecar.policy.rules import Policy, Tool
@@ -109,8 +110,16 @@ class Gates:
         )
 
     async def _usage(self, passage: Passage) -> Mapping[str, Any]:
-        """What `serve: usage` answers, this call included: what it reserved counts as used already."""
-        seen = changes.inspected(await self._store.run(changes.inspect(caller_keys(passage.the_caller))))
+        """What `serve: usage` answers, this call included: what it reserved counts as used already.
+
+        Raises:
+            Refusal: `store_unavailable`, also when what is stored cannot be read.
+        """
+        reply = await self._store.run(changes.inspect(caller_keys(passage.the_caller)))
+        try:
+            seen = changes.inspected(reply)
+        except UnreadableError as fault:
+            raise Refusal(ErrorCode.STORE_UNAVAILABLE, log=str(fault), retry_after=1) from fault
         passage.the_bill.resolve(Event.RESULT)
         return accounts.usage(seen.state, passage.snapshot.policy.account_terms, seen.now)
 

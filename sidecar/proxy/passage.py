@@ -37,7 +37,7 @@ class Passage:
         relaying: the task that outlives the client where the call must be read to its end.
         operation: what is called of what the policy declares.
         flight: what names this request among those in flight.
-        counted: whether it takes one of the places of `limits.in_flight`.
+        place: the account that it takes a place of (`places`), if it takes one.
         stream: the open stream it is, if it is one.
         asked: when gates 5-7 were asked, on the event loop's clock.
     """
@@ -56,7 +56,7 @@ class Passage:
         self.relaying: asyncio.Task[None] | None = None
         self.operation: Operation | None = None
         self.flight: Hashable = None
-        self.counted = False
+        self.place: str | None = None
         self.stream: OpenStream | None = None
         self.asked = 0.0
         self._cancelled = False

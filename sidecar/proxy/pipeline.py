@@ -28,6 +28,7 @@ from sidecar.proxy.flights import Flights
 from sidecar.proxy.forwarding import Forwarder
 from sidecar.proxy.gates import Gates
 from sidecar.proxy.passage import Passage
+from sidecar.proxy.places import Places
 from sidecar.proxy.snapshot import Snapshot
 from sidecar.proxy.streams import OpenStreams
 
@@ -45,15 +46,20 @@ class Pipeline:
     def __init__(self, snapshot: Snapshot, gates: Gates, forwarder: Forwarder, recorder: Recorder) -> None:
         self.snapshot = snapshot
         self.stopping = False
-        self.in_flight = 0
         self.alone = 0
         """Calls among them that go on without their clients."""
         self._gates = gates
         self._forwarder = forwarder
         self._recorder = recorder
         self._flights = Flights()
+        self._places = Places()
         self._readers = Readers()
         self.streams = OpenStreams()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests being served, open streams beside."""
+        return self._places.taken
 
     async def handle(self, request: BaseRequest) -> StreamResponse:
         """Serve one request; every way out of here is an answer, a refusal or a lost client."""
@@ -129,10 +135,7 @@ class Pipeline:
                 passage.stream = stream
                 yield
             return
-        if self.in_flight >= limits.in_flight:
-            raise Refusal(ErrorCode.OVERLOADED, retry_after=1)
-        self.in_flight += 1
-        passage.counted = True  # until `_finish`: a call may outlive its client
+        passage.place = self._places.take(caller, call, limits)  # until `_finish`: a call may outlive its client
         self._flights.begin(passage)
         yield
 
@@ -191,7 +194,8 @@ class Pipeline:
 
     def _finish(self, passage: Passage) -> None:
         self._flights.end(passage)
-        self.in_flight -= passage.counted
+        if passage.place is not None:
+            self._places.leave(passage.place)
         passage.finish(self.record, stopping=self.stopping)
 
 

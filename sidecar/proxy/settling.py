@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
-from sidecar.ledger import receipts
+from sidecar.ledger import damage, receipts
+from sidecar.ledger.connection import RejectedError
+from sidecar.ledger.damage import DAMAGED
 from sidecar.ledger.keys import event_digest
 from sidecar.ledger.settlement import UNKNOWN_OUTCOMES, action
 from sidecar.ledger.store import Store
@@ -156,6 +158,9 @@ class Bill:
             self._exchange.receipt = receipt.result()
         else:
             self._exchange.notes.append("the store did not confirm the settlement; the hold's lease decides")
+            fault = None if receipt.cancelled() else receipt.exception()
+            if isinstance(fault, RejectedError) and fault.code in DAMAGED:
+                self._exchange.notes.append(damage.sentence(fault))
         done()
 
 

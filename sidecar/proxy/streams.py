@@ -125,7 +125,8 @@ class OpenStreams:
         account = stream.keys.digest
         if self._stopping or len(self._by_account.get(account, ())) >= most:
             detail = None if self._stopping else f"This account has {most} streams open already; close one first."
-            raise Refusal(ErrorCode.OVERLOADED, detail, retry_after=1)
+            log = None if self._stopping else "limits.streams_per_account is reached"
+            raise Refusal(ErrorCode.OVERLOADED, detail, log=log, retry_after=1)
         timer = asyncio.get_running_loop().call_later(seconds, stream.end, Ending.TOKEN_EXPIRED)
         siblings = self._by_account.setdefault(account, set())
         siblings.add(stream)

@@ -46,7 +46,8 @@ issuers:
   introspection: {url: "http://127.0.0.1:9000/introspect?v=2", client_id: sidecar, client_secret: hunter2, cache: 1m}
 store: {url: "rediss://:pw@valkey:6380/1"}
 policies: [a.yaml, /etc/b.yaml]
-limits: {body: 2MiB, header: 8KiB, json_depth: 32, items: 100, response: 1GiB, in_flight: 10, streams_per_account: 2}
+limits: {body: 2MiB, header: 8KiB, json_depth: 32, items: 100, response: 1GiB, in_flight: 10,
+  in_flight_per_account: 5, streams_per_account: 2}
 workers: 4
 shutdown_grace: 0s
 log: {format: json, level: debug}
@@ -81,7 +82,8 @@ def test_silence_means_the_documented_defaults():
     assert given.policies == Path("/etc/sidecar/policies")
     limits = given.limits
     assert (limits.body, limits.header, limits.response) == (1048576, 16384, 67108864)
-    assert (limits.json_depth, limits.items, limits.in_flight, limits.streams_per_account) == (64, 500, 1000, 32)
+    assert (limits.json_depth, limits.items) == (64, 500)
+    assert (limits.in_flight, limits.in_flight_per_account, limits.streams_per_account) == (1000, 250, 32)
     assert (given.workers, given.shutdown_grace, given.log.format, given.log.level) == (1, 30, "json", "info")
 
 
@@ -232,6 +234,8 @@ def with_line(line: str) -> str:
         ("limits: {body: 1MB}", "limits.body: not a size; accepted: a size such as 64KiB or 1MiB"),
         ("limits: {body: 0KiB}", "limits.body: not a size"),
         ("limits: {json_depth: 1000}", "limits.json_depth: too large"),
+        ("limits: {in_flight_per_account: 0}", "limits.in_flight_per_account: too small; accepted: at least 1"),
+        ("limits: {items: 5001}", "limits.items: too large"),
         ("limits: {in_flight: 0}", "limits.in_flight: too small; accepted: at least 1"),
         ("workers: 0", "workers: too small; accepted: at least 1"),
         ("workers: '2'", "workers: text is given; accepted: an integer"),

@@ -404,7 +404,16 @@ NO_NAMES = [
 ]
 
 
-@pytest.mark.parametrize("value", [*NO_NAMES, "x" * 256], ids=repr)
+@pytest.mark.parametrize("size", [256, 10_000])
+def test_a_name_that_is_too_long_is_told_so(size: int):
+    with refused(ErrorCode.TOKEN_INVALID, "its sub has more than 255 characters") as info:
+        judge(ISSUED.mint(sub="x" * size))
+    assert info.value.log == "its sub has more than 255 characters"
+    with refused(ErrorCode.TOKEN_INVALID, "its account claim has more than 255 characters"):
+        judge(ISSUED.mint(org="x" * size), claims={"account": "org"})
+
+
+@pytest.mark.parametrize("value", NO_NAMES, ids=repr)
 def test_a_subject_is_a_name(value: object):
     with refused(ErrorCode.TOKEN_INVALID, "sub is"):
         judge(ISSUED.mint(sub=value))

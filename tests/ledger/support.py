@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 
-from sidecar.ledger import accounts, changes, keys, scripts
+from sidecar.ledger import changes, keys, scripts, stored
 from sidecar.ledger.accounts import AccountState
 from sidecar.ledger.command import Command, Script
 from sidecar.ledger.journal_entries import Entry, Snapshot
@@ -83,9 +83,9 @@ class RealLedger:
 
     @classmethod
     @contextmanager
-    def of_account(cls, server: StoreServer) -> Iterator[RealLedger]:
+    def of_account(cls, server: StoreServer, kept: tuple[int, int] = (10_000, 100)) -> Iterator[RealLedger]:
         """With the caller's account on plan growth, and its consent."""
-        real = cls(server)
+        real = cls(server, kept=kept)
         real.client.hset(KEYS.account, mapping=GROWTH)
         real.run(changes.grant("main", "acme", "ann", CALLER.client_id))
         try:
@@ -120,7 +120,7 @@ class RealLedger:
     def state(self) -> AccountState:
         """What is stored, read without any script: nothing is resolved by looking."""
         ends = {call: int(score) for call, score in self.client.zrange(KEYS.leases, 0, -1, withscores=True)}
-        state = accounts.parse(
+        state = stored.parse(
             self.client.hgetall(KEYS.account), self.client.hgetall(KEYS.ledger), self.client.hgetall(KEYS.holds), ends
         )
         assert ends.keys() == state.holds.keys()
@@ -128,8 +128,8 @@ class RealLedger:
             kind, name, item = member.split(":", 2)
             state.paid.add((AmountKind(kind), name, item))
         who = (CALLER.subject, CALLER.client_id)
-        own = accounts.parse_consent(self.client.hgetall(KEYS.consent(*who)))
-        every = accounts.parse_consent(self.client.hgetall(KEYS.client(CALLER.client_id)))
+        own = stored.parse_consent(self.client.hgetall(KEYS.consent(*who)))
+        every = stored.parse_consent(self.client.hgetall(KEYS.client(CALLER.client_id)))
         state.consents = {} if own is None else {who: own}
         state.clients = {} if every is None else {CALLER.client_id: every}
         return state

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.ledger import accounts
+from sidecar.ledger import accounts, stored
 from sidecar.ledger.accounts import AccountState, Consent
 from sidecar.ledger.admission import admit
 from sidecar.ledger.windows import Counter, window_at
@@ -258,9 +258,9 @@ def test_only_the_window_of_the_clock_and_the_next_one_count(ahead: int, used: i
 
 
 def test_records_that_are_not_understood_deny():
-    assert accounts.parse({"status": "Active"}, {}, {}, {}).active is False
-    assert accounts.parse({"quota:rows:month": "lots"}, {}, {}, {}).overrides == {("rows", "month"): 0}
-    assert accounts.parse_consent({}) is None
-    assert accounts.parse_consent({"client_id": "c"}) == Consent(False)
-    assert accounts.parse_consent({"status": "granted", "at": "soon", "scopes": ""}) == Consent(True, None, frozenset())
-    assert accounts.parse_at("12.3456") == 12_345
+    assert stored.parse({"status": "Active"}, {}, {}, {}).active is False
+    assert stored.parse({"quota:rows:month": "lots"}, {}, {}, {}).overrides == {("rows", "month"): 0}
+    assert stored.parse_consent({}) is None
+    assert stored.parse_consent({"client_id": "c"}) == Consent(False)
+    assert stored.parse_consent({"status": "granted", "at": "soon", "scopes": ""}) == Consent(True, None, frozenset())
+    assert stored.parse_at("12.3456") == 12_345

@@ -213,7 +213,7 @@ def test_a_record_written_wrongly_denies(ledger: RealLedger, record: dict[str, s
     assert _admit(ledger, asked).code is AdmissionCode.CONSENT_REVOKED
 
 
-@pytest.mark.parametrize("at", ["soon", "nan", "inf", "-1", "", "0x7fffffff"])
+@pytest.mark.parametrize("at", ["soon", "nan", "inf", "-1", "", "0x7fffffff", "9" * 13, "9" * 400])
 def test_a_consent_that_does_not_say_when_never_outlives_a_revocation_for_all(ledger: RealLedger, at: str):
     ledger.run(changes.revoke("main", "acme", None, CALLER.client_id))
     ledger.client.hset(KEYS.consent("ann", CALLER.client_id), "at", at)
@@ -225,6 +225,13 @@ def test_a_grant_cures_a_revocation_for_all_even_on_a_clock_that_went_back(ledge
     ledger.set_clock(NOW - 60_000)
     ledger.run(changes.grant("main", "acme", "ann", CALLER.client_id))
     assert _admit(ledger, application()).code is AdmissionCode.ADMITTED
+
+
+@pytest.mark.parametrize("at", ["inf", "1e300", "nan", "9" * 400, "-5"])
+def test_a_grant_says_when_whatever_the_record_for_all_says(ledger: RealLedger, at: str):
+    ledger.client.hset(KEYS.client(CALLER.client_id), mapping={"status": "granted", "at": at})
+    ledger.run(changes.grant("main", "acme", "ann", CALLER.client_id))
+    assert ledger.client.hget(KEYS.consent("ann", CALLER.client_id), "at") == f"{NOW / 1000:.3f}"
 
 
 def test_a_revocation_is_told_to_every_sidecar(ledger: RealLedger):

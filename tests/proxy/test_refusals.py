@@ -6,14 +6,13 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 from aiohttp.web import BaseRequest, Response, Server
 
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.ledger.keys import account_keys
 from sidecar.protocol.answers import refusal_answer
 from sidecar.proxy.body import read_body
 from tests.proxy.support import Launch, contacts, policy
@@ -389,9 +388,9 @@ case(ErrorCode.RESPONSE_TOO_LARGE, 502, "rpc", 5021, received=1, launch={"limits
 
 
 @case(ErrorCode.INTERNAL, 500, "rpc", -32603)
-async def damaged_account(rig: Rig, revision: str) -> Reply:
-    with rig.redis() as client:  # a hold that no sidecar wrote
-        client.hset(account_keys("main", "ada").holds, "call", "{")
+async def a_fault_of_ours(rig: Rig, revision: str) -> Reply:
+    nothing: Any = None
+    rig.sidecar.pipeline.snapshot = replace(rig.sidecar.pipeline.snapshot, policy=nothing)
     return await rig.call("get_usage", revision=revision)
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from sidecar.ledger.keys import account_keys
+from sidecar.ledger.scripts import SESSIONS_MOST
 from tests.proxy.support import Launch
 from tests.support import backend as scripted
 from tests.support.backend import Backend, Turn
@@ -260,3 +262,20 @@ async def test_a_request_id_stays_taken_while_its_call_goes_on_without_its_clien
     gate.set()
     await until(lambda: any(line["code"] == "ok" and line["tool"] for line in rig.calls))
     assert (await call(rig, session, id_=7)).status == 200
+
+
+async def test_an_account_with_too_many_sessions_loses_the_oldest_and_its_client_begins_anew(launch: Launch):
+    rig = await launch(scripted=Backend(sessions=True))
+    oldest = await rig.session()
+    keys = account_keys("main", "ada")
+    with rig.redis() as client:
+        (digest,) = client.zrange(keys.sessions, 0, -1)
+        fields = client.hgetall(f"{keys.prefix}session:{digest}")
+        client.zadd(keys.sessions, {digest: 1})
+        for number in range(SESSIONS_MOST - 1):
+            client.hset(keys.session(str(number)), mapping=fields)
+            client.zadd(keys.sessions, {keys.session(str(number))[-32:]: 2 + number})
+    assert (await call(rig, oldest)).status == 200
+    newest = await rig.session()
+    assert (await call(rig, oldest)).code == "session_unknown"
+    assert (await call(rig, newest)).status == 200

@@ -13,7 +13,7 @@ from tests.settlement.script import DATA, Json, rows
 from tests.settlement.stage import Act, Play, Stage
 from tests.support.backend import Turn, tool_result
 from tests.support.processes import SidecarProcess, wait_for
-from tests.support.rig import LEGACY, Reply
+from tests.support.rig import LEGACY, Reply, unstamped
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
 
@@ -79,7 +79,7 @@ def passes(outcome: Json, how: str = "ended", last: str = "1") -> Act:
 def delivered(reply: Reply, outcome: Json) -> bool:
     """Whether the response has come."""
     [event] = reply.events
-    return bool(outcome.items() <= event.items())
+    return bool(outcome.items() <= unstamped(event).items())
 
 
 @rows(

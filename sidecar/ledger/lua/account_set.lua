@@ -5,9 +5,11 @@
 -- ARGV  1 whether to create it (1, 0)  2 issuer id  3 account  4 number of words that follow as fields
 --       5... field, value ...; after those, fields to remove
 -- Returns changes.ChangeCode: 0 changed, 1 created, 2 unknown or deleted and not to be created
-local count = tonumber(ARGV[4] or '')
-if not count or count < 0 or count % 2 ~= 0 or #ARGV < 4 + count then
-  return redis.error_reply('ERR account_set.lua accepts as many words as it is told to, each field with its value')
+local WORDS_MOST = 1000 -- what goes on Lua's stack at once
+local count = string.find(ARGV[4] or '', '^%d+$') and tonumber(ARGV[4])
+if not count or count % 2 ~= 0 or #ARGV < 4 + count or #ARGV > WORDS_MOST then
+  return redis.error_reply('ERR account_set.lua accepts as many words as it is told to, each field with its value, '
+    .. 'and 1000 at most')
 end
 local deleted = redis.call('HEXISTS', KEYS[1], 'deleted') == 1
 local known = redis.call('EXISTS', KEYS[1]) == 1 and not deleted

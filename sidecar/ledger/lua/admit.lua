@@ -103,8 +103,7 @@ end
 -- The account's own limit as it is stored: nil for none; what is not understood allows nothing.
 local function own_limit(value)
   if value == 'unlimited' then return nil end
-  local limit = string.find(value, '^%d+$') and tonumber(value) or 0
-  return limit <= MAX and limit or 0
+  return amount_of(value) or 0
 end
 
 -- What each demand is limited by: {order of the window, its name, limit}, and for credits {window, included}.
@@ -214,6 +213,7 @@ local function in_flight()
   return redis.call('HEXISTS', HOLDS, other) == 1
 end
 
+-- The hold to be written, with what is noted of its request.
 local function hold(amounts)
   local document = {owner = ARGV[10], client = ARGV[9], on_unknown = ARGV[11], amounts = amounts}
   if ARGV[16] ~= '' then
@@ -221,8 +221,7 @@ local function hold(amounts)
     begun[#begun + 1] = ARGV[16]
     begun[#begun + 1] = call
   end
-  redis.call('HSET', HOLDS, call, cjson.encode(document))
-  redis.call('ZADD', LEASES, text(now_ms + tonumber(ARGV[4])), call)
+  return cjson.encode(document)
 end
 
 if reserves and redis.call('EXISTS', KEYS[11]) == 1 then
@@ -249,17 +248,22 @@ if code == ADMITTED and depth == 2 then
 end
 answer[1] = code
 if look then return answer end
-if code == ADMITTED then
-  if amounts and reserves then hold(amounts) end
-  if not record then
-    redis.call('HSET', KEYS[2], 'status', 'granted', 'at', seconds(), 'issuer', ARGV[6], 'account', ARGV[7],
-      'subject', ARGV[8], 'client_id', ARGV[9])
-    journal[#journal + 1] = {'event', 'consent_granted', 'client', ARGV[9], 'subject', ARGV[8], 'first_use', '1'}
-  end
+local first_use = code == ADMITTED and not record
+if first_use then
+  journal[#journal + 1] = {'event', 'consent_granted', 'client', ARGV[9], 'subject', ARGV[8], 'first_use', '1'}
+end
+local held = code == ADMITTED and amounts and reserves and hold(amounts)
+flush() -- first: the journal is what may still refuse
+if held then
+  redis.call('HSET', HOLDS, call, held)
+  redis.call('ZADD', LEASES, text(now_ms + tonumber(ARGV[4])), call)
+end
+if first_use then
+  redis.call('HSET', KEYS[2], 'status', 'granted', 'at', seconds(), 'issuer', ARGV[6], 'account', ARGV[7],
+    'subject', ARGV[8], 'client_id', ARGV[9])
 end
 if ARGV[5] ~= '' and code ~= SESSION_UNKNOWN then redis.call('EXPIRE', KEYS[4], 86400) end
 if code ~= SESSION_UNKNOWN and code ~= TASK_UNKNOWN then
   for i = 12, #KEYS do redis.call('EXPIRE', KEYS[i], 86400, 'GT') end -- what has longer to live keeps it
 end
-flush()
 return answer

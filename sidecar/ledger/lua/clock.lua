@@ -8,7 +8,6 @@ local function text(number) return string.format('%.0f', number) end
 
 local function seconds() return string.format('%.0f.%03d', math.floor(now_ms / 1000), now_ms % 1000) end
 
-local MAX = 9007199254740991 -- the largest amount that stays exact
 local WINDOWS = {'minute', 'hour', 'day', 'month'}
 local LENGTH = {minute = 60, hour = 3600, day = 86400}
 local floor = math.floor

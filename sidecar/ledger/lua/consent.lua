@@ -1,9 +1,11 @@
 -- Which consent decides; `admission.effective_consent` is its model.
--- The `at` of a record; nil unless it is a plain number of seconds.
-local function written(record)
-  local at = record[2]
-  return at and string.find(at, '^%d+%.?%d*$') and tonumber(at) or nil
+-- The `at` of a record; nil unless it is a plain number of seconds that some clock may show.
+local function plain_seconds(at)
+  local seconds = at and string.find(at, '^%d+%.?%d*$') and tonumber(at)
+  return seconds and seconds < 1e12 and seconds or nil
 end
+
+local function written(record) return plain_seconds(record[2]) end
 
 -- The consent that decides, {status, at, scopes}; nil without any. What was revoked for one subject stays
 -- revoked; what was revoked for every subject is cured by a consent of that subject that says it is newer.

@@ -13,10 +13,10 @@ local LEDGER, HOLDS, LEASES, PAID, REQUESTS, USAGE = unpack(KEYS)
 -- include ledger.lua
 
 local DONE, CREATED, UNKNOWN, TOO_LITTLE, TOO_MUCH = 0, 1, 2, 3, 4
-local operation, verb, pool, amount = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4] or '')
+local operation, verb, pool, amount = ARGV[1], ARGV[2], ARGV[3], amount_of(ARGV[4])
 
 -- Other programs' slips: read as numbers, a negative spend would be a grant, and half a credit would stay.
-local function whole(word) return string.find(word, '^%d+$') and tonumber(word) <= MAX end
+local whole = amount_of
 local function wrong()
   if #KEYS ~= 8 or #ARGV ~= 10 then return '8 KEYS and 10 ARGV' end
   if operation == '' then return 'operation id: not empty' end
@@ -33,13 +33,17 @@ local fault = wrong()
 if fault then return redis.error_reply('ERR credits.lua accepts ' .. fault) end
 
 local known = redis.call('GET', KEYS[8])
-if known then return cjson.decode(known) end
+if known then
+  local read, answer = pcall(cjson.decode, known)
+  if not read or type(answer) ~= 'table' or #answer ~= 3 then malformed(KEYS[8], '', 'an answer of this script') end
+  return answer
+end
 local exists = redis.call('EXISTS', KEYS[7]) == 1
 local deleted = redis.call('HEXISTS', KEYS[7], 'deleted') == 1
 if deleted or (not exists and ARGV[8] ~= '1') then return {UNKNOWN, '0', '0'} end
 expire()
 
-local balance, total = units('balance:' .. pool), units('total:' .. pool)
+local balance, total = units('balance:' .. pool), total_of(pool)
 local included, placed_in = 0, ''
 local change = amount
 if verb == 'set' then
@@ -56,7 +60,7 @@ elseif verb == 'spend' then
 end
 local code = exists and DONE or CREATED
 if balance + change < 0 then code = TOO_LITTLE end
-if total + change > MAX then code = TOO_MUCH end
+if math.max(balance, total) + change > MAX then code = TOO_MUCH end
 if code > CREATED then
   flush()
   return {code, text(balance), '0'}

@@ -6,9 +6,10 @@
 -- ARGV  1 call id  2 what pricing the response needs (JSON, `deferral.Context`)
 --       3... digests of session and event id: where the call's stream can be resumed
 -- Returns 1, or 0 when there is no such hold
-local raw = redis.call('HGET', KEYS[1], ARGV[1])
-if not raw then return 0 end
-local hold = cjson.decode(raw)
+local HOLDS = KEYS[1]
+-- include hold.lua
+local hold = hold_of_call(ARGV[1])
+if not hold then return 0 end
 hold.deferred = ARGV[2]
 if #ARGV > 2 and not hold.events then -- given once more, it may have been followed meanwhile
   hold.events = {unpack(ARGV, 3)}

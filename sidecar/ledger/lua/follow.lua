@@ -6,10 +6,11 @@
 -- ARGV  1 digest of session and the event id that it was resumed from  2... the same of its own events
 -- Returns 1, or 0 when it resumed no deferred call
 local FOLLOWED = 64 -- events of one call at most: the oldest are forgotten
+local HOLDS = KEYS[1]
+-- include hold.lua
 local call = redis.call('HGET', KEYS[2], ARGV[1])
-local raw = call and redis.call('HGET', KEYS[1], call)
-if not raw then return 0 end
-local hold = cjson.decode(raw)
+local hold = call and hold_of_call(call)
+if not hold then return 0 end
 hold.events = hold.events or {}
 for i = 2, #ARGV do
   hold.events[#hold.events + 1] = ARGV[i]

@@ -8,13 +8,26 @@
 -- Returns changes.ChangeCode: 1 when there was no record, else 0
 -- include clock.lua
 local LEDGER, USAGE = KEYS[3], KEYS[4]
+-- include checked.lua
 -- include journal.lua
-redis.call('XLEN', USAGE) -- a journal of the wrong type refuses here, before anything is written
+-- include consent.lua
+-- Whatever has the wrong type refuses here, before anything is written.
+redis.call('XLEN', USAGE)
+redis.call('HLEN', LEDGER)
+for i, key in ipairs(KEYS) do
+  if i < 3 or i > 4 then redis.call('HLEN', key) end
+end
 local created = 1 - redis.call('EXISTS', KEYS[1])
 -- A grant must be newer than what it cures, also when the clock has stood still or gone back.
 local at = now_ms / 1000
-local every = tonumber(redis.call('HGET', KEYS[2], 'at') or nil)
+local every = plain_seconds(redis.call('HGET', KEYS[2], 'at'))
 if every and every >= at then at = every + 0.001 end
+local entry = {'event', 'consent_granted', 'client', ARGV[4]}
+if ARGV[3] ~= '' then
+  entry[#entry + 1] = 'subject'
+  entry[#entry + 1] = ARGV[3]
+end
+write_journal({entry})
 for i, key in ipairs(KEYS) do
   if i == 1 or i > 4 then
     redis.call('HSET', key, 'status', 'granted', 'at', string.format('%.3f', at))
@@ -23,10 +36,4 @@ for i, key in ipairs(KEYS) do
 end
 redis.call('HSET', KEYS[1], 'issuer', ARGV[1], 'account', ARGV[2], 'client_id', ARGV[4])
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'subject', ARGV[3]) end
-local entry = {'event', 'consent_granted', 'client', ARGV[4]}
-if ARGV[3] ~= '' then
-  entry[#entry + 1] = 'subject'
-  entry[#entry + 1] = ARGV[3]
-end
-write_journal({entry})
 return created

@@ -6,11 +6,12 @@
 -- include clock.lua
 local LEDGER, HOLDS, LEASES, PAID, REQUESTS, USAGE = unpack(KEYS)
 -- include ledger.lua
+local account = redis.call('HGETALL', KEYS[7]) -- first: a record of the wrong type refuses before anything is written
 expire()
 flush()
 return {
   now_ms,
-  redis.call('HGETALL', KEYS[7]),
+  account,
   redis.call('HGETALL', LEDGER),
   redis.call('HGETALL', HOLDS),
   redis.call('ZRANGE', LEASES, 0, -1, 'WITHSCORES'),

@@ -1,24 +1,41 @@
 -- The account's journal: the usage stream, whose entries are numbered, and the checkpoint of those that were
--- folded, in the ledger. `journal.fold` and `fold_counters` are its model. Needs LEDGER USAGE, and clock.lua.
+-- folded, in the ledger. `journal.fold` and `fold_counters` are its model. Needs LEDGER USAGE, clock.lua and
+-- checked.lua.
 local KEPT = 10000 -- entries the stream keeps at most
 local FOLDED_AT_ONCE = 100 -- more than one script can write, so that the stream never stays longer than that
 
-local function stored(field) return tonumber(redis.call('HGET', LEDGER, field) or nil) or 0 end
+local STACKED = 1000 -- words that go on Lua's stack at once; even, because many are pairs
+
+-- Numbers of the journal move no money: one that cannot be read is begun anew, and `usage --verify` names it.
+local function stored(field) return amount_of(redis.call('HGET', LEDGER, field)) or 0 end
+
+local function in_chunks(command, key, words)
+  for first = 1, #words, STACKED do
+    redis.call(command, key, unpack(words, first, math.min(first + STACKED - 1, #words)))
+  end
+end
 
 -- Sums of a lifetime may pass what stays exact; they stop there, and whoever compares them knows.
 local function capped(sum, by) return math.min(MAX, sum + by) end
+
+-- A change as an entry has it; 0 when somebody has written something else.
+local function signed(word)
+  local sign, digits = string.match(word or '', '^(%-?)(%d+)$')
+  local number = amount_of(digits) or 0
+  return sign == '-' and 0 - number or number
+end
 
 -- What the checkpoint says of a pool: total, granted, spent.
 local function folded_pool(name)
   local known = redis.call('HGET', LEDGER, 'checkpoint:' .. name) or ''
   local total, granted, spent = string.match(known, '^(%-?%d+):(%d+):(%d+)$')
-  return {total or '0', tonumber(granted or 0), tonumber(spent or 0)}
+  return {total or '0', amount_of(granted) or 0, amount_of(spent) or 0}
 end
 
 -- What the checkpoint says of a counter: number of the newest window, units counted in it.
 local function folded_counter(field)
   local number, used = string.match(redis.call('HGET', LEDGER, field) or '', '^(%d+):(%d+)$')
-  return {tonumber(number or -1), tonumber(used or 0)}
+  return {amount_of(number) or -1, amount_of(used) or 0}
 end
 
 local function fold_pools(pools, fields)
@@ -31,7 +48,7 @@ local function fold_pools(pools, fields)
       if kind == 'total' then
         pool[1] = number or '0'
       else
-        local change = tonumber(number or 0)
+        local change = signed(number)
         if change > 0 then pool[2] = capped(pool[2], change) else pool[3] = capped(pool[3], 0 - change) end
       end
     end
@@ -46,7 +63,7 @@ local function fold_counters(counters, fields)
     local kind, name = string.match(field, '^(%l+):(.*)$')
     if kind == 'quota' or (kind == 'credit' and priced) then
       local counter = (kind == 'quota' and 'quota:' or 'included:') .. name
-      local units = (tonumber(value) or 0) + (kind == 'credit' and tonumber(fields['change:' .. name]) or 0)
+      local units = (amount_of(value) or 0) + (kind == 'credit' and signed(fields['change:' .. name]) or 0)
       complete = complete and fields['windows:' .. counter] ~= nil
       for word in string.gmatch(fields['windows:' .. counter] or '', '%S+') do
         local window_name, number, own = string.match(word, '^(%l+):(%d+):?(%d*)$')
@@ -54,9 +71,9 @@ local function fold_counters(counters, fields)
           local at = 'folded:' .. counter .. ':' .. window_name
           counters[at] = counters[at] or folded_counter(at)
           local known = counters[at]
-          number = tonumber(number)
+          number = amount_of(number) or -1
           if number > known[1] then known[1], known[2] = number, 0 end
-          if number == known[1] then known[2] = capped(known[2], tonumber(own) or units) end
+          if number == known[1] then known[2] = capped(known[2], amount_of(own) or units) end
         end
       end
     end
@@ -92,13 +109,14 @@ local function fold()
     words[#words + 1] = field
     words[#words + 1] = text(counter[1]) .. ':' .. text(counter[2])
   end
-  redis.call('HSET', LEDGER, unpack(words))
+  in_chunks('HSET', LEDGER, words)
   redis.call('XDEL', USAGE, unpack(ids))
 end
 
+-- The first write of a script: a stream whose last id is the largest there is takes no entry.
 local function write_journal(entries)
   if #entries == 0 then return end
-  local number = stored('journal:written')
+  local number = math.min(stored('journal:written'), MAX - #entries)
   for _, entry in ipairs(entries) do
     number = number + 1
     redis.call('XADD', USAGE, '*', 'n', text(number), unpack(entry))

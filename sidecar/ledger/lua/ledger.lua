@@ -1,10 +1,11 @@
 -- One account's ledger in memory: read when needed, changed here, written once by `flush`; a script that
 -- only looks does not flush. `settlement.py` is its model. Needs LEDGER HOLDS LEASES PAID REQUESTS USAGE.
+-- include hold.lua
 -- include journal.lua
 local EXPIRED_AT_ONCE = 16
-local CHUNK = 1000 -- arguments that go on Lua's stack at once
+local ASIDE_FOR = 86400000 -- ms until a hold that could not be resolved is looked at again
 
-local cells, changed, journal, gone, answered, begun = {}, {}, {}, {}, {}, {}
+local cells, changed, journal, gone, aside, answered, begun = {}, {}, {}, {}, {}, {}, {}
 local marks, marked = {}, {}
 
 redis.call('XLEN', USAGE) -- a journal of the wrong type refuses here, before anything is written
@@ -32,15 +33,32 @@ local function put(field, value)
   changed[field] = value
 end
 
-local function units(field) return tonumber(cell(field) or 0) end
+local function units(field)
+  local value = cell(field)
+  if not value then return 0 end
+  if changed[field] then return tonumber(value) end -- by this script, perhaps below 0 and never to be written
+  return amount_of(value) or malformed(LEDGER, field, AN_AMOUNT)
+end
 
--- What is used in a window; nil when the counter is of another one.
-local function counted(field, number)
+-- Balance and held part of a pool; below 0 only where somebody else has written it.
+local function total_of(pool)
+  local value = cell('total:' .. pool)
+  if not value then return 0 end
+  local sign, digits = string.match(value, '^(%-?)(%d+)$')
+  local number = amount_of(digits) or malformed(LEDGER, 'total:' .. pool, 'an integer')
+  return sign == '-' and 0 - number or number
+end
+
+-- What is used in a window; nil when the counter is of another one. One that cannot be read lets no call use
+-- more of it, but `lenient` leaves it alone, so that calls that have used it can be resolved.
+local function counted(field, number, lenient)
   local value = cell(field)
   if not value then return nil end
-  local colon = string.find(value, ':', 1, true)
-  if string.sub(value, 1, colon - 1) ~= number then return nil end
-  return tonumber(string.sub(value, colon + 1))
+  local at, used = string.match(value, '^(%d+):(%d+)$')
+  used = amount_of(used)
+  if not used and lenient then return nil end
+  if not used then malformed(LEDGER, field, 'a counter, WINDOW:USED') end
+  return at == number and used or nil
 end
 
 local function count(field, number, used) put(field, number .. ':' .. text(used)) end
@@ -62,8 +80,8 @@ end
 local function unpaid(kind, name, items)
   local found, asked, once = {}, {}, {}
   local prefix = kind .. ':' .. name .. ':'
-  for first = 1, #items, CHUNK do
-    local last = math.min(first + CHUNK - 1, #items)
+  for first = 1, #items, STACKED do
+    local last = math.min(first + STACKED - 1, #items)
     for i = first, last do asked[i - first + 1] = prefix .. items[i] end
     local paid = redis.call('SMISMEMBER', PAID, unpack(asked, 1, last - first + 1))
     for i = first, last do
@@ -113,20 +131,22 @@ local function settle_amount(amount, cost, places)
   local field, before, after, gone_from_total = 'quota:', reserved, cost, 0
   if amount.kind == 'credit' then
     field = 'included:'
-    local taken = tonumber(amount.balance)
+    local taken, pool = tonumber(amount.balance), amount.name
     local back = math.min(reserved - cost, taken) -- the balance gets its part back first
     gone_from_total = taken - back
     before, after = reserved - taken, cost - gone_from_total
     if taken > 0 then
-      put('balance:' .. amount.name, text(units('balance:' .. amount.name) + back))
-      put('total:' .. amount.name, text(units('total:' .. amount.name) - gone_from_total))
+      local balance, total = units('balance:' .. pool), total_of(pool) - gone_from_total
+      -- Whatever somebody has written into a hold, it lifts no balance above the pool's total.
+      put('balance:' .. pool, text(math.max(balance, math.min(balance + back, total))))
+      put('total:' .. pool, text(total))
     end
   end
   for name, number in pairs(amount.windows) do
     local at = field .. amount.name .. ':' .. name
-    local used = counted(at, number)
+    local used = counted(at, number, true)
     local open = used and tonumber(number) >= tonumber((window(name)))
-    if open then count(at, number, math.max(0, used + after - before)) end
+    if open then count(at, number, math.min(MAX, math.max(0, used + after - before))) end
     local place = places[name] or {number = number, units = 0}
     place.units = place.units + (open and after or before)
     places[name] = place
@@ -160,10 +180,10 @@ local function journaled(entry, costs, pools, paid)
     entry[#entry + 1] = 'change:' .. pool.name
     entry[#entry + 1] = text(pool.change)
     entry[#entry + 1] = 'total:' .. pool.name
-    entry[#entry + 1] = text(units('total:' .. pool.name))
+    entry[#entry + 1] = text(total_of(pool.name))
   end
   if paid > 0 then
-    put('journal:paid', text(units('journal:paid') + paid))
+    put('journal:paid', text(math.min(MAX, (amount_of(cell('journal:paid')) or 0) + paid)))
     entry[#entry + 1] = 'paid'
     entry[#entry + 1] = cell('journal:paid')
   end
@@ -195,7 +215,7 @@ local function resolve(call, hold, event, forwarded, charges)
     receipt[#receipt + 1] = amount.kind
     receipt[#receipt + 1] = amount.name
     receipt[#receipt + 1] = text(cost)
-    entry.units = entry.units + cost
+    entry.units = math.min(MAX, entry.units + cost)
     entry.counted = entry.counted + cost + change
     if amount.kind == 'credit' then
       local pool = once_in(pools, amount.name, {name = amount.name, change = 0})
@@ -210,20 +230,38 @@ local function resolve(call, hold, event, forwarded, charges)
   return receipt
 end
 
--- Resolve the first holds whose owner has let the lease run out, from what the holds themselves record.
+-- Whether all that a hold touches can be read.
+local function resolvable(hold)
+  for _, amount in ipairs(hold.amounts) do
+    local pool = amount.name
+    if amount.kind == 'credit' and amount.balance ~= '0' then
+      if not (pcall(units, 'balance:' .. pool) and pcall(total_of, pool)) then return false end
+    end
+    if amount.items and not is(PAID, 'set') then return false end
+  end
+  return true
+end
+
+-- Resolve the first holds whose owner has let the lease run out, from what the holds themselves record. One
+-- that somebody has made unreadable must not stop the account: it is set aside as it is, and looked at again
+-- when a day has passed. What it took stays taken until somebody repairs it.
 local function expire()
   local calls = redis.call('ZRANGEBYSCORE', LEASES, '-inf', text(now_ms), 'LIMIT', 0, EXPIRED_AT_ONCE)
   for _, call in ipairs(calls) do
     local raw = redis.call('HGET', HOLDS, call)
-    if raw then
-      local hold = cjson.decode(raw)
+    local hold = raw and hold_of(raw)
+    if not raw then
+      gone[#gone + 1] = call
+    elseif not hold or not resolvable(hold) then
+      aside[#aside + 1] = text(now_ms + ASIDE_FOR)
+      aside[#aside + 1] = call
+      journal[#journal + 1] = {'event', 'set_aside', 'call', call}
+    else
       local settles = hold.deferred or hold.on_unknown == 'settle'
       resolve(call, hold, settles and 'settled' or 'released', true, {})
       local entry = journal[#journal]
       entry[#entry + 1] = 'expired'
       entry[#entry + 1] = '1'
-    else
-      gone[#gone + 1] = call
     end
   end
   return #calls
@@ -235,15 +273,16 @@ local function flush()
     words[#words + 1] = field
     words[#words + 1] = value
   end
-  if #words > 0 then redis.call('HSET', LEDGER, unpack(words)) end
-  for first = 1, #marks, CHUNK do
-    redis.call('SADD', PAID, unpack(marks, first, math.min(first + CHUNK - 1, #marks)))
-  end
+  write_journal(journal)
+  in_chunks('HSET', LEDGER, words)
+  in_chunks('SADD', PAID, marks)
   if #gone > 0 then
     redis.call('HDEL', HOLDS, unpack(gone))
-    redis.call('ZREM', LEASES, unpack(gone))
+    redis.pcall('ZREM', LEASES, unpack(gone)) -- not everything has read these: what is of another type stays
   end
-  if #answered > 0 then redis.call('HDEL', REQUESTS, unpack(answered)) end
+  if #aside > 0 then redis.call('ZADD', LEASES, unpack(aside)) end
+  for first = 1, #answered, STACKED do
+    redis.pcall('HDEL', REQUESTS, unpack(answered, first, math.min(first + STACKED - 1, #answered)))
+  end
   if #begun > 0 then redis.call('HSET', REQUESTS, unpack(begun)) end
-  write_journal(journal)
 end

@@ -11,10 +11,11 @@
 --       3 digest of session and the event id that the stream was resumed from ('' for none)
 -- Returns {call id, what pricing the response needs, on_unknown, whether the stream is the call's own (1, 0)},
 --       or nil when nothing is to be settled
+local HOLDS = KEYS[1]
+-- include hold.lua
 local call = redis.call('HGET', KEYS[2], ARGV[1])
-local raw = call and redis.call('HGET', KEYS[1], call)
-if not raw then return false end
-local hold = cjson.decode(raw)
+local hold = call and hold_of_call(call)
+if not hold then return false end
 if hold.deferred and hold.deferred ~= '' then
   local own = ARGV[3] ~= '' and redis.call('HGET', KEYS[2], ARGV[3]) == call
   return {call, hold.deferred, hold.on_unknown, own and 1 or 0}

@@ -20,17 +20,20 @@ end
 
 local known = redis.call('GET', KEYS[7])
 if known then
-  local outcome = cjson.decode(known)
+  local read, outcome = pcall(cjson.decode, known)
+  if not read or type(outcome) ~= 'table' or type(outcome.receipt) ~= 'table' then
+    malformed(KEYS[7], '', 'an outcome')
+  end
   if outcome.how ~= how then return {1} end
   return {0, unpack(outcome.receipt)}
 end
-local raw = redis.call('HGET', HOLDS, call)
-if not raw then
-  remember('late', {})
+local hold = hold_of_call(call)
+if not hold then
   if how == 'settled' then write_journal({{'event', 'late', 'call', call}}) end
+  remember('late', {})
   return {1}
 end
-local receipt = resolve(call, cjson.decode(raw), how, ARGV[3] == '1', cjson.decode(ARGV[5]))
+local receipt = resolve(call, hold, how, ARGV[3] == '1', cjson.decode(ARGV[5]))
 flush()
 remember(how, receipt)
 return {0, unpack(receipt)}
