@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+MINUTES := 3
 
-.PHONY: demo test conformance check format clean
+.PHONY: demo test conformance soak check format clean
 
 demo: $(READY)  ## everything on this machine: issuer, backend, store, sidecar, and a client that tries them
 	$(BIN)/mcp-sidecar demo
@@ -14,6 +15,9 @@ test: $(READY)  ## the whole suite, on a real Valkey (from a wheel), real HTTP a
 
 conformance: $(READY)  ## the official MCP conformance suite (from npm), bare and behind the sidecar
 	$(BIN)/python -m tests.conformance
+
+soak: $(READY)  ## kill and stop sidecars and store under load for MINUTES, then add everything up
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 check: $(READY)  ## lint, formatting, types, and the shipped config and policy
 	$(BIN)/ruff check .

@@ -7,10 +7,12 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 
+from sidecar.ledger.keys import account_keys
 from tests.support.backend import (
     Backend,
     Behaviour,
@@ -65,9 +67,22 @@ async def test_one_credit_buys_one_of_two_hundred_calls(
             seen = poor.look()
         assert await built.verified()
         assert sum(succeeded(reply) for reply in replies) == 1
-        assert Counter(reply.code for reply in replies if not succeeded(reply)) == {"insufficient_credits": 199}
+        assert Counter(told(reply) for reply in replies if not succeeded(reply)) == {NO_CREDIT_LEFT: 199}
         assert len(built.backend.executed) == 1
         assert (seen.balance, seen.held, seen.spent) == (0, 0, 1)
+        assert [entry["event"] for _, entry in seen.entries] == ["settled"]
+        with own_server.client() as client:  # and so it stands in the store, whoever reads it
+            stored: Any = client.hgetall(account_keys("main", "ada").ledger)
+        assert (stored["balance:contact"], stored["total:contact"]) == ("0", "0")
+
+
+NO_CREDIT_LEFT = (200, True, "insufficient_credits", "This call costs 1 contact credits, and the account has 0.")
+
+
+def told(reply: Reply) -> tuple[int, bool, str | None, str]:
+    """What a refused client is told: a result that its model can read."""
+    result = reply.json["result"]
+    return reply.status, result["isError"], reply.code, result["content"][0]["text"]
 
 
 def misbehaving(dice: random.Random) -> Behaviour:

@@ -31,8 +31,10 @@ import yaml
 
 from sidecar.cli import main as mcp_sidecar
 from sidecar.ledger import changes
+from sidecar.ledger.changes import ChangeCode
 from sidecar.ledger.command import Command
 from sidecar.ledger.keys import account_keys
+from sidecar.model import Window
 from tests.support.backend import Backend
 from tests.support.issuer import Issuer
 from tests.support.rig import ACCEPT, MODERN, Reply, config_of
@@ -42,12 +44,23 @@ Json = dict[str, Any]
 POOL = "contact"
 
 
-def paid_policy(timeout: str = "10s") -> str:
-    """Two tools that cost credits: items paid once (unknown outcomes settle), and plain ones (they release)."""
+Included = tuple[Window, int]
+"""Window and credits of a pool that a plan includes."""
+
+
+def paid_policy(timeout: str = "10s", included: Included | None = None) -> str:
+    """Two tools that cost credits: items paid once (unknown outcomes settle), and plain ones (they release).
+
+    Args:
+        timeout: of both.
+        included: credits of the pool that everybody's plan includes; then calls and rows are counted, too, in
+            quotas that are never used up.
+    """
     return f"""
 scopes: {{}}
 consent: first_use
 credits: {{contact: One per contact or domain.}}
+{_counted(*included) if included else ""}
 tools:
   reveal_contacts:
     scopes: []
@@ -55,6 +68,7 @@ tools:
       properties: {{contact_ids: {{type: array, items: {{type: string}}}}}}
       required: [contact_ids]
     spends: {{contact: {{items: arguments.contact_ids, settle: "data.contacts[].id", once: true}}}}
+    uses: {_USES["reveal_contacts"] if included else "{}"}
     timeout: {timeout}
   enrich_shopify_domains:
     scopes: []
@@ -62,8 +76,23 @@ tools:
       properties: {{domains: {{type: array, items: {{type: string}}}}}}
       required: [domains]
     spends: {{contact: {{reserve: length(arguments.domains), settle: length(data.rows)}}}}
+    uses: {_USES["enrich_shopify_domains"] if included else "{}"}
     timeout: {timeout}
   get_usage: {{scopes: [], serve: usage}}
+"""
+
+
+_USES = {
+    "reveal_contacts": "{requests: 1}",
+    "enrich_shopify_domains": "{requests: 1, rows: {reserve: length(arguments.domains), settle: length(data.rows)}}",
+}
+
+
+def _counted(window: Window, included: int) -> str:
+    return f"""
+quotas: {{requests: {{minute: 1000000, day: 100000000}}, rows: {{hour: 100000000}}}}
+default_plan: growth
+plans: {{growth: {{credits: {{contact: {{{window}: {included}}}}}}}}}
 """
 
 
@@ -391,10 +420,12 @@ class Look:
         granted: all that was ever given, by the journal.
         balance: what is left.
         held: what open holds have taken.
-        spent: what calls have cost, by the journal.
+        spent: what calls have taken of the balance, by the journal.
+        taken: what others have taken of it, by the journal.
         holds: open holds, by call id.
         leases: when they end, in milliseconds of the store's clock.
         paid: items paid.
+        counters: what is used of quotas and included credits, as it is stored.
         entries: the journal of calls, oldest first, each with the moment it was written.
     """
 
@@ -402,15 +433,17 @@ class Look:
     balance: int
     held: int
     spent: int
+    taken: int
     holds: Mapping[str, Json]
     leases: Mapping[str, int]
     paid: set[str]
+    counters: Mapping[str, str]
     entries: tuple[tuple[int, Json], ...]
 
     @property
     def balanced(self) -> bool:
         """The one equation."""
-        return self.balance >= 0 and self.balance + self.held + self.spent == self.granted
+        return self.balance >= 0 and self.balance + self.held + self.spent + self.taken == self.granted
 
 
 _ENDINGS = ("settled", "released", "late")
@@ -436,11 +469,37 @@ class Accounts:
 
     def grant(self, credits: int) -> None:
         """Give credits to the account, which is created."""
-        self.run(
-            changes.change_credits(
-                "main", self._account, "grant", POOL, credits, operation=os.urandom(8).hex(), create=True
-            )
+        self._change("grant", credits)
+
+    def spend(self, credits: int, operation: str | None = None, included: Included | None = None) -> bool:
+        """Spend, as another program does; False when there is too little.
+
+        Args:
+            credits: how many.
+            operation: its id, to ask again after an answer that was lost.
+            included: what the account's plan includes, which is spent first.
+        """
+        return self._change("spend", credits, operation, included) is ChangeCode.DONE
+
+    def _change(
+        self, verb: str, credits: int, operation: str | None = None, included: Included | None = None
+    ) -> ChangeCode:
+        named = operation or os.urandom(8).hex()
+        command = changes.change_credits(
+            "main", self._account, verb, POOL, credits, operation=named, included=included, create=True
         )
+        return changes.credited(self.run(command)).code
+
+    def consent(self, granted: bool, client: str = "cli-1") -> None:
+        """Grant or revoke the consent of the account's own subject."""
+        change = changes.grant if granted else changes.revoke
+        self.run(change("main", self._account, self._account, client))
+
+    def end_leases(self) -> None:
+        """Let every lease be over: whoever looks next resolves what is open."""
+        calls: Any = self._client.zrange(self._keys.leases, 0, -1)
+        for call in calls:
+            self._client.zadd(self._keys.leases, {call: 1}, xx=True)
 
     def look(self) -> Look:
         """Read without changing anything; the sidecar's own way of reading resolves what is overdue."""
@@ -453,16 +512,18 @@ class Accounts:
         pipe.xrange(keys.usage)
         ledger, holds, leases, paid, journal = pipe.execute()
         opened = {call: json.loads(text) for call, text in holds.items()}
-        price = f"credit:{POOL}"
+        price, change = f"credit:{POOL}", f"change:{POOL}"
         amounts = [each for hold in opened.values() for each in hold["amounts"] if each["kind"] == "credit"]
         return Look(
             granted=sum(int(entry[price]) for _, entry in journal if entry["event"] == "grant"),
             balance=int(ledger.get(f"balance:{POOL}", 0)),
             held=sum(int(amount["balance"]) for amount in amounts),
-            spent=sum(int(entry.get(price, 0)) for _, entry in journal if entry["event"] == "settled"),
+            spent=-sum(int(entry.get(change, 0)) for _, entry in journal if entry["event"] in _ENDINGS),
+            taken=-sum(int(entry[change]) for _, entry in journal if entry["event"] == "spend"),
             holds=opened,
             leases={call: int(score) for call, score in leases},
             paid={member.removeprefix(f"{price}:") for member in paid},
+            counters={name: value for name, value in ledger.items() if name.startswith(("quota:", "included:"))},
             entries=tuple((int(id_.partition("-")[0]), entry) for id_, entry in journal if entry["event"] in _ENDINGS),
         )
 

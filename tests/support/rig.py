@@ -449,15 +449,18 @@ async def rig(
 
 
 @asynccontextmanager
-async def beside(rig: Rig, folder: Path) -> AsyncIterator[Rig]:
+async def beside(rig: Rig, folder: Path, *, store_url: str | None = None) -> AsyncIterator[Rig]:
     """Another sidecar for the same resource, on the same store, issuer and backend.
 
     Args:
         rig: the one that runs.
         folder: where its config and log are written.
+        store_url: another way to the store.
     """
     config, lines, port = folder / "config.yaml", folder / "log.jsonl", free_port()
     made = {**json.loads(rig.config.read_text()), "listen": f"127.0.0.1:{port}"}
+    if store_url is not None:
+        made["store"] = {"url": store_url}
     config.write_text(json.dumps(made))
     with lines.open("ab") as log:
         loaded = load(config)

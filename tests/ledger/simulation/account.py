@@ -1,0 +1,112 @@
+"""One account as it is stored, with its journal, beside the books that say what it must be."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from sidecar.ledger.accounts import AccountState, Hold
+from sidecar.ledger.journal import forgotten, uncounted, verify
+from sidecar.ledger.journal_counters import NO_ENTRY
+from sidecar.ledger.journal_entries import Entry, Snapshot
+from sidecar.ledger.windows import window_at
+from sidecar.model import AmountKind
+from tests.ledger.simulation.books import Books, Resolution
+from tests.ledger.simulation.journal import COUNTER, Before, Journal
+from tests.ledger.simulation.rules import must
+
+
+@dataclass(slots=True)
+class Account:
+    """One account as it is stored, and what must be true of it.
+
+    Attributes:
+        index: `requests`: which call has a request, or an event from which a stream is resumed.
+        operations: answers of the outside writer's operations, and until when they are known.
+        applied: how often each of them has changed anything.
+    """
+
+    state: AccountState
+    books: Books
+    index: dict[str, str] = field(default_factory=dict)
+    journal: Journal = field(default_factory=Journal)
+    operations: dict[str, tuple[str, int]] = field(default_factory=dict)
+    applied: dict[str, int] = field(default_factory=dict)
+
+    def copy(self, now: int) -> Account:
+        """What a replica has."""
+        return Account(
+            self.state.copy(now),
+            self.books.copy(),
+            dict(self.index),
+            self.journal.copy(),
+            dict(self.operations),
+            dict(self.applied),
+        )
+
+    def resolved(self, call: str, hold: Hold, was: Before, end: Resolution, now: int) -> None:
+        """A call is over: its request may be made again, and its entry is written."""
+        events = [event for event, owner in self.index.items() if owner == call]
+        for digest in (hold.request, *events):
+            self.index.pop(digest or "", None)
+        head = {"event": end.how, "call": call} | ({"expired": "1"} if end.expired else {})
+        costs = {AmountKind.CREDIT: end.receipt.paid, AmountKind.QUOTA: end.receipt.used}
+        self.journal.resolved(head, hold, costs, was, self.state, now)
+
+    def audit(self, now: int, folded: int = 0) -> tuple[Snapshot, list[Entry]]:
+        """What `usage --verify` reads when so many entries have been folded."""
+        entries = self.journal.entries
+        ledger = {f"balance:{pool}": str(units) for pool, units in self.state.balances.items()}
+        ledger |= {f"total:{pool}": str(units) for pool, units in self.state.totals.items()}
+        for kind, counters in ((AmountKind.QUOTA, self.state.quotas), (AmountKind.CREDIT, self.state.included)):
+            ledger |= {f"{COUNTER[kind]}:{name}:{window}": f"{each.window}:{each.used}"
+                       for (name, window), each in counters.items()}  # fmt: skip
+        holds = {call: json.dumps({"amounts": _amounts(hold)}) for call, hold in self.state.holds.items()}
+        types = {"ledger": "hash", "holds": "hash", "usage": "stream", "account": "hash", "paid": "set"}
+        newest = entries[-1].id if entries else NO_ENTRY
+        ledger |= self.journal.ledger(folded)
+        return Snapshot(types, ledger, holds, newest, len(self.state.paid), now), entries[folded:]
+
+    def verify(self, now: int, folded: int = 0) -> None:
+        """What `usage --verify` says is right.
+
+        Counters differ where a clock that went back further than a window has begun one anew, and only there. Calls
+        that the store has lost are all named, as long as nothing was folded, and no others.
+        """
+        snapshot, entries = self.audit(now, folded)
+        must(uncounted(snapshot, entries) is None, "an entry that does not say where it counts")
+        found = verify(snapshot, entries)
+        surely, perhaps = self._begun_anew(now)
+        named = {each.where for each in found}
+        must(named <= surely | perhaps, "the journal:", found)
+        must(surely <= named, "a counter that was begun anew is not named:", surely - named)
+        lost = {each.what.removeprefix("call ") for each in forgotten(snapshot, entries)}
+        must(lost <= self.books.lost, "said to be lost, and is not:", lost - self.books.lost)
+        must(folded > 0 or lost == self.books.lost, "lost, and not named:", self.books.lost - lost)
+
+    def _begun_anew(self, now: int) -> tuple[set[str], set[str]]:
+        """Counters begun anew while their last window has not ended: in an older one than that, and in that one.
+
+        What is used in that one is by chance what was used in it before, or something else.
+        """
+        surely: set[str] = set()
+        perhaps: set[str] = set()
+        for (kind, name, window), last in self.books.anew.items():
+            number = self.books.counted[kind, name, window][0]
+            if last >= window_at(window, now)[0]:
+                (surely if number < last else perhaps).add(f"ledger {COUNTER[kind]}:{name}:{window}")
+        return surely, perhaps
+
+
+def _amounts(hold: Hold) -> list[dict[str, Any]]:
+    return [
+        {
+            "kind": each.kind.value,
+            "name": each.name,
+            "reserved": str(each.reserved),
+            "balance": str(each.from_balance),
+            "windows": {window: str(number) for window, number in each.windows.items()},
+        }
+        for each in hold.amounts
+    ]
