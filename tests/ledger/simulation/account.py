@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from sidecar.ledger.accounts import AccountState, Hold
+from sidecar.ledger.accounts import AccountState, Amount, Hold
 from sidecar.ledger.journal import forgotten, uncounted, verify
 from sidecar.ledger.journal_counters import NO_ENTRY
 from sidecar.ledger.journal_entries import Entry, Snapshot
@@ -62,7 +62,7 @@ class Account:
         for kind, counters in ((AmountKind.QUOTA, self.state.quotas), (AmountKind.CREDIT, self.state.included)):
             ledger |= {f"{COUNTER[kind]}:{name}:{window}": f"{each.window}:{each.used}"
                        for (name, window), each in counters.items()}  # fmt: skip
-        holds = {call: json.dumps({"amounts": _amounts(hold)}) for call, hold in self.state.holds.items()}
+        holds = {call: json.dumps(_document(hold)) for call, hold in self.state.holds.items()}
         types = {"ledger": "hash", "holds": "hash", "usage": "stream", "account": "hash", "paid": "set"}
         newest = entries[-1].id if entries else NO_ENTRY
         ledger |= self.journal.ledger(folded)
@@ -99,14 +99,26 @@ class Account:
         return surely, perhaps
 
 
-def _amounts(hold: Hold) -> list[dict[str, Any]]:
-    return [
-        {
-            "kind": each.kind.value,
-            "name": each.name,
-            "reserved": str(each.reserved),
-            "balance": str(each.from_balance),
-            "windows": {window: str(number) for window, number in each.windows.items()},
-        }
-        for each in hold.amounts
-    ]
+def _document(hold: Hold) -> dict[str, Any]:
+    """A hold as `hold` of `lua/admit.lua`, `defer.lua` and `follow.lua` write it."""
+    document: dict[str, Any] = {
+        "owner": hold.owner,
+        "client": hold.client_id,
+        "on_unknown": hold.on_unknown.value,
+        "amounts": [_amount(each) for each in hold.amounts],
+    }
+    document |= {} if hold.request is None else {"request": hold.request}
+    document |= {} if hold.deferred is None else {"deferred": hold.deferred}
+    return document | ({"events": list(hold.events)} if hold.events else {})
+
+
+def _amount(amount: Amount) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "kind": amount.kind.value,
+        "name": amount.name,
+        "reserved": str(amount.reserved),
+        "windows": {window: str(number) for window, number in amount.windows.items()},
+    }
+    document |= {"balance": str(amount.from_balance)} if amount.kind is AmountKind.CREDIT else {}
+    document |= {"fixed": True} if amount.fixed else {}
+    return document | ({} if amount.items is None else {"items": list(amount.items), "each": str(amount.each)})
