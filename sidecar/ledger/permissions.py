@@ -23,7 +23,7 @@ _KEY: Final = "mcp:{any}:key"  # stands for every key: the user needs `~mcp:*`
 KEYED: Final[tuple[tuple[str, ...], ...]] = (
     ("GET", LAYOUT_KEY),
     ("SET", LAYOUT_KEY, "1"),
-    *((name, _KEY) for name in ("DEL", "EXISTS", "TYPE", "HGETALL", "XLEN")),
+    *((name, _KEY) for name in ("DEL", "EXISTS", "TYPE", "HGETALL", "HLEN", "SCARD", "XLEN", "ZCARD")),
     ("EXPIRE", _KEY, "1"),
     *((name, _KEY, "f") for name in ("HGET", "HDEL", "HEXISTS", "HMGET", "SADD", "SMISMEMBER", "ZREM")),
     ("HSET", _KEY, "f", "v"),

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.embedded import servers_in
 from tests.support.processes import (
     Accounts,
     House,
     SidecarProcess,
     accounts,
     house,
-    servers_in,
     succeeded,
     wait_for,
 )

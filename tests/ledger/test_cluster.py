@@ -7,16 +7,17 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from sidecar.ledger import scripts
+from sidecar.ledger import changes, scripts
+from sidecar.ledger.changes import ChangeCode
 from sidecar.ledger.cluster import Cluster
+from sidecar.ledger.command import Command
 from sidecar.ledger.connection import RejectedError, StoreError, UnsentError
 from sidecar.ledger.endpoint import parse_url
-from sidecar.ledger.keys import caller_keys
+from sidecar.ledger.keys import account_keys
 from sidecar.ledger.layout import LAYOUT_KEY, claim
 from sidecar.ledger.slots import slot_of
 from sidecar.ledger.store import Store
 from sidecar.ledger.topology import ask_again, servers
-from sidecar.model import Caller
 from sidecar.outcome import Receipt
 from tests.support.store import until
 from tests.support.topology import ClusterServers, TcpServer, await_state, started
@@ -226,26 +227,28 @@ async def test_what_is_needed_of_a_cluster_may_be_all_that_is_allowed(nodes: Clu
 async def test_a_script_goes_with_its_command_to_a_node_that_has_not_met_it(nodes: ClusterServers):
     source, target = nodes.nodes[:2]
     name = nodes.account_on(source)
-    caller = Caller("main", "https://issuer", name, name, "cli-1", frozenset(), 0, 0)
-    slot = slot_of(caller_keys(caller).account)
+    record = account_keys("main", name).account
+    slot = slot_of(record)
+
+    def planned(plan: str) -> Command:  # a script of one key, so it can be asked for where the slot is going to
+        return changes.set_account("main", name, plan=plan, create=True)
+
     store = Store(nodes.url, scripts)
     await store.start(60)
+    nodes.begin_move(slot, source, target)
     for node in nodes.nodes:
         node.ask("SCRIPT", "FLUSH")
-    assert await store.run(scripts.bind_session(caller, "here")) == [1]
-    nodes.begin_move(slot, source, target)
-    target.ask("SCRIPT", "FLUSH")
-    assert await store.run(scripts.bind_session(caller, "there")) == [1]  # one key, so it can be asked for there
+    assert await store.run(planned("free")) == ChangeCode.CREATED
     assert target.ask("CLUSTER", "COUNTKEYSINSLOT", slot) == 1
     target.ask("SCRIPT", "FLUSH")
-    await store.tell(scripts.end_session(caller, "there"))
-    assert target.ask("CLUSTER", "COUNTKEYSINSLOT", slot) == 0
+    await store.tell(planned("growth"))
     nodes.move_keys(slot, source, target)
     nodes.end_move(slot, source, target)
+    assert target.ask("HGET", record, "plan") == "growth"
     for node in nodes.nodes:
         node.ask("SCRIPT", "FLUSH")
-    assert await store.tell(scripts.end_session(caller, "here")) == Receipt()
-    assert target.ask("CLUSTER", "COUNTKEYSINSLOT", slot) == 0
+    assert await store.tell(planned("business")) == Receipt()
+    assert target.ask("HGET", record, "plan") == "business"
     assert (store.lost, store.undelivered) == (0, 0)
     await store.close()
     nodes.move_slot_at_once(slot, target, source)

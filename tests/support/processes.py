@@ -566,14 +566,3 @@ def accounts(path: Path, credits: int = 0, account: str = "ada") -> Iterator[Acc
         yield made
     finally:
         made.close()
-
-
-def servers_in(directory: Path) -> list[int]:
-    """The processes that serve the embedded store of a directory."""
-    socket = str(directory / "store.sock").encode()
-    found = []
-    for process in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if process.name.isdigit() and socket in (process / "cmdline").read_bytes():
-                found.append(int(process.name))  # a zombie has no command line any more
-    return found

@@ -20,7 +20,7 @@ def problems(config: Path) -> list[str]:
 def test_a_whole_config(tmp_path):
     loaded = load(write(tmp_path), {})
     assert isinstance(loaded, Loaded)
-    assert loaded.settings.store.url == "unix:///nowhere.sock"
+    assert loaded.settings.store.embedded
     assert set(loaded.policy.tools) == {"search", "reveal"}
     assert loaded.policy.tools["reveal"].rule.startswith(f"{tmp_path}/policies/p.yaml:")
 
