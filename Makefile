@@ -5,13 +5,17 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MINUTES := 3
 
-.PHONY: demo test conformance soak check format clean
+.PHONY: demo test faults conformance soak check format clean
 
 demo: $(READY)  ## everything on this machine: issuer, backend, store, sidecar, and a client that tries them
 	$(BIN)/mcp-sidecar demo
 
-test: $(READY)  ## the whole suite, on a real Valkey (from a wheel), real HTTP and real processes
-	$(BIN)/python -m pytest -n 4  # more than there are cores: much of it waits
+# More processes than there are cores: much of it waits.
+test: $(READY)  ## the suite, on a real Valkey (from a wheel), real HTTP and real processes
+	$(BIN)/python -m pytest -n 4 --ignore tests/faults --ignore tests/settlement
+
+faults: $(READY)  ## what kills, stops and cuts off: sidecars, stores, clusters; and every row of the settlement table
+	$(BIN)/python -m pytest -n 4 tests/faults tests/settlement
 
 conformance: $(READY)  ## the official MCP conformance suite (from npm), bare and behind the sidecar
 	$(BIN)/python -m tests.conformance
