@@ -151,7 +151,9 @@ async def test_a_permission_that_is_missing_is_named_before_anything_runs(
 
 
 async def test_the_nodes_of_a_cluster_are_asked_for_more():
-    server = StoreServer(durable=True, options=("--cluster-enabled", "yes", "--port", str(free_port()))).start()
+    # Its bus would be ten thousand ports above, among those that the system gives to connections.
+    ports = ("--port", str(free_port()), "--cluster-port", str(free_port()))
+    server = StoreServer(durable=True, options=("--cluster-enabled", "yes", *ports)).start()
     try:
         with server.client() as client:
             client.execute_command(
