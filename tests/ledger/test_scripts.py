@@ -115,7 +115,7 @@ def test_a_release_before_its_admission_keeps_it_out(ledger: RealLedger):
     asked = application("c", demand("contact"))
     assert scripts.receipt(ledger.run(scripts.release(asked))).late
     assert _admit(ledger, asked) == Admission(AdmissionCode.RESOLVED_ALREADY)
-    assert 0 < ledger.client.pttl(KEYS.done("c")) <= asked.lease
+    assert 0 < ledger.client.pttl(KEYS.outcome("c")) <= asked.lease
 
 
 def test_what_is_resolved_is_journaled_with_the_balance_it_leaves(ledger: RealLedger):
