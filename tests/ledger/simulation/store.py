@@ -37,8 +37,8 @@ REMEMBERED: Final = 3_600_000
 WHO: Final = (CALLER.subject, CALLER.client_id)
 
 
-_ALWAYS: Final = {Settle, Release, Sweep, Write}
-"""What may write when memory is short: `allow-oom` at the head of `resolve.lua` and `sweep.lua`."""
+_ALWAYS: Final = {Settle, Release, Defer, Recall, Sweep, Write}
+"""What may write when memory is short: `allow-oom` at the head of the scripts."""
 
 
 class SimStore:
