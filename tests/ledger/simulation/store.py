@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from sidecar.ledger.accounts import AccountState, Consent
-from sidecar.ledger.settlement import EXPIRED_AT_ONCE, FOLLOWED
+from sidecar.ledger.settlement import EXPIRED_AT_ONCE
 from sidecar.ledger.windows import Counter as Used
 from sidecar.model import AmountKind
 from sidecar.outcome import Receipt
@@ -214,7 +214,7 @@ class SimStore:
         if call is not None and hold is not None:
             account.books.met["followed"] += 1
             account.index |= dict.fromkeys(command.events, call)
-            for event in (*hold.events, *command.events)[:-FOLLOWED]:
+            for event in {*hold.events, *command.events} - {*account.state.holds[call].events}:
                 account.index.pop(event, None)
         return there
 
