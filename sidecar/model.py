@@ -12,6 +12,9 @@ from sidecar.errors import Refusal
 MAX_AMOUNT: Final = 2**53 - 1
 """The largest amount, balance or limit: the largest integer that JSON, Lua and Python read alike."""
 
+AMOUNTS_MOST: Final = 100
+"""Amounts that one call may have, quotas and credits together; `lua/hold.lua` says the same."""
+
 RequestId = str | int
 Window = str
 """One of `minute`, `hour`, `day`, `month`: a fixed UTC window on the store's clock."""

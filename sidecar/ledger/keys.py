@@ -17,7 +17,8 @@ or break out of a key. Every key of an account carries the account's digest as i
     mcp:{ACCOUNT}:task:TASK         hash    the same
     mcp:{ACCOUNT}:sessions          zset    SESSION by when it was bound, in ms since the epoch
     mcp:{ACCOUNT}:tasks             zset    the same of TASK
-    mcp:{ACCOUNT}:done:CALL         string  how a call was resolved, kept for the length of a lease
+    mcp:{ACCOUNT}:outcome:CALL      string  how a call was resolved, kept for the length of a lease
+    mcp:{ACCOUNT}:done:OPERATION    string  what a change of a balance has answered, kept as long as its maker says
 
 where ACCOUNT is digest(issuer id, account), CONSENT digest(subject, client id), CLIENT
 digest(client id), SESSION digest(session id) and TASK digest(task id). Counters are written
@@ -104,9 +105,16 @@ class AccountKeys:
         """Whose a task is."""
         return f"{self.prefix}task:{digest(task)}"
 
-    def done(self, call_id: str) -> str:
+    def outcome(self, call_id: str) -> str:
         """How a call was resolved: kept so that late and repeated commands change nothing."""
-        return f"{self.prefix}done:{call_id}"
+        return f"{self.prefix}outcome:{call_id}"
+
+    def done(self, operation: str) -> str:
+        """What a change of a balance has answered: kept so that repeating it changes nothing.
+
+        Whoever makes it names the operation, and may do so by the call that it is for: the backend knows its id.
+        """
+        return f"{self.prefix}done:{operation}"
 
     @property
     def every_consent(self) -> str:
@@ -159,6 +167,7 @@ _KINDS: Final = {
     "tasks": "zset",
     "paid": "set",
     "usage": "stream",
+    "outcome": "string",
     "done": "string",
 }
 

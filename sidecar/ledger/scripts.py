@@ -112,7 +112,7 @@ def admit(application: Application) -> Command:
             keys.client(caller.client_id),
             keys.session(session or ""),
             *keys.money,
-            keys.done(application.call_id),
+            keys.outcome(application.call_id),
             *map(keys.task, application.tasks),
         ),
         (
@@ -177,7 +177,7 @@ def _resolve(application: Application, how: str, forwarded: bool, costs: bytes) 
     keys = caller_keys(application.caller)
     call_id = application.call_id
     args = (call_id, how, int(forwarded), application.lease, costs)
-    return Command(RESOLVE, (*keys.money, keys.done(call_id)), args)
+    return Command(RESOLVE, (*keys.money, keys.outcome(call_id)), args)
 
 
 def receipt(reply: Any) -> Receipt:

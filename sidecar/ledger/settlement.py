@@ -155,7 +155,8 @@ def follow(before: AccountState, resumed: str, events: tuple[str, ...], *, now: 
     state = before.copy(now)
     for call_id, hold in state.holds.items():
         if resumed in hold.events:
-            state.holds[call_id] = replace(hold, events=(*hold.events, *events)[-FOLLOWED:])
+            older = [event for event in hold.events if event not in events]
+            state.holds[call_id] = replace(hold, events=(*older, *dict.fromkeys(events))[-FOLLOWED:])
             return True, state
     return False, state
 

@@ -12,10 +12,7 @@ from typing import Any, Final
 
 from sidecar.ledger.accounts import AccountState, Amount, Consent, Hold
 from sidecar.ledger.windows import Counter
-from sidecar.model import MAX_AMOUNT, WINDOWS, AmountKind, OnUnknown, Window
-
-AMOUNTS_MOST: Final = 100
-"""Amounts of one hold; `lua/hold.lua` says the same."""
+from sidecar.model import AMOUNTS_MOST, MAX_AMOUNT, WINDOWS, AmountKind, OnUnknown, Window
 
 EVENTS_MOST: Final = 1000
 """Events of one hold; `lua/hold.lua` says the same."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from sidecar.config.documents import Path
-from sidecar.model import AmountKind, OnUnknown, PlanTerms, Terms, Window
+from sidecar.model import AMOUNTS_MOST, AmountKind, OnUnknown, PlanTerms, Terms, Window
 from sidecar.policy.checking import Checker
 from sidecar.policy.expressions import Expression, ExpressionError, compile_expression
 from sidecar.policy.models import Amount as AmountEntry
@@ -66,7 +66,7 @@ class OperationCompiler:
         self.checker.known("scopes", entry.scopes, (*path, "scopes"))
         uses: Entry = (AmountKind.QUOTA, entry.uses, (*path, "uses"))
         spends: Entry = (AmountKind.CREDIT, entry.spends, (*path, "spends"))
-        amounts = tuple(self._amounts((uses, spends)))
+        amounts = self._amounts((uses, spends), path)
         terms = self._terms(kind, name, entry.scopes, amounts)
         document = self.checker.document
         return {
@@ -85,13 +85,17 @@ class OperationCompiler:
 
     # --- amounts -------------------------------------------------------------------------------
 
-    def _amounts(self, entries: Iterable[Entry]) -> Iterator[Amount]:
+    def _amounts(self, entries: Iterable[Entry], path: Path) -> tuple[Amount, ...]:
+        found: list[Amount] = []
         for kind, amounts, at in entries:
             section = _SECTIONS[kind]
             for name, amount in amounts.items():
                 if not self.checker.declared(section, name):
                     self.checker.unknown(section, name, (*at, name), at_key=True)
-                yield self._amount(name, kind, amount, (*at, name))
+                found.append(self._amount(name, kind, amount, (*at, name)))
+        if len(found) > AMOUNTS_MOST:  # the store resolves no hold of more
+            self.checker.wrong(path, f"has {len(found)} amounts, uses and spends together", f"at most {AMOUNTS_MOST}")
+        return tuple(found)
 
     def _amount(self, name: str, kind: AmountKind, entry: AmountEntry, path: Path) -> Amount:
         rule = self.checker.document.rule(path)

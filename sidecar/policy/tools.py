@@ -31,7 +31,7 @@ class ToolCompiler(OperationCompiler):
         self.checker.known("scopes", entry.scopes, (*path, "scopes"))
         self._check_served(entry, path)
         arguments = self._arguments(entry, path)
-        amounts = tuple(self._amounts(self._priced(entry, path)))
+        amounts = self._amounts(self._priced(entry, path), path)
         rows = self._expression(entry.rows, AFTER, (*path, "rows"))
         self._note_reads(arguments, amounts, rows, path)
         terms = self._terms(Kind.TOOL, name, entry.scopes, amounts)

@@ -30,7 +30,7 @@ class Places:
 
         Args:
             caller: whose account it counts for, whatever subject and client call.
-            call: what ends calls needs no place among those of its account: it makes some free.
+            call: what ends calls makes places free, so it gets one when its account has none left: as many again.
             limits: those in force for this request.
 
         Raises:
@@ -39,8 +39,9 @@ class Places:
         account = caller_keys(caller).digest
         if self.taken >= limits.in_flight:
             raise Refusal(ErrorCode.OVERLOADED, log="limits.in_flight is reached", retry_after=1)
-        if self._by_account[account] >= limits.in_flight_per_account and not _ends_calls(call):
-            detail = f"This account has {limits.in_flight_per_account} calls in flight already; wait for one to end."
+        most = limits.in_flight_per_account
+        if self._by_account[account] >= (2 * most if _ends_calls(call) else most):
+            detail = f"This account has {most} calls in flight already; wait for one to end."
             raise Refusal(ErrorCode.OVERLOADED, detail, log="limits.in_flight_per_account is reached", retry_after=1)
         self.taken += 1
         self._by_account[account] += 1

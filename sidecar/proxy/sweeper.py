@@ -8,7 +8,7 @@ from typing import Final
 
 from sidecar.errors import Refusal
 from sidecar.ledger import scripts
-from sidecar.ledger.keys import EVERY_LEASES_KEY, keys_of
+from sidecar.ledger.keys import EVERY_LEASES_KEY, AccountKeys, keys_of
 from sidecar.ledger.store import Store
 from sidecar.observe.metrics import Metrics
 
@@ -48,9 +48,17 @@ async def sweep(store: Store, metrics: Metrics) -> int:
     resolved = 0
     for key in await store.scan(EVERY_LEASES_KEY):
         try:
-            resolved += await store.run(scripts.sweep(keys_of(key.decode())))
+            resolved += await _swept(store, keys_of(key.decode()))
         except (Refusal, ValueError):  # records that are no account's, or that hold what they should not
             if not store.up:
                 raise
             metrics.store_errors.inc()
+    return resolved
+
+
+async def _swept(store: Store, keys: AccountKeys) -> int:
+    """Resolve all of an account, a few at a time: until then it cannot spend what they hold."""
+    resolved = 0
+    while found := await store.run(scripts.sweep(keys)):
+        resolved += found
     return resolved

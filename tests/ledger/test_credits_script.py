@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import redis
 
+from sidecar.ledger import changes, scripts
 from sidecar.ledger.keys import account_keys
 from sidecar.ledger.scripts import CREDITS
+from tests.ledger.support import RealLedger, application, demand
 from tests.support.store import StoreServer
 
 KEYS = account_keys("main", "acme")
@@ -52,3 +54,18 @@ def test_arguments_left_out_are_refused(store_server: StoreServer):
             with pytest.raises(redis.ResponseError, match="accepts 8 KEYS and 10 ARGV"):
                 client.eval(CREDITS.source, len(keys), *keys, *words)
         assert client.keys() == []
+
+
+@pytest.mark.parametrize("spends_first", [True, False])
+def test_an_operation_may_be_named_by_the_call_that_it_is_for(store_server: StoreServer, spends_first: bool):
+    """A backend knows its call by `X-Request-Id`, and may spend for it: neither may keep the other from the ledger."""
+    with RealLedger.of_account(store_server) as real:
+        real.run(changes.change_credits("main", "acme", "grant", "contact", 50, operation="order-1"))
+        asked = application("call-1", demand("contact", 6))
+        spend = changes.change_credits("main", "acme", "spend", "contact", 10, operation="call-1")
+        real.admit(asked)
+        commands = [spend, scripts.settle(asked, None)]
+        for command in commands if spends_first else reversed(commands):
+            assert real.run(command) == real.run(command), "given twice, it is done once"
+        assert real.state().balances == {"contact": 50 - (6 - 4) - 10}  # four were included
+        assert real.state().holds == {}

@@ -36,7 +36,7 @@ ALL = (
     KEYS.task("t"),
     KEYS.sessions,
     KEYS.tasks,
-    KEYS.done("paid"),
+    KEYS.outcome("paid"),
 )
 WORDS = (
     "",
@@ -271,10 +271,10 @@ def _other(draw: st.DrawFn) -> tuple[str, Callable[[Any], None]]:
         lambda client: client.hset(KEYS.requests, REQUEST, word),
         lambda client: client.hset(KEYS.requests, EVENT, word),
         lambda client: client.sadd(KEYS.paid, word, "credit:contact:", "credit", ":"),
-        lambda client: client.set(KEYS.done("paid"), word),
+        lambda client: client.set(KEYS.outcome("paid"), word),
         lambda client: client.set(KEYS.done("grant"), word),
         *(
-            lambda client, raw=raw: client.set(KEYS.done("paid"), raw)
+            lambda client, raw=raw: client.set(KEYS.outcome("paid"), raw)
             for raw in (
                 '{"how":"settled"}',
                 '{"how":"settled","receipt":{"a":1}}',
@@ -392,3 +392,17 @@ def _unreadable(client: Any) -> set[str]:
         for field, value in client.hgetall(KEYS.ledger).items()
         if not re.fullmatch(_STORED.get(field.partition(":")[0], ""), value)
     }
+
+
+def test_an_expired_hold_whose_pool_has_no_total_is_set_aside_and_stops_nothing_else(store_server: StoreServer):
+    """Also one that took nothing from the balance: the journal would have to tell the total."""
+    with RealLedger.of_account(store_server) as real:
+        assert real.admit(application("included", demand("contact", 2))).held
+        real.client.hset(KEYS.ledger, "total:contact", "many")
+        real.set_clock(LATER)
+        assert real.admit(application("next", demand("requests", 1))).held
+        (entry,) = (fields for _, fields in real.client.xrange(KEYS.usage) if fields["event"] == "set_aside")
+        assert entry["call"] == "included"
+        real.client.hdel(KEYS.ledger, "total:contact")
+        assert real.run(scripts.settle(application("included"), None))[0] == 0
+        assert verify(*real.audit()) == []

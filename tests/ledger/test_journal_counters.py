@@ -140,7 +140,7 @@ def test_windows_of_a_plan_may_change(ledger: RealLedger):
         asked = application(window, demand("contact", 2), terms=_with_included(window))
         ledger.admit(asked)
         ledger.run(scripts.settle(asked, None))
-        ledger.client.delete(KEYS.done(window))
+        ledger.client.delete(KEYS.outcome(window))
     counters = {name: value for name, value in ledger.client.hgetall(KEYS.ledger).items() if "included" in name}
     day = window_at("day", NOW)[0]
     assert counters == {"included:contact:month": f"{_MONTH}:4", "included:contact:day": f"{day}:2"}
@@ -256,7 +256,7 @@ def test_a_call_that_a_failover_has_undone_is_named(ledger: RealLedger):
             ledger.raw.restore(key, 0, raw)
     assert scripts.receipt(ledger.run(scripts.settle(asked, None))).late
     assert [each.what for each in _lost(ledger)] == ["call c"]
-    ledger.client.delete(KEYS.done("c"))
+    ledger.client.delete(KEYS.outcome("c"))
     ledger.run(scripts.settle(asked, None))
     assert len(_lost(ledger)) == 1, "told once"
     ledger.run(changes.change_credits("main", "acme", "set", "contact", 0, operation="looked into"))
@@ -276,7 +276,7 @@ def test_nothing_is_named_whose_end_may_have_been_folded_or_deleted(store_server
         early = [entries[0]._replace(id=f"{entries[-1].at - _DAY}-0"), *entries[1:]]
         assert [each.what for each in forgotten(snapshot, early)] == ["call c"]
         real.run(changes.delete_account("main", "acme"))
-        real.client.delete(KEYS.done("c"))
+        real.client.delete(KEYS.outcome("c"))
         real.run(scripts.settle(application("c"), None))
         assert _lost(real) == []
     finally:

@@ -22,7 +22,7 @@ def test_every_key_of_an_account_has_its_hash_tag():
     assert mine.prefix == "mcp:{" + keys.digest("main", "acme") + "}:"
     for key in (
         *(mine.account, mine.ledger, mine.holds, mine.leases, mine.paid, mine.requests, mine.usage),
-        *(mine.consent("s}", "c{"), mine.client("}"), mine.session("{}"), mine.done("1")),
+        *(mine.consent("s}", "c{"), mine.client("}"), mine.session("{}"), mine.done("1"), mine.outcome("1")),
     ):
         assert key.startswith(mine.prefix)
         assert key.count("{") == key.count("}") == 1

@@ -233,7 +233,7 @@ class Ledgers(RuleBasedStateMachine):
         self.real.set_clock(self.now)
         for call, done in self.model.done.items():
             if done.until <= self.now:
-                self.real.raw.delete(KEYS.done(call))
+                self.real.raw.delete(KEYS.outcome(call))
         self.model = self.model.copy(self.now)
 
     @rule(

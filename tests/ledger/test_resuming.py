@@ -84,6 +84,34 @@ def test_a_request_id_is_refused_while_it_is_open_on_its_session(ledger: RealLed
     ledger.admit(application("f", demand("rows"), request=request))  # the one before it has died meanwhile
 
 
+def test_a_client_that_resumes_from_the_same_event_again_and_again_keeps_its_own_stream(ledger: RealLedger):
+    """What is replayed to it takes no place of what it was sent before: its call costs the true price."""
+    request = keys.request_digest("s", 7)
+    asked = application("c", demand("contact"), request=request)
+    ledger.admit(asked)
+    replayed = [f"e{number}" for number in range(1, 11)]
+    ledger.run(scripts.defer(asked, b"{}", ("e0",)))
+    for _ in range(10):
+        ledger.run(streams.follow(CALLER, "e0", replayed))
+    assert all(_recall(ledger, request, resumed=event)[3] for event in ("e0", *replayed))
+    assert ledger.state().holds["c"].events == ("e0", *replayed)
+    ledger.run(scripts.settle(asked, None))
+    assert not ledger.client.exists(KEYS.requests)
+
+
+def test_memory_that_is_short_makes_no_deferred_call_free(ledger: RealLedger):
+    request = keys.request_digest("s", 7)
+    asked = application("c", demand("contact", 2), request=request, on_unknown=OnUnknown.RELEASE)
+    ledger.admit(asked)
+    ledger.client.config_set("maxmemory", "1")
+    try:
+        assert ledger.run(scripts.defer(asked, b"{}", ("e0",))) == 1
+        assert _recall(ledger, request, costs=True, resumed="e0") == ("c", b"{}", OnUnknown.RELEASE, True)
+        assert scripts.receipt(ledger.run(scripts.settle(asked, None))).paid == {"contact": 2}
+    finally:
+        ledger.client.config_set("maxmemory", "0")
+
+
 def _recall(ledger: RealLedger, request: str, *, costs: bool = False, resumed: str = "") -> Any:
     return streams.recalled(ledger.run(streams.recall(CALLER, request, costs, resumed)))
 

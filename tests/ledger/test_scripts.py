@@ -56,9 +56,9 @@ def test_every_script_says_what_it_takes_and_gives(script: Script):
     assert "-- include" not in script.source
 
 
-def test_only_what_takes_access_away_or_frees_memory_may_write_when_memory_is_short():
+def test_only_what_takes_access_away_or_decides_about_open_holds_may_write_when_memory_is_short():
     allowed = {script.name for script in scripts.scripts if "allow-oom" in script.source.splitlines()[0]}
-    assert allowed == {"revoke", "resolve", "sweep", "account_delete"}
+    assert allowed == {"revoke", "resolve", "defer", "recall", "sweep", "account_delete"}
 
 
 @pytest.mark.parametrize(("script", "codes"), [(scripts.ADMIT, AdmissionCode), (scripts.CREDITS, ChangeCode)])
@@ -115,7 +115,7 @@ def test_a_release_before_its_admission_keeps_it_out(ledger: RealLedger):
     asked = application("c", demand("contact"))
     assert scripts.receipt(ledger.run(scripts.release(asked))).late
     assert _admit(ledger, asked) == Admission(AdmissionCode.RESOLVED_ALREADY)
-    assert 0 < ledger.client.pttl(KEYS.done("c")) <= asked.lease
+    assert 0 < ledger.client.pttl(KEYS.outcome("c")) <= asked.lease
 
 
 def test_what_is_resolved_is_journaled_with_the_balance_it_leaves(ledger: RealLedger):

@@ -226,6 +226,17 @@ def test_what_amounts_may_read(section: str, amount: str, expected: str):
     assert expected in found
 
 
+@pytest.mark.parametrize("section", ["tools", "prompts"])
+def test_what_has_more_amounts_than_a_hold_is_refused(section: str):
+    names = [f"q{number}" for number in range(100)]
+    quotas = ", ".join(f"{name}: {{day: 1}}" for name in names)
+    uses = ", ".join(f"{name}: 1" for name in names)
+    head = f"quotas: {{{quotas}}}\ncredits: {{coin: C}}\n"
+    policy(f"{head}{section}: {{x: {{scopes: [], uses: {{{uses}}}}}}}")
+    (found,) = problems(f"{head}{section}: {{x: {{scopes: [], uses: {{{uses}}}, spends: {{coin: 1}}}}}}")
+    assert found.endswith(f"{section}.x: has 101 amounts, uses and spends together; accepted: at most 100")
+
+
 @pytest.mark.parametrize("method", ["tasks/list", "tasks/result", "tasks/cancel", "notifications/tasks/status"])
 def test_a_method_of_tasks_needs_tasks_get_or_nobody_keeps_track_of_whose_they_are(method: str):
     (problem,) = problems(f"methods: {{{method}: {{scopes: []}}}}")

@@ -81,3 +81,20 @@ async def test_an_account_without_places_can_still_cancel_and_end_its_session(la
         cancel = rig.message("notifications/cancelled", {"requestId": rig.ids}, revision=LEGACY)
         assert (await rig.send(cancel, rig.request_headers(cancel, LEGACY, "", {}))).status == 202
         assert (await rig.delete(session=session)).status in (200, 202, 204)
+
+
+async def test_ending_sessions_does_not_take_the_places_of_others(launch: Launch):
+    """A backend that is slow to end sessions keeps their places taken; the account gets as many again, not all."""
+    rig = await launch(scripted=Backend(sessions=True), limits={"in_flight": 4, "in_flight_per_account": 1})
+    await rig.account("bob")
+    await rig.grant("bob")
+    session = await rig.session()
+    gate, before = asyncio.Event(), len(rig.backend.received)
+    rig.backend.once(*(scripted.after(gate, scripted.default()) for _ in range(2)))
+    ending = [asyncio.create_task(rig.delete(session=session)) for _ in range(2)]
+    await until(lambda: len(rig.backend.received) == before + 2)
+    assert (await rig.delete(session=session)).code == "overloaded"
+    assert (await rig.call("list_taxonomy", token=rig.issuer.mint(subject="bob"))).status == 200
+    gate.set()
+    await asyncio.gather(*ending)
+    await until(lambda: rig.sidecar.pipeline.in_flight == 0)

@@ -12,6 +12,7 @@ from sidecar.errors import ErrorCode, Refusal
 from sidecar.ledger import changes, scripts
 from sidecar.ledger.command import Command
 from sidecar.ledger.keys import caller_keys
+from sidecar.ledger.settlement import EXPIRED_AT_ONCE
 from sidecar.ledger.store import Store
 from sidecar.model import Application
 from sidecar.observe.metrics import Metrics
@@ -67,6 +68,18 @@ async def test_a_bad_key_or_account_stops_the_sweep_for_no_other(store: Store, o
     with own_server.client() as client:
         left = [each for each in accounts if client.exists(caller_keys(each.caller).leases)]
     assert left == accounts[:1]
+
+
+async def test_all_that_an_account_has_open_is_resolved_at_once(store: Store, own_server: StoreServer):
+    """One script resolves a few; what is left would keep credits from their owner until the next sweep."""
+    many, leases = 2 * EXPIRED_AT_ONCE + 1, caller_keys(CALLER).leases
+    await orphan(store, CALLER.account)
+    for number in range(1, many):
+        assert (await store.admit(application(f"orphan {number}", demand("unlimited")))).held
+    with own_server.client() as client:
+        client.zadd(leases, {f"orphan {number}": 1 for number in range(1, many)})
+        assert await sweep(store, Metrics()) >= many - 1
+        assert not client.exists(leases)
 
 
 async def test_a_store_that_is_away_is_not_asked_for_every_account(store: Store, own_server: StoreServer):

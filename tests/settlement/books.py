@@ -137,9 +137,8 @@ class Ledger:
 
     @property
     def tombstones(self) -> int:
-        """Calls of the account whose outcome is remembered; grants are, too."""
-        granted = {self._keys.done(f"{self.account}-{pool}") for pool in REPORT.reserved}
-        return len({*self._client.scan_iter(f"{self._keys.done('')}*")} - granted)
+        """Calls of the account whose outcome is remembered."""
+        return len({*self._client.scan_iter(f"{self._keys.outcome('')}*")})
 
     @property
     def scripts_run(self) -> int:

@@ -3,7 +3,7 @@
 -- reserved all or none. `admission.py` is its model. Idempotent on the call id.
 --
 -- KEYS  1 account  2 consent  3 client  4 session  5 ledger  6 holds  7 leases  8 paid  9 requests
---       10 usage  11 done of this call  12... tasks, which must be bound to the subject and client of the
+--       10 usage  11 outcome of this call  12... tasks, which must be bound to the subject and client of the
 --       consent: their digest ends its key
 -- ARGV  1 call id  2 look (1 writes nothing)  3 depth (0 consent, 1 plan, 2 price)  4 lease in ms
 --       5 binding the session must have ('' checks none)  6 issuer id  7 account  8 subject  9 client id

@@ -1,6 +1,7 @@
-#!lua
+#!lua flags=allow-oom
 -- Keep a hold open whose response may still pass on another stream of the session. At the end of the
--- lease it settles at what was reserved. `settlement.defer` is its model.
+-- lease it settles at what was reserved. `settlement.defer` is its model. It may write when memory is short,
+-- or the lease would decide as if nobody knew of the call; it adds little, and calls that are open end.
 --
 -- KEYS  1 holds  2 requests
 -- ARGV  1 call id  2 what pricing the response needs (JSON, `deferral.Context`)

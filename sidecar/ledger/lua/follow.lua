@@ -11,9 +11,15 @@ local HOLDS = KEYS[1]
 local call = redis.call('HGET', KEYS[2], ARGV[1])
 local hold = call and hold_of_call(call)
 if not hold then return 0 end
-hold.events = hold.events or {}
+local again, known = {}, hold.events or {}
+for i = 2, #ARGV do again[ARGV[i]] = true end
+hold.events = {}
+for _, event in ipairs(known) do -- what is replayed is newer than it was, and there once
+  if not again[event] then hold.events[#hold.events + 1] = event end
+end
 for i = 2, #ARGV do
-  hold.events[#hold.events + 1] = ARGV[i]
+  if again[ARGV[i]] then hold.events[#hold.events + 1] = ARGV[i] end
+  again[ARGV[i]] = nil
   redis.call('HSET', KEYS[2], ARGV[i], call)
 end
 while #hold.events > FOLLOWED do redis.call('HDEL', KEYS[2], table.remove(hold.events, 1)) end

@@ -234,8 +234,9 @@ end
 local function resolvable(hold)
   for _, amount in ipairs(hold.amounts) do
     local pool = amount.name
-    if amount.kind == 'credit' and amount.balance ~= '0' then
-      if not (pcall(units, 'balance:' .. pool) and pcall(total_of, pool)) then return false end
+    if amount.kind == 'credit' then -- the journal tells the total, also where nothing came from the balance
+      if amount.balance ~= '0' and not pcall(units, 'balance:' .. pool) then return false end
+      if not pcall(total_of, pool) then return false end
     end
     if amount.items and not is(PAID, 'set') then return false end
   end

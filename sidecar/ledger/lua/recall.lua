@@ -1,10 +1,11 @@
-#!lua
+#!lua flags=allow-oom
 -- A response has passed on a stream that was not its call's own: find the hold of that call. One whose
 -- owner has not deferred it is left to its owner; if that one has died, and the response was a result, the
 -- lease charges what was reserved. `settlement.recall` is its model.
 --
 -- Ids are used again, and streams replayed, by whom that serves: so it is told whether the stream is the
--- call's own that was resumed. On any other the response may be that of an earlier request.
+-- call's own that was resumed. On any other the response may be that of an earlier request. It may write when
+-- memory is short: what settles a call has to pass.
 --
 -- KEYS  1 holds  2 requests
 -- ARGV  1 digest of session and request id  2 whether it is a result that costs something (1, 0)

@@ -4,7 +4,7 @@
 -- leaves a tombstone all the same: an admission of the call that arrives later is refused. It may write
 -- when memory is short, or holds would stay open; admissions, which make them, may not.
 --
--- KEYS  1 ledger  2 holds  3 leases  4 paid  5 requests  6 usage  7 done of this call
+-- KEYS  1 ledger  2 holds  3 leases  4 paid  5 requests  6 usage  7 outcome of this call
 -- ARGV  1 call id  2 settled or released  3 whether it was forwarded (1, 0)  4 ms to remember it
 --       5 charges: JSON [units, or [item, ...], or null for the reserve, ...]; missing ones are null
 -- Returns {late (1, 0), then kind, name, units of each amount}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from sidecar.ledger.accounts import AccountState, Consent
-from sidecar.ledger.settlement import EXPIRED_AT_ONCE, FOLLOWED
+from sidecar.ledger.settlement import EXPIRED_AT_ONCE
 from sidecar.ledger.windows import Counter as Used
 from sidecar.model import AmountKind
 from sidecar.outcome import Receipt
@@ -37,8 +37,8 @@ REMEMBERED: Final = 3_600_000
 WHO: Final = (CALLER.subject, CALLER.client_id)
 
 
-_ALWAYS: Final = {Settle, Release, Sweep, Write}
-"""What may write when memory is short: `allow-oom` at the head of `resolve.lua` and `sweep.lua`."""
+_ALWAYS: Final = {Settle, Release, Defer, Recall, Sweep, Write}
+"""What may write when memory is short: `allow-oom` at the head of the scripts."""
 
 
 class SimStore:
@@ -214,7 +214,7 @@ class SimStore:
         if call is not None and hold is not None:
             account.books.met["followed"] += 1
             account.index |= dict.fromkeys(command.events, call)
-            for event in (*hold.events, *command.events)[:-FOLLOWED]:
+            for event in {*hold.events, *command.events} - {*account.state.holds[call].events}:
                 account.index.pop(event, None)
         return there
 
