@@ -251,6 +251,16 @@ def test_a_call_that_the_store_has_lost_is_found_until_somebody_has_set_the_bala
     assert verify(run).json["ok"] is True
 
 
+def test_a_balance_is_not_set_while_a_hold_cannot_be_read(run: Run, store: Any, history: None) -> None:
+    store.hset(ALICE.holds, "broken", "{}")
+    before = store.hgetall(ALICE.ledger)
+    refused = run("credits", "set", "alice", "contact", "5")
+    assert refused.status == 1
+    assert "holds broken is not a hold" in refused.err
+    assert "docs/repair.md" in refused.err
+    assert store.hgetall(ALICE.ledger) == before
+
+
 def test_counters_of_an_earlier_version_are_not_compared_and_that_is_said(run: Run, store: Any, history: None) -> None:
     store.xadd(ALICE.usage, {"n": "5", "event": "settled", "call": "c", "client": "app", "quota:requests": "1"})
     store.hset(ALICE.ledger, mapping={"journal:written": 5, "quota:requests:month": f"{99_999}:7"})
