@@ -72,6 +72,7 @@ def test_the_last_entries_are_shown(run: Run, history: None) -> None:
     assert len(shown) == 2
     assert "spend" in shown[1]
     assert "total:contact=5" in shown[1]
+    assert not any(word.endswith("=") for word in shown[1].split())  # what says nothing is left out
 
 
 def test_consents_and_the_deletion_are_in_the_journal(run: Run, history: None) -> None:
