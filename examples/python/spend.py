@@ -8,7 +8,8 @@
     python spend.py --store redis://127.0.0.1:6379 --account acme status disabled
     python spend.py --store redis://127.0.0.1:6379 --account acme consent revoked user-1 cli-1
 
-It prints one JSON document. Exit status 0: done; 1: refused, and nothing was changed; 2: wrong command line.
+--store takes `redis+sentinel://host,host/service` and `redis+cluster://host,host`, too, as the sidecar's `store.url`
+does. It prints one JSON document. Exit status 0: done; 1: refused, and nothing was changed; 2: wrong command line.
 """
 
 from __future__ import annotations
@@ -16,16 +17,38 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import redis
+from redis.cluster import ClusterNode
+from redis.sentinel import Sentinel
 
 LAYOUT = "1"
 CODES = ("done", "created", "account_unknown", "too_little", "too_much")
 REMEMBER_MS = 24 * 3600 * 1000  # how long a repeated operation id changes nothing
+SERVERS = re.compile(r"redis\+(sentinel|cluster)://(?:([^:@]*):([^@]*)@)?([^/?@]+)(?:/([^/?]+))?(?:/([0-9]+))?")
+Client = redis.Redis | redis.RedisCluster
+
+
+def connect(url: str) -> Client:
+    """A client of one server, of the primary that sentinels name, or of a cluster. It decodes answers."""
+    servers = SERVERS.fullmatch(url)
+    if servers is None:
+        return redis.Redis.from_url(url, decode_responses=True)
+    kind, user, password, hosts, service, database = (unquote(part or "") for part in servers.groups())
+    login = {"username": user or None, "password": password or None, "decode_responses": True}
+    known_port = 26379 if kind == "sentinel" else 6379
+    named = (host.partition(":") for host in hosts.split(","))
+    places = [(name, int(port or known_port)) for name, _, port in named]
+    if kind == "sentinel":
+        return Sentinel(places).master_for(service, db=int(database or 0), **login)
+    # All keys of an account are in one slot, so each script runs on one node.
+    return redis.RedisCluster(startup_nodes=[ClusterNode(*place) for place in places], **login)
 
 
 def digest(*parts: str) -> str:
@@ -38,12 +61,12 @@ class Account:
     """One account in the store.
 
     Args:
-        client: a connection that decodes answers.
+        client: what `connect` gives.
         issuer: `issuers[].id` of the sidecar's config.
         account: the account claim of its tokens.
     """
 
-    def __init__(self, client: redis.Redis, issuer: str, account: str) -> None:
+    def __init__(self, client: Client, issuer: str, account: str) -> None:
         layout = client.get("mcp:layout")
         if layout != LAYOUT:  # another layout would take these writes for something else
             raise SystemExit(f"the store's layout is {layout!r}, this program knows {LAYOUT!r}")
@@ -118,7 +141,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Do one thing."""
     args = arguments()
-    with redis.Redis.from_url(args.store, decode_responses=True) as client:
+    with connect(args.store) as client:
         account = Account(client, args.issuer, args.account)
         try:
             if args.action in ("grant", "spend"):

@@ -8,24 +8,46 @@
 //     node spend.ts --store redis://127.0.0.1:6379 --account acme status disabled
 //     node spend.ts --store redis://127.0.0.1:6379 --account acme consent revoked user-1 cli-1
 //
-// Node runs it as it is from 22.18 on. It prints one JSON document. Exit status 0: done; 1: refused, and
+// --store takes `redis+sentinel://host,host/service` and `redis+cluster://host,host`, too, as the sidecar's
+// `store.url` does. Node runs it as it is from 22.18 on. It prints one JSON document. Exit status 0: done; 1: refused, and
 // nothing was changed; 2: wrong command line.
 
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { createClient } from "redis";
+import { createClient, createCluster, createSentinel } from "redis";
 
 const LAYOUT = "1";
 const CODES = ["done", "created", "account_unknown", "too_little", "too_much"];
 const REMEMBER_MS = 24 * 3600 * 1000; // how long a repeated operation id changes nothing
 
 type Outcome = { code: string; balance?: number; included?: number; error?: string };
-type Client = ReturnType<typeof connection>;
+type Client = ReturnType<typeof single>;
 
 /** A connection that gives up instead of waiting for a store that is away. */
-function connection(url: string) {
+function single(url: string) {
   return createClient({ url, disableOfflineQueue: true, socket: { reconnectStrategy: false } });
+}
+
+const SERVERS = /^redis\+(sentinel|cluster):\/\/(?:([^:@]*):([^@]*)@)?([^/?@]+)(?:\/([^/?]+))?(?:\/([0-9]+))?$/;
+
+/** A client of one server, of the primary that sentinels name, or of a cluster. */
+function connection(url: string): Client {
+  const servers = SERVERS.exec(url);
+  if (!servers) return single(url);
+  const [kind, user, password, hosts, service, database] = servers.slice(1).map((part) => decodeURIComponent(part ?? ""));
+  const login = { username: user || undefined, password: password || undefined };
+  const places = hosts.split(",").map((each) => {
+    const [host, port] = each.split(":");
+    return { host, port: Number(port ?? (kind === "sentinel" ? 26379 : 6379)) };
+  });
+  // What is asked of a client here, all three kinds answer alike.
+  if (kind === "sentinel") {
+    const nodeClientOptions = { ...login, database: Number(database || 0) };
+    return createSentinel({ name: service, sentinelRootNodes: places, nodeClientOptions }) as unknown as Client;
+  }
+  // All keys of an account are in one slot, so each script runs on one node.
+  return createCluster({ rootNodes: places.map((socket) => ({ socket })), defaults: login }) as unknown as Client;
 }
 
 /** What stands for these names in keys. */

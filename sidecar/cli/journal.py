@@ -79,7 +79,7 @@ def document(entry: Entry) -> dict[str, Any]:
 
 def line(entry: Entry) -> str:
     """One entry for people: when, what, and every field that says something of it."""
-    words = (f"{name}={shown(value)}" for name, value in entry.fields.items() if name not in ("n", "event"))
+    words = (f"{name}={shown(value)}" for name, value in entry.fields.items() if value and name not in ("n", "event"))
     return "  ".join([_at(entry), shown(entry.fields.get("event", "?")), *map(shown, words)])
 
 

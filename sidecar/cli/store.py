@@ -176,7 +176,7 @@ async def _with_store(store: Store, work: Callable[[Session], Awaitable[T]]) -> 
         finally:
             await asked.close()
     except (DamagedError, UnreadableError) as error:
-        raise CommandError(f"store: {error}; how to repair it: docs/store.md, Damage") from error
+        raise CommandError(f"store: {error}; how to repair it: docs/repair.md") from error
     except RejectedError as error:
         raise CommandError(f"store: it refuses: {error}") from error
     except (StoreError, OSError, ValueError) as error:

@@ -127,7 +127,7 @@ class Store(Model):
     """Where accounts, consents, quotas and credits are kept."""
 
     url: StoreUrl = Field(default=EMBEDDED, repr=False)
-    """`embedded`, or the URL of a Valkey or Redis server; may hold a password."""
+    """`embedded`, or the URL of a Valkey or Redis server, of sentinels or of a cluster; may hold a password."""
     directory: FilePath = Field(default=Path("var/store"), validate_default=True)
     """The embedded server's data; unused by any other."""
 

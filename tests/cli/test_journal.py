@@ -72,6 +72,7 @@ def test_the_last_entries_are_shown(run: Run, history: None) -> None:
     assert len(shown) == 2
     assert "spend" in shown[1]
     assert "total:contact=5" in shown[1]
+    assert not any(word.endswith("=") for word in shown[1].split())  # what says nothing is left out
 
 
 def test_consents_and_the_deletion_are_in_the_journal(run: Run, history: None) -> None:
@@ -249,6 +250,16 @@ def test_a_call_that_the_store_has_lost_is_found_until_somebody_has_set_the_bala
     assert "call lost: expected a reservation" in run("usage", "alice", "--verify").out
     assert run("credits", "set", "alice", "contact", "5").status == 0
     assert verify(run).json["ok"] is True
+
+
+def test_a_balance_is_not_set_while_a_hold_cannot_be_read(run: Run, store: Any, history: None) -> None:
+    store.hset(ALICE.holds, "broken", "{}")
+    before = store.hgetall(ALICE.ledger)
+    refused = run("credits", "set", "alice", "contact", "5")
+    assert refused.status == 1
+    assert "holds broken is not a hold" in refused.err
+    assert "docs/repair.md" in refused.err
+    assert store.hgetall(ALICE.ledger) == before
 
 
 def test_counters_of_an_earlier_version_are_not_compared_and_that_is_said(run: Run, store: Any, history: None) -> None:

@@ -1,4 +1,4 @@
-"""What docs/store.md says of repairing damage, done: afterwards balances verify and calls are admitted."""
+"""What docs/repair.md says of repairing damage, done: afterwards balances verify and calls are admitted."""
 
 from __future__ import annotations
 
@@ -45,6 +45,19 @@ def test_a_balance(run: Run, ledger: RealLedger) -> None:
     ledger.client.hset(KEYS.ledger, "balance:contact", "lots")
     ledger.client.hset(KEYS.ledger, "balance:contact", differences(run)["ledger balance:contact"])
     assert ledger.state().balances == {"contact": 35}
+    works(run, ledger)
+
+
+def test_a_balance_that_can_be_read_is_set(run: Run, ledger: RealLedger) -> None:
+    ledger.client.hincrby(KEYS.ledger, "balance:contact", 95)
+    assert differences(run) == {"ledger balance:contact": "40"}
+    ledger.run(changes.change_credits("main", "acme", "set", "contact", 7, operation="s"))
+    assert ledger.client.hmget(KEYS.ledger, "balance:contact", "total:contact") == ["7", "12"]  # 5 are held
+    assert run("usage", "acme", "--verify").status == 0
+    ledger.client.hincrby(KEYS.ledger, "balance:contact", 95)
+    ledger.set_clock(NOW + LEASE + 1)  # what was held is resolved by the same script
+    ledger.run(changes.change_credits("main", "acme", "set", "contact", 6, operation="t"))
+    assert ledger.client.hmget(KEYS.ledger, "balance:contact", "total:contact") == ["6", "6"]
     works(run, ledger)
 
 

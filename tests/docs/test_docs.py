@@ -174,6 +174,13 @@ def test_options_that_are_not_enforced_are_named():
     assert all(f"`{key}`" in told for key in listed if not key.startswith("plans."))
 
 
+def test_pages_that_messages_name_are_there():
+    source = "\n".join(text(path) for path in (ROOT / "sidecar").rglob("*.py"))
+    named = set(re.findall(r"docs/[a-z]+\.md", source))
+    assert {"docs/store.md", "docs/repair.md"} <= named
+    assert [page for page in named if not (ROOT / page).exists()] == []
+
+
 def anchors(page: Path) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", text(page), re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

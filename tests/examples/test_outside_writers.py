@@ -5,27 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import shutil
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from sidecar.cli import main
 from sidecar.ledger.keys import account_keys
+from tests.examples.programs import LANGUAGES, PYTHON, TYPESCRIPT, Program, program
 from tests.support import node
 from tests.support.rig import Rig, rig
 from tests.support.store import StoreServer
-
-ROOT = Path(__file__).parents[2]
-PYTHON = ROOT / "examples" / "python" / "spend.py"
-TYPESCRIPT = ROOT / "examples" / "typescript"
-
-Json = dict[str, Any]
-Program = Callable[..., Awaitable[tuple[int, Json]]]
 
 
 @dataclass(frozen=True)
@@ -40,50 +30,9 @@ class Outside:
     run: Program
 
 
-async def _python(folder: Path, words: list[str]) -> tuple[int, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        PYTHON,
-        *words,
-        cwd=folder,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        out, err = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
-
-
-async def _typescript(folder: Path, words: list[str]) -> tuple[int, str, str]:
-    # Where Node is older than 22.18, types have to be asked to go.
-    ended = await node.run_script("--experimental-strip-types", folder / "spend.ts", *words, cwd=folder)
-    return ended.status, ended.stdout, ended.stderr
-
-
-@pytest.fixture(params=["python", pytest.param("typescript", marks=pytest.mark.node)])
-async def outside(
-    request: pytest.FixtureRequest, tmp_path: Path, store_server: StoreServer, capsys: pytest.CaptureFixture[str]
-) -> AsyncIterator[Outside]:
-    assert main(["script", "credits"]) == 0
-    (tmp_path / "credits.lua").write_text(capsys.readouterr().out)
-    if request.param == "typescript":
-        shutil.copy(TYPESCRIPT / "spend.ts", tmp_path)
-        shutil.copy(TYPESCRIPT / "package.json", tmp_path)
-        (tmp_path / "node_modules").symlink_to(node.MODULES)
-    program = _python if request.param == "python" else _typescript
-
-    async def run(*words: object) -> tuple[int, Json]:
-        command = ["--store", store_server.url, "--account", "ada", *map(str, words)]
-        status, out, err = await program(tmp_path, command)
-        assert out, err
-        return status, json.loads(out)
-
+@pytest.fixture(params=LANGUAGES)
+async def outside(request: pytest.FixtureRequest, tmp_path: Path, store_server: StoreServer) -> AsyncIterator[Outside]:
+    run = program(request.param, tmp_path, store_server.url)
     async with rig(tmp_path, store_server) as running:
         yield Outside(running, run)
 

@@ -1,6 +1,7 @@
 #!lua
 -- Grant, spend or set the credits of a pool: for commands, and for other programs that spend from it.
--- Idempotent on the operation id. An account that was deleted has to be set again first.
+-- Idempotent on the operation id. An account that was deleted has to be set again first. After `set`, balance
+-- and open holds agree with the journal again, whatever somebody had written there.
 --
 -- KEYS  1 ledger  2 holds  3 leases  4 paid  5 requests  6 usage  7 account  8 done of this operation
 -- ARGV  1 operation id  2 grant, spend or set  3 pool  4 credits  5 ms to remember the operation
@@ -43,11 +44,25 @@ local deleted = redis.call('HEXISTS', KEYS[7], 'deleted') == 1
 if deleted or (not exists and ARGV[8] ~= '1') then return {UNKNOWN, '0', '0'} end
 expire()
 
+-- Credits that open holds have taken from the balance of the pool.
+local function held()
+  local resolved, taken, flat = {}, 0, redis.call('HGETALL', HOLDS)
+  for _, call in ipairs(gone) do resolved[call] = true end
+  for i = 1, #flat, 2 do
+    local hold = not resolved[flat[i]] and (hold_of(flat[i + 1]) or malformed(HOLDS, flat[i], 'a hold'))
+    for _, each in ipairs(hold and hold.amounts or {}) do
+      if each.kind == 'credit' and each.name == pool then taken = taken + tonumber(each.balance) end
+    end
+  end
+  return taken
+end
+
 local balance, total = units('balance:' .. pool), total_of(pool)
 local included, placed_in = 0, ''
 local change = amount
 if verb == 'set' then
-  change = amount - balance
+  -- Told by what the journal knows, not by the balance found: else an edited one would never be in order again.
+  change = amount + held() - total
 elseif verb == 'spend' then
   if ARGV[6] ~= '' then
     local field = 'included:' .. pool .. ':' .. ARGV[6]
@@ -58,14 +73,15 @@ elseif verb == 'spend' then
   end
   change = included - amount
 end
+local after = verb == 'set' and amount or balance + change
 local code = exists and DONE or CREATED
-if balance + change < 0 then code = TOO_LITTLE end
-if math.max(balance, total) + change > MAX then code = TOO_MUCH end
+if after < 0 then code = TOO_LITTLE end
+if math.max(after, total + change) > MAX then code = TOO_MUCH end
 if code > CREATED then
   flush()
   return {code, text(balance), '0'}
 end
-put('balance:' .. pool, text(balance + change))
+put('balance:' .. pool, text(after))
 put('total:' .. pool, text(total + change))
 journal[#journal + 1] = {
   'event', verb, 'call', operation, 'credit:' .. pool, text(amount), 'included:' .. pool, text(included),
@@ -78,6 +94,6 @@ if verb == 'spend' then
 end
 flush()
 if not exists then redis.call('HSET', KEYS[7], 'issuer', ARGV[9], 'account', ARGV[10]) end
-local answer = {code, text(balance + change), text(included)}
+local answer = {code, text(after), text(included)}
 redis.call('SET', KEYS[8], cjson.encode(answer), 'PX', ARGV[5])
 return answer
