@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from sidecar.ledger.connection import CALL_TIMEOUT, PRIMARY, Connection, Prepare, Send
+from sidecar.ledger.diagnosis import explain
 from sidecar.ledger.endpoint import Address, Endpoint
 from sidecar.ledger.layout import LAYOUT_KEY
 from sidecar.ledger.slots import SLOTS, View, slot_of, view_of
@@ -161,8 +162,8 @@ class Cluster:
         while True:
             try:
                 self._adopt(await self._look())
-            except StoreError as fault:
-                self._lack = str(fault)
+            except Exception as fault:  # noqa: BLE001 - whatever it was: nobody else would ask again
+                self._lack = explain(fault)
             await asyncio.sleep(_ASK_LEAST)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ASK_EVERY if self._whole() else _ASK_SOON):

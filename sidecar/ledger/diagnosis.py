@@ -7,6 +7,7 @@ from typing import Final
 
 from sidecar.config.certificates import tls_words
 from sidecar.ledger.wire import RejectedError, StoreError
+from sidecar.observe.logs import fault_place
 
 # Some servers say a whole paragraph; others say less than one needs.
 _MEANINGS: Final = {
@@ -29,6 +30,8 @@ def explain(fault: BaseException, *, tls: bool = False) -> str:
         return _rejected(fault)
     if isinstance(fault, ssl.SSLError):
         return f"the store cannot be trusted: {tls_words(fault)}" + (_ASK if fault.reason in _NOT_TLS else "")
+    if not isinstance(fault, OSError | StoreError):
+        return fault_place(fault)
     return str(fault) or "the store did not answer in time" + (_ASK if tls else "")
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 
 import pytest
 
 from sidecar.ledger.connection import Connection, RejectedError, StoreError, UnansweredError, UnsentError
-from sidecar.ledger.endpoint import parse_url
+from sidecar.ledger.endpoint import Endpoint, parse_url
 from tests.support.store import FaultProxy, StoreServer, free_port, until
 
 
@@ -174,3 +175,49 @@ async def test_closing_leaves_no_answer_open(own_server: StoreServer):
     with pytest.raises(UnansweredError):
         await pending
     own_server.resume()
+
+
+async def _attempts(connection: Connection) -> None:
+    """Wait until several attempts have failed; then the connection must be one that can be closed."""
+    connection.open()
+    await until(lambda: connection.failed > 2)
+    assert not connection.up
+    assert connection.error
+    await connection.close()
+
+
+@pytest.mark.parametrize(
+    "nonsense", [b":1\r\n", b"$-1\r\n", b"+OK\r\n", b"*2\r\n*0\r\n*0\r\n", b"HTTP/1.1 400 No\r\n\r\n"]
+)
+async def test_attempts_go_on_whatever_a_server_answers(nonsense: bytes):
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while await reader.read(65536):
+                writer.write(nonsense)
+                await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        await _attempts(Connection(parse_url(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")))
+
+
+@pytest.mark.parametrize("address", [("a..b", 6379), ("127.0.0.1", 99_999)])
+async def test_attempts_go_on_whatever_address_was_announced(address: tuple[str, int]):
+    await _attempts(Connection(Endpoint(addresses=(address,))))
+
+
+async def test_attempts_go_on_after_a_fault_of_whoever_prepares(own_server: StoreServer):
+    faults = [RuntimeError("s3cret"), RuntimeError("s3cret")]
+
+    async def prepare(_: object) -> None:
+        if faults:
+            raise faults.pop()
+
+    connection = Connection(parse_url(own_server.url), prepare=prepare)
+    connection.open()
+    await until(lambda: connection.failed == 1)
+    assert connection.error is not None
+    assert connection.error.startswith("RuntimeError at ")
+    await connection.start()
+    assert await connection.call("PING") == b"PONG"
+    await connection.close()
