@@ -277,3 +277,17 @@ async def published(node: TcpServer, message: str, heard: set[bytes]) -> None:
         while message.encode() not in heard:
             node.ask("PUBLISH", "news", message)
             await asyncio.sleep(0.02)
+
+
+async def test_a_cluster_that_was_away_and_is_back_as_it_was_lacks_nothing(nodes: ClusterServers, cluster: Cluster):
+    assert len(cluster.nodes) == len(nodes.primaries)
+    for node in nodes.nodes:
+        node.pause()
+    try:
+        await until(lambda: cluster.fault is not None and not cluster.up and "could be asked" in str(cluster.fault), 60)
+    finally:
+        for node in nodes.nodes:
+            node.resume()
+    await until(lambda: cluster.up and cluster.away == 0, 60)
+    assert len(cluster.nodes) == len(nodes.primaries)
+    assert cluster.error is None
