@@ -95,7 +95,7 @@ class Courier:
         await self._idle.wait()
 
     async def close(self, grace: float) -> None:
-        """Deliver what is left for at most `grace` seconds, then give it up."""
+        """Deliver what is left for at most `grace` seconds, then give it up: whoever waits for it is told."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await self.delivered()
@@ -104,6 +104,8 @@ class Courier:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        while self._again:
+            self._give_again(self._again.popleft())
 
     def _give(self, delivery: _Delivery) -> None:
         delivery.resent = 0

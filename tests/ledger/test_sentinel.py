@@ -80,7 +80,7 @@ async def test_a_sentinel_that_was_cut_off_does_not_lead_back(group: SentinelSer
 
 async def test_nobody_who_could_say_is_an_error_that_names_the_service(group: SentinelServers):
     wrong = SentinelConnection(parse_url(group.url.replace(f"/{SERVICE}", "/other")))
-    with pytest.raises(UnsentError, match="no sentinel names the primary of other: .*ERR No such master"):
+    with pytest.raises(UnsentError, match=r"no sentinel names the primary of other: .*ERR No such master"):
         await wrong.start(2)
     await wrong.close()
     server = SentinelConnection(parse_url(f"redis+sentinel://127.0.0.1:{group.primary.port}/{SERVICE}"))
