@@ -223,8 +223,10 @@ class Connection:
             await self._greet(wire)
             if self._prepare is not None:
                 await self._prepare(lambda *command: wire.send(command))
-        except BaseException:
+        except BaseException as fault:
             wire.abort("the connection could not be prepared")
+            if wire.turned_away is not None and isinstance(fault, StoreError):
+                raise wire.turned_away from fault
             raise
         return wire
 

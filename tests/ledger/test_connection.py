@@ -221,3 +221,21 @@ async def test_attempts_go_on_after_a_fault_of_whoever_prepares(own_server: Stor
     await connection.start()
     assert await connection.call("PING") == b"PONG"
     await connection.close()
+
+
+async def test_a_server_that_turns_everybody_away_says_why():
+    """It speaks first, and closes: its words may be there before anything was asked."""
+    port = free_port()
+    server = StoreServer(options=("--port", str(port), "--maxclients", "1")).start()
+    try:
+        with server.client() as client:
+            client.ping()
+            connection = Connection(parse_url(f"redis://127.0.0.1:{port}"))
+            connection.open()
+            await until(lambda: connection.failed > 3)
+            assert connection.error == "ERR max number of clients reached"
+            assert isinstance(connection.fault, RejectedError)
+        await connection.start()
+        await connection.close()
+    finally:
+        server.close()
