@@ -171,7 +171,9 @@ class Cluster:
                 self._adopt(await self._look())
             except Exception as fault:  # noqa: BLE001 - whatever it was: nobody else would ask again
                 self._lack, self._fault = explain(fault), fault
-            await asyncio.sleep(_ASK_LEAST)
+            # With no primary to ask, asking takes new connections: not all sidecars at once, and not for every call.
+            known = any(node.up for node in self._primaries.values())
+            await asyncio.sleep(_ASK_LEAST if known else random.uniform(_ASK_SOON, 2 * _ASK_SOON))  # noqa: S311 - spreads them
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ASK_EVERY if self._whole() else _ASK_SOON):
                     await self._look_again.wait()
