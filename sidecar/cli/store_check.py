@@ -15,7 +15,7 @@ from sidecar.ledger.diagnosis import refuses
 from sidecar.ledger.durability import Warned
 from sidecar.ledger.endpoint import parse_url
 from sidecar.ledger.examination import examine
-from sidecar.ledger.topology import Servers, servers
+from sidecar.ledger.topology import servers
 from sidecar.workbench.lint import Notice
 
 _WITHIN: Final = 3.0  # seconds; one attempt to connect takes no longer, sentinels included
@@ -48,20 +48,12 @@ async def _looked(url: str) -> tuple[str, ...]:
             await connection.start(within=0)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_WITHIN):
-                while not connection.up and _fault(connection) is None:  # noqa: ASYNC110 - looks from outside
+                while not connection.up and connection.fault is None:  # noqa: ASYNC110 - looks from outside
                     await asyncio.sleep(0.01)
         if connection.up:
             return tuple(dict.fromkeys(map(str, found)))  # nodes of a cluster mostly say the same
-        if refuses(_fault(connection)):
+        if refuses(connection.fault):
             raise CommandError(f"store: {connection.error}")
         return (f"it cannot be reached, so nothing is known of it: {connection.error}",)
     finally:
         await connection.close()
-
-
-def _fault(asked: Servers) -> Exception | None:
-    """What connecting to some server has failed with; None as long as that cannot be said."""
-    try:
-        return next((node.fault for node in asked.nodes if node.fault is not None), None)
-    except UnsentError:  # no node of a cluster has said yet which there are
-        return None

@@ -13,16 +13,18 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from sidecar.ledger.connection import CALL_TIMEOUT, PRIMARY, Connection, Prepare, Send
+from sidecar.ledger.diagnosis import explain, together
 from sidecar.ledger.endpoint import Address, Endpoint
 from sidecar.ledger.layout import LAYOUT_KEY
 from sidecar.ledger.slots import SLOTS, View, slot_of, view_of
-from sidecar.ledger.wire import Argument, Pushed, RejectedError, StoreError, UnsentError
+from sidecar.ledger.wire import Argument, Pushed, RejectedError, UnsentError
 
 ASK_EVERY: Final = 1.0
 """Seconds between two questions for the map while all is well."""
 
 _ASK_SOON: Final = 0.2  # the same while some primary is away
 _ASK_LEAST: Final = 0.05  # a pause that no refusal cuts short
+_VISIT: Final = 1.0  # seconds for connecting to a node that may be asked for the map
 _ASKED_AT_ONCE: Final = 3  # nodes; of what they answer the newest counts
 _ANY_ROLE: Final = PRIMARY | {b"replica", b"slave"}
 _FAILED_ENOUGH: Final = 3  # attempts, after which starting waits no longer for a node that is away
@@ -54,6 +56,7 @@ class Cluster:
         self._look_again = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._lack: str | None = "not connected yet"
+        self._fault: Exception | None = None  # of the last question for the map
         self._down: str | None = None
         self._was_whole = False
 
@@ -73,6 +76,11 @@ class Cluster:
         """Which primaries cannot be asked, and why."""
         away = [f"{host}:{port}: {node.error}" for (host, port), node in self._primaries.items() if not node.up]
         return "; ".join(away) or self._lack or self._down
+
+    @property
+    def fault(self) -> Exception | None:
+        """What asking for the map, or connecting to some primary, has failed with last."""
+        return self._fault or next((node.fault for node in self._primaries.values() if node.fault is not None), None)
 
     @property
     def away(self) -> int:
@@ -161,9 +169,11 @@ class Cluster:
         while True:
             try:
                 self._adopt(await self._look())
-            except StoreError as fault:
-                self._lack = str(fault)
-            await asyncio.sleep(_ASK_LEAST)
+            except Exception as fault:  # noqa: BLE001 - whatever it was: nobody else would ask again
+                self._lack, self._fault = explain(fault), fault
+            # With no primary to ask, asking takes new connections: not all sidecars at once, and not for every call.
+            known = any(node.up for node in self._primaries.values())
+            await asyncio.sleep(_ASK_LEAST if known else random.uniform(_ASK_SOON, 2 * _ASK_SOON))  # noqa: S311 - spreads them
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ASK_EVERY if self._whole() else _ASK_SOON):
                     await self._look_again.wait()
@@ -179,7 +189,7 @@ class Cluster:
         """The newest view of some nodes.
 
         Raises:
-            StoreError: none of them says.
+            StoreError: none of them says; an `UnsentError` when none could be asked.
         """
         connected = [node for node in self._primaries.values() if node.up]
         asked = random.sample(connected, min(len(connected), _ASKED_AT_ONCE))
@@ -190,31 +200,43 @@ class Cluster:
     async def _discover(self) -> View:
         """The view of the first node that answers, of those that the URL names or that were ever met."""
         addresses = [*{*self._endpoint.addresses, *self._known}]
-        asking = [asyncio.create_task(self._view_from(address)) for address in addresses]
-        reasons: dict[str, None] = {}
+        asking = {asyncio.create_task(self._view_from(address)): "{}:{}".format(*address) for address in addresses}
+        faults: dict[str, BaseException] = {}
+        waiting = set(asking)
         try:
-            for answer in asyncio.as_completed(asking):
-                try:
-                    return await answer
-                except StoreError as fault:
-                    reasons[str(fault)] = None
+            while waiting:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    fault = task.exception()
+                    if fault is None:
+                        return task.result()
+                    faults[asking[task]] = fault
         finally:
             for task in asking:
                 task.cancel()
             await asyncio.gather(*asking, return_exceptions=True)
-        raise UnsentError(f"{_NOWHERE}: {'; '.join(reasons)}")
+        raise together(_NOWHERE, faults, tls=self._endpoint.trust is not None)
 
     async def _view_from(self, address: Address) -> View:
         visitor = Connection(self._endpoint.node(address), roles=_ANY_ROLE)
         try:
-            await visitor.start(within=1.0)
+            await visitor.start(within=_VISIT)
             return await view_of(visitor)
+        except UnsentError as fault:
+            raise visitor.fault or fault from fault
         finally:
             await visitor.close()
 
     def _adopt(self, view: View) -> None:
-        if view == self._view:
-            return
+        if view != self._view:
+            self._distribute(view)
+        # Also of a view that was known: since then nobody may have answered.
+        bare = self._owners.count(None)
+        self._lack = f"{bare} of the cluster's slots have no primary" if bare else None
+        self._down = None if view.healthy else _DOWN
+        self._fault = None
+
+    def _distribute(self, view: View) -> None:
         self._owners = [None] * SLOTS
         for first, last, address in view.ranges:
             self._owners[first : last + 1] = [self._primary(address)] * (last + 1 - first)
@@ -224,9 +246,6 @@ class Cluster:
             if listener.address is not None and listener.address not in view.nodes:
                 listener.leave("the node has left the cluster")
         self._view, self._known = view, view.nodes
-        bare = self._owners.count(None)
-        self._lack = f"{bare} of the cluster's slots have no primary" if bare else None
-        self._down = None if view.healthy else _DOWN
 
     # --- its nodes --------------------------------------------------------------------------------
 

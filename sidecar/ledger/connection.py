@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from sidecar.ledger.diagnosis import explain
@@ -196,7 +196,7 @@ class Connection:
                 try:
                     async with asyncio.timeout(self._attempt):
                         wire = await self._open()
-                except (OSError, StoreError, TimeoutError) as fault:
+                except Exception as fault:  # noqa: BLE001 - whatever it was: nobody else would connect again
                     self.fault, self.error = fault, explain(fault, tls=self._endpoint.trust is not None)
                     self.failed += 1
                     self._decided.set()
@@ -223,8 +223,10 @@ class Connection:
             await self._greet(wire)
             if self._prepare is not None:
                 await self._prepare(lambda *command: wire.send(command))
-        except BaseException:
+        except BaseException as fault:
             wire.abort("the connection could not be prepared")
+            if wire.turned_away is not None and isinstance(fault, StoreError):
+                raise wire.turned_away from fault
             raise
         return wire
 
@@ -245,15 +247,23 @@ class Connection:
         if end.password:
             hello += ("AUTH", end.username or "default", end.password)
         reply = await wire.send((*hello, "SETNAME", "mcp-sidecar"))
-        facts: dict[bytes, Any] = dict(zip(reply[::2], reply[1::2], strict=False))
+        if not isinstance(reply, list):
+            raise StoreError("the server does not speak the protocol")
+        pairs = zip(reply[::2], reply[1::2], strict=False)
+        facts = {name: value for name, value in pairs if isinstance(name, bytes)}
         role = facts.get(b"role", facts.get(b"mode", b""))  # a sentinel has no role but its mode
         if role not in self._roles:
-            raise UnsentError(f"the server is {_ROLES.get(role, 'of an unknown role')}")
+            raise StoreError(f"the server is {_ROLES.get(role, 'of an unknown role')}")
         if facts.get(b"mode") == b"cluster" and not end.cluster:
-            raise UnsentError("the server is a node of a cluster, whose URL starts with redis+cluster://")
+            raise StoreError("the server is a node of a cluster, whose URL starts with redis+cluster://")
         await wire.send(("PING",))  # HELLO is answered while a server still loads its data; PING is not
         if end.db:
             await wire.send(("SELECT", end.db))
 
 
-_ROLES: Final = {b"master": "a primary", b"replica": "a replica", b"slave": "a replica", b"sentinel": "a sentinel"}
+_ROLES: Final[Mapping[Any, str]] = {
+    b"master": "a primary",
+    b"replica": "a replica",
+    b"slave": "a replica",
+    b"sentinel": "a sentinel",
+}

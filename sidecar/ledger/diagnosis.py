@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from typing import Final
 
 from sidecar.config.certificates import tls_words
-from sidecar.ledger.wire import RejectedError, StoreError
+from sidecar.ledger.wire import RejectedError, StoreError, UnsentError
+from sidecar.observe.logs import fault_place
 
 # Some servers say a whole paragraph; others say less than one needs.
 _MEANINGS: Final = {
@@ -29,6 +31,8 @@ def explain(fault: BaseException, *, tls: bool = False) -> str:
         return _rejected(fault)
     if isinstance(fault, ssl.SSLError):
         return f"the store cannot be trusted: {tls_words(fault)}" + (_ASK if fault.reason in _NOT_TLS else "")
+    if not isinstance(fault, OSError | StoreError):
+        return fault_place(fault)
     return str(fault) or "the store did not answer in time" + (_ASK if tls else "")
 
 
@@ -37,6 +41,19 @@ def refuses(fault: BaseException | None) -> bool:
     if isinstance(fault, RejectedError):
         return fault.code not in {"LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN"}
     return isinstance(fault, ssl.SSLError) or type(fault) is StoreError
+
+
+def together(what: str, faults: Mapping[str, BaseException], *, tls: bool = False) -> StoreError:
+    """Why none of several servers helps: `UnsentError`, unless one of them is there and cannot be used.
+
+    Args:
+        what: cannot be done.
+        faults: what asking each of them failed with, by what to call it.
+        tls: as for `explain`.
+    """
+    reasons = "; ".join(f"{name}: {explain(fault, tls=tls)}" for name, fault in faults.items())
+    kind = StoreError if any(refuses(fault) for fault in faults.values()) else UnsentError
+    return kind(f"{what}: {reasons}")
 
 
 def _rejected(fault: RejectedError) -> str:

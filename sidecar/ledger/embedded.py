@@ -28,7 +28,7 @@ from typing import Final
 from urllib.parse import quote
 
 from sidecar.ledger.connection import StoreError
-from sidecar.ledger.locks import found_at, lock_file, open_lock, runs
+from sidecar.ledger.locks import found_at, lock_file, open_anew, open_lock, runs
 from sidecar.ledger.sockets import connectable
 
 _SOCKET: Final = "store.sock"
@@ -189,7 +189,7 @@ class EmbeddedStore:
 
     def _start(self, lock: int) -> None:
         options = [word for name, value in _OPTIONS.items() for word in (f"--{name}", value)]
-        descriptor = os.open(self.directory / _LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        descriptor = open_anew(self.directory / _LOG)
         try:
             binary = server_binary()
             # A session of its own: Ctrl-C at the terminal is for us, and we stop the server after our last settle.
@@ -200,14 +200,16 @@ class EmbeddedStore:
                 stderr=descriptor,
                 pass_fds=(lock,),
                 start_new_session=True,
+                umask=0o077,  # the directory may be one that others may look into, such as a volume
                 cwd=self.directory,  # which the socket's name is relative to: it may be short
             )
         except OSError as error:
             raise EmbeddedError(f"{binary} cannot be run: {error}") from error
         finally:
             os.close(descriptor)
-        with contextlib.suppress(OSError):  # a full disk is what the server itself will complain of
-            (self.directory / _PID).write_text(str(self._child.pid))
+        # A full disk is what the server itself will complain of.
+        with contextlib.suppress(OSError), os.fdopen(open_anew(self.directory / _PID), "w") as file:
+            file.write(str(self._child.pid))
 
     def _reap(self) -> None:
         if self._child is None or (status := self._child.poll()) is None:

@@ -148,17 +148,23 @@ def _addresses(hosts: str, scheme: str) -> tuple[Address, ...]:
     default = _SENTINEL_PORT if scheme == "redis+sentinel" else _PORT
     found = []
     for each in hosts.split(","):
-        one = urlsplit(f"//{each}")
-        try:
-            host, port = one.hostname, one.port
-        except ValueError:
-            host, port = None, None
-        if not host or one.path or port == 0:
-            raise ValueError("the store's URL has no usable host and port")
+        host, port = _host(each)
         found.append((host, port or default))
     if len(found) > 1 and scheme not in _SEVERAL:
         raise ValueError(f"several hosts need {' or '.join(f'{each}://' for each in _SEVERAL)}")
     return tuple(found)
+
+
+def _host(text: str) -> tuple[str, int | None]:
+    try:
+        one = urlsplit(f"//{text}")
+        host, port = one.hostname, one.port
+        (host or "").encode("idna")  # what a resolver does with it first
+    except ValueError:
+        host, port = None, None
+    if not host or port == 0:
+        raise ValueError("the store's URL has no usable host and port")
+    return host, port
 
 
 def _trust(query: Mapping[str, str]) -> Trust:

@@ -1,4 +1,7 @@
-"""Locks that files carry and processes inherit, and what is left of a process."""
+"""Locks that files carry and processes inherit, and what is left of a process.
+
+No link is followed: whoever else may write to the directory, such as a volume's, could lead us to a file elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,12 @@ def found_at(descriptor: int, path: Path) -> bool:
 
 def open_lock(path: Path) -> int:
     """Open a file to be locked; it is made if there is none."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+def open_anew(path: Path) -> int:
+    """Open an empty file to be written to, whatever was in it."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
 def lock_file(descriptor: int, kind: int, timeout: float = 0.0) -> bool:

@@ -11,8 +11,9 @@ import contextlib
 from typing import Final
 
 from sidecar.ledger.connection import CALL_TIMEOUT, CONNECT_TIMEOUT, Connection, Prepare
+from sidecar.ledger.diagnosis import together
 from sidecar.ledger.endpoint import Address, Endpoint
-from sidecar.ledger.wire import Pushed, StoreError, UnsentError
+from sidecar.ledger.wire import Pushed, StoreError
 
 ASK_EVERY: Final = 1.0
 """Seconds between two questions where the primary is."""
@@ -25,11 +26,11 @@ class Sentinels:
     """Connections to all of them, kept open because they are asked so often."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self._service = endpoint.service
-        self._all = [
-            Connection(endpoint.sentinel(address), timeout=_ANSWER_WITHIN, roles=_ROLES)
+        self._service, self._tls = endpoint.service, endpoint.trust is not None
+        self._all = {
+            address: Connection(endpoint.sentinel(address), timeout=_ANSWER_WITHIN, roles=_ROLES)
             for address in endpoint.addresses
-        ]
+        }
 
     async def primary(self) -> Address:
         """Where the primary is, by the newest of the configurations that sentinels answer.
@@ -37,29 +38,33 @@ class Sentinels:
         One that was cut off from the others still names the old primary; its configuration is older.
 
         Raises:
-            UnsentError: none of them says.
+            StoreError: none of them says; an `UnsentError` when none could be asked.
         """
-        answers = await asyncio.gather(*map(self._ask, self._all), return_exceptions=True)
+        answers = await asyncio.gather(*map(self._ask, self._all.values()), return_exceptions=True)
         named = [answer for answer in answers if isinstance(answer, tuple)]
-        for answer in answers:
-            if not isinstance(answer, tuple | StoreError | ValueError):
-                raise answer
         if not named:
-            reasons = "; ".join(dict.fromkeys(str(answer) or "no answer" for answer in answers))
-            raise UnsentError(f"no sentinel names the primary of {self._service}: {reasons}")
+            faults = {
+                "{}:{}".format(*address): answer if sentinel.up else sentinel.fault or answer
+                for (address, sentinel), answer in zip(self._all.items(), answers, strict=True)
+                if isinstance(answer, BaseException)
+            }
+            raise together(f"no sentinel names the primary of {self._service}", faults, tls=self._tls)
         # Of several with the same configuration the first counts: they may write one name in different ways.
         return max(named, key=lambda answer: answer[0])[1]
 
     async def close(self) -> None:
         """Disconnect from all."""
-        await asyncio.gather(*(each.close() for each in self._all))
+        await asyncio.gather(*(each.close() for each in self._all.values()))
 
     async def _ask(self, sentinel: Connection) -> tuple[int, Address]:
         sentinel.open()
         reply = await sentinel.call("SENTINEL", "MASTER", self._service)
-        words = [word.decode(errors="replace") for word in reply]
-        facts = dict(zip(words[::2], words[1::2], strict=False))
-        return int(facts.get("config-epoch", "0")), (facts.get("ip", ""), int(facts.get("port", "")))
+        try:
+            words = [word.decode(errors="replace") for word in reply]
+            facts = dict(zip(words[::2], words[1::2], strict=False))
+            return int(facts.get("config-epoch", "0")), (facts["ip"], int(facts["port"]))
+        except (ValueError, TypeError, AttributeError, LookupError) as error:
+            raise StoreError("the sentinel answers what names no server") from error
 
 
 class SentinelConnection(Connection):

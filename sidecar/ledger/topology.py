@@ -32,6 +32,10 @@ class Servers(Protocol):
         """What cannot be asked, and why; for the operator alone."""
 
     @property
+    def fault(self) -> Exception | None:
+        """What the last attempt to connect failed with; None when it did not, or there was none."""
+
+    @property
     def away(self) -> int:
         """How many servers that take writes cannot be asked now."""
 

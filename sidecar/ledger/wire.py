@@ -58,6 +58,7 @@ class Wire(asyncio.Protocol):
 
     Attributes:
         lost: says why, when the transport is closed.
+        turned_away: what the server said before it was asked anything, such as that it has too many clients.
     """
 
     def __init__(self, timeout: float, pushed: Pushed | None) -> None:
@@ -70,6 +71,7 @@ class Wire(asyncio.Protocol):
         self._suspect: asyncio.Future[Any] | None = None
         self._transport: asyncio.Transport | None = None
         self.lost: asyncio.Future[str] = self._loop.create_future()
+        self.turned_away: RejectedError | None = None
         self._unwritten: list[bytes] = []
         self._why = "the connection was closed"
 
@@ -111,6 +113,10 @@ class Wire(asyncio.Protocol):
                 if self._pushed is not None and _is_push(reply):
                     self._pushed(reply)
                     continue
+                if not self._owed and isinstance(reply, hiredis.ReplyError):
+                    self.turned_away = RejectedError(str(reply))
+                    self.abort(str(self.turned_away))
+                    return
                 future, _ = self._owed.popleft()
                 if not future.done():
                     _resolve(future, reply)

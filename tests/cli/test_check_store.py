@@ -10,6 +10,7 @@ from sidecar.ledger.layout import LAYOUT_KEY
 from tests.cli.support import POLICY, Run, write
 from tests.support.certificates import Authority, refusing
 from tests.support.store import StoreServer, free_port
+from tests.support.topology import ClusterServers, SentinelServers
 
 
 def check(run: Run, folder: Path, url: str) -> tuple[int, list[str]]:
@@ -140,3 +141,32 @@ def test_a_password_from_the_environment_is_used_and_never_printed(
 def test_an_embedded_store_is_not_started(run: Run, tmp_path: Path):
     assert check(run, tmp_path, "embedded") == (0, [])
     assert not (tmp_path / "var").exists()
+
+
+def test_a_server_that_the_url_is_not_for_is_an_error(run: Run, tmp_path: Path):
+    """None of these is cured by waiting: a deployment must not pass its check with them."""
+    with SentinelServers(1) as group, ClusterServers(1) as cluster:
+        alone, replica, sentinel = (each.port for each in (group.primary, group.replica, group.sentinels[0]))
+        node, dead = cluster.nodes[0].port, free_port()
+        wrong = {
+            f"redis://127.0.0.1:{replica}": "the server is a replica",
+            f"redis://127.0.0.1:{sentinel}": "the server is a sentinel",
+            f"redis://127.0.0.1:{node}": "the server is a node of a cluster, whose URL starts with redis+cluster://",
+            f"redis+sentinel://127.0.0.1:{sentinel}/other": "ERR No such master with that name",
+            f"redis+sentinel://127.0.0.1:{dead},127.0.0.1:{alone}/accounts": "the server is a primary",
+            f"redis+cluster://127.0.0.1:{alone}": "ERR This instance has cluster support disabled",
+            f"redis+cluster://127.0.0.1:{sentinel}": "the server is a sentinel",
+            f"redis+cluster://me:hunter2@127.0.0.1:{dead},127.0.0.1:{node}": "WRONGPASS",
+        }
+        for url, words in wrong.items():
+            status, told = check(run, tmp_path, url)
+            assert status == 1, url
+            assert words in told[0]
+            assert "hunter2" not in told[0]
+
+
+@pytest.mark.parametrize("url", ["redis+sentinel://127.0.0.1:{}/accounts", "redis+cluster://127.0.0.1:{}"])
+def test_nobody_of_several_that_can_be_reached_is_a_warning(run: Run, tmp_path: Path, url: str):
+    status, told = check(run, tmp_path, url.format(free_port()))
+    assert status == 0
+    assert told[0].startswith("it cannot be reached, so nothing is known of it: ")

