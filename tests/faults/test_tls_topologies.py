@@ -7,6 +7,7 @@ import contextlib
 import ipaddress
 import socket
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,15 +16,19 @@ from cryptography import x509
 
 from sidecar.cli import main as mcp_sidecar
 from sidecar.ledger import changes, scripts
+from sidecar.ledger.connection import Send, UnsentError
+from sidecar.ledger.diagnosis import refuses
+from sidecar.ledger.endpoint import parse_url
 from sidecar.ledger.keys import account_keys
-from sidecar.ledger.layout import LAYOUT_KEY
+from sidecar.ledger.layout import LAYOUT_KEY, check
 from sidecar.ledger.slots import slot_of
 from sidecar.ledger.store import Store
+from sidecar.ledger.topology import servers
 from tests.cli.support import write
 from tests.faults.callers import Callers, command, reveal
 from tests.support import debian
 from tests.support.certificates import Authority, Pair
-from tests.support.processes import accounts, house, succeeded, wait_for
+from tests.support.processes import Accounts, accounts, house, succeeded, wait_for
 from tests.support.tls_servers import ServerTls
 from tests.support.topology import ClusterServers, SentinelServers, TcpServer, await_state, replicates
 
@@ -111,11 +116,15 @@ async def test_accounts_of_every_node_of_a_cluster_are_served_and_managed(
             assert (await command(built, "consent", "grant", name, "cli-1"))[0] == 0
             assert succeeded(await reveal(built, sidecar, name, "a", "b"))
             with accounts(node.path, account=name) as books:
-                await wait_for(lambda books=books: not books.look().holds)
+                await wait_for(partial(settled, books))
                 assert (books.look().balance, books.look().paid) == (GRANTED - 2, {"a", "b"})
             assert (await command(built, "usage", name, "--verify"))[0] == 0
             assert (await command(built, "consent", "revoke", name, "cli-1"))[0] == 0
             assert (await reveal(built, sidecar, name, "a")).code == "consent_revoked"
+
+
+def settled(books: Accounts) -> bool:
+    return not books.look().holds
 
 
 async def test_where_a_node_says_that_a_slot_has_moved_is_spoken_to_over_tls(cluster: ClusterServers, tls: ServerTls):
@@ -175,6 +184,27 @@ def test_nodes_must_be_named_by_their_certificates_as_the_cluster_announces_them
         with showing(tls, named, node):
             status, told = checked(tmp_path, trusted(cluster.url, tls), capsys)
             assert (status, MISMATCH in told, f"127.0.0.1:{node.port}: " in told) == (1, True, True), told
+
+
+async def test_a_node_that_is_not_trusted_is_told_before_those_that_only_wait_for_it(
+    cluster: ClusterServers, tls: ServerTls
+):
+    """Waiting cures the others, and not this one; `check` ends with an error only for what waiting does not cure."""
+    keeper = cluster.owner(LAYOUT_KEY)
+    assert keeper is not cluster.nodes[0]  # which comes first, and waits for it
+
+    async def prepare(send: Send) -> None:
+        await check(send)
+
+    connection = servers(parse_url(trusted(cluster.url, tls)), prepare=prepare)
+    with showing(tls, tls.authority.issue("named", alternatives=THE_NAME), keeper):
+        try:
+            with pytest.raises(UnsentError):
+                await connection.start(within=0)
+            await wait_for(lambda: (connection.error or "").count("cannot be trusted") == 3)  # in one each
+            assert refuses(connection.fault)
+        finally:
+            await connection.close()
 
 
 @contextlib.contextmanager
@@ -241,12 +271,13 @@ async def test_calls_go_on_over_tls_when_sentinels_promote_the_replica(
 ):
     async with house(tmp_path, trusted(group.url, tls)) as built:
         sidecar = await built.start()
-        with accounts(group.primary.path, GRANTED) as ada:
-            assert succeeded(await reveal(built, sidecar, "ada", "a"))
-            await wait_for(lambda: not ada.look().holds)
-            assert (ada.look().balance, ada.look().paid) == (GRANTED - 1, {"a"})
-        await_state(lambda: replicates(group.replica, group.primary), "the replica has everything")
         load = Callers(built, sidecar, "ada")
+        with accounts(group.primary.path, GRANTED) as ada:
+            load.replies.append(("a", await reveal(built, sidecar, "ada", "a")))
+            await load.settled()
+            assert load.bought == ada.look().paid == {"a"}
+            assert (ada.look().balance, ada.look().holds) == (GRANTED - 1, {})
+        await_state(lambda: replicates(group.replica, group.primary), "the replica has everything")
         async with load.calling(2):
             await load.succeeding()
             group.primary.kill()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import redis
 
@@ -37,10 +36,18 @@ class ServerTls:
         """As lines of a config file."""
         return [f"{name} {value}" for name, value in self._settings(port)]
 
-    def client(self, port: int, **options: Any) -> redis.Redis:
+    def client(self, port: int, password: str | None = None) -> redis.Redis:
         """A client that shows their certificate."""
-        trusted = {"ssl_ca_certs": str(self.authority.cert), "ssl_certfile": str(self.pair.cert)}
-        return redis.Redis("127.0.0.1", port, ssl=True, ssl_keyfile=str(self.pair.key), **trusted, **options)
+        return redis.Redis(
+            host="127.0.0.1",
+            port=port,
+            password=password,
+            decode_responses=True,
+            ssl=True,
+            ssl_ca_certs=str(self.authority.cert),
+            ssl_certfile=str(self.pair.cert),
+            ssl_keyfile=str(self.pair.key),
+        )
 
     def _settings(self, port: int) -> tuple[tuple[str, str], ...]:
         return (

@@ -313,9 +313,13 @@ class SentinelProcess:
             )
 
     def ask(self, *words: Any) -> Any:
-        connect = redis.Redis if self._tls is None else self._tls.client
-        with connect(port=self.port, decode_responses=True, password=self._password) as client:
+        with self._client() as client:
             return client.execute_command(*words)
+
+    def _client(self) -> redis.Redis:
+        if self._tls is not None:
+            return self._tls.client(self.port, self._password)
+        return redis.Redis(port=self.port, decode_responses=True, password=self._password)
 
     def pause(self) -> None:
         """SIGSTOP: it answers nothing and learns nothing."""
