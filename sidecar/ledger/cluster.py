@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from sidecar.ledger.connection import CALL_TIMEOUT, PRIMARY, Connection, Prepare, Send
-from sidecar.ledger.diagnosis import explain, together
+from sidecar.ledger.diagnosis import explain, refuses, together
 from sidecar.ledger.endpoint import Address, Endpoint
 from sidecar.ledger.layout import LAYOUT_KEY
 from sidecar.ledger.slots import SLOTS, View, slot_of, view_of
@@ -79,8 +79,12 @@ class Cluster:
 
     @property
     def fault(self) -> Exception | None:
-        """What asking for the map, or connecting to some primary, has failed with last."""
-        return self._fault or next((node.fault for node in self._primaries.values() if node.fault is not None), None)
+        """What asking for the map, or connecting to some primary, has failed with last.
+
+        What waiting would not cure comes first: others may only wait for that node, which has the layout's mark.
+        """
+        found = [fault for fault in (self._fault, *(node.fault for node in self._primaries.values())) if fault]
+        return next((fault for fault in found if refuses(fault)), found[0] if found else None)
 
     @property
     def away(self) -> int:

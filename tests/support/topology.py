@@ -24,6 +24,7 @@ from sidecar.ledger.embedded import server_binary
 from sidecar.ledger.keys import account_keys
 from sidecar.ledger.slots import SLOTS, slot_of
 from tests.support.store import StoreServer, free_port
+from tests.support.tls_servers import ServerTls
 
 SERVICE = "accounts"
 _PORT_ATTEMPTS = 10
@@ -49,9 +50,14 @@ def await_state(condition: Callable[[], bool], what: str, within: float = 60.0) 
 class TcpServer(StoreServer):
     """A server that others reach over TCP; it keeps its port when it is started again."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, tls: ServerTls | None = None) -> None:
         self.port = free_port()
-        super().__init__(durable=True, options=("--port", str(self.port), *_QUICK_REPLICATION, *options))
+        listens = ("--port", str(self.port)) if tls is None else tls.options(self.port)
+        super().__init__(
+            durable=True,
+            options=(*listens, *_QUICK_REPLICATION, *options),
+            binary=None if tls is None else tls.binary,
+        )
 
     def ask(self, *words: Any) -> Any:
         """One command, by itself."""
@@ -72,14 +78,15 @@ class TcpServer(StoreServer):
         return ("127.0.0.1", self.port)
 
 
-def started(options: Callable[[], Sequence[str]] = tuple) -> TcpServer:
+def started(options: Callable[[], Sequence[str]] = tuple, tls: ServerTls | None = None) -> TcpServer:
     """A running server on ports of its own; those that somebody takes before it does are given up.
 
     Args:
         options: further command line options, for each attempt anew.
+        tls: it speaks only that.
     """
     for _ in range(_PORT_ATTEMPTS):
-        server = TcpServer(*options())
+        server = TcpServer(*options(), tls=tls)
         try:
             server.start()
         except RuntimeError as error:
@@ -113,15 +120,25 @@ class ClusterServers:
         node_timeout: milliseconds after which a silent node is taken for dead. Where nothing is to fail over it
             is long: a busy machine must not look like a dead one.
         whole: whether the cluster refuses everything while some slots have no primary.
+        tls: its nodes speak only that, also to each other.
     """
 
-    def __init__(self, primaries: int = 3, *, replicas: int = 0, node_timeout: int = 10_000, whole: bool = False):
+    def __init__(
+        self,
+        primaries: int = 3,
+        *,
+        replicas: int = 0,
+        node_timeout: int = 10_000,
+        whole: bool = False,
+        tls: ServerTls | None = None,
+    ) -> None:
         self._options = (
             *("--cluster-enabled", "yes", "--cluster-node-timeout", str(node_timeout)),
             *("--cluster-require-full-coverage", "yes" if whole else "no", "--cluster-replica-validity-factor", "0"),
             *("--cluster-allow-replica-migration", "no"),
         )
         self._counts = primaries, replicas
+        self._tls = tls
         self.nodes: list[TcpServer] = []
         self.primaries: Sequence[TcpServer] = ()
         self.replicas: Sequence[TcpServer] = ()
@@ -147,7 +164,7 @@ class ClusterServers:
     def _start(self) -> None:
         primaries, replicas = self._counts
         for number in range(1, primaries + replicas + 1):
-            self.nodes.append(started(lambda: ("--cluster-port", str(free_port()), *self._options)))
+            self.nodes.append(started(lambda: ("--cluster-port", str(free_port()), *self._options), self._tls))
             self.nodes[-1].ask("CLUSTER", "SET-CONFIG-EPOCH", number)
         self.primaries, self.replicas = self.nodes[:primaries], self.nodes[primaries:]
         first, count = self.nodes[0], len(self.primaries)
@@ -246,10 +263,14 @@ class SentinelProcess:
         primary: what it watches first.
         quorum: how many must agree that it is gone.
         lines: further lines of its config.
+        tls: it speaks only that, also to servers.
     """
 
-    def __init__(self, primary: TcpServer, quorum: int, lines: Sequence[str] = ()) -> None:
+    def __init__(
+        self, primary: TcpServer, quorum: int, lines: Sequence[str] = (), tls: ServerTls | None = None
+    ) -> None:
         self.port = 0
+        self._tls = tls
         self._directory = Path(tempfile.mkdtemp(prefix="sentinel-"))
         self._password: str | None = None
         self._lines = (
@@ -279,15 +300,26 @@ class SentinelProcess:
     def _launch(self) -> None:
         self.port = free_port()
         config = self._directory / "sentinel.conf"
-        config.write_text("\n".join([f"port {self.port}", *self._lines, ""]))
+        listens = [f"port {self.port}"] if self._tls is None else self._tls.lines(self.port)
+        config.write_text("\n".join([*listens, *self._lines, ""]))
+        binary, environment = (server_binary(), None) if self._tls is None else self._tls.binary
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [server_binary(), str(config), "--sentinel"], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [str(binary), str(config), "--sentinel"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
             )
 
     def ask(self, *words: Any) -> Any:
-        with redis.Redis(port=self.port, decode_responses=True, password=self._password) as client:
+        with self._client() as client:
             return client.execute_command(*words)
+
+    def _client(self) -> redis.Redis:
+        if self._tls is not None:
+            return self._tls.client(self.port, self._password)
+        return redis.Redis(port=self.port, decode_responses=True, password=self._password)
 
     def pause(self) -> None:
         """SIGSTOP: it answers nothing and learns nothing."""
@@ -317,11 +349,19 @@ class SentinelServers:
         sentinels: how many; a majority of them must agree.
         lines: further lines of their configs.
         password: what those lines make them ask for.
+        tls: servers and sentinels speak only that, also to each other.
     """
 
-    def __init__(self, sentinels: int = 3, lines: Sequence[str] = (), password: str | None = None) -> None:
-        self.primary, self.replica = started(), started()
-        self.sentinels = [SentinelProcess(self.primary, sentinels // 2 + 1, lines) for _ in range(sentinels)]
+    def __init__(
+        self,
+        sentinels: int = 3,
+        lines: Sequence[str] = (),
+        password: str | None = None,
+        *,
+        tls: ServerTls | None = None,
+    ) -> None:
+        self.primary, self.replica = started(tls=tls), started(tls=tls)
+        self.sentinels = [SentinelProcess(self.primary, sentinels // 2 + 1, lines, tls) for _ in range(sentinels)]
         self._password = password
 
     def __enter__(self) -> Self:
