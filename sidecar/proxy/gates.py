@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sidecar.errors import ErrorCode, Refusal, Shape
 from sidecar.identity.declined import Challenges
-from sidecar.ledger import accounts, changes, refusals, scripts
+from sidecar.ledger import accounts, bindings, changes, refusals
 from sidecar.ledger.keys import caller_keys, request_digest
 from sidecar.ledger.store import Store
 from sidecar.ledger.stored import UnreadableError
@@ -127,7 +127,7 @@ class Gates:
         """Calls that need a token only still may not touch somebody else's session or task."""
         if call.session is None and not call.tasks:
             return
-        mine = scripts.owned(await self._store.run(scripts.touch(caller, call.session, call.tasks)))
+        mine = bindings.owned(await self._store.run(bindings.touch(caller, call.session, call.tasks)))
         if call.session is not None and not mine[0]:
             raise Refusal(ErrorCode.SESSION_UNKNOWN)
         if not all(mine):
@@ -139,7 +139,7 @@ class Gates:
         Raises:
             Refusal: `store_unavailable`.
         """
-        return all(scripts.owned(await self._store.run(scripts.bind_session(caller, session))))
+        return all(bindings.owned(await self._store.run(bindings.bind_session(caller, session))))
 
     async def bind_tasks(self, caller: Caller, tasks: Sequence[str], lifetime: float) -> bool:
         """Bind tasks to their caller, before anybody learns their ids; False when one is bound to another.
@@ -152,7 +152,7 @@ class Gates:
         Raises:
             Refusal: `store_unavailable`.
         """
-        return all(scripts.owned(await self._store.run(scripts.bind_tasks(caller, tasks, lifetime))))
+        return all(bindings.owned(await self._store.run(bindings.bind_tasks(caller, tasks, lifetime))))
 
     async def own_tasks(self, caller: Caller, tasks: Sequence[str]) -> frozenset[str]:
         """Which of these tasks are the caller's; they live on.
@@ -160,7 +160,7 @@ class Gates:
         Raises:
             Refusal: `store_unavailable`.
         """
-        mine = scripts.owned(await self._store.run(scripts.touch(caller, None, tasks)))
+        mine = bindings.owned(await self._store.run(bindings.touch(caller, None, tasks)))
         return frozenset(task for task, own in zip(tasks, mine, strict=True) if own)
 
     async def unbind(self, caller: Caller, session: str) -> None:
@@ -169,7 +169,7 @@ class Gates:
         Raises:
             Refusal: `store_unavailable`.
         """
-        await self._store.run(scripts.end_session(caller, session))
+        await self._store.run(bindings.end_session(caller, session))
 
     def _softened(self, refusal: Refusal, caller: Caller, policy: Policy) -> Refusal:
         """Tell the model, instead of challenging again, when the person has declined these scopes."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.ledger import keys, scripts
+from sidecar.ledger import bindings, keys
 from sidecar.ledger.command import Command
 from tests.ledger.support import CALLER, KEYS, NOW, RealLedger
 from tests.support.store import StoreServer
@@ -21,14 +21,14 @@ def ledger(store_server: StoreServer) -> Iterator[RealLedger]:
 
 
 def _owned(ledger: RealLedger, command: Command) -> list[bool]:
-    return scripts.owned(ledger.run(command))
+    return bindings.owned(ledger.run(command))
 
 
 @pytest.mark.parametrize(
     ("bind", "key", "most", "gone"),
     [
-        (scripts.bind_session, KEYS.session, scripts.SESSIONS_MOST, KEYS.sessions),
-        (lambda who, name: scripts.bind_tasks(who, [name], 0), KEYS.task, scripts.TASKS_MOST, KEYS.tasks),
+        (bindings.bind_session, KEYS.session, bindings.SESSIONS_MOST, KEYS.sessions),
+        (lambda who, name: bindings.bind_tasks(who, [name], 0), KEYS.task, bindings.TASKS_MOST, KEYS.tasks),
     ],
     ids=["sessions", "tasks"],
 )
@@ -54,8 +54,8 @@ def test_an_account_has_so_many_and_with_one_more_the_oldest_ends(
 
 def test_a_session_that_ends_is_no_longer_counted(ledger: RealLedger):
     for name in ("a", "b"):
-        ledger.run(scripts.bind_session(CALLER, name))
-    ledger.run(scripts.end_session(replace(CALLER, subject="bob"), "a"))
+        ledger.run(bindings.bind_session(CALLER, name))
+    ledger.run(bindings.end_session(replace(CALLER, subject="bob"), "a"))
     assert ledger.client.zcard(KEYS.sessions) == 2
-    ledger.run(scripts.end_session(CALLER, "a"))
+    ledger.run(bindings.end_session(CALLER, "a"))
     assert ledger.client.zrange(KEYS.sessions, 0, -1) == [KEYS.session("b")[-32:]]

@@ -13,7 +13,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sidecar.ledger import changes, keys, scripts, stored, streams
+from sidecar.ledger import bindings, changes, keys, scripts, stored, streams
 from sidecar.ledger.command import Command
 from sidecar.ledger.journal import verify
 from sidecar.model import ConsentMode, OnUnknown
@@ -115,10 +115,10 @@ def _commands() -> dict[str, Command]:
         "revoke": changes.revoke(*who),
         "revoke all": changes.revoke("main", "acme", None, CALLER.client_id, others=[CONSENT]),
         "standing": streams.standing(KEYS, [("ann", CALLER.client_id)], ConsentMode.REQUIRED),
-        "bind": scripts.bind_session(CALLER, "new"),
-        "bind again": scripts.bind_session(CALLER, "s"),
-        "touch": scripts.touch(CALLER, "s", ["t"]),
-        "end": scripts.end_session(CALLER, "s"),
+        "bind": bindings.bind_session(CALLER, "new"),
+        "bind again": bindings.bind_session(CALLER, "s"),
+        "touch": bindings.touch(CALLER, "s", ["t"]),
+        "end": bindings.end_session(CALLER, "s"),
         "delete": changes.delete_account("main", "acme", others=[CONSENT, CLIENT, KEYS.session("s"), KEYS.task("t")]),
     }
 
@@ -142,8 +142,8 @@ def ledger(_server: StoreServer) -> Iterator[RealLedger]:
         for command in (
             changes.change_credits("main", "acme", "grant", "contact", 100, operation="o"),
             changes.grant("main", "acme", None, CALLER.client_id),
-            scripts.bind_session(CALLER, "s"),
-            scripts.bind_tasks(CALLER, ["t"], 0),
+            bindings.bind_session(CALLER, "s"),
+            bindings.bind_tasks(CALLER, ["t"], 0),
             scripts.admit(application("paid", reveal("a", "b"))),
             scripts.settle(application("paid"), None),
             scripts.admit(application("dead", demand("contact", 7), demand("rows", 3), on_unknown=OnUnknown.SETTLE)),

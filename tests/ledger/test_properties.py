@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from sidecar.ledger import admission, changes, scripts, settlement, streams
+from sidecar.ledger import admission, bindings, changes, scripts, settlement, streams
 from sidecar.ledger.accounts import AccountState, Consent
 from sidecar.ledger.changes import ChangeCode
 from sidecar.ledger.journal import checkpoint, fold, forgotten, uncounted, verify
@@ -310,12 +310,12 @@ class Ledgers(RuleBasedStateMachine):
     def bind(self) -> None:
         bob = replace(CALLER, subject="bob")
         for command in (
-            scripts.bind_session(CALLER, "mine"),
-            scripts.bind_session(bob, "theirs"),
-            scripts.bind_tasks(CALLER, ["a", "b"], 0),
-            scripts.bind_tasks(bob, ["theirs"], 0),
+            bindings.bind_session(CALLER, "mine"),
+            bindings.bind_session(bob, "theirs"),
+            bindings.bind_tasks(CALLER, ["a", "b"], 0),
+            bindings.bind_tasks(bob, ["theirs"], 0),
         ):
-            assert all(scripts.owned(self.real.run(command)))
+            assert all(bindings.owned(self.real.run(command)))
         mine, theirs = ("ann", CALLER.client_id), ("bob", CALLER.client_id)
         self.model.sessions |= {"mine": mine, "theirs": theirs}
         self.model.tasks |= {"a": mine, "b": mine, "theirs": theirs}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 
-from sidecar.ledger import changes, keys, scripts, settlement
+from sidecar.ledger import bindings, changes, keys, scripts, settlement
 from sidecar.ledger.changes import ChangeCode, CreditChange
 from sidecar.ledger.command import Command, Script, Scripts
 from sidecar.ledger.windows import window_at
@@ -71,8 +71,8 @@ def test_the_codes_in_lua_are_the_enum_s(script: Script, codes: Any):
 
 def test_limits_that_stand_in_both_languages_are_equal():
     assert f"EXPIRED_AT_ONCE = {settlement.EXPIRED_AT_ONCE}\n" in scripts.ADMIT.source
-    assert f"'EXPIRE', KEYS[4], {scripts.BINDING_LIFE})" in scripts.ADMIT.source
-    assert f"'EXPIRE', KEYS[i], {scripts.BINDING_LIFE}, 'GT')" in scripts.ADMIT.source
+    assert f"'EXPIRE', KEYS[4], {bindings.BINDING_LIFE})" in scripts.ADMIT.source
+    assert f"'EXPIRE', KEYS[i], {bindings.BINDING_LIFE}, 'GT')" in scripts.ADMIT.source
     assert f"MAX = {MAX_AMOUNT} --" in scripts.CREDITS.source
 
 
@@ -255,25 +255,25 @@ def test_a_revocation_is_told_to_every_sidecar(ledger: RealLedger):
 def test_a_session_is_its_caller_s_and_lives_while_it_is_used(ledger: RealLedger):
     bob = replace(CALLER, subject="bob")
     key = KEYS.session("s")
-    assert _owned(ledger, scripts.touch(CALLER, "s", ())) == [False]
-    assert _owned(ledger, scripts.bind_session(CALLER, "s")) == [True]
-    assert _owned(ledger, scripts.bind_session(bob, "s")) == [False]
-    for touch in (scripts.touch(CALLER, "s", ()), scripts.admit(application(session="s"))):
+    assert _owned(ledger, bindings.touch(CALLER, "s", ())) == [False]
+    assert _owned(ledger, bindings.bind_session(CALLER, "s")) == [True]
+    assert _owned(ledger, bindings.bind_session(bob, "s")) == [False]
+    for touch in (bindings.touch(CALLER, "s", ()), scripts.admit(application(session="s"))):
         ledger.client.expire(key, 10)
         ledger.run(touch)
         assert ledger.client.ttl(key) > 86_000
-    for refused in (scripts.touch(bob, "s", ()), scripts.end_session(bob, "s")):
+    for refused in (bindings.touch(bob, "s", ()), bindings.end_session(bob, "s")):
         assert _owned(ledger, refused) == [False]
     ledger.client.expire(key, 10)
     assert _admit(ledger, application(session="s", caller=bob)).code is AdmissionCode.SESSION_UNKNOWN
     assert _admit(ledger, application(session="s", look=True)).code is AdmissionCode.ADMITTED
     assert ledger.client.ttl(key) <= 10
-    assert _owned(ledger, scripts.end_session(CALLER, "s")) == [True]
+    assert _owned(ledger, bindings.end_session(CALLER, "s")) == [True]
     assert not ledger.client.exists(key)
 
 
 def _owned(ledger: RealLedger, command: Command) -> list[bool]:
-    return scripts.owned(ledger.run(command))
+    return bindings.owned(ledger.run(command))
 
 
 def test_tasks_are_bound_all_or_none_and_never_taken_from_their_caller(ledger: RealLedger):
@@ -281,11 +281,11 @@ def test_tasks_are_bound_all_or_none_and_never_taken_from_their_caller(ledger: R
         ledger.client.flushdb()
         ledger.load()
         ledger.set_clock(NOW)
-        assert _owned(ledger, scripts.bind_tasks(CALLER, ["a", "b"], 0)) == [True, True]
-        assert _owned(ledger, scripts.bind_tasks(other, ["new", "b"], 0)) == [False, False]
+        assert _owned(ledger, bindings.bind_tasks(CALLER, ["a", "b"], 0)) == [True, True]
+        assert _owned(ledger, bindings.bind_tasks(other, ["new", "b"], 0)) == [False, False]
         assert not ledger.client.exists(KEYS.task("new"))
-        assert _owned(ledger, scripts.bind_tasks(other, ["new"], 0)) == [True]
-        assert _owned(ledger, scripts.touch(CALLER, None, ["a", "new", "gone", "b"])) == [True, False, False, True]
+        assert _owned(ledger, bindings.bind_tasks(other, ["new"], 0)) == [True]
+        assert _owned(ledger, bindings.touch(CALLER, None, ["a", "new", "gone", "b"])) == [True, False, False, True]
         assert ledger.client.hgetall(KEYS.task("a")) == {
             "consent": keys.consent_digest(CALLER.subject, CALLER.client_id),
             "subject": CALLER.subject,
@@ -295,29 +295,29 @@ def test_tasks_are_bound_all_or_none_and_never_taken_from_their_caller(ledger: R
 
 
 def test_what_another_account_has_bound_is_not_there(ledger: RealLedger):
-    ledger.run(scripts.bind_tasks(CALLER, ["a"], 0))
-    assert _owned(ledger, scripts.touch(replace(CALLER, account="globex"), None, ["a"])) == [False]
-    assert _owned(ledger, scripts.touch(replace(CALLER, issuer_id="second"), None, ["a"])) == [False]
+    ledger.run(bindings.bind_tasks(CALLER, ["a"], 0))
+    assert _owned(ledger, bindings.touch(replace(CALLER, account="globex"), None, ["a"])) == [False]
+    assert _owned(ledger, bindings.touch(replace(CALLER, issuer_id="second"), None, ["a"])) == [False]
 
 
 @pytest.mark.parametrize(
     ("lifetime", "seconds"),
     [
-        (0, scripts.BINDING_LIFE),
+        (0, bindings.BINDING_LIFE),
         (86_400.2, 86_401),
         (7 * 86_400, 7 * 86_400),
-        (365 * 86_400, scripts.TASK_LIFE_MOST),
-        (math.inf, scripts.TASK_LIFE_MOST),
+        (365 * 86_400, bindings.TASK_LIFE_MOST),
+        (math.inf, bindings.TASK_LIFE_MOST),
     ],
 )
 def test_a_task_stays_bound_as_long_as_the_backend_keeps_it_within_a_day_and_a_month(
     ledger: RealLedger, lifetime: float, seconds: int
 ):
-    ledger.run(scripts.bind_tasks(CALLER, ["a"], lifetime))
+    ledger.run(bindings.bind_tasks(CALLER, ["a"], lifetime))
     key = KEYS.task("a")
     for use in (
-        scripts.touch(CALLER, None, ["a"]),
-        scripts.bind_tasks(CALLER, ["a"], 0),
+        bindings.touch(CALLER, None, ["a"]),
+        bindings.bind_tasks(CALLER, ["a"], 0),
         scripts.admit(application(tasks=("a",))),
     ):
         assert seconds - 60 < ledger.client.ttl(key) <= seconds  # use does not shorten it
@@ -328,13 +328,13 @@ def test_a_task_stays_bound_as_long_as_the_backend_keeps_it_within_a_day_and_a_m
     ledger.run(scripts.admit(application(tasks=("a", "gone"))))
     assert ledger.client.ttl(key) <= 10  # none of these was a use
     ledger.run(scripts.admit(application(tasks=("a",))))
-    assert ledger.client.ttl(key) > scripts.BINDING_LIFE - 60
+    assert ledger.client.ttl(key) > bindings.BINDING_LIFE - 60
 
 
 def test_every_task_of_a_call_must_be_its_callers(ledger: RealLedger):
-    ledger.run(scripts.bind_tasks(CALLER, ["a", "b"], 0))
-    ledger.run(scripts.bind_tasks(replace(CALLER, client_id="cli-2"), ["theirs"], 0))
-    ledger.run(scripts.bind_session(CALLER, "s"))
+    ledger.run(bindings.bind_tasks(CALLER, ["a", "b"], 0))
+    ledger.run(bindings.bind_tasks(replace(CALLER, client_id="cli-2"), ["theirs"], 0))
+    ledger.run(bindings.bind_session(CALLER, "s"))
     price = demand("requests")
     for look in (True, False):
         for refused in (("a", "theirs"), ("gone", "a"), ("theirs",), ("A",)):
@@ -347,15 +347,15 @@ def test_every_task_of_a_call_must_be_its_callers(ledger: RealLedger):
 
 def test_many_tasks_fit(ledger: RealLedger):
     many = [f"task-{number}" for number in range(9_000)]
-    assert all(_owned(ledger, scripts.bind_tasks(CALLER, many, 0)))
+    assert all(_owned(ledger, bindings.bind_tasks(CALLER, many, 0)))
     assert _admit(ledger, application(tasks=tuple(many))).code is AdmissionCode.ADMITTED
 
 
 def test_a_deleted_account_keeps_its_revocations_and_stays_disabled(ledger: RealLedger):
     _credits(ledger, "grant", 5, "o")
     _admit(ledger, application("c", demand("contact")))
-    ledger.run(scripts.bind_session(CALLER, "s"))
-    ledger.run(scripts.bind_tasks(CALLER, ["a"], 0))
+    ledger.run(bindings.bind_session(CALLER, "s"))
+    ledger.run(bindings.bind_tasks(CALLER, ["a"], 0))
     ledger.run(changes.revoke("main", "acme", "bob", "evil"))
     patterns = (KEYS.every_consent, KEYS.every_session, KEYS.every_task)
     others = [key for pattern in patterns for key in ledger.client.scan_iter(pattern)]

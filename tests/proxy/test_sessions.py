@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from sidecar.ledger.bindings import SESSIONS_MOST
 from sidecar.ledger.keys import account_keys
-from sidecar.ledger.scripts import SESSIONS_MOST
 from tests.proxy.support import Launch
 from tests.support import backend as scripted
 from tests.support.backend import Backend, Turn
