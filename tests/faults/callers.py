@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -31,12 +32,13 @@ async def command(built: House, *words: str) -> tuple[int, str]:
 
 @dataclass(slots=True)
 class Callers:
-    """What the callers of one account were answered."""
+    """What the callers of one account were answered, and the seconds that the slowest answer took."""
 
     built: House
     sidecar: SidecarProcess
     account: str
     replies: list[tuple[str, Reply]] = field(default_factory=list)
+    slowest: float = 0.0
     count: int = 0
 
     @property
@@ -57,7 +59,9 @@ class Callers:
             while not over.is_set():
                 self.count += 1
                 item = f"{self.account}-{self.count}"
+                started = time.monotonic()
                 reply = await reveal(self.built, self.sidecar, self.account, item)
+                self.slowest = max(self.slowest, time.monotonic() - started)
                 self.replies.append((item, reply))
                 await asyncio.sleep(0 if succeeded(reply) else 0.05)
 

@@ -8,13 +8,13 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 
+from tests.faults.callers import Callers
 from tests.support.embedded import servers_in
 from tests.support.processes import (
     Accounts,
@@ -25,7 +25,6 @@ from tests.support.processes import (
     succeeded,
     wait_for,
 )
-from tests.support.rig import Reply
 from tests.support.store import StoreServer
 
 GRANTED = 100_000
@@ -82,63 +81,14 @@ def executed(built: House) -> set[str]:
     return {item for run in built.backend.executed for item in run.arguments["contact_ids"]}
 
 
-@dataclass(slots=True)
-class Load:
-    """Callers that call again and again, each call paying for another item; one credit for each success."""
-
-    built: House
-    sidecar: SidecarProcess
-    replies: list[tuple[str, Reply]] = field(default_factory=list)
-    slowest: float = 0.0
-    count: int = 0
-
-    @property
-    def bought(self) -> set[str]:
-        """The items of the calls that succeeded."""
-        return {item for item, reply in self.replies if succeeded(reply)}
-
-    @property
-    def refusals(self) -> set[tuple[int, str | None]]:
-        return {(reply.status, reply.code) for _, reply in self.replies if not succeeded(reply)}
-
-    @asynccontextmanager
-    async def running(self, callers: int) -> AsyncIterator[None]:
-        """Callers at work; what they have begun is ended before this ends."""
-        over = asyncio.Event()
-
-        async def work() -> None:
-            while not over.is_set():
-                self.count += 1
-                item = f"item-{self.count}"
-                started = time.monotonic()
-                reply = await self.built.reveal(self.sidecar, item)
-                self.slowest = max(self.slowest, time.monotonic() - started)
-                self.replies.append((item, reply))
-                if not succeeded(reply):
-                    await asyncio.sleep(0.05)
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(callers):
-                group.create_task(work())
-            try:
-                yield
-            finally:
-                over.set()
-
-    async def succeeding(self, more: int = 20) -> None:
-        """Wait until so many further calls have succeeded."""
-        enough = len(self.bought) + more
-        await wait_for(lambda: len(self.bought) >= enough)
-
-
 async def test_killed_under_load_and_restarted(tmp_path: Path, ada: Accounts, own_server: StoreServer):
     async with house(tmp_path, own_server.url) as built:
         sidecar = await built.start()
-        load = Load(built, sidecar)
+        load = Callers(built, sidecar, "ada")
         with ada.watched():
-            async with load.running(8):
+            async with load.calling(8):
                 for _ in range(2):
-                    await load.succeeding()
+                    await load.succeeding(20)
                     own_server.kill()
                     await unready(built, sidecar)
                     ran = len(built.backend.executed)
@@ -163,10 +113,10 @@ async def test_killed_under_load_and_restarted(tmp_path: Path, ada: Accounts, ow
 async def test_stopped_and_continued(tmp_path: Path, ada: Accounts, own_server: StoreServer):
     async with house(tmp_path, own_server.url) as built:
         sidecar = await built.start()
-        load = Load(built, sidecar)
+        load = Callers(built, sidecar, "ada")
         with ada.watched():
-            async with load.running(4):
-                await load.succeeding()
+            async with load.calling(4):
+                await load.succeeding(20)
                 own_server.pause()
                 try:
                     await asyncio.gather(*(refused(built, sidecar) for _ in range(5)))
@@ -175,7 +125,7 @@ async def test_stopped_and_continued(tmp_path: Path, ada: Accounts, own_server: 
                 finally:
                     own_server.resume()
                 await built.until_ready(sidecar)
-                await load.succeeding()
+                await load.succeeding(20)
             await wait_for(lambda: not ada.look().holds)
             seen = ada.look()
         assert load.slowest < REFUSED_WITHIN + SLACK
