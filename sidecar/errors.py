@@ -1,19 +1,22 @@
-"""Every way a request can be refused: one row per code, and the exception that carries a code.
+"""Codes of all refusals, one row per code, and the exception that carries a code.
 
-Documentation, metric labels, log lines and runbook headings are made from this table, so adding
-a code means adding a whole row; a row without a column does not import.
+Documentation, metric labels, log lines and runbook headings are generated from this table. A new code
+needs a complete row; a row without a column does not import.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum, StrEnum
-from typing import Any
+from enum import Enum
+from types import MappingProxyType
+from typing import Any, Final
+
+from sidecar.vocabulary import TextEnum, record
 
 
-class Gate(StrEnum):
-    """The gates a request meets, in order; `forward` is what lies behind them."""
+class Gate(TextEnum):
+    """Gates of a request, in order; `forward` is the backend behind them."""
 
     TRANSPORT = "transport"
     TOKEN = "token"  # noqa: S105 - the name of a gate, not a password
@@ -25,17 +28,17 @@ class Gate(StrEnum):
     FORWARD = "forward"
 
 
-class Shape(StrEnum):
-    """How a refusal is put on the wire when the request can carry an answer of that shape."""
+class Shape(TextEnum):
+    """Form of a refusal on the wire, when the request can carry an answer of that form."""
 
     CHALLENGE = "challenge"  # HTTP status with a WWW-Authenticate challenge (RFC 6750 section 3)
     TOOL_RESULT = "tool_result"  # 200 and isError: true; for other methods a JSON-RPC error over 200
     RPC_ERROR = "rpc_error"  # a JSON-RPC error body with the row's HTTP status
-    HTTP = "http"  # problem JSON (RFC 9457): no JSON-RPC message was read yet
+    HTTP = "http"  # problem JSON (RFC 9457): before a JSON-RPC message is read
 
 
-class Blame(StrEnum):
-    """Who has to act before the same request can succeed."""
+class Blame(TextEnum):
+    """Party that has to act before the same request can succeed."""
 
     CLIENT = "client"
     ACCOUNT = "account"
@@ -45,17 +48,17 @@ class Blame(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is fixed about one refusal.
+    """Fixed properties of one refusal.
 
     Attributes:
         status: HTTP status.
-        rpc: JSON-RPC error number, used whenever the answer is a JSON-RPC error. Refusals of our
-            own are positive, outside the range -32768..-32000 that JSON-RPC and MCP reserve.
-        shape: the shape the refusal has unless the one who raises it says otherwise.
+        rpc: JSON-RPC error number, used whenever the answer is a JSON-RPC error. The sidecar's own
+            numbers are positive, outside the range -32768..-32000 that JSON-RPC and MCP reserve.
+        shape: the default shape of the refusal.
         gate: the gate that raises it.
-        blame: who can cure it.
-        retryable: whether the same request may succeed later without anybody acting.
-        sentence: what the caller reads when the refusal says nothing more exact.
+        blame: the party that can cure it.
+        retryable: True when the same request may succeed later although no party acts.
+        sentence: the caller's message when the refusal has no detail of its own.
     """
 
     status: int
@@ -73,13 +76,13 @@ _CLIENT, _ACCOUNT, _OPERATOR, _BACKEND = Blame.CLIENT, Blame.ACCOUNT, Blame.OPER
 
 
 class ErrorCode(Enum):
-    """Stable ids of all refusals; the id is the member's lower-case name."""
+    """Stable ids of all refusals; an id is the member's name in lower case."""
 
     # gate 1, transport
     REQUEST_MALFORMED = Row(400, -32600, _HTTP, _T, _CLIENT, False, "The HTTP request is malformed.")
     HOST_REFUSED = Row(403, 4031, _HTTP, _T, _CLIENT, False, "This Host name is not served here.")
     ORIGIN_REFUSED = Row(403, 4032, _HTTP, _T, _CLIENT, False, "This browser origin is not allowed.")
-    PATH_UNKNOWN = Row(404, 4040, _HTTP, _T, _CLIENT, False, "There is nothing at this path.")
+    PATH_UNKNOWN = Row(404, 4040, _HTTP, _T, _CLIENT, False, "This path is not served here.")
     HTTP_METHOD_REFUSED = Row(405, 4050, _HTTP, _T, _CLIENT, False, "This HTTP method is not served here.")
     NOT_ACCEPTABLE = Row(
         406, 4060, _HTTP, _T, _CLIENT, False, "Accept must include application/json and text/event-stream."
@@ -94,7 +97,13 @@ class ErrorCode(Enum):
     TOKEN_MISSING = Row(401, 4010, _AUTH, _K, _CLIENT, False, "An access token is required: log in and try again.")
     TOKEN_INVALID = Row(401, 4011, _AUTH, _K, _CLIENT, False, "The access token is not valid here: log in again.")
     ISSUER_UNAVAILABLE = Row(
-        503, 5032, _HTTP, _K, _OPERATOR, True, "The keys that verify access tokens cannot be had right now."
+        503,
+        5032,
+        _HTTP,
+        _K,
+        _OPERATOR,
+        True,
+        "Access tokens cannot be verified right now: the issuer's keys are unavailable.",
     )
     # gate 3, message
     MESSAGE_UNPARSABLE = Row(400, -32700, _RPC, _M, _CLIENT, False, "The body is not one strict JSON document.")
@@ -108,10 +117,22 @@ class ErrorCode(Enum):
     )
     VERSION_UNSUPPORTED = Row(400, -32022, _RPC, _M, _CLIENT, False, "This protocol version is not supported.")
     SESSION_UNKNOWN = Row(404, 4041, _RPC, _M, _CLIENT, False, "There is no such session: initialize a new one.")
+    EVENT_UNKNOWN = Row(
+        400, 4003, _RPC, _M, _CLIENT, False, "Last-Event-ID names no event of this session: open a new stream."
+    )
     TASK_UNKNOWN = Row(200, -32602, _RPC, _M, _CLIENT, False, "There is no such task, or it has expired.")
     # gate 4, policy
     METHOD_NOT_ALLOWED = Row(200, -32601, _RPC, _P, _OPERATOR, False, "This method is not available here.")
     TOOL_UNKNOWN = Row(200, -32602, _RPC, _P, _OPERATOR, False, "There is no tool of this name.")
+    TOOL_CHANGED = Row(
+        200,
+        -32602,
+        _RPC,
+        _P,
+        _OPERATOR,
+        False,
+        "This tool has changed since the operator approved it, and is not available until it is approved again.",
+    )
     RESOURCE_UNKNOWN = Row(200, -32602, _RPC, _P, _OPERATOR, False, "There is no resource of this URI.")
     PROMPT_UNKNOWN = Row(200, -32602, _RPC, _P, _OPERATOR, False, "There is no prompt of this name.")
     INSUFFICIENT_SCOPE = Row(
@@ -152,41 +173,52 @@ class ErrorCode(Enum):
     )
     INTERNAL = Row(500, -32603, _RPC, Gate.FORWARD, _OPERATOR, True, "This proxy failed; the call was refused.")
 
-    # Enum merges members with equal values into aliases: an equal row would silently lose a code.
-    def __init__(self, *_: object) -> None:
-        twins = [member.name for member in type(self) if member.value == self.value]
+    __hash__ = object.__hash__  # members are compared by identity; that of `Enum` hashes the name in Python
+
+    def __init__(self, row: Row) -> None:
+        self.id = self.name.lower()
+        """Stable id of this refusal in logs, metrics, answers and documentation."""
+        self.row = row
+        """Fixed properties of this refusal."""
+        # Enum merges members with equal values into aliases: an equal row would silently lose a code.
+        twins = [member.id for member in type(self) if member.row == row]
         if twins:
-            raise TypeError(f"error codes {twins[0]} and {self.name} have equal rows")
+            raise TypeError(f"error codes {twins[0]} and {self.id} have equal rows")
 
-    @property
-    def id(self) -> str:
-        """The stable id: what logs, metrics, answers and documentation call this refusal."""
-        return self.name.lower()
 
-    @property
-    def row(self) -> Row:
-        """The fixed properties of this refusal."""
-        return self.value
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an error of the program
-    """A request is not let through; the pipeline answers it from its code's row.
+    """Rejection of one request; immutable. The pipeline answers it from its code's row.
 
-    What the caller may see (`detail`, `data`) and what only the log may see (`log`) are separate.
-    Neither may hold a token, an argument value, a URI, or the name of anything undeclared.
+    The caller sees `detail` and `data`; only the operator's log shows `log`.
+    None of them may hold a token, an argument value, a URI, or the name of anything undeclared.
 
     Args:
         code: the row.
         detail: a sentence for the caller, instead of the row's.
-        log: one more sentence, for the operator's log alone.
-        shape: another shape than the row's: a revoked consent that a login cures is a challenge,
-            a scope challenge that was declined is a tool result.
-        status: another HTTP status than the row's and the shape's.
-        scopes: the `scope` parameter of a challenge.
-        data: machine detail beside the code (price, balance, `supported`, ...).
+        log: one more sentence, for the operator's log only.
+        shape: replaces the row's shape: a revoked consent that a login cures is a challenge,
+            a repeated scope challenge is a tool result.
+        status: replaces the HTTP status of the row and the shape.
+        scopes: the `scope` parameter of a challenge; of an invalid token, the scopes that it had.
+        data: machine-readable detail in addition to the code (price, balance, `supported`, ...).
         retry_after: seconds after which a retry makes sense.
         rule: `file:line` of the policy rule that refused.
+        specifics: the log's `detail`: which quota, argument, scope or audience; never an argument's value.
     """
+
+    code: ErrorCode
+    detail: str
+    log: str | None
+    shape: Shape
+    status: int
+    scopes: tuple[str, ...]
+    data: Mapping[str, Any]
+    retry_after: int | None
+    rule: str | None
+    specifics: Mapping[str, Any]
 
     def __init__(
         self,
@@ -200,30 +232,59 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an error o
         data: Mapping[str, Any] | None = None,
         retry_after: int | None = None,
         rule: str | None = None,
+        specifics: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(code.id)
-        self.code = code
-        self.detail = detail or code.row.sentence
-        self.log = log
-        self.shape = shape or code.row.shape
-        self.status = status or _status(code, self.shape)
-        self.scopes = scopes
-        self.data: dict[str, Any] = dict(data or {})
-        self.retry_after = retry_after
-        self.rule = rule
+        row = code.row
+        shape = shape or row.shape
+        self.__dict__.update(
+            code=code,
+            detail=detail or row.sentence,
+            log=log,
+            shape=shape,
+            status=status or (row.status if shape is row.shape else _status(row, shape)),
+            scopes=scopes,
+            data=MappingProxyType({**data}) if data else _NOTHING,
+            retry_after=retry_after,
+            rule=rule,
+            specifics=MappingProxyType({**specifics}) if specifics else _NOTHING,
+        )
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # contextlib sets `__traceback__` of exceptions that pass through it.
+        if not name.startswith("__"):
+            raise AttributeError(f"a refusal is immutable: make a new one with replace({name}=...)")
+        super().__setattr__(name, value)
+
+    def replace(self, **changes: Any) -> Refusal:
+        """Return a new refusal with some parameters changed."""
+        return type(self)(**{**self.__dict__, **changes})
 
     @property
     def gate(self) -> Gate:
-        """The gate that refused."""
+        """Gate that refused the request."""
         return self.code.row.gate
 
 
-def _status(code: ErrorCode, shape: Shape) -> int:
-    row = code.row
-    if shape is row.shape:
-        return row.status
+def _status(row: Row, shape: Shape) -> int:
+    """Return the HTTP status of a refusal in another shape than its row's."""
     if shape is Shape.TOOL_RESULT:
         return 200
     if shape is Shape.CHALLENGE:
         return 401
     return row.status
+
+
+@record
+class ShadowRefusal:
+    """Refusal that a rule in shadow mode would have made; the call was not refused by it.
+
+    Attributes:
+        rule: `file:line` of the rule.
+        code: the code that the caller would have received.
+        detail: the sentence of the refusal, where it tells more than the code; it names no value of the call.
+    """
+
+    rule: str
+    code: ErrorCode
+    detail: str | None = None

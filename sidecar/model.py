@@ -1,47 +1,49 @@
-"""The words every part of the sidecar uses: who calls, what is said, what it may cost, what may happen."""
+"""Vocabulary of all packages: caller, call, demand, terms, application, decision."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 from typing import Any, Final
 
-from sidecar.errors import Refusal
+import orjson
+
+from sidecar.bulk_strings import EncodedWords, encode_words
+from sidecar.errors import Refusal, ShadowRefusal
+from sidecar.vocabulary import TextEnum, record
+from sidecar.window_rules import WINDOWS
 
 MAX_AMOUNT: Final = 2**53 - 1
-"""The largest amount, balance or limit: the largest integer that JSON, Lua and Python read alike."""
+"""Largest amount, balance or limit: the largest integer that JSON, Lua and Python all represent exactly."""
 
-AMOUNTS_MOST: Final = 100
-"""Amounts that one call may have, quotas and credits together; `lua/hold.lua` says the same."""
+MAX_AMOUNTS_PER_HOLD: Final = 100
+"""Maximum number of amounts of one call, quotas and credits together."""
 
 RequestId = str | int
 Window = str
-"""One of `minute`, `hour`, `day`, `month`: a fixed UTC window on the store's clock."""
-
-WINDOWS: Final[tuple[Window, ...]] = ("minute", "hour", "day", "month")
+"""Name in `window_rules.WINDOW_RULES`: a fixed UTC window on the store's clock."""
 
 
-class Revision(StrEnum):
-    """The MCP revisions served; the order of members is the order in time."""
+class Revision(TextEnum):
+    """Supported MCP revisions, oldest first; in `stateless` ones, requests carry their own `_meta`, not a session."""
 
     V2025_03_26 = "2025-03-26"
     V2025_06_18 = "2025-06-18"
     V2025_11_25 = "2025-11-25"
     V2026_07_28 = "2026-07-28"
 
-    @property
-    def stateless(self) -> bool:
-        """Whether requests carry their own `_meta` instead of a session (2026-07-28 and later)."""
-        return self is Revision.V2026_07_28
+    def __init__(self, version: str) -> None:
+        super().__init__(version)
+        self.stateless = version >= "2026-07-28"
 
 
-# --- who calls ---------------------------------------------------------------------------------
+# --- callers -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Caller:
-    """Who a verified access token speaks for. Times are whole seconds since the Unix epoch.
+    """Party that a verified access token was issued for. Times are whole seconds since the Unix epoch.
 
     `issuer_id` is the configured name of the issuer; with `account` it names the account, and with
     `subject` and `client_id` it names the consent. `scopes` are the token's own, not expanded.
@@ -57,11 +59,11 @@ class Caller:
     expires_at: int
 
 
-# --- what is said ------------------------------------------------------------------------------
+# --- calls -------------------------------------------------------------------------------------
 
 
-class CallKind(StrEnum):
-    """What one HTTP request carries."""
+class CallKind(TextEnum):
+    """Content of one HTTP request."""
 
     REQUEST = "request"
     NOTIFICATION = "notification"
@@ -70,20 +72,22 @@ class CallKind(StrEnum):
     END_SESSION = "end_session"  # DELETE (older revisions)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Call:
-    """One message, read once and strictly; what is forwarded is built from this and nothing else.
+    """One message, parsed once and strictly; the forwarded message is built from this alone.
 
     Attributes:
         method: the JSON-RPC method; empty for responses, GET and DELETE.
-        id: the request id; None for everything that is not a request or a response.
-        params: plain values, to be judged; empty when absent.
-        document: the whole message for forwarding, with number literals that do not survive a
-            round trip kept as they were sent; None for GET and DELETE.
+        id: the request id; None unless the message is a request or a response.
+        params: plain values for the gates; empty when absent.
+        document: the whole message for forwarding; number literals that do not survive a round
+            trip are kept as sent; None for GET and DELETE.
         session: the value of `Mcp-Session-Id`, if sent in a revision that has sessions.
-        carried: `Mcp-Param-*` headers to carry over once, never judged.
-        last_event_id: the event after which a session's stream is to be resumed; GET only.
-        tasks: ids of the tasks that the message names; all of them have to be the caller's.
+        carried: `Mcp-Param-*` headers to forward unchanged, which no gate reads.
+        last_event_id: the event after which a session's stream is resumed; GET only.
+        tasks: ids of the tasks that the message names; all of them must belong to the caller.
+        listens: True when the answer is a stream of the server's own messages, which has no end of its own.
+        tool: name of the tool of a `tools/call`; None for every other method.
     """
 
     kind: CallKind
@@ -96,36 +100,33 @@ class Call:
     carried: tuple[tuple[str, str], ...] = ()
     last_event_id: str | None = None
     tasks: tuple[str, ...] = ()
+    listens: bool = field(init=False, repr=False, compare=False)
+    tool: str | None = field(init=False, repr=False, compare=False)
 
-    @property
-    def listens(self) -> bool:
-        """Whether its answer is a stream of the server's own messages, without an end of its own."""
-        return self.kind is CallKind.STREAM or (self.kind is CallKind.REQUEST and self.method == "subscriptions/listen")
-
-    @property
-    def tool(self) -> str | None:
-        """The tool a `tools/call` names; None for every other method."""
-        return self.params.get("name") if self.method == "tools/call" else None
+    def __post_init__(self) -> None:
+        listens = self.kind is CallKind.REQUEST and self.method == "subscriptions/listen"
+        object.__setattr__(self, "listens", listens or self.kind is CallKind.STREAM)
+        object.__setattr__(self, "tool", self.params.get("name") if self.method == "tools/call" else None)
 
 
-# --- what it costs -----------------------------------------------------------------------------
+# --- costs and admission -----------------------------------------------------------------------
 
 
-class AmountKind(StrEnum):
-    """What an amount is taken from."""
+class AmountKind(TextEnum):
+    """Account resource that an amount is taken from."""
 
     QUOTA = "quota"
     CREDIT = "credit"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Demand:
-    """One amount of one call, to be reserved before it is forwarded.
+    """One amount that a call reserves before it is forwarded.
 
-    A plain amount has `reserve` units. With `items` (the distinct items of a `once` amount) the
-    store decides how many are still unpaid and reserves `each` for those; `reserve` is then the
-    price if none were paid. A `fixed` amount is consumed once the call was forwarded, however the
-    call ends.
+    A plain amount reserves `reserve` units. With `items` (the distinct items of a `once` amount) the
+    store reserves `each` for every unpaid item; `reserve` is then the price of all of them.
+    A `fixed` amount is consumed when the call has been forwarded, regardless of its outcome.
+    With `shadow`, the `file:line` of a quota in shadow mode, it is counted and refuses nothing.
     """
 
     kind: AmountKind
@@ -134,17 +135,18 @@ class Demand:
     items: tuple[str, ...] | None = None
     each: int = 1
     fixed: bool = False
+    shadow: str | None = None
 
 
-class OnUnknown(StrEnum):
-    """What becomes of a hold whose outcome nobody knows."""
+class OnUnknown(TextEnum):
+    """Resolution of a hold with an unknown outcome."""
 
     SETTLE = "settle"
     RELEASE = "release"
 
 
-class ConsentMode(StrEnum):
-    """Whether a consent record must exist, or a first valid token creates it."""
+class ConsentMode(TextEnum):
+    """Source of consent records: they exist beforehand, or the first valid token creates one."""
 
     REQUIRED = "required"
     FIRST_USE = "first_use"
@@ -152,30 +154,41 @@ class ConsentMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PlanTerms:
-    """What one plan grants for one operation; only the quotas and pools the operation uses.
+    """Grants of one plan for one operation, limited to the quotas and pools that the operation uses.
 
     Attributes:
-        allowed: whether the plan includes the operation.
+        allowed: True when the plan includes the operation.
         quotas: limit per quota and window.
         credits: window and included credits per pool.
+        shadow: `file:line` of a tool list in shadow mode that leaves the operation out.
     """
 
     allowed: bool
     quotas: Mapping[str, Mapping[Window, int]] = field(default_factory=dict)
     credits: Mapping[str, tuple[Window, int]] = field(default_factory=dict)
+    shadow: str | None = None
+
+    def encoded(self) -> bytes:
+        """Return the terms as the admission script reads them (`lua/admit.lua`)."""
+        quotas = {
+            name: [(place, window, limits[window]) for place, window in enumerate(WINDOWS, 1) if window in limits]
+            for name, limits in self.quotas.items()
+        }
+        return orjson.dumps({"quotas": quotas, "credits": dict(self.credits)}) if self.allowed else b""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the policy says about one operation whoever calls it: compiled once per operation.
+    """Consent, plans and scopes of one operation, the same for every caller: compiled once per operation.
 
     Attributes:
         consent: the policy's consent mode.
-        default_plan: the plan of an account without a record; None refuses it.
+        default_plan: the plan of an account without a record; None rejects it.
         plans: terms per plan name; None when the policy has no plans (then `base` holds for all).
         base: terms of accounts in a policy without plans.
         scopes: for each scope the operation needs, every scope that grants it (itself and those
             that imply it): a consent record that lists scopes must hold one of each.
+        encoded: all of them as arguments of the admission script (`lua/admit.lua`), encoded once.
     """
 
     consent: ConsentMode
@@ -183,40 +196,49 @@ class Terms:
     plans: Mapping[str, PlanTerms] | None
     base: PlanTerms
     scopes: tuple[tuple[str, ...], ...] = ()
+    encoded: EncodedWords = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        scopes = orjson.dumps(self.scopes) if self.scopes else b""
+        plans: list[str | bytes | int] = [-1, self.base.encoded()]
+        if self.plans is not None:
+            plans = [len(self.plans), *(word for name, plan in self.plans.items() for word in (name, plan.encoded()))]
+        encoded = encode_words(self.consent.value, self.default_plan or "", scopes, *plans)
+        object.__setattr__(self, "encoded", encoded)
 
 
-class Depth(StrEnum):
-    """How far an admission looks."""
+class Depth(TextEnum):
+    """Last gate that an admission evaluates."""
 
     CONSENT = "consent"  # consent and status: undeclared methods and tools
     PLAN = "plan"  # consent, status, plan: no price can be computed
     PRICE = "price"  # all of gates 5-7
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Application:
-    """One request to pass gates 5-7.
+    """Request for admission through gates 5-7.
 
     Attributes:
         call_id: the sidecar's own id of the call; every script is idempotent on it.
         owner: the process that will resolve the hold.
-        caller: whose account, consent and session are asked for.
-        look: True reads only: no hold, nothing written, a missing `first_use` record is granted.
-        depth: how far to look.
+        caller: names the account, the consent and the session.
+        dry_run: True reads only: no hold, no write; a missing `first_use` record counts as granted.
+        depth: the last gate to evaluate.
         terms: the operation's terms.
-        demands: what to reserve.
-        on_unknown: recorded in the hold, for whoever finds it without its owner.
-        lease: milliseconds until the hold may be resolved by somebody else.
-        session: the `Mcp-Session-Id` whose binding must be the caller's; None checks none.
-        request: what stands for this request on its session (`keys.request_digest`); no other call
-            may have it while this one is open. None without a session.
-        tasks: ids of the tasks whose bindings must be the caller's.
+        demands: the amounts to reserve.
+        on_unknown: recorded in the hold, for the process that resolves it after its owner died.
+        lease: milliseconds until another process may resolve the hold.
+        session: the `Mcp-Session-Id` that must be bound to the caller; None checks none.
+        request: digest of this request on its session (`keys.request_digest`); no other call may
+            use it while this one is in flight. None without a session.
+        tasks: ids of the tasks that must be bound to the caller.
     """
 
     call_id: str
     owner: str
     caller: Caller
-    look: bool
+    dry_run: bool
     depth: Depth
     terms: Terms
     demands: tuple[Demand, ...] = ()
@@ -228,7 +250,7 @@ class Application:
 
 
 class AdmissionCode(IntEnum):
-    """What the admission script answers; the Lua returns the same numbers."""
+    """Answers of the admission script; the Lua returns these numbers."""
 
     ADMITTED = 0
     SESSION_UNKNOWN = 1
@@ -237,22 +259,22 @@ class AdmissionCode(IntEnum):
     ACCOUNT_UNKNOWN = 4
     ACCOUNT_DISABLED = 5
     PLAN_REQUIRED = 6
-    CONSENT_SCOPES = 7  # the consent record does not list a scope the operation needs
+    CONSENT_SCOPES = 7  # the consent record lacks a scope that the operation needs
     QUOTA_EXCEEDED = 8
     INSUFFICIENT_CREDITS = 9
     RESOLVED_ALREADY = 10  # this call id was released or settled before its admission arrived
     REQUEST_IN_FLIGHT = 11  # another call has this request id on this session
-    TASK_UNKNOWN = 12  # a task it names is not the caller's, or not there: nobody is told which
+    TASK_UNKNOWN = 12  # a named task is another caller's or does not exist; the answer does not say which
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Price:
-    """What one demand needs and what the account has, before the call takes it.
+    """Units that one demand needs and units that the account has before the call.
 
     Attributes:
         needed: units that this call reserves.
-        left: units available: of the tightest window for a quota, included and balance for
-            credits; None when nothing limits it.
+        left: units available: in the tightest window for a quota, included credits and balance
+            for credits; None when unlimited.
         limit: limit of that window; None for credits and unlimited quotas.
         window: that window's name, for quotas.
         resets_in: whole seconds until that window (for credits the included credits' window)
@@ -268,18 +290,18 @@ class Price:
     resets_in: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """The store's answer to an application.
+@record
+class AdmissionReply:
+    """Answer of the store to an application.
 
     Attributes:
-        plan: the account's current plan; None when the policy has no plans or it was not read.
+        plan: the account's current plan; None when the policy has no plans or the plan was not read.
         consent_scopes: scopes listed by the consent record; None when it lists none.
-        consent_since: when the consent record was last written, seconds since the epoch; for a
-            revocation, when it was revoked; None without a record.
-        prices: one per demand, when the look or admission got that far.
+        consent_since: time of the consent record's last write, or of its revocation, in seconds
+            since the epoch; None without a record.
+        prices: one per demand, when the admission reached gate 7.
         refused: index into `prices` of the demand that was refused.
-        held: whether a hold was written that must be settled or released.
+        held: True when a hold was written, which must be settled or released.
     """
 
     code: AdmissionCode
@@ -291,23 +313,25 @@ class Admission:
     held: bool = False
 
 
-# --- what may happen ---------------------------------------------------------------------------
+# --- decisions ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Decision:
-    """What gate 4 says of one call.
+    """Outcome of gate 4 for one call.
 
     Attributes:
-        refusal: gate 4's refusal; it is answered only after a look at gates 5-7 finds none.
-        terms: what gates 5-7 need to know; None for methods that need a token only.
-        depth: how far gates 5-7 can look (no price could be computed, operation undeclared).
-        demands: what to reserve.
+        refusal: gate 4's refusal; it is answered only when gates 5-7 do not refuse the call first.
+        terms: input of gates 5-7; None for methods that need a token only.
+        depth: the last gate that can be evaluated (lower without a price or a declared operation).
+        demands: the amounts to reserve.
         document: the message to forward: defaults applied, an injected confirmation removed.
         scopes: scopes of this operation (not expanded), for challenges.
         rule: `file:line` of the rule that decided.
-        timeout: seconds the call may take, if its tool says so.
-        shadow: rules that would have refused but only watch.
+        timeout: seconds that the call may take, if its tool sets a timeout.
+        shadow: refusals of gate 4's rules in shadow mode; those of gates 5-7 are in `ledger.shadow`.
+        arguments: the completed arguments that were judged; empty for an operation that is no tool.
+        meta: the request's `_meta`, as prices read it.
     """
 
     refusal: Refusal | None
@@ -319,4 +343,6 @@ class Decision:
     rule: str | None = None
     timeout: float | None = None
     on_unknown: OnUnknown = OnUnknown.RELEASE
-    shadow: tuple[str, ...] = ()
+    shadow: tuple[ShadowRefusal, ...] = ()
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    meta: Any = None

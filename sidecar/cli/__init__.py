@@ -1,6 +1,14 @@
-"""The command `mcp-sidecar`.
+"""Command line `mcp-sidecar`: one module per command.
 
-Exit status: 0 fine, 1 the thing checked is wrong or cannot be done, 2 the command line is wrong.
+Each module has `add`, which declares the command's options, and a function that runs it and returns the exit
+status: 0 success, 1 a failed check or an impossible operation, 2 a wrong command line. Start with `main` here;
+`common` has the options, the output (text or JSON) and the errors of all commands, `operator_store` the
+connection of commands that read or change accounts.
+
+A *target* is the account that a command reads or changes; an *override* is an account's own limit; a *notice*
+is a warning of `check`.
+
+Commands may import every package; only `__main__` and the demo import them.
 """
 
 from __future__ import annotations
@@ -11,18 +19,38 @@ import sys
 from collections.abc import Sequence
 
 import sidecar
-from sidecar.cli import account, check, consent, credits, demo, explain, schema, script, serve, test, usage
+from sidecar.cli import (
+    account,
+    check,
+    consent,
+    credits,
+    diff,
+    doctor,
+    explain,
+    init,
+    reload,
+    schema,
+    script,
+    serve,
+    test,
+    trial_issuer,
+    try_,
+    usage,
+)
 from sidecar.cli.common import CommandError, UsageError, escaped, report
-from sidecar.config.documents import DocumentError
+from sidecar.config.documents.merging import DocumentError
 
-_COMMANDS = (serve, check, test, explain, schema, account, consent, credits, usage, script, demo)
+_COMMANDS = (
+    *(serve, check, test, explain, init, reload, try_, trial_issuer),
+    *(diff, doctor, schema, account, consent, credits, usage, script),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit status.
+    """Run one command and return its exit status.
 
     Args:
-        argv: the words behind the command's name; None: this process's.
+        argv: the words after the command's name; None: those of this process.
     """
     try:
         arguments = _parser().parse_args(argv)
@@ -40,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         report(arguments, error.problems)
         return 1
     except BrokenPipeError:
-        # Whoever read our output has left; what is still buffered must not raise once more at exit.
+        # The reader of stdout has closed it; flushing the buffer at exit must not raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
@@ -51,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mcp-sidecar",
-        description="A policy and metering proxy in front of one MCP server.",
+        description="Policy and metering proxy for one MCP server.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"mcp-policy-sidecar {sidecar.__version__}")

@@ -1,4 +1,4 @@
-"""`account`: the accounts that the store knows, their plans, their status and their own limits."""
+"""`account`: accounts in the store, with plan, status and their own limits."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 from sidecar.cli import overrides
 from sidecar.cli.common import CommandError, Commands, UsageError, account_name, command, emit, issuer_id, table
 from sidecar.cli.common import verbs as add_verbs
+from sidecar.cli.operator_store import Session, Target, with_store
 from sidecar.cli.overrides import Override
-from sidecar.cli.store import Session, Target, with_store
-from sidecar.config.load import load_settings
-from sidecar.ledger import changes
-from sidecar.ledger.changes import ChangeCode
-from sidecar.ledger.damage import DamagedError
-from sidecar.ledger.keys import EVERY_ACCOUNT_KEY, keys_of
-from sidecar.ledger.stored import parse_overrides
+from sidecar.config.files import load_settings
+from sidecar.ledger.decoding import parse_overrides
 from sidecar.policy.rules import Policy
-from sidecar.workbench.load import load
+from sidecar.store.commands import bindings, changes
+from sidecar.store.commands.command import ChangeCode
+from sidecar.store.commands.keys import EVERY_ACCOUNT_KEY, claim_of, keys_of, place_of
+from sidecar.store.health.corruption import CorruptionError
+from sidecar.workbench.loading import load
 
 
 def add(commands: Commands) -> None:
@@ -28,17 +28,17 @@ def add(commands: Commands) -> None:
         (_list, "list", "list the accounts that have a record"),
         (_show, "show", "show one account"),
         (_set, "set", "set plan, status or the account's own limits"),
-        (_delete, "delete", "delete all but revocations, and leave the account disabled"),
+        (_delete, "delete", "delete an account except its revocations; it stays disabled"),
     )
     for run, verb, text in about:
         parser = command(verbs, verb, run, text)
-        parser.add_argument("--issuer", metavar="ID", help="required where several are configured")
+        parser.add_argument("--issuer", metavar="ID", help="required if several issuers are configured")
         if verb != "list":
             parser.add_argument("account", type=account_name, metavar="ACCOUNT")
         if verb == "set":
             parser.add_argument("--plan")
             parser.add_argument("--status", choices=("active", "disabled"))
-            parser.add_argument("--create", action="store_true", help="also when the store does not know the account")
+            parser.add_argument("--create", action="store_true", help="create the record if the store has none")
             overrides.add(parser)
 
 
@@ -67,7 +67,7 @@ async def _records(session: Session) -> list[dict[str, Any]]:
     for key in await session.keys(EVERY_ACCOUNT_KEY):
         try:
             fields = await session.record(key)
-        except DamagedError:
+        except CorruptionError:
             found.append({**_plain({}), "status": "damaged", "digest": keys_of(key).digest})
             continue
         if fields:
@@ -97,7 +97,7 @@ def _show(arguments: argparse.Namespace) -> int:
         f"status    {shown['status']}",
         f"quotas    {overrides.words(shown['quotas']) or 'as in the plan'}",
         f"balances  {', '.join(pools) or 'none'}",
-        f"consents  {shown['consents']}",
+        f"consents  {shown['consents']}{'; all clients are revoked' if shown['all_clients_revoked'] else ''}",
     ]
     emit(arguments, shown, lines)
     return 0
@@ -114,6 +114,7 @@ async def _shown(session: Session, target: Target) -> dict[str, Any]:
         "account": target.account,
         "balances": state.balances,
         "consents": len(await session.consents(target)),
+        "all_clients_revoked": await session.revocation(target) is not None,
     }
 
 
@@ -131,7 +132,7 @@ def _set(arguments: argparse.Namespace) -> int:
         _check(policy, arguments.plan, quotas)
     code = with_store(settings, lambda session: _changed(session, target, policy, arguments))
     if code is ChangeCode.UNKNOWN:
-        raise CommandError(f"the store does not know account {target}: --create makes a record")
+        raise CommandError(f"the store has no record of account {target}: create one with --create")
     return _done(arguments, target, "created" if code is ChangeCode.CREATED else "changed")
 
 
@@ -166,22 +167,24 @@ def _delete(arguments: argparse.Namespace) -> int:
     target = Target.of(arguments, settings)
     code = with_store(settings, lambda session: _deleted(session, target))
     if code is ChangeCode.UNKNOWN:
-        raise CommandError(f"the store knows nothing of account {target}")
+        raise CommandError(f"the store has no data of account {target}")
     text = "deleted; revocations are kept and the account stays disabled until `account set --create`"
     return _done(arguments, target, "deleted", text)
 
 
 async def _deleted(session: Session, target: Target) -> ChangeCode:
     keys = target.keys
-    others = [
-        key
-        for pattern in (keys.every_consent, keys.every_client, keys.every_session, keys.every_task)
-        for key in await session.keys(pattern)
-    ]
-    return ChangeCode(await session.run(changes.delete_account(target.issuer, target.account, others=others)))
+    bound = [key for pattern in (keys.every_session, keys.every_task) for key in await session.keys(pattern)]
+    others = [key for pattern in (*keys.every_record, *keys.every_list) for key in await session.keys(pattern)]
+    others.append(keys.revocation)
+    code = await session.run(changes.delete_account(target.issuer, target.account, others=[*others, *bound]))
+    for key in bound:
+        kind, _, name = place_of(key).partition(":")
+        await session.run(bindings.drop_claim(claim_of(kind, name), keys.digest))
+    return ChangeCode(code)
 
 
-def _done(arguments: argparse.Namespace, target: Target, what: str, text: str | None = None) -> int:
-    document = {"done": what, "issuer": target.issuer, "account": target.account}
-    emit(arguments, document, [f"account {target}: {text or what}"])
+def _done(arguments: argparse.Namespace, target: Target, done: str, text: str | None = None) -> int:
+    document = {"done": done, "issuer": target.issuer, "account": target.account}
+    emit(arguments, document, [f"account {target}: {text or done}"])
     return 0

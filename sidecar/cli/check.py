@@ -1,4 +1,4 @@
-"""`check`: is this config what a server could run on."""
+"""`check`: validation of config, policy and store, as `serve` performs it."""
 
 from __future__ import annotations
 
@@ -8,33 +8,59 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from sidecar.cli.common import Commands, command, emit, not_enforced, plural
-from sidecar.cli.store_check import store_notices
-from sidecar.workbench.lint import lint
-from sidecar.workbench.load import Loaded, load
+from sidecar.cli.annotations import warning_annotation
+from sidecar.cli.check_live import live_document, live_findings, live_line, print_findings
+from sidecar.cli.check_warnings import check_warnings, warnings_without_policy
+from sidecar.cli.common import Commands, command, emit, escaped, plural, report
+from sidecar.config.documents.merging import DocumentError
+from sidecar.workbench.lint import Notice
+from sidecar.workbench.loading import Loaded, load
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    about = "read config and policy as the server does, run the policy's tests, and look at the store"
-    parser = command(commands, "check", run, about)
-    not_enforced(parser, "--live")
+    about = "validate config and policy as the server does, run the policy's tests, and examine the store"
+    parser = command(commands, "check", run, about, formats=("text", "json", "github"))
+    parser.add_argument(
+        "--live", action="store_true", help="compare the policy with the tools that the backend lists now"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Load, and say what was loaded; what is wrong is raised."""
-    loaded = load(arguments.config)
-    notices = (*loaded.tls.notices, *lint(loaded.policy), *store_notices(loaded.settings))
-    if arguments.format == "text":
-        for notice in notices:
-            print(f"warning: {notice}", file=sys.stderr)
+    """Load config and policy and print a summary, or their problems."""
+    try:
+        loaded = load(arguments.config)
+    except DocumentError as error:
+        notices = warnings_without_policy(arguments.config)
+        _print_warnings(arguments, notices)
+        report(arguments, error.problems, warnings=[asdict(notice) for notice in notices])
+        return 1
+    live = live_findings(loaded) if arguments.live else None
+    notices = check_warnings(loaded, arguments.config)
+    _print_warnings(arguments, notices)
     document = {**_facts(loaded), "warnings": [asdict(notice) for notice in notices]}
-    emit(arguments, document, _lines(arguments, loaded))
-    return 0
+    lines = list(_lines(arguments, loaded))
+    if live is not None:
+        document["live"] = live_document(live)
+        document["ok"] = document["live"]["ok"]
+        lines.append(live_line(live))
+        if arguments.format == "text":
+            print_findings(live)
+    emit(arguments, document, lines)
+    return 0 if document["ok"] else 1
+
+
+def _print_warnings(arguments: argparse.Namespace, notices: tuple[Notice, ...]) -> None:
+    """Print warnings as lines on stderr, or as annotations on stdout; JSON has them in its document."""
+    for notice in notices:
+        if arguments.format == "text":
+            print(escaped(f"warning: {notice}"), file=sys.stderr)
+        elif arguments.format == "github":
+            print(escaped(warning_annotation(notice)))
 
 
 def _facts(loaded: Loaded) -> dict[str, Any]:
-    """Nothing that may have come from a secret: of the store only its kind, of the backend nothing."""
+    """Return facts without secrets: of the store only its scheme, of the backend nothing."""
     settings, policy = loaded.settings, loaded.policy
     return {
         "ok": True,

@@ -1,4 +1,4 @@
-"""What the commands share: options, output for people and for machines, and how they fail."""
+"""Common parts of the commands: options, output as text or JSON, and errors."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from sidecar.config.documents import Problem
-from sidecar.config.enforced import NOT_ENFORCED
-from sidecar.config.settings import Settings
-from sidecar.identity.claims import MAX_CLIENT_ID, MAX_NAME
+from sidecar.cli.annotations import error_annotation
+from sidecar.config.documents.merging import Problem
+from sidecar.config.settings.settings import Settings
+from sidecar.identity.parties.party_names import MAX_ACCOUNT, MAX_CLIENT_ID
 from sidecar.model import MAX_AMOUNT
 
-# The class cannot be subscripted where Python runs, only where types are checked.
+# Subscripting this class works for type checkers only.
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 _INVISIBLE: Final = re.compile(r"[^\n\x20-\x7e]")
 
 
 class CommandError(Exception):
-    """What was asked cannot be done, or what was checked is wrong: exit status 1."""
+    """Impossible operation or failed check: exit status 1."""
 
 
 class UsageError(Exception):
-    """The command line is wrong: exit status 2."""
+    """Invalid command line: exit status 2."""
 
 
 # --- options -----------------------------------------------------------------------------------
@@ -41,8 +41,9 @@ def command(
     *,
     config: bool = True,
     output: bool = True,
+    formats: Sequence[str] = ("text", "json"),
 ) -> argparse.ArgumentParser:
-    """Add a command with the options that every one has."""
+    """Add a command with the options of every command."""
     parser = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".", allow_abbrev=False)
     parser.set_defaults(run=run)
     if config:
@@ -51,7 +52,7 @@ def command(
         )
     parser.set_defaults(format="text")
     if output:
-        parser.add_argument("--format", choices=("text", "json"), help="default: text")
+        parser.add_argument("--format", choices=formats, help="default: text")
     return parser
 
 
@@ -61,62 +62,49 @@ def verbs(commands: Commands, name: str, about: str) -> Commands:
     return parser.add_subparsers(title="actions", metavar="ACTION", required=True)
 
 
-class _NotEnforced(argparse.Action):
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
-    ) -> None:
-        parser.error(f"{option} is {NOT_ENFORCED}")
-
-
-def not_enforced(parser: argparse.ArgumentParser, *options: str) -> None:
-    """Refuse options that the contract knows and this version does not do, whatever follows them."""
-    for option in options:
-        parser.add_argument(option, action=_NotEnforced, nargs="?", help=argparse.SUPPRESS)
-
-
 def account_name(text: str) -> str:
-    """An account or a subject on the command line, as it could stand in a token."""
-    return _name(text, MAX_NAME)
+    """Parse an account or a subject of the command line, in the form that tokens allow."""
+    return _name(text, MAX_ACCOUNT)
 
 
 def client_name(text: str) -> str:
-    """A client id on the command line; it may be a URL."""
+    """Parse a client id of the command line; it may be a URL."""
     return _name(text, MAX_CLIENT_ID)
 
 
 def _name(text: str, most: int) -> str:
     if not text or not text.isprintable() or text != text.strip():
-        raise argparse.ArgumentTypeError("a name is printable, not empty, and has no blanks around it")
+        raise argparse.ArgumentTypeError("a name must be printable and not empty, without blanks around it")
     if len(text) > most:
-        raise argparse.ArgumentTypeError(f"a name has {most} characters at most, as in a token")
+        raise argparse.ArgumentTypeError(f"a name must have at most {most} characters, as in a token")
     return text
 
 
 def amount(text: str) -> int:
-    """An amount on the command line."""
+    """Parse an amount of the command line."""
     if not (text.isascii() and text.isdigit()) or len(text) > len(str(MAX_AMOUNT)) or int(text) > MAX_AMOUNT:
-        raise argparse.ArgumentTypeError(f"an amount is an integer from 0 to {MAX_AMOUNT}")
+        raise argparse.ArgumentTypeError(f"an amount must be an integer from 0 to {MAX_AMOUNT}")
     return int(text)
 
 
 def words(texts: Sequence[str]) -> tuple[str, ...]:
-    """Scopes, each a word of its own or several in one text as in a token."""
+    """Split scopes: each is a word of its own, or several are in one text as in a token."""
     return tuple(dict.fromkeys(word for text in texts for word in text.split()))
 
 
 def issuer_id(arguments: argparse.Namespace, settings: Settings) -> str:
-    """The issuer whose accounts are meant.
+    """Return the id of the issuer that the command line selects.
 
     Raises:
-        UsageError: it is not configured, or several are and none is named.
+        UsageError: it is not configured, or it is missing although several are configured.
     """
     ids = [each.id for each in settings.issuers]
     if arguments.issuer is None and len(ids) == 1:
         return ids[0]
     if arguments.issuer is None:
-        raise UsageError(f"several issuers are configured: --issuer one of {', '.join(ids)}")
+        raise UsageError(f"several issuers are configured: use --issuer with one of {', '.join(ids)}")
     if arguments.issuer not in ids:
-        raise UsageError(f"there is no issuer {arguments.issuer!r}: --issuer one of {', '.join(ids)}")
+        raise UsageError(f"there is no issuer {arguments.issuer!r}: use --issuer with one of {', '.join(ids)}")
     return str(arguments.issuer)
 
 
@@ -124,7 +112,7 @@ def issuer_id(arguments: argparse.Namespace, settings: Settings) -> str:
 
 
 def emit(arguments: argparse.Namespace, document: Any, lines: Iterable[str]) -> None:
-    """Print an answer: one JSON document, or lines for people."""
+    """Print a result: one JSON document, or lines of text."""
     if arguments.format == "json":
         print(as_json(document, indent=2))
         return
@@ -133,14 +121,14 @@ def emit(arguments: argparse.Namespace, document: Any, lines: Iterable[str]) -> 
 
 
 def as_json(document: Any, indent: int | None = None) -> str:
-    """JSON that can be read, and that a terminal only shows."""
+    """Format readable JSON without characters that control a terminal."""
     return escaped(json.dumps(document, indent=indent, ensure_ascii=False))
 
 
 def escaped(text: str) -> str:
-    """Text as a terminal may show it: other programs, and the command line, may say what would steer it.
+    """Escape text for a terminal: values of other programs and of the command line may contain control characters.
 
-    Line breaks stay; what else cannot be seen is written as in JSON.
+    Line breaks remain; other invisible characters are escaped as in JSON.
     """
     return _INVISIBLE.sub(_escape, text)
 
@@ -151,7 +139,11 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def report(arguments: argparse.Namespace, problems: Iterable[Problem], **more: Any) -> None:
-    """Print located problems: one per line on stderr, or as one JSON document on stdout."""
+    """Print problems with their places: one per line on stderr, or on stdout as annotations or as one JSON document."""
+    if arguments.format == "github":
+        for problem in problems:
+            print(escaped(error_annotation(problem)))
+        return
     if arguments.format != "json":
         for problem in problems:
             print(escaped(str(problem)), file=sys.stderr)
@@ -164,6 +156,8 @@ def report(arguments: argparse.Namespace, problems: Iterable[Problem], **more: A
             "path": problem.path,
             "wrong": problem.wrong,
             "accepted": problem.accepted,
+            "found": problem.found,
+            "did_you_mean": problem.near,
         }
         for problem in problems
     ]
@@ -171,17 +165,17 @@ def report(arguments: argparse.Namespace, problems: Iterable[Problem], **more: A
 
 
 def shown(text: str) -> str:
-    """A name from the store for a terminal: other programs write there too."""
+    """Escape a name from the store for a terminal: other programs write to the store too."""
     return text if text.isprintable() else ascii(text)
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Columns of one width, two blanks apart."""
+    """Format rows as aligned columns, two blanks apart."""
     lines = [tuple(heads), *(tuple(map(shown, row)) for row in rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(heads))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
 def plural(count: int, noun: str) -> str:
-    """`1 tool`, `2 tools`."""
+    """Format a count with its noun: `1 tool`, `2 tools`."""
     return f"{count} {noun}" + ("" if count == 1 else "s")

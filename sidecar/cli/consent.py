@@ -1,12 +1,13 @@
-"""`consent`: which clients an account has approved, and ending that."""
+"""`consent`: consents of an account to clients."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import Any
 
+from sidecar.cli import consent_accounts, consent_all, consent_lists
 from sidecar.cli.common import (
     Commands,
     UsageError,
@@ -16,109 +17,131 @@ from sidecar.cli.common import (
     emit,
     plural,
     shown,
-    table,
     words,
 )
 from sidecar.cli.common import verbs as add_verbs
-from sidecar.cli.store import Session, Target, with_store
-from sidecar.config.load import load_settings
-from sidecar.ledger import changes
-from sidecar.ledger.changes import ChangeCode
-from sidecar.workbench.load import load
-
-_EVERY = "every subject"
+from sidecar.cli.operator_store import Session, Target, with_store
+from sidecar.config.files import load_settings
+from sidecar.store.commands import changes
+from sidecar.store.commands.command import ChangeCode
+from sidecar.workbench.loading import load
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
     verbs = add_verbs(commands, "consent", "list, grant and revoke consents")
     about = (
-        (_list, "list", "list the consents of an account"),
-        (_change, "grant", "grant a consent"),
-        (_change, "revoke", "revoke a consent; it stops the next call on every sidecar"),
+        (_list, "list", "list the consents of an account, or of a client over all accounts"),
+        (_grant, "grant", "grant a consent, or lift the revocation of all clients"),
+        (_revoke, "revoke", "revoke one or all clients, from the next call on every sidecar"),
     )
     for run, verb, text in about:
         parser = command(verbs, verb, run, text)
-        parser.set_defaults(verb=verb)
-        parser.add_argument("account", type=account_name, metavar="ACCOUNT")
-        parser.add_argument("client", type=client_name, metavar="CLIENT", nargs="?" if verb == "list" else None)
-        parser.add_argument("--issuer", metavar="ID", help="required where several are configured")
-        parser.add_argument("--subject", type=account_name, help=f"default: {_EVERY} of that account and client")
+        parser.set_defaults(verb=verb, wrong=parser.error, all=False, all_accounts=False, id=None)
+        optional = None if verb == "grant" else "?"
+        parser.add_argument("account", type=account_name, metavar="ACCOUNT", nargs=optional)
+        parser.add_argument("client", type=client_name, metavar="CLIENT", nargs="?")
+        parser.add_argument("--issuer", metavar="ID", help="required if several issuers are configured")
+        every = f"default: {consent_lists.EVERY_SUBJECT} of that account and client"
+        parser.add_argument("--subject", type=account_name, help=every)
+        if verb != "grant":
+            parser.add_argument("--client", dest="id", type=client_name, metavar="CLIENT", help="without ACCOUNT")
+            parser.add_argument("--all-accounts", action="store_true", help="with --client; accounts with a record")
         if verb == "grant":
-            parser.add_argument("--scopes", nargs="+", metavar="SCOPE", help="the only ones granted; default: all")
+            parser.add_argument("--scopes", nargs="+", metavar="SCOPE", help="grant only these scopes; default: all")
+            parser.add_argument("--all", action="store_true", help="lift the revocation of all clients; grant none")
+        if verb == "revoke":
+            parser.add_argument("--all", action="store_true", help="revoke all clients, also those not known yet")
 
 
-# --- reading -----------------------------------------------------------------------------------
+def _require(arguments: argparse.Namespace, *forms: tuple[str, ...]) -> None:
+    """Exit with the usage of the command, unless its line names exactly the arguments of one form."""
+    names = ("account", "client", "id", "all", "all_accounts")
+    named = tuple(name for name in names if getattr(arguments, name) not in (None, False))
+    if named not in forms:
+        signs = {"account": "ACCOUNT", "client": "CLIENT", "id": "--client CLIENT"}
+        shapes = (" ".join(signs.get(name, f"--{name.replace('_', '-')}") for name in form) for form in forms)
+        arguments.wrong(f"give {', or '.join(shapes)}")
+    unused = [option for option in ("subject", "scopes") if getattr(arguments, option, None) is not None]
+    if unused and arguments.verb != "list" and named != ("account", "client"):
+        arguments.wrong(f"--{unused[0]} is for one client of one account")
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    settings = load_settings(arguments.config)
-    target = Target.of(arguments, settings)
-    found = with_store(settings, lambda session: _consents(session, target, arguments.client, arguments.subject))
-    rows = [
-        (
-            each["client_id"] or "-",
-            each["subject"] or f"({_EVERY})",
-            each["status"],
-            each["at"] or "-",
-            "-" if each["scopes"] is None else " ".join(each["scopes"]),
-        )
-        for each in found
-    ]
-    emit(arguments, found, table(("CLIENT", "SUBJECT", "STATUS", "SINCE", "SCOPES"), rows))
-    return 0
+    _require(arguments, ("account",), ("account", "client"), ("id",), ("id", "all_accounts"))
+    return consent_lists.of_account(arguments) if arguments.id is None else consent_accounts.show(arguments)
 
 
-async def _consents(session: Session, target: Target, client: str | None, subject: str | None) -> list[dict[str, Any]]:
-    found = []
-    for fields, consent in (await session.consents(target)).values():
-        if client not in (None, fields.get("client_id")) or subject not in (None, fields.get("subject")):
-            continue
-        found.append(
-            {
-                "client_id": fields.get("client_id"),
-                "subject": fields.get("subject"),
-                "status": "granted" if consent.granted else "revoked",
-                "at": None if consent.at is None else _time(consent.at),
-                "scopes": None if consent.scopes is None else sorted(consent.scopes),
-            }
-        )
-    return sorted(found, key=lambda each: (each["client_id"] or "", each["subject"] or ""))
+def _grant(arguments: argparse.Namespace) -> int:
+    _require(arguments, ("account", "client"), ("account", "all"))
+    return consent_all.lift(arguments) if arguments.all else _change(arguments)
 
 
-def _time(milliseconds: int) -> str:
-    try:
-        return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
-    except (ValueError, OverflowError, OSError):
-        return str(milliseconds)
+def _revoke(arguments: argparse.Namespace) -> int:
+    _require(arguments, ("account", "client"), ("account", "all"), ("id", "all_accounts"))
+    if arguments.all_accounts:
+        return consent_accounts.revoke(arguments)
+    return consent_all.revoke(arguments) if arguments.all else _change(arguments)
 
 
-# --- changing ----------------------------------------------------------------------------------
+# --- one client of one account -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Changed:
+    """Outcome of a change.
+
+    Attributes:
+        created: True for a new record.
+        others: number of changed records of single subjects.
+        blocked: True if all other clients stay revoked.
+        clients: clients with a record before the change.
+        known: True if the client was one of them.
+    """
+
+    created: bool
+    others: int
+    blocked: bool
+    clients: list[str]
+    known: bool
 
 
 def _change(arguments: argparse.Namespace) -> int:
-    # A revocation reads no policy: it must work while somebody has broken one.
+    # A revocation reads no policy: it must work while the policy files are invalid.
     settings = load_settings(arguments.config)
     target = Target.of(arguments, settings)
     grants = arguments.verb == "grant"
     scopes = _scopes(arguments) if grants and arguments.scopes is not None else None
-    created, others = with_store(settings, lambda session: _changed(session, target, arguments, scopes))
+    changed = with_store(settings, lambda session: _changed(session, target, arguments, scopes))
     done = "granted" if grants else "revoked"
-    whose = _EVERY if arguments.subject is None else f"subject {shown(arguments.subject)}"
-    document = {
+    subject = consent_lists.EVERY_SUBJECT if arguments.subject is None else f"subject {shown(arguments.subject)}"
+    document: dict[str, Any] = {
         "done": done,
         "issuer": target.issuer,
         "account": target.account,
         "client_id": arguments.client,
         "subject": arguments.subject,
         "scopes": None if scopes is None else sorted(scopes),
-        "created": created,
-        "others": others,
+        "created": changed.created,
+        "others": changed.others,
     }
-    record = "a record was created" if created else "the record was changed"
-    also = f"; with it {plural(others, 'consent')} of single subjects" if others else ""
-    emit(arguments, document, [f"{done}: client {arguments.client} of account {target}, {whose}: {record}{also}"])
+    record = "a record was created" if changed.created else "the record was changed"
+    also = f"; {plural(changed.others, 'consent')} of single subjects changed as well" if changed.others else ""
+    lines = [f"{done}: client {arguments.client} of account {target}, {subject}: {record}{also}"]
+    if grants and changed.blocked:
+        lines.append("all other clients of the account stay revoked: see `consent grant ACCOUNT --all`")
+    if not grants:
+        document |= {"known": changed.known, "known_clients": consent_lists.by_host(changed.clients)}
+        lines += [] if changed.known else _unknown(arguments.client, changed.clients)
+    emit(arguments, document, lines)
     return 0
+
+
+def _unknown(client: str, clients: Sequence[str]) -> list[str]:
+    if not clients:
+        return [f"the account had no record of client {shown(client)}, nor of any other client"]
+    heading = f"the account had no record of client {shown(client)}: check the name; it has records of"
+    return [heading, *(f"  {line}" for line in consent_lists.host_lines(clients))]
 
 
 def _scopes(arguments: argparse.Namespace) -> tuple[str, ...]:
@@ -132,20 +155,19 @@ def _scopes(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 async def _changed(
     session: Session, target: Target, arguments: argparse.Namespace, scopes: Sequence[str] | None
-) -> tuple[bool, int]:
-    """Whether the record is new, and how many records of single subjects were changed with it."""
-    client, subject = arguments.client, arguments.subject
-    others: list[str] = []
-    if subject is None:
-        consents = await session.consents(target)
-        others = [
-            key
-            for key, (fields, _) in consents.items()
-            if key == target.keys.consent(fields.get("subject", ""), client)
-        ]
-    whose = (target.issuer, target.account, subject, client)
-    if arguments.verb == "grant":
-        command_ = changes.grant(*whose, scopes, others=others)
-    else:
-        command_ = changes.revoke(*whose, others=others)
-    return ChangeCode(await session.run(command_)) is ChangeCode.CREATED, len(others)
+) -> _Changed:
+    client, subject, keys = arguments.client, arguments.subject, target.keys
+    names, revokes = (target.issuer, target.account, subject, client), arguments.verb == "revoke"
+    # One record needs no search, which takes long in a large store.
+    before = await session.consents(target) if subject is None else {}
+    others = [key for key, (fields, _) in before.items() if key == keys.consent(fields.get("subject", ""), client)]
+    change = changes.revoke(*names, others=others) if revokes else changes.grant(*names, scopes, others=others)
+    created = ChangeCode(await session.run(change)) is ChangeCode.CREATED
+    if subject is not None and revokes:
+        before = await session.consents(target)
+        if created:
+            before.pop(keys.consent(subject, client), None)
+    clients = {fields["client_id"] for fields, _ in before.values() if "client_id" in fields}
+    known = bool(others) or keys.client(client) in before or client in clients
+    blocked = await session.revocation(target) is not None
+    return _Changed(created, len(others), blocked, sorted(clients), known)

@@ -1,4 +1,4 @@
-"""`credits`: what an account has bought, beside what its plan includes."""
+"""`credits`: balance of an account's credits, in addition to the included credits of its plan."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 from sidecar.cli.common import CommandError, Commands, UsageError, account_name, amount, command, emit
 from sidecar.cli.common import verbs as add_verbs
-from sidecar.cli.store import Session, Target, with_store
+from sidecar.cli.operator_store import Session, Target, with_store
 from sidecar.cli.usage import known, pool_line, usage_of
-from sidecar.ledger import changes
-from sidecar.ledger.changes import ChangeCode, CreditChange
 from sidecar.policy.rules import Policy
-from sidecar.workbench.load import load
+from sidecar.store.commands import changes
+from sidecar.store.commands.changes import CreditChange
+from sidecar.store.commands.command import ChangeCode
+from sidecar.workbench.loading import load
 
 _DONE = {"grant": "granted", "spend": "spent", "set": "set to"}
 
@@ -24,7 +25,7 @@ def add(commands: Commands) -> None:
     about = (
         (_show, "show", "show the credits of an account"),
         (_change, "grant", "add credits to the balance"),
-        (_change, "spend", "take credits, included ones first"),
+        (_change, "spend", "spend credits, included ones first"),
         (_change, "set", "set the balance"),
     )
     for run, verb, text in about:
@@ -32,10 +33,10 @@ def add(commands: Commands) -> None:
         parser.set_defaults(verb=verb)
         parser.add_argument("account", type=account_name, metavar="ACCOUNT")
         parser.add_argument("pool", metavar="POOL", nargs="?" if verb == "show" else None)
-        parser.add_argument("--issuer", metavar="ID", help="required where several are configured")
+        parser.add_argument("--issuer", metavar="ID", help="required if several issuers are configured")
         if verb != "show":
             parser.add_argument("amount", type=amount, metavar="N")
-            parser.add_argument("--create", action="store_true", help="also when the store does not know the account")
+            parser.add_argument("--create", action="store_true", help="create the record if the store has none")
 
 
 def _pool(policy: Policy, pool: str | None) -> None:
@@ -62,14 +63,16 @@ def _change(arguments: argparse.Namespace) -> int:
     changed = with_store(loaded.settings, lambda session: _changed(session, target, loaded.policy, arguments))
     if changed.code is ChangeCode.UNKNOWN:
         raise CommandError(
-            f"the store does not know account {target}: --create makes a record; "
-            "one that was deleted is made again by `account set --create`"
+            f"the store has no record of account {target}: create one with --create, "
+            "or restore a deleted one with `account set --create`"
         )
     if changed.code is ChangeCode.TOO_LITTLE:
         raise CommandError(f"account {target} has too few {arguments.pool} credits: the balance is {changed.balance}")
     if changed.code is ChangeCode.TOO_MUCH:
-        raise CommandError(f"the {arguments.pool} credits of account {target} would be more than can be counted")
-    _tell(arguments, target, changed)
+        raise CommandError(
+            f"the {arguments.pool} credits of account {target} would exceed the largest amount, 2^53 - 1"
+        )
+    _print(arguments, target, changed)
     return 0
 
 
@@ -85,14 +88,14 @@ async def _changed(session: Session, target: Target, policy: Policy, arguments: 
         arguments.verb,
         arguments.pool,
         arguments.amount,
-        operation=f"cli:{uuid.uuid4()}",  # an answer that is lost is asked for again, and nothing is done twice
+        operation=f"cli:{uuid.uuid4()}",  # a retry after a lost answer has no further effect
         included=included,
         create=arguments.create,
     )
     return changes.credited(await session.run(change))
 
 
-def _tell(arguments: argparse.Namespace, target: Target, changed: CreditChange) -> None:
+def _print(arguments: argparse.Namespace, target: Target, changed: CreditChange) -> None:
     document: dict[str, Any] = {
         "done": arguments.verb,
         "issuer": target.issuer,

@@ -1,4 +1,4 @@
-"""The journal of an account, as `usage` shows, follows and verifies it."""
+"""Journal of an account for `usage`: print the last entries, follow new ones (`--follow`), verify it (`--verify`)."""
 
 from __future__ import annotations
 
@@ -11,74 +11,75 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from sidecar.cli.common import CommandError, as_json, emit, escaped, plural, shown
-from sidecar.cli.store import Session, Target, with_store
-from sidecar.config.settings import Settings
-from sidecar.ledger import changes
-from sidecar.ledger.connection import RejectedError, StoreError
-from sidecar.ledger.journal import forgotten, uncounted, verify
-from sidecar.ledger.journal_entries import Difference, Entry, Snapshot
+from sidecar.cli.operator_store import Session, Target, with_store
+from sidecar.config.settings.settings import Settings
+from sidecar.ledger.journal.entries import Difference, Entry, JournalSnapshot
+from sidecar.ledger.journal.verification import last_without_windows, lost_holds, verify
+from sidecar.store.commands import changes
+from sidecar.store.connection.store_connection import RejectedError, StoreError
 
-SHOWN: Final = 10
-"""How many entries are shown when nobody says."""
+DEFAULT_COUNT: Final = 10
+"""Entries that `usage` prints by default."""
 
-_PAGE: Final = 500
-_WAIT: Final = 3000  # milliseconds the store may keep a read waiting: well under the connection's timeout
-_TRIES: Final = 10
+_PAGE: Final = 500  # entries of one read
+_WAIT: Final = 3000  # milliseconds that a read may block in the store: well below the connection's timeout
+_ATTEMPTS: Final = 10  # to read all entries before some are folded
 
 
-# --- the last entries, and new ones as they come -------------------------------------------------
+# --- last entries and new ones ------------------------------------------------------------------
 
 
 async def last(session: Session, target: Target, count: int) -> list[Entry]:
-    """The newest entries, oldest first."""
+    """Return the `count` newest entries, oldest first."""
     if not count:
         return []
     return _entries(await session.read("XREVRANGE", target.keys.usage, "+", "-", "COUNT", count))[::-1]
 
 
 def follow(arguments: argparse.Namespace, settings: Settings, target: Target) -> int:
-    """Print the last entries, and new ones as they come, until somebody interrupts it."""
-    with contextlib.suppress(KeyboardInterrupt):  # that is how it ends
+    """Print the last entries, then new ones as they arrive, until the user interrupts."""
+    with contextlib.suppress(KeyboardInterrupt):
         with_store(settings, lambda session: _follow(arguments, session, target))
     return 0
 
 
 async def _follow(arguments: argparse.Namespace, session: Session, target: Target) -> None:
-    await known_to_journal(session, target)
+    await _existing_snapshot(session, target)
+    # `arguments.last` may be 0: then only entries after the newest one are printed.
     newest = (await last(session, target, 1) or [Entry("0-0", {})])[-1].id
     for entry in await last(session, target, arguments.last):
-        _tell(arguments, entry)
+        _print(arguments, entry)
         newest = entry.id
-    away = False
+    unreachable = False
     while True:
         try:
             reply = await session.read("XREAD", "COUNT", _PAGE, "BLOCK", _WAIT, "STREAMS", target.keys.usage, newest)
         except RejectedError:
             raise
         except StoreError as error:
-            if not away:
-                print(f"mcp-sidecar: store: {escaped(str(error))}; waiting for it", file=sys.stderr, flush=True)
-            away = True
+            if not unreachable:
+                print(f"mcp-sidecar: store: {escaped(str(error))}; waiting for the store", file=sys.stderr, flush=True)
+            unreachable = True
             continue
-        if away:
-            print("mcp-sidecar: store: it is back", file=sys.stderr, flush=True)
-            away = False
+        if unreachable:
+            print("mcp-sidecar: store: reachable again", file=sys.stderr, flush=True)
+            unreachable = False
         for entry in _entries(reply[0][1]) if reply else ():
-            _tell(arguments, entry)
+            _print(arguments, entry)
             newest = entry.id
 
 
-def _tell(arguments: argparse.Namespace, entry: Entry) -> None:
+def _print(arguments: argparse.Namespace, entry: Entry) -> None:
     print(as_json(document(entry)) if arguments.format == "json" else escaped(line(entry)), flush=True)
 
 
 def document(entry: Entry) -> dict[str, Any]:
-    """One entry for programs."""
+    """Return one entry as plain values, for JSON."""
     return {"id": entry.id, "at": _at(entry), **entry.fields}
 
 
 def line(entry: Entry) -> str:
-    """One entry for people: when, what, and every field that says something of it."""
+    """Format one entry as text: time, event, and every field with a value."""
     words = (f"{name}={shown(value)}" for name, value in entry.fields.items() if value and name not in ("n", "event"))
     return "  ".join([_at(entry), shown(entry.fields.get("event", "?")), *map(shown, words)])
 
@@ -87,28 +88,30 @@ def _at(entry: Entry) -> str:
     try:
         return _iso(int(entry.id.partition("-")[0]))
     except (ValueError, OverflowError, OSError):
-        return entry.id  # somebody has written an id that is no time
+        return entry.id  # not a time in milliseconds: another program wrote the id
 
 
 def _iso(at: int) -> str:
     return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds")
 
 
-# --- recomputing -------------------------------------------------------------------------------
+# --- verification ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class _Verified:
-    snapshot: Snapshot
+    """Result of a verification; `uncounted` is the time up to which entries have no windows, None without any."""
+
+    snapshot: JournalSnapshot
     entries: Sequence[Entry]
     found: Sequence[Difference]
     uncounted: str | None
 
 
-def check(arguments: argparse.Namespace, settings: Settings, target: Target) -> int:
-    """Recompute all of the account from its journal, and name what differs."""
-    verified = with_store(settings, lambda session: _verified(session, target))
-    told = {
+def print_verification(arguments: argparse.Namespace, settings: Settings, target: Target) -> int:
+    """Recompute the account from its journal and print the differences; return 1 if there are any."""
+    verified = with_store(settings, lambda session: _verify(session, target))
+    result = {
         "ok": not verified.found,
         "issuer": target.issuer,
         "account": target.account,
@@ -116,11 +119,11 @@ def check(arguments: argparse.Namespace, settings: Settings, target: Target) -> 
         "folded": verified.snapshot.folded,
         "uncounted_until": verified.uncounted,
         "differences": [
-            {"where": e.where, "pool": e.pool, "what": e.what, "expected": e.expected, "found": e.found}
-            for e in verified.found
+            {"where": each.where, "pool": each.pool, "what": each.what, "expected": each.expected, "found": each.found}
+            for each in verified.found
         ],
     }
-    emit(arguments, told, _verdict(target, verified))
+    emit(arguments, result, _verdict(target, verified))
     return 1 if verified.found else 0
 
 
@@ -134,40 +137,40 @@ def _verdict(target: Target, verified: _Verified) -> Iterator[str]:
         yield f"  {shown(str(difference))}"
     if verified.uncounted is not None:
         yield (
-            f"  not compared: paid items, and counters of windows that had begun by {verified.uncounted}: until then "
-            "an earlier version has written entries, which do not say where they count"
+            f"  not compared: paid items, and counters of windows that began before {verified.uncounted}: an earlier "
+            "version wrote the entries until then, without their windows"
         )
 
 
-async def _verified(session: Session, target: Target) -> _Verified:
-    for _ in range(_TRIES):
-        snapshot = await known_to_journal(session, target)
-        entries = await _up_to(session, target, snapshot) if snapshot.types["usage"] == "stream" else []
-        # Entries may have been folded while they were read, page by page so that nobody waits for it.
+async def _verify(session: Session, target: Target) -> _Verified:
+    for _ in range(_ATTEMPTS):
+        snapshot = await _existing_snapshot(session, target)
+        entries = await _entries_of(session, target, snapshot) if snapshot.types["usage"] == "stream" else []
+        # One long read would block calls. Between two pages the store may fold entries: then read all of them again.
         if (await _snapshot(session, target)).folded == snapshot.folded:
-            found = [*verify(snapshot, entries), *forgotten(snapshot, entries)]
-            until = uncounted(snapshot, entries)
+            found = [*verify(snapshot, entries), *lost_holds(snapshot, entries)]
+            until = last_without_windows(snapshot, entries)
             return _Verified(snapshot, entries, found, None if until is None else _iso(until))
     raise CommandError(f"the journal of account {target} changes faster than it can be read: try again")
 
 
-async def known_to_journal(session: Session, target: Target) -> Snapshot:
-    """What an account's entries are compared with.
+async def _existing_snapshot(session: Session, target: Target) -> JournalSnapshot:
+    """Read the stored state of an account, which its entries are compared with.
 
     Raises:
-        CommandError: nothing is known of the account.
+        CommandError: the store has no data of the account.
     """
     snapshot = await _snapshot(session, target)
     if snapshot.empty:
-        raise CommandError(f"the store knows nothing of account {target}")
+        raise CommandError(f"the store has no data of account {target}")
     return snapshot
 
 
-async def _snapshot(session: Session, target: Target) -> Snapshot:
+async def _snapshot(session: Session, target: Target) -> JournalSnapshot:
     return changes.audited(await session.run(changes.audit(target.keys)))
 
 
-async def _up_to(session: Session, target: Target, snapshot: Snapshot) -> list[Entry]:
+async def _entries_of(session: Session, target: Target, snapshot: JournalSnapshot) -> list[Entry]:
     found: list[Entry] = []
     start = "-"
     while page := _entries(await session.read("XRANGE", target.keys.usage, start, snapshot.newest, "COUNT", _PAGE)):

@@ -1,4 +1,4 @@
-"""An account's own limits on the command line: `--quota search_rows.month=50000`, `=unlimited`, `=plan`."""
+"""Account's own limits on the command line: `--quota search_rows.month=50000`, `=unlimited`, `=plan`."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from sidecar.cli.common import UsageError, amount, shown
-from sidecar.model import WINDOWS, Window
+from sidecar.model import Window
 from sidecar.policy.rules import Policy
+from sidecar.window_rules import WINDOWS
 
 UNLIMITED: Final = "unlimited"
 PLAN: Final = "plan"
 
 
 class Override(NamedTuple):
-    """One `--quota`.
+    """Value of one `--quota`.
 
     Attributes:
-        drop: the plan's limit holds again, and `limit` says nothing.
-        limit: units per window; None for no limit at all.
+        drop: True restores the plan's limit; `limit` is then unused.
+        limit: units per window; None for no limit.
     """
 
     quota: str
@@ -36,7 +37,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME.WINDOW=LIMIT",
-        help="the account's own limit: a number, `unlimited`, or `plan` for the plan's again; may be repeated",
+        help="the account's own limit: a number, `unlimited`, or `plan` to restore the plan's limit; may be repeated",
     )
 
 
@@ -56,10 +57,10 @@ def _override(text: str) -> Override:
 
 
 def check(policy: Policy, overrides: Sequence[Override]) -> None:
-    """Hold the limits to be set against the policy in force.
+    """Check the limits to set against the current policy.
 
     Raises:
-        UsageError: every limit of a quota that the policy has not, and every one that is given twice.
+        UsageError: a limit's quota is not in the policy, or a limit is given twice.
     """
     known = ", ".join(policy.quotas) or "the policy has none"
     strange = dict.fromkeys(each.quota for each in overrides if not each.drop and each.quota not in policy.quotas)
@@ -72,10 +73,10 @@ def check(policy: Policy, overrides: Sequence[Override]) -> None:
 
 
 def check_drops(policy: Policy, overrides: Sequence[Override], own: Mapping[tuple[str, Window], int | None]) -> None:
-    """Hold the limits to be dropped against the policy and the record: a quota may have left the policy since.
+    """Check the limits to drop against the policy and the record: a quota may have left the policy since.
 
     Raises:
-        UsageError: a quota that neither knows is a slip of the keyboard.
+        UsageError: a quota is in neither.
     """
     known = dict.fromkeys([*policy.quotas, *(quota for quota, _ in own)])
     for each in overrides:
@@ -84,20 +85,20 @@ def check_drops(policy: Policy, overrides: Sequence[Override], own: Mapping[tupl
 
 
 def by_field(own: Mapping[tuple[str, Window], int | None]) -> dict[str, int | str]:
-    """An account's own limits by `NAME.WINDOW`."""
+    """Return an account's own limits by `NAME.WINDOW`."""
     return {f"{quota}.{window}": UNLIMITED if limit is None else limit for (quota, window), limit in own.items()}
 
 
 def words(limits: Mapping[str, int | str]) -> str:
-    """The same on one line; empty when there are none."""
+    """Format own limits on one line; empty without any."""
     return ", ".join(f"{shown(field)}={limit}" for field, limit in limits.items())
 
 
 def limits_of(overrides: Iterable[Override]) -> dict[tuple[str, Window], int | None]:
-    """Those that are set."""
+    """Return the limits to set."""
     return {(each.quota, each.window): each.limit for each in overrides if not each.drop}
 
 
 def drops_of(overrides: Iterable[Override]) -> list[tuple[str, Window]]:
-    """Those that go."""
+    """Return the limits to drop."""
     return [(each.quota, each.window) for each in overrides if each.drop]

@@ -1,15 +1,15 @@
-"""`schema`: JSON Schemas with which editors check and complete config and policy files."""
+"""`schema`: JSON Schemas for editors, which check and complete config and policy files."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
 
 from sidecar.cli.common import Commands, command
-from sidecar.config.enforced import enforced_schema
-from sidecar.config.settings_schema import settings_schema
-from sidecar.policy.models import PolicyDocument
+from sidecar.config.public_schema import public_schema
+from sidecar.config.settings.settings_schema import settings_schema
+from sidecar.config.unsupported import enforced_schema
+from sidecar.policy.language.models import PolicyDocument
 
 
 def add(commands: Commands) -> None:
@@ -19,13 +19,15 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the schema; it is JSON in every format."""
-    schema = enforced_schema(settings_schema()) if arguments.document == "config" else _policy_schema()
-    print(json.dumps(schema, indent=2, ensure_ascii=False))
+    """Print the schema as JSON."""
+    print(schema_text(arguments.document), end="")
     return 0
 
 
-def _policy_schema() -> dict[str, Any]:
-    schema = PolicyDocument.model_json_schema()
-    dialect = "https://json-schema.org/draft/2020-12/schema"
-    return {"$schema": dialect, **schema, "title": "mcp-policy-sidecar policy file"}
+def schema_text(document: str) -> str:
+    """Return the JSON Schema of `config` or `policy` as a file's text."""
+    if document == "config":
+        schema = public_schema(enforced_schema(settings_schema()), "mcp-policy-sidecar config.yaml")
+    else:
+        schema = public_schema(PolicyDocument.model_json_schema(), "mcp-policy-sidecar policy file")
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

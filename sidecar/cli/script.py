@@ -1,4 +1,4 @@
-"""`script`: the text of the store's scripts, for other programs that run them."""
+"""`script`: source of the store's scripts, for other programs that run them."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import argparse
 import json
 
 from sidecar.cli.common import Commands, command, emit, table
-from sidecar.ledger import scripts
-from sidecar.ledger.layout import LAYOUT_VERSION
+from sidecar.store.commands import scripts
+from sidecar.store.connection.layout import LAYOUT_VERSION
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
     names = [each.name for each in scripts.scripts]
     parser = command(commands, "script", run, "print a script of the store, for other programs to run", config=False)
-    parser.add_argument("script", nargs="?", choices=names, metavar="NAME", help="without it: list them")
+    parser.add_argument("script", nargs="?", choices=names, metavar="NAME", help="default: list all scripts")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print one script, whole and byte for byte as the sidecar runs it; or list all of them."""
+    """Print one script exactly as the sidecar runs it, or list all scripts."""
     known = {each.name: each for each in scripts.scripts}
     if arguments.script is None:
         found = [{"name": name, "sha1": each.sha, "layout": LAYOUT_VERSION} for name, each in sorted(known.items())]

@@ -1,4 +1,4 @@
-"""What `check` says of the store: it connects once, reads, and writes nothing."""
+"""Store part of `check`: it connects once, reads, and writes nothing."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from sidecar.cli.common import CommandError
-from sidecar.config.settings import Settings
-from sidecar.ledger import layout
-from sidecar.ledger.connection import UnsentError
-from sidecar.ledger.diagnosis import refuses
-from sidecar.ledger.durability import Warned
-from sidecar.ledger.endpoint import parse_url
-from sidecar.ledger.examination import examine
-from sidecar.ledger.topology import servers
+from sidecar.config.settings.settings import Settings
+from sidecar.store.connection import layout
+from sidecar.store.connection.diagnosis import is_permanent
+from sidecar.store.connection.store_connection import UnsentError
+from sidecar.store.connection.store_url import parse_url
+from sidecar.store.connection.topology import servers
+from sidecar.store.health.durability import DurabilityWarning
+from sidecar.store.health.examination import examine
 from sidecar.workbench.lint import Notice
 
-_WITHIN: Final = 3.0  # seconds; one attempt to connect takes no longer, sentinels included
+_WITHIN: Final = 3.0  # seconds for one attempt to connect, sentinels included
 
 
 def store_notices(settings: Settings) -> tuple[Notice, ...]:
-    """What an operator should know of the configured store; nothing of an embedded one, which is not started.
+    """Return notices about the configured store; none about an embedded one, which is not started.
 
-    A store that cannot be reached is a notice, too: policies are checked where there is none.
+    An unreachable store is a notice only: policies are often checked without one.
 
     Raises:
-        CommandError: it is there, and cannot or must not be used.
+        CommandError: the store is reachable and cannot or must not be used.
     """
     if settings.store.embedded:
         return ()
@@ -36,7 +36,7 @@ def store_notices(settings: Settings) -> tuple[Notice, ...]:
 
 async def _looked(url: str) -> tuple[str, ...]:
     endpoint = parse_url(url)
-    found: list[Warned] = []
+    found: list[DurabilityWarning] = []
 
     async def prepare(send: Callable[..., asyncio.Future[Any]]) -> None:
         found.extend(await examine(send, managed=bool(endpoint.service)))
@@ -48,12 +48,12 @@ async def _looked(url: str) -> tuple[str, ...]:
             await connection.start(within=0)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_WITHIN):
-                while not connection.up and connection.fault is None:  # noqa: ASYNC110 - looks from outside
+                while not connection.up and connection.fault is None:  # noqa: ASYNC110 - the connection signals neither
                     await asyncio.sleep(0.01)
         if connection.up:
-            return tuple(dict.fromkeys(map(str, found)))  # nodes of a cluster mostly say the same
-        if refuses(connection.fault):
+            return tuple(dict.fromkeys(map(str, found)))  # most nodes of a cluster give the same warnings
+        if is_permanent(connection.fault):
             raise CommandError(f"store: {connection.error}")
-        return (f"it cannot be reached, so nothing is known of it: {connection.error}",)
+        return (f"it is unreachable, so it was not examined: {connection.error}",)
     finally:
         await connection.close()

@@ -1,4 +1,4 @@
-"""`usage`: what an account has used, what it has left, which calls hold some of it, and its journal."""
+"""`usage`: used and remaining amounts of an account, its open holds, and its journal."""
 
 from __future__ import annotations
 
@@ -8,35 +8,39 @@ from typing import Any
 
 from sidecar.cli import journal, overrides
 from sidecar.cli.common import CommandError, Commands, account_name, amount, command, emit, shown
-from sidecar.cli.store import Session, Target, with_store
-from sidecar.config.load import load_settings
+from sidecar.cli.operator_store import Session, Target, with_store
+from sidecar.config.files import load_settings
 from sidecar.ledger import accounts
 from sidecar.ledger.accounts import Hold
-from sidecar.ledger.changes import Inspection
-from sidecar.ledger.journal_entries import Entry
+from sidecar.ledger.journal.entries import Entry
 from sidecar.model import AmountKind
 from sidecar.policy.rules import Policy
-from sidecar.workbench.load import load
+from sidecar.store.commands.changes import Inspection
+from sidecar.workbench.loading import load
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = command(commands, "usage", run, "show windows, balances, open holds and journal of an account")
     parser.add_argument("account", type=account_name, metavar="ACCOUNT")
-    parser.add_argument("--issuer", metavar="ID", help="required where several are configured")
+    parser.add_argument("--issuer", metavar="ID", help="required if several issuers are configured")
     parser.add_argument(
-        "--last", type=amount, default=journal.SHOWN, metavar="N", help=f"entries to show; default: {journal.SHOWN}"
+        "--last",
+        type=amount,
+        default=journal.DEFAULT_COUNT,
+        metavar="N",
+        help=f"number of entries to show; default: {journal.DEFAULT_COUNT}",
     )
     either = parser.add_mutually_exclusive_group()
-    either.add_argument("--follow", action="store_true", help="print the journal, and new entries as they come")
+    either.add_argument("--follow", action="store_true", help="print the journal, and new entries as they arrive")
     either.add_argument("--verify", action="store_true", help="recompute balances and counters from the journal")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Show one account, or its journal."""
     if arguments.follow or arguments.verify:
-        settings = load_settings(arguments.config)  # no policy: an account can be audited while one is broken
-        looking = journal.follow if arguments.follow else journal.check
+        settings = load_settings(arguments.config)  # no policy: an audit works while the policy files are invalid
+        looking = journal.follow if arguments.follow else journal.print_verification
         return looking(arguments, settings, Target.of(arguments, settings))
     loaded = load(arguments.config, serving=False)
     target = Target.of(arguments, loaded.settings)
@@ -61,23 +65,23 @@ async def _looked(session: Session, target: Target, count: int) -> tuple[Inspect
 
 
 async def known(session: Session, target: Target) -> Inspection:
-    """An account that the store knows anything of.
+    """Read an account that the store has any data of.
 
-    An account of the default plan has no record of its own, and yet it has used something.
+    An account of the default plan has no record of its own but may have usage.
 
     Raises:
-        CommandError: nothing is known of it, so that its name may well be a slip.
+        CommandError: the store has no data of it, so that its name may be misspelt.
     """
     seen = await session.inspect(target)
     state = seen.state
     traces = (state.balances, state.quotas, state.included, state.holds, state.unreadable)
     if not seen.known and not any(traces) and not await session.record(target.keys.account):
-        raise CommandError(f"the store knows nothing of account {target}")
+        raise CommandError(f"the store has no data of account {target}")
     return seen
 
 
 def usage_of(seen: Inspection, policy: Policy) -> dict[str, Any]:
-    """`{plan, status, quotas, credits}`, with every pool of the policy."""
+    """Return `{plan, status, quotas, credits}`, with every pool of the policy."""
     usage = accounts.usage(seen.state, policy.account_terms, seen.now)
     empty = {pool: {"left": 0, "balance": 0, "held": 0} for pool in policy.credits if pool not in usage["credits"]}
     return {**usage, "credits": {**usage["credits"], **empty}}
@@ -108,7 +112,7 @@ def _lines(target: Target, facts: dict[str, Any]) -> Iterator[str]:
             own = " (the account's own limit)" if f"{quota}.{window}" in facts["overrides"] else ""
             yield (
                 f"  quota    {shown(quota)} per {window}: {entry['used']} of {entry['limit']} used{own}, "
-                f"{entry['left']} left, anew in {span(entry['resets_in'])}"
+                f"{entry['left']} left, resets in {span(entry['resets_in'])}"
             )
     for field, limit in facts["overrides"].items():
         if limit == overrides.UNLIMITED:
@@ -117,14 +121,14 @@ def _lines(target: Target, facts: dict[str, Any]) -> Iterator[str]:
     for pool, entry in facts["credits"].items():
         yield f"  credits  {pool_line(pool, entry)}"
     for call in facts["unreadable_holds"]:
-        yield f"  hold     {shown(call)} cannot be read: it keeps what it took until it is repaired"
+        yield f"  hold     {shown(call)} cannot be read: it keeps its amounts until it is repaired"
     if not facts["holds"] and not facts["unreadable_holds"]:
         yield "  holds    none"
     for hold in facts["holds"]:
         units = (f"{each['reserved']} {_unit(each)}" for each in hold["amounts"])
         yield (
             f"  hold     {shown(hold['call'])} of client {shown(hold['client_id'])}: {', '.join(units)}; "
-            f"{hold['on_unknown']} in {span(hold['lease_seconds'])} unless its call ends before"
+            f"{hold['on_unknown']} in {span(hold['lease_seconds'])} unless its call ends earlier"
         )
 
 
@@ -134,20 +138,20 @@ def _unit(amount: dict[str, Any]) -> str:
 
 
 def pool_line(pool: str, facts: dict[str, Any]) -> str:
-    """One pool of credits for people."""
-    held = f", {facts['held']} of it held by open calls" if facts["held"] else ""
+    """Format one pool of credits as text."""
+    held = f", {facts['held']} of it held by calls in flight" if facts["held"] else ""
     line = f"{pool}: {facts['left']} left; balance {facts['balance']}{held}"
     included = facts.get("included")
     if included is None:
         return line
     return (
         f"{line}; included {included['used']} of {included['limit']} used per {included['window']}, "
-        f"anew in {span(included['resets_in'])}"
+        f"resets in {span(included['resets_in'])}"
     )
 
 
 def span(seconds: int) -> str:
-    """A length of time in the largest unit that makes at least two of it: `90s`, `119m`, `3d`."""
+    """Format a duration in the largest unit that gives at least 2: `90s`, `119m`, `3d`."""
     for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
         if seconds >= 2 * size:
             return f"{seconds // size}{unit}"

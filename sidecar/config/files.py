@@ -1,22 +1,32 @@
-"""The config and policy files on disk, and what is substituted in the config.
+"""Reading of config and policy files, with substitution of `${...}` in the config.
 
-The one loader of every command: `serve`, `check`, `test` and the rest see the same files alike.
+Every command uses this reader, so that `serve`, `check`, `test` and all further commands accept the same files.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from pydantic import Field
 
-from sidecar.config.documents import Document, DocumentError, Model, Place, Problem, Substitute, parse, validate
-from sidecar.config.enforced import withheld, withheld_policy
-from sidecar.config.settings import Settings, settings_of
-from sidecar.config.settings_types import FilePaths
+from sidecar.config.documents.merging import (
+    Document,
+    DocumentError,
+    Model,
+    Position,
+    Problem,
+    Substitute,
+    parse,
+    validate,
+)
+from sidecar.config.documents.suggestions import nearest
+from sidecar.config.settings.scalars import FilePath, FilePaths
+from sidecar.config.settings.settings import Settings, settings_of
+from sidecar.config.unsupported import reject_unsupported
 
 _REFERENCE: Final = re.compile(r"\$\{([^{}]*)\}|\$\{")
 _VARIABLE: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
@@ -28,22 +38,66 @@ def load_settings(path: Path, environ: Mapping[str, str] | None = None) -> Setti
 
     Args:
         path: the file; relative paths in it are relative to its folder.
-        environ: what `${NAME}` stands for; None: this process's environment.
+        environ: values of `${NAME}`; None: this process's environment.
 
     Raises:
-        DocumentError: all that is wrong with it; holds nothing that was substituted.
+        DocumentError: all problems of the file; they contain no substituted value.
     """
-    return settings_of(withheld(read_config(path, environ)), path.parent)
+    return settings_of(reject_unsupported(read_config(path, environ)), path.parent)
 
 
 def read_config(path: Path, environ: Mapping[str, str] | None = None) -> Document:
     """Parse a config file and substitute `${...}`; arguments as for `load_settings`.
 
     Raises:
-        DocumentError: nothing sensible can be read.
+        DocumentError: the file is unreadable or no YAML.
     """
     substitute = substitution(os.environ if environ is None else environ, path.parent)
     return parse(str(path), _read(path), substitute)
+
+
+FilesStamp = tuple[tuple[str, tuple[int, ...] | None], ...]
+"""File status of config and policy files, and of those that the config substitutes, compared to detect changed, added
+and removed files."""
+
+
+def stamp_of(config: Path, policies: Path | tuple[Path, ...]) -> FilesStamp:
+    """Return the status of the files; links are followed, and only the config is opened.
+
+    Args:
+        config: the config file.
+        policies: its policy files or their folder.
+    """
+    try:
+        files = policy_files(policies)
+    except DocumentError:
+        files = (policies,) if isinstance(policies, Path) else policies
+    return tuple((str(file), _stamp(file)) for file in (config, *_substituted(config), *files))
+
+
+def _substituted(config: Path) -> tuple[Path, ...]:
+    """Return the files of the config's `${file:...}`; none for an unreadable config, which the loader reports."""
+    try:
+        names = _REFERENCE.findall(_read(config))
+    except DocumentError:
+        return ()
+    return tuple(config.parent / name.removeprefix("file:") for name in names if name.startswith("file:"))
+
+
+def _stamp(file: Path) -> tuple[int, ...] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def named_policies(config: Path) -> Path | tuple[Path, ...] | None:
+    """Return the policy files or folder that the config on disk names; None for an unreadable config."""
+    try:
+        return configured_policies(reject_unsupported(read_config(config)), config.parent)
+    except DocumentError:
+        return None
 
 
 class _Policies(Model):
@@ -51,7 +105,7 @@ class _Policies(Model):
 
 
 def configured_policies(document: Document, base: Path) -> Path | tuple[Path, ...] | None:
-    """Where a config says its policies are, whatever else is wrong with it; None when that cannot be told."""
+    """Return the policy files or folder that a config names, valid or not; None without a valid `policies`."""
     value = {key: document.value[key] for key in ("policies",) if key in document.value}
     try:
         return validate(_Policies, Document(document.file, value), base=base).policies
@@ -59,28 +113,43 @@ def configured_policies(document: Document, base: Path) -> Path | tuple[Path, ..
         return None
 
 
-def load_policies(policies: Path | tuple[Path, ...]) -> tuple[Document, ...]:
-    """Read the policy files: those of a folder by name, or those listed in their order.
+class _Control(Model):
+    control: FilePath | None = None
 
-    What is wrong with a document that can be read is kept in it, for `validate` to raise with the rest.
+
+def named_control(config: Path) -> Path | None:
+    """Return the path of the control socket that a config names, even if other keys are wrong.
 
     Raises:
-        DocumentError: there are none, or some cannot be read at all.
+        DocumentError: the config is unreadable, or `control` is no path.
     """
-    return tuple(withheld_policy(each) for each in load_documents(policy_files(policies)))
+    document = reject_unsupported(read_config(config))
+    value = {key: document.value[key] for key in ("control",) if key in document.value}
+    return validate(_Control, Document(document.file, value), base=config.parent).control
+
+
+def load_policies(policies: Path | tuple[Path, ...]) -> tuple[Document, ...]:
+    """Read the policy files: those of a folder sorted by name, or those of a list in its order.
+
+    A readable document keeps its problems, which `validate` raises with its own.
+
+    Raises:
+        DocumentError: there are no files, or some are unreadable.
+    """
+    return tuple(load_documents(policy_files(policies)))
 
 
 def load_documents(files: Iterable[Path]) -> tuple[Document, ...]:
-    """Read files that nothing is substituted in.
+    """Read files without substitution.
 
     Raises:
-        DocumentError: some cannot be read; has the problems of the others too.
+        DocumentError: some are unreadable; the error has the problems of the readable ones too.
     """
     documents: list[Document] = []
     problems: list[Problem] = []
     for file in files:
         try:
-            documents.append(parse(str(file), _read(file)))
+            documents.append(parse(str(file), _read(file), secrets=False))
         except DocumentError as error:
             problems += error.problems
     if problems:
@@ -89,10 +158,10 @@ def load_documents(files: Iterable[Path]) -> tuple[Document, ...]:
 
 
 def policy_files(policies: Path | tuple[Path, ...]) -> tuple[Path, ...]:
-    """The files that make the policy now, where `Settings.policies` says.
+    """Return the current files of the policy at `Settings.policies`.
 
     Raises:
-        DocumentError: the folder cannot be read or has none. No file would mean no rule.
+        DocumentError: the folder is unreadable or has no files: a policy without files would have no rules.
     """
     if isinstance(policies, tuple):
         return policies
@@ -104,15 +173,30 @@ def policy_files(policies: Path | tuple[Path, ...]) -> tuple[Path, ...]:
         raise _unreadable(policies, error) from None
     files = tuple(policies / name for name in names if not name.startswith("."))
     if not files:
-        raise DocumentError([Problem(Place(str(policies)), "", "no policy in this folder", "files named *.yaml")])
+        raise DocumentError([Problem(Position(str(policies)), "", "no policy in this folder", "files named *.yaml")])
     return files
 
 
-def substitution(environ: Mapping[str, str], base: Path) -> Substitute:
-    """What replaces `${NAME}`, `${NAME:-default}` and `${file:path}` in a text; results are not read again.
+def missing_policies(document: Document, policies: Path | tuple[Path, ...]) -> Iterator[Problem]:
+    """Yield a problem for each policy file or folder that a config names and that does not exist.
 
-    As in a shell, the default also stands for a variable that is set but empty. The line end that
-    closes a file is not part of its value.
+    The default folder is not reported where the config has an unknown key that resembles `policies`.
+    """
+    if "policies" not in document.value and any(nearest(key, ["policies"]) for key in document.value):
+        return
+    for index, path in enumerate([policies] if isinstance(policies, Path) else policies):
+        if not path.exists():
+            place: tuple[str | int, ...] = ("policies",) if isinstance(policies, Path) else ("policies", index)
+            near = nearest(path.name, [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else ())
+            wrong = "cannot be read (No such file or directory)"
+            yield document.problem(place, wrong, "a folder of *.yaml files, or a list of files", near=near)
+
+
+def substitution(environ: Mapping[str, str], base: Path) -> Substitute:
+    """Return a function that replaces `${NAME}`, `${NAME:-default}` and `${file:path}` in a text, once.
+
+    As in a shell, the default also replaces a variable that is set but empty. The line end at the end of
+    a file is not part of its value.
     """
 
     def replace(match: re.Match[str]) -> str:
@@ -128,7 +212,9 @@ def substitution(environ: Mapping[str, str], base: Path) -> Substitute:
         if (value := environ.get(name)) or (value is not None and default is None):
             return value
         if default is None:
-            raise ValueError(f"the environment variable {name} is not set")
+            raise ValueError(
+                f"the environment variable {name} is not set; accepted: a value for it, or ${{{name}:-default}}"
+            )
         return str(default)
 
     return lambda text: _REFERENCE.sub(replace, text)
@@ -138,7 +224,8 @@ def _secret(path: Path) -> str:
     try:
         text = path.read_bytes().decode("utf-8")
     except OSError as error:
-        raise ValueError(f"the file to substitute cannot be read ({error.strerror})") from None
+        fault = f"the file to substitute cannot be read ({error.strerror})"
+        raise ValueError(f"{fault}; accepted: a file that this user can read") from None
     except UnicodeDecodeError:
         raise ValueError("the file to substitute is not UTF-8") from None
     return text.removesuffix("\n").removesuffix("\r")
@@ -153,9 +240,9 @@ def _read(path: Path) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = data[: error.start]
-        place = Place(str(path), before.count(b"\n") + 1, len(before) - before.rfind(b"\n"))
+        place = Position(str(path), before.count(b"\n") + 1, len(before) - before.rfind(b"\n"))
         raise DocumentError([Problem(place, "", "not UTF-8")]) from None
 
 
 def _unreadable(path: Path, error: OSError) -> DocumentError:
-    return DocumentError([Problem(Place(str(path)), "", f"cannot be read ({error.strerror})")])
+    return DocumentError([Problem(Position(str(path)), "", f"cannot be read ({error.strerror})")])

@@ -1,10 +1,10 @@
-"""The certificates, keys and authorities that config.yaml names: read from disk and made into TLS contexts.
+"""TLS contexts from the certificates, keys and authorities that config.yaml names.
 
-OpenSSL alone judges whether they can be used; what is parsed here besides says what is wrong with those it
-refuses, and when a certificate ends. A context is always a new one: loading a pair into a context in use
-can leave it with half of it, or with the old certificate beside the new one.
+OpenSSL decides whether files are usable; this module parses them only to describe rejected files and to
+find the validity of certificates. Every read makes a new context: loading a pair into a context in use can
+leave it with half of the pair, or with both the old and the new certificate.
 
-Messages never repeat what a file holds, and no passphrase is ever asked for.
+Messages never repeat a file's content. Encrypted keys are rejected: no terminal may be there for a passphrase.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
-from sidecar.config.settings import BackendTls, ServerTls
+from sidecar.config.settings.settings import BackendTls, ServerTls
 
 Stamp = tuple[tuple[int, ...] | None, ...]
-"""What the file system says of files, to tell whether one was changed or replaced; None: it is not there."""
+"""File status, compared to detect changed or replaced files; None for a missing file."""
 
 # TLS 1.2 with forward secrecy and authenticated encryption; the suites of 1.3 all have both (RFC 9325 section 4.2).
 _CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -33,12 +33,12 @@ _PEM: Final = "a PEM file that this user can read"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why one file cannot be used.
+    """Fault of one file.
 
     Attributes:
-        key: `cert`, `key` or `ca`, as the config calls it.
-        wrong: what is wrong; it holds nothing of the file.
-        accepted: what would be right.
+        key: key of the config: `cert`, `key` or `ca`.
+        wrong: description of the fault, without the file's content.
+        accepted: the accepted form.
     """
 
     key: str
@@ -47,7 +47,7 @@ class Fault:
 
 
 class CertificateError(Exception):
-    """Files cannot be used together; says why of each that is to blame."""
+    """One or more files are unusable; `faults` has the fault of each."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
@@ -56,61 +56,62 @@ class CertificateError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """One side's files as they were read.
+    """Loaded files of a listener, the backend or the store.
 
     Attributes:
-        source: what the config says of them.
-        context: for new connections.
-        stamp: of the files, from before they were read.
-        begins: when the certificate begins to be valid; None without one.
-        ends: when it ends, or one that stands above it in the file does.
+        source: the section of the config that names the files.
+        context: the TLS context of new connections.
+        stamp: stamp of the files before they were read, so that a change during the read is detected later.
+        not_before: latest start of validity of the certificates in the file; None without a certificate.
+        not_after: earliest expiry of the certificates in the file; None without a certificate.
     """
 
     source: ServerTls | BackendTls
     context: ssl.SSLContext = field(repr=False)
     stamp: Stamp
-    begins: datetime | None = None
-    ends: datetime | None = None
+    not_before: datetime | None = None
+    not_after: datetime | None = None
 
-    def untimely(self, now: datetime) -> str | None:
-        """What clocks have against the certificate, which is no reason for OpenSSL to refuse it here."""
-        if self.ends is not None and self.ends <= now:
-            return f"the certificate has expired, on {self.ends:%Y-%m-%d}"
-        if self.begins is not None and now < self.begins:
-            return f"the certificate is not valid before {self.begins:%Y-%m-%d}"
+    def validity_problem(self, now: datetime) -> str | None:
+        """Describe an expired or not yet valid certificate, which OpenSSL loads without error; None for a valid one."""
+        if self.not_after is not None and self.not_after <= now:
+            return f"the certificate has expired, on {self.not_after:%Y-%m-%d}"
+        if self.not_before is not None and now < self.not_before:
+            return f"the certificate is not valid before {self.not_before:%Y-%m-%d}"
         return None
 
 
-def read(source: ServerTls | BackendTls) -> Credentials:
-    """Read the files and make a context of them: the listener's, or the one that the backend is met with.
+def read_credentials(source: ServerTls | BackendTls) -> Credentials:
+    """Read the files of a listener, the backend or the store, and make the context of its connections.
 
     Raises:
-        CertificateError: some cannot be used.
+        CertificateError: one or more files are unusable.
     """
     before = stamp_of(source)
-    if faults := [fault for key, path in named(source).items() if (fault := _unreadable(key, path))]:
+    if faults := [fault for key, path in paths_of(source).items() if (fault := _unreadable(key, path))]:
         raise CertificateError(faults)
     context = _listener() if isinstance(source, ServerTls) else _client(source)
     if source.cert is None or source.key is None:
         return Credentials(source, context, before)
     try:
         context.load_cert_chain(source.cert, source.key, password=_no_passphrase)
-        times = _times(source.cert.read_bytes())
+        periods = _validity_periods(source.cert.read_bytes())
     except (OSError, _EncryptedError) as error:
         raise CertificateError(_faults(source.cert, source.key, error)) from None
-    begins, ends = max((each[0] for each in times), default=None), min((each[1] for each in times), default=None)
-    return Credentials(source, context, before, begins, ends)
+    not_before = max((start for start, _ in periods), default=None)
+    not_after = min((expiry for _, expiry in periods), default=None)
+    return Credentials(source, context, before, not_before, not_after)
 
 
-def named(source: ServerTls | BackendTls) -> dict[str, Path]:
-    """The files that are named, by their keys in the config."""
+def paths_of(source: ServerTls | BackendTls) -> dict[str, Path]:
+    """Return the path of each file that the section names, by its key in the config."""
     every = {"ca": source.ca if isinstance(source, BackendTls) else None, "cert": source.cert, "key": source.key}
     return {key: path for key, path in every.items() if path is not None}
 
 
 def stamp_of(source: ServerTls | BackendTls) -> Stamp:
-    """What tells the files from what they were before; links are followed."""
-    return tuple(_stamp(path) for path in named(source).values())
+    """Return the stamp of the files; symbolic links are followed."""
+    return tuple(_stamp(path) for path in paths_of(source).values())
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:
@@ -134,7 +135,7 @@ def _listener() -> ssl.SSLContext:
 
 
 def _client(source: BackendTls) -> ssl.SSLContext:
-    """Verifies chain and name of the backend, by `ca` alone where it is given, else by the system's."""
+    """Make a context that verifies the backend's chain and name: with `ca` only, or with the system's authorities."""
     try:
         context = ssl.create_default_context(cafile=source.ca)
     except OSError as error:
@@ -142,23 +143,23 @@ def _client(source: BackendTls) -> ssl.SSLContext:
     if source.ca is not None and not context.cert_store_stats()["x509"]:
         raise CertificateError([Fault("ca", "no certificate is in it", "certificates of authorities, in PEM")])
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # in Python 3.13 by default: `ca` need not be a root
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # as by default in Python 3.13: `ca` may be an intermediate
     context.set_alpn_protocols(["http/1.1"])
     return context
 
 
-# --- what is wrong -----------------------------------------------------------------------------
+# --- faults ------------------------------------------------------------------------------------
 
 
-def tls_words(error: ssl.SSLError) -> str:
-    """Why TLS with a server failed, in OpenSSL's words; nothing that the server wrote."""
+def describe_tls_error(error: ssl.SSLError) -> str:
+    """Describe a failed TLS connection with OpenSSL's reason, without text from the peer."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({error.verify_message.rstrip('.')})"
     return f"TLS failed ({(error.reason or 'no reason').lower().replace('_', ' ')})"
 
 
 class _EncryptedError(Exception):
-    """OpenSSL asks for a passphrase; left to itself it would ask the terminal, and wait there."""
+    """Request of OpenSSL for a passphrase; by default it would prompt on the terminal and block."""
 
 
 def _no_passphrase() -> str:
@@ -167,8 +168,8 @@ def _no_passphrase() -> str:
 
 def _unreadable(key: str, path: Path) -> Fault | None:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe could be waited for for ever
-            return Fault(key, "is no file", _PEM)
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe could block forever
+            return Fault(key, "is not a regular file", _PEM)
         with path.open("rb"):
             return None
     except OSError as error:
@@ -176,33 +177,33 @@ def _unreadable(key: str, path: Path) -> Fault | None:
 
 
 def _faults(cert: Path, key: Path, error: Exception) -> list[Fault]:
-    """Which of the two files OpenSSL does not like, and why."""
+    """Describe why OpenSSL rejects a certificate and its key."""
     if isinstance(error, _EncryptedError):
-        return [Fault("key", "it is encrypted, and there is nobody to ask for the passphrase", "an unencrypted key")]
+        return [Fault("key", "it is encrypted, and the sidecar cannot prompt for a passphrase", "an unencrypted key")]
     try:
-        chain, private = _times(cert.read_bytes()), key.read_bytes()
-    except OSError as gone:  # just now
+        chain, private = _validity_periods(cert.read_bytes()), key.read_bytes()
+    except OSError as gone:  # removed after the first read
         return [Fault("cert", f"it or its key cannot be read ({gone.strerror})", _PEM)]
     faults = []
     if not chain:
         faults.append(Fault("cert", "no certificate can be read from it", "a PEM file of certificates, its own first"))
-    if not _holds_key(private):
+    if not _has_private_key(private):
         faults.append(Fault("key", "no private key can be read from it", "a PEM file of an unencrypted private key"))
     if faults:
         return faults
     if isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH":
-        return [Fault("key", "it is not the key of the certificate in `cert`", "the key that belongs to it")]
-    return [_unusable("cert", "it or its key cannot be used", error, "a whole certificate that is strong enough")]
+        return [Fault("key", "it does not match the certificate in `cert`", "the private key of that certificate")]
+    return [_unusable("cert", "it or its key cannot be used", error, "a complete certificate that is strong enough")]
 
 
 def _unusable(key: str, wrong: str, error: Exception, accepted: str) -> Fault:
-    """A fault in OpenSSL's own words, which are names of its errors."""
+    """Return a fault with OpenSSL's reason, if it has one."""
     reason = error.reason if isinstance(error, ssl.SSLError) else None
     return Fault(key, f"{wrong} ({reason.lower().replace('_', ' ')})" if reason else wrong, f"{accepted}, in PEM")
 
 
-def _times(data: bytes) -> list[tuple[datetime, datetime]]:
-    """When each certificate in a PEM text begins and ends; none where this reader finds something wrong."""
+def _validity_periods(data: bytes) -> list[tuple[datetime, datetime]]:
+    """Return start and expiry of each certificate in a PEM text; an empty list if the text is invalid."""
     try:
         chain = x509.load_pem_x509_certificates(data)
         return [(each.not_valid_before_utc, each.not_valid_after_utc) for each in chain]
@@ -210,10 +211,10 @@ def _times(data: bytes) -> list[tuple[datetime, datetime]]:
         return []
 
 
-def _holds_key(data: bytes) -> bool:
+def _has_private_key(data: bytes) -> bool:
     try:
         serialization.load_pem_private_key(data, password=None)
-    except (TypeError, UnsupportedAlgorithm):  # an encrypted one, or of a kind that OpenSSL was not built with
+    except (TypeError, UnsupportedAlgorithm):  # an encrypted key, or of a kind that this OpenSSL does not support
         return True
     except ValueError:
         return False

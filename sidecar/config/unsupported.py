@@ -1,7 +1,7 @@
-"""What the documents may already name and this version does not do: an error, never ignored.
+"""Reject values that config.yaml defines but this version does not enforce: `workers: 4`.
 
-An operator who writes `workers: 4` and is not told otherwise believes that four processes serve. What is
-not enforced is therefore taken out of a document, whatever its value, and left behind as a problem.
+An operator whose `workers: 4` is accepted expects four serving processes. Each unsupported value is therefore removed
+from the document, so that validation ignores it, and reported as one of the document's problems.
 """
 
 from __future__ import annotations
@@ -12,53 +12,33 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-from sidecar.config.documents import Document, Path, Problem
+from sidecar.config.documents.merging import Document, Path, Problem
 
 NOT_ENFORCED: Final = "not enforced by this version"
 
-# Sections of a policy whose keys are names: a plan or a tool may well be called `mode`.
-_NAMES: Final = ("scopes", "quotas", "credits", "plans", "tools", "resources", "prompts", "methods")
 
-
-def withheld(document: Document) -> Document:
-    """A config without values that are not enforced; each has become one of its problems."""
+def reject_unsupported(document: Document) -> Document:
+    """Return a config without unsupported values; each becomes one of its problems."""
     found: dict[Path, Problem] = {}
-    value = document.value
-    workers = value.get("workers")
+    workers = document.value.get("workers")
     if type(workers) is int and workers != 1:
         found["workers",] = document.problem(("workers",), NOT_ENFORCED, "1")
     return _without(document, found)
 
 
-def withheld_policy(document: Document) -> Document:
-    """A policy file without `mode: shadow`, wherever it stands; each has become one of its problems."""
-    paths = _shadows(document.value, ())
-    return _without(document, {path: document.problem(path, NOT_ENFORCED, at_key=True) for path in paths})
-
-
 def enforced_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """The JSON Schema of config.yaml without what `withheld` refuses: an editor must not offer it."""
+    """Return the JSON Schema of config.yaml without unsupported values, so that editors do not offer them."""
     result = copy.deepcopy(schema)
-    _narrow(result, result, "workers", {"const": 1})
-    _drop_unused(result)
+    _replace_accepted(result, result, "workers", {"const": 1})
+    _drop_unused_definitions(result)
     return result
 
 
 # --- documents ---------------------------------------------------------------------------------
 
 
-def _shadows(value: Any, path: Path) -> Iterator[Path]:
-    """Every `mode: shadow`, but not what a tool's schema or a test says of an argument of that name."""
-    if path[:1] == ("tests",) or (path[:1] == ("tools",) and path[2:3] == ("arguments",) and len(path) > 3):
-        return
-    if isinstance(value, dict):
-        if value.get("mode") == "shadow" and path not in tuple((name,) for name in _NAMES):
-            yield (*path, "mode")
-        for key, below in value.items():
-            yield from _shadows(below, (*path, key))
-
-
 def _without(document: Document, found: dict[Path, Problem]) -> Document:
+    """Return the document without the values at these paths, and with their problems."""
     if not found:
         return document
     value = copy.deepcopy(document.value)
@@ -74,7 +54,7 @@ def _without(document: Document, found: dict[Path, Problem]) -> Document:
 
 
 def _mappings(schema: dict[str, Any], node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every mapping that a node may be, through references and alternatives."""
+    """Yield the schemas with properties that a node allows; follow `$ref` and `anyOf`."""
     if "$ref" in node:
         yield from _mappings(schema, schema["$defs"][node["$ref"].rpartition("/")[2]])
     for each in node.get("anyOf", ()):
@@ -83,13 +63,13 @@ def _mappings(schema: dict[str, Any], node: dict[str, Any]) -> Iterator[dict[str
         yield node
 
 
-def _narrow(schema: dict[str, Any], node: dict[str, Any], key: str, accepted: dict[str, Any]) -> None:
-    """Replace what a value may be; the other alternative is that it is substituted."""
+def _replace_accepted(schema: dict[str, Any], node: dict[str, Any], key: str, accepted: dict[str, Any]) -> None:
+    """Replace the schema of a key's literal value, the first alternative; the second is `${...}`."""
     for mapping in _mappings(schema, node):
         mapping["properties"][key]["anyOf"][0] = accepted
 
 
-def _drop_unused(schema: dict[str, Any]) -> None:
+def _drop_unused_definitions(schema: dict[str, Any]) -> None:
     definitions = schema["$defs"]
     while unused := [name for name in definitions if f'"#/$defs/{name}"' not in json.dumps(schema)]:
         for name in unused:

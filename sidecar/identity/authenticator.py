@@ -1,50 +1,61 @@
-"""Gate 2: from a request's `Authorization` headers to a caller.
+"""Gate 2: the caller of a request, from its `Authorization` headers.
 
-A JWT is verified once and remembered by its digest, until it expires, its issuer's keys change, or
-the config does (a new config makes a new authenticator). Whatever is no JWT is asked about (`opaque`), where
-an issuer is configured for it. Remembering is no grant: consent, account and budget are asked of the
-store at every call, so a revocation is never outlived.
+A JWT is verified once and cached by its digest, until it expires or its issuer's keys or the config change (a new
+config makes a new authenticator). The issuer is asked about every other token (`opaque`), if introspection is
+configured. The cache grants nothing: consent, account and budget are read from the store at every call, so a
+revocation takes effect at once.
 
-A token of three parts goes by its signature only, even if it is not well-formed or its issuer is unknown: to
-ask about it would show an issuer the tokens of others.
+A token of three parts is judged by its signature only, even if it is malformed or its issuer is unknown: asking
+about it would disclose tokens of other issuers.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Any, Final, NamedTuple
 
-from sidecar.config.settings import Issuer
-from sidecar.identity.claims import bearer, expired, invalid
-from sidecar.identity.claims_jwt import caller, check, is_jwt, issuer_of, read
-from sidecar.identity.jwks import KeyTable
-from sidecar.identity.keys import KeySet
-from sidecar.identity.opaque import OpaqueTokens
-from sidecar.identity.ring import KeyRing
+from sidecar.config.settings.settings import IssuerSettings
+from sidecar.errors import Refusal
+from sidecar.identity.claim_path import UnmatchedPaths
+from sidecar.identity.claims import bearer
+from sidecar.identity.issuers import IssuerRegistry
+from sidecar.identity.jwt.expired_tokens import ExpiredTokens
+from sidecar.identity.jwt.issuer_keys import Keys, KeySet
+from sidecar.identity.jwt.jwt_claims import caller, check, is_jwt, issuer_of, read
+from sidecar.identity.opaque.opaque_tokens import OpaqueTokens
+from sidecar.identity.parties.tenants import TrustedIssuers
+from sidecar.identity.recent import Recent, owner_of
 from sidecar.model import Caller
 
 MAX_REMEMBERED: Final = 10_000
-"""Tokens remembered by one process; beyond that the oldest is forgotten and verified again."""
+"""Tokens cached by one process; beyond that the least recently used is evicted and verified again."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Trusted:
-    """A configured issuer and its keys."""
+    """A configured issuer or one of its tenants, and its keys."""
 
-    settings: Issuer
+    settings: IssuerSettings
     keys: KeySet
 
 
-@dataclass(frozen=True, slots=True)
-class _Verified:
-    """A JWT that was good: for whom, from whom, and by which keys."""
+class _Verified(NamedTuple):
+    """A verified JWT.
+
+    Attributes:
+        until: seconds since the epoch at which it expires (`claims.expired`).
+        keys: of its issuer.
+        table: the keys that verified it.
+    """
 
     caller: Caller
-    issuer: _Trusted
-    table: KeyTable
+    until: float
+    keys: KeySet
+    table: Keys
 
 
 class Authenticator:
@@ -53,80 +64,111 @@ class Authenticator:
     Args:
         resource: the configured resource: the audience of tokens.
         issuers: the configured issuers; each has its own identifier.
-        ring: what is kept of all issuers.
+        ring: keys and endpoints of all issuers.
         clock: seconds since the epoch.
-        capacity: how many tokens are remembered.
+        capacity: the number of cached tokens.
+        declared: the scopes that the policy declares; the cached callers depend on them.
     """
 
     def __init__(
         self,
         resource: str,
-        issuers: Iterable[Issuer],
-        ring: KeyRing,
+        issuers: Iterable[IssuerSettings],
+        ring: IssuerRegistry,
         *,
         clock: Callable[[], float] = time.time,
         capacity: int = MAX_REMEMBERED,
+        declared: Iterable[str] = (),
     ) -> None:
         self._resource = resource
         configured = tuple(issuers)
-        self._issuers = {issuer.issuer: _Trusted(issuer, ring.of(issuer)) for issuer in configured}
-        self._opaque = _opaque(resource, configured, ring, clock)
+        self._declared = frozenset(declared)
+        self._trusted = TrustedIssuers(configured)
+        self._keys = {identifier: keys for issuer in configured for identifier, keys in ring.key_sets(issuer).items()}
+        # By the id of the issuer: its tenants share them.
+        self._paths = {
+            issuer.id: UnmatchedPaths(issuer.claims.scopes or (), partial(ring.unmatched, issuer.issuer))
+            for issuer in configured
+        }
+        self._opaque = self._opaque_tokens(configured, ring, clock)
         self._clock = clock
-        self._capacity = capacity
-        self._remembered: dict[bytes, _Verified] = {}
+        self._remembered: Recent[bytes, _Verified] = Recent(capacity, lambda _: ring.evicted("token"))
+        self._expired = ExpiredTokens(resource, self._declared)
 
     async def authenticate(self, authorization: Sequence[str]) -> Caller:
-        """Who sends the request.
+        """Return the caller that sends the request.
 
         Args:
-            authorization: the value of every `Authorization` header it has.
+            authorization: the value of every `Authorization` header.
 
         Raises:
-            Refusal: `token_missing`, `token_invalid`, or `issuer_unavailable` when the keys, or the
-                issuer's word, that would tell cannot be had.
+            Refusal: `token_missing`, `token_invalid`, or `issuer_unavailable` when the keys or the issuer's answer
+                that would decide are unavailable. That of an expired JWT with a verified signature has its scopes.
         """
+        caller = self.remembered(authorization)
+        if caller is not None:
+            return caller
         token = bearer(authorization)
-        # Bytes of a header that are no UTF-8 arrive as lone surrogates, which UTF-8 cannot write.
-        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        digest = _digest(token)
         if self._opaque is not None and not is_jwt(token):
             return await self._opaque.caller(token, digest)
-        known = self._remembered.get(digest)
-        if known is not None and self._holds(known):
-            return known.caller
-        self._remembered.pop(digest, None)
-        verified = await self._verify(token)
-        self._remember(digest, verified)
+        self._remembered.pop(digest)
+        verified = await self._verify(token, digest)
+        self._remembered.put(digest, owner_of(verified.caller), verified)
         return verified.caller
 
-    def _holds(self, known: _Verified) -> bool:
-        issuer = known.issuer
-        return (
-            not expired(known.caller.expires_at, issuer.settings.leeway, self._clock())
-            and issuer.keys.current() is known.table
-        )
+    def remembered(self, authorization: Sequence[str]) -> Caller | None:
+        """Return the caller of a JWT that is verified already; None if `authenticate` must decide.
 
-    async def _verify(self, compact: str) -> _Verified:
+        Raises:
+            Refusal: `token_missing` or `token_invalid`; see `bearer`.
+        """
+        known = self._remembered.get(_digest(bearer(authorization)))
+        if known is None or self._clock() >= known.until or known.keys.current() is not known.table:
+            return None
+        return known.caller
+
+    async def _verify(self, compact: str, digest: bytes) -> _Verified:
         token = read(compact)
-        issuer = self._issuers.get(issuer_of(token))
-        if issuer is None:
-            raise invalid("its issuer is not trusted here")
-        check(token, issuer.settings, self._resource, self._clock())
-        # Made before the signature is verified, given to nobody before: a token that could not
-        # become a caller is refused without asking for keys.
-        speaker = caller(token, issuer.settings)
+        settings, configured = self._trusted.of(issuer_of(token))
+        # With any tenant accepted, all share the keys of the configured issuer: no token causes a set of its own.
+        issuer = _Trusted(settings, self._keys.get(settings.issuer) or self._keys[configured.issuer])
+        now = self._clock()
+        try:
+            check(token, issuer.settings, self._resource, now)
+        except Refusal as refusal:
+            raise self._expired.with_scopes(refusal, token, digest, issuer.settings, issuer.keys, now) from None
+        # Made before the signature is verified and not returned before: a token that could not become a caller is
+        # refused without fetching keys.
+        speaker = caller(token, issuer.settings, now, self._declared)
         table = await issuer.keys.verify(token, speaker.issued_at, issuer.settings.leeway)
-        return _Verified(speaker, issuer, table)
+        self._note(settings.id, token.claims, speaker)
+        return _Verified(speaker, speaker.expires_at + settings.leeway, issuer.keys, table)
 
-    def _remember(self, digest: bytes, verified: _Verified) -> None:
-        if len(self._remembered) >= self._capacity:
-            self._remembered.pop(next(iter(self._remembered)))
-        self._remembered[digest] = verified
+    def _note(self, issuer: str, claims: Mapping[str, Any], caller: Caller) -> None:
+        self._paths[issuer].note(claims, scoped=not caller.scopes.isdisjoint(self._declared))
+
+    def _opaque_tokens(
+        self, issuers: Iterable[IssuerSettings], ring: IssuerRegistry, clock: Callable[[], float]
+    ) -> OpaqueTokens | None:
+        """Return the cache for opaque tokens of the one issuer with introspection."""
+        for issuer in issuers:
+            endpoint = ring.endpoint(issuer)
+            if issuer.introspection is not None and endpoint is not None:
+                return OpaqueTokens(
+                    self._resource,
+                    issuer,
+                    issuer.introspection,
+                    endpoint,
+                    monotonic=ring.monotonic,
+                    clock=clock,
+                    evicted=partial(ring.evicted, "introspection"),
+                    declared=self._declared,
+                    accepted=partial(self._note, issuer.id),
+                )
+        return None
 
 
-def _opaque(resource: str, issuers: Iterable[Issuer], ring: KeyRing, clock: Callable[[], float]) -> OpaqueTokens | None:
-    """The one issuer that is asked about opaque tokens."""
-    for issuer in issuers:
-        endpoint = ring.endpoint(issuer)
-        if issuer.introspection is not None and endpoint is not None:
-            return OpaqueTokens(resource, issuer, issuer.introspection, endpoint, monotonic=ring.monotonic, clock=clock)
-    return None
+def _digest(token: str) -> bytes:
+    # Header bytes that are no UTF-8 arrive as lone surrogates, which UTF-8 cannot encode.
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -1,7 +1,7 @@
-"""One account as the store keeps it: windows, consents, counters and holds as plain values.
+"""State of one account: windows, consents, counters and holds as plain values.
 
-Pure. `admission.py` and `settlement.py` compute on these; `stored.py` reads them from what the store keeps,
-and `usage` is what account holders and operators are shown.
+Pure. `admission` and `settlement` compute on these values; `decoding` reads them from stored records; `usage` is
+the view for account holders and operators.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import Any
 
 from sidecar.ledger.windows import Counter, current
 from sidecar.model import AmountKind, OnUnknown, PlanTerms, Terms, Window
-from sidecar.outcome import Receipt
+from sidecar.outcome import Receipt, Resolution
 
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """What one consent record says.
+    """Consent record.
 
     Attributes:
-        granted: False once revoked.
-        at: milliseconds since the epoch when it was last written; None when it does not say.
-        scopes: those it lists; None when it lists none.
+        granted: False after a revocation.
+        at: time of the last write, in milliseconds since the epoch; None when the record has none.
+        scopes: scopes in the record; None when it lists none.
     """
 
     granted: bool = True
@@ -31,13 +31,15 @@ class Consent:
 
 
 @dataclass(frozen=True, slots=True)
-class Amount:
-    """One reserved amount of a hold: what was taken, and exactly where from.
+class HeldAmount:
+    """Reserved amount of a hold, and where its units were taken from.
 
     Attributes:
-        windows: number of each window it was counted in; for credits, of the included credits'.
-        from_balance: the part of a credit amount that came from the balance.
-        items: of a `once` amount, the items that were reserved because they were not yet paid.
+        fixed: True when a forwarded call pays it regardless of its outcome.
+        windows: number of each window that counts it; for credits, windows of the included credits.
+        from_balance: part of a credit amount that was taken from the balance.
+        items: for a `once` amount, the reserved items: those that were not paid before.
+        each: units per item of `items`.
     """
 
     kind: AmountKind
@@ -52,53 +54,59 @@ class Amount:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """What one call has reserved, and all that somebody who finds it without its owner needs.
+    """Amounts that one call has reserved, with everything needed to resolve it without its owner.
 
     Attributes:
+        owner: the process that resolves it before its lease expires.
+        on_unknown: how to resolve it when the call's outcome is unknown.
         until: end of the lease, in milliseconds since the epoch.
-        request: `keys.request_digest` of its request; None without a session.
-        deferred: what pricing its response needs, when that may still come on another stream; empty
-            when nobody knows; None while its owner has the call.
-        events: `keys.event_digest` of the events from which its stream can be resumed.
+        request: `keys.request_digest` of the request; None without a session.
+        deferred: pricing context of a response that may still arrive on another stream; empty when that
+            response arrived before its owner recorded a context: the reserve is charged when the lease expires. None
+            while the owner has the call.
+        events: `keys.event_digest` of the events from which the stream can be resumed.
     """
 
     owner: str
     client_id: str
     on_unknown: OnUnknown
     until: int
-    amounts: tuple[Amount, ...]
+    amounts: tuple[HeldAmount, ...]
     request: str | None = None
     deferred: str | None = None
     events: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """How a call was resolved (`settled`, `released`; `late` when there was no hold), until when it is known."""
+class ResolvedCall:
+    """Outcome of a resolved call, kept until `until`, so that a repeated command has no further effect."""
 
-    how: str
+    how: Resolution
     receipt: Receipt
     until: int
 
 
 @dataclass(slots=True)
 class AccountState:
-    """Everything the store knows about one account.
+    """State of one account in the store.
 
     Attributes:
-        plan: None when the record names none.
-        active: False when disabled (or deleted).
-        overrides: limit per (quota, window); None removes that window's limit.
-        consents: per (subject, client id).
-        clients: consents for every subject, per client id.
+        plan: plan of the record; None when it names none.
+        active: False for a disabled or deleted account.
+        overrides: limit per (quota, window); None removes the limit of that window.
+        consents: consent per (subject, client id).
+        clients: consent for every subject, per client id.
+        revocation: revocation of all clients; None when there is none.
         sessions: (subject, client id) per session id.
         tasks: (subject, client id) per task id.
         balances: credits per pool that are not held.
-        totals: balance and held part of the balance together, per pool: what the journal adds up to.
+        totals: balance plus the held part of the balance, per pool; equals the sum of the journal.
         quotas: counter per (quota, window).
         included: counter of used included credits per (pool, window).
-        paid: (kind, name, item) of every item that need not be paid again.
-        unreadable: calls whose holds are not what the layout says.
+        paid: (kind, name, item) of every item that is paid for.
+        resolved: outcome per call id, for as long as it is remembered.
+        lapsed: requests (`Hold.request`) with holds that were released when their leases expired.
+        unreadable: calls with holds that do not match the layout.
     """
 
     plan: str | None = None
@@ -106,6 +114,7 @@ class AccountState:
     overrides: dict[tuple[str, Window], int | None] = field(default_factory=dict)
     consents: dict[tuple[str, str], Consent] = field(default_factory=dict)
     clients: dict[str, Consent] = field(default_factory=dict)
+    revocation: Consent | None = None
     sessions: dict[str, tuple[str, str]] = field(default_factory=dict)
     tasks: dict[str, tuple[str, str]] = field(default_factory=dict)
     balances: dict[str, int] = field(default_factory=dict)
@@ -114,11 +123,12 @@ class AccountState:
     included: dict[tuple[str, Window], Counter] = field(default_factory=dict)
     paid: set[tuple[AmountKind, str, str]] = field(default_factory=set)
     holds: dict[str, Hold] = field(default_factory=dict)
-    done: dict[str, Done] = field(default_factory=dict)
+    resolved: dict[str, ResolvedCall] = field(default_factory=dict)
+    lapsed: set[str] = field(default_factory=set)
     unreadable: list[str] = field(default_factory=list)
 
     def copy(self, now: int) -> AccountState:
-        """Another one that can be changed; outcomes that are no longer remembered are left out."""
+        """Return a copy that can be changed, without outcomes that have expired."""
         return replace(
             self,
             overrides=dict(self.overrides),
@@ -132,11 +142,12 @@ class AccountState:
             included=dict(self.included),
             paid=set(self.paid),
             holds=dict(self.holds),
-            done={call_id: done for call_id, done in self.done.items() if done.until > now},
+            lapsed=set(self.lapsed),
+            resolved={call_id: done for call_id, done in self.resolved.items() if done.until > now},
         )
 
     def held(self, pool: str) -> int:
-        """Credits of a pool's balance that open holds have taken."""
+        """Return the credits of a pool's balance that open holds reserve."""
         return sum(
             amount.from_balance
             for hold in self.holds.values()
@@ -145,16 +156,16 @@ class AccountState:
         )
 
     def imbalance(self) -> dict[str, int]:
-        """Per pool whose balance and holds do not add up to its journaled total: by how much."""
-        off = {
+        """Return `balance + held - total` of each pool where it is not 0; `totals` equals the sum of the journal."""
+        differences = {
             pool: self.balances.get(pool, 0) + self.held(pool) - self.totals.get(pool, 0)
             for pool in self.balances.keys() | self.totals.keys()
         }
-        return {pool: by for pool, by in off.items() if by}
+        return {pool: difference for pool, difference in differences.items() if difference}
 
 
 def plan_terms(state: AccountState, terms: Terms) -> tuple[str | None, PlanTerms | None]:
-    """The account's current plan and its terms; no terms when the policy has no such plan."""
+    """Return the account's plan and its terms; no terms when the policy has no such plan."""
     if terms.plans is None:
         return None, terms.base
     plan = state.plan or terms.default_plan
@@ -162,28 +173,28 @@ def plan_terms(state: AccountState, terms: Terms) -> tuple[str | None, PlanTerms
 
 
 def limits(state: AccountState, terms: PlanTerms, quota: str) -> dict[Window, int]:
-    """The limits of a quota: the plan's, with the account's own in their place."""
+    """Return the limits of a quota: those of the plan, replaced by the account's own."""
     merged: dict[Window, int | None] = dict(terms.quotas.get(quota, {}))
     merged.update({window: limit for (name, window), limit in state.overrides.items() if name == quota})
     return {window: limit for window, limit in merged.items() if limit is not None}
 
 
 def usage(state: AccountState, terms: Terms, now: int) -> dict[str, Any]:
-    """`{plan, status, quotas, credits}` as account holders are shown it.
+    """Return `{plan, status, quotas, credits}` for account holders.
 
     Args:
         state: the account.
-        terms: with all quotas and pools of the policy, not just those of one operation.
-        now: the store's clock, in milliseconds since the epoch.
+        terms: terms with all quotas and pools of the policy, not only those of one operation.
+        now: time of the store's clock, in milliseconds since the epoch.
     """
     plan, granted = plan_terms(state, terms)
     granted = granted or PlanTerms(allowed=False)
     quotas: dict[str, dict[Window, dict[str, int]]] = {}
     for quota in sorted(granted.quotas.keys() | {name for name, _ in state.overrides}):
         for window, limit in limits(state, granted, quota).items():
-            counter, rest = current(state.quotas, quota, window, now)
-            count = counter.used
-            entry = {"limit": limit, "used": count, "left": max(0, limit - count), "resets_in": rest}
+            counter, resets_in = current(state.quotas, quota, window, now)
+            used = counter.used
+            entry = {"limit": limit, "used": used, "left": max(0, limit - used), "resets_in": resets_in}
             quotas.setdefault(quota, {})[window] = entry
     credits = {
         pool: _pool(state, granted, pool, now) for pool in sorted(granted.credits.keys() | state.balances.keys())
@@ -196,8 +207,7 @@ def _pool(state: AccountState, granted: PlanTerms, pool: str, now: int) -> dict[
     shown: dict[str, Any] = {"left": balance, "balance": balance, "held": state.held(pool)}
     if pool in granted.credits:
         window, included = granted.credits[pool]
-        counter, rest = current(state.included, pool, window, now)
-        count = counter.used
-        shown["left"] += max(0, included - count)
-        shown["included"] = {"window": window, "limit": included, "used": count, "resets_in": rest}
+        counter, resets_in = current(state.included, pool, window, now)
+        shown["left"] += max(0, included - counter.used)
+        shown["included"] = {"window": window, "limit": included, "used": counter.used, "resets_in": resets_in}
     return shown

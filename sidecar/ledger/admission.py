@@ -1,22 +1,21 @@
-"""Gates 5-7 in pure Python: has the account consented, may its plan, and does its budget cover the call.
+"""Gates 5-7 in pure Python: has the account consented, does its plan include the tool, does its budget cover the call.
 
-This is the model of `lua/admit.lua`, and what policy tests, `check` and `explain` run on without a
-store. The questions and their order are the contract's (sections 1 and 5).
+This is the model of `lua/admit.lua`. Policy tests, `check` and `explain` run it without a store. The checks and their
+order are those of the contract (sections 1 and 5).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
-from sidecar.ledger.accounts import AccountState, Amount, Consent, Hold, limits, plan_terms
+from sidecar.ledger.accounts import AccountState, Consent, HeldAmount, Hold, limits, plan_terms
 from sidecar.ledger.settlement import expire
 from sidecar.ledger.windows import Counter, current, used
 from sidecar.model import (
     MAX_AMOUNT,
-    WINDOWS,
-    Admission,
     AdmissionCode,
+    AdmissionReply,
     AmountKind,
     Application,
     Caller,
@@ -27,6 +26,7 @@ from sidecar.model import (
     Price,
     Terms,
 )
+from sidecar.window_rules import WINDOWS
 
 _REFUSES: Final = {
     AmountKind.QUOTA: AdmissionCode.QUOTA_EXCEEDED,
@@ -36,7 +36,7 @@ _REFUSES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """What the records say before any price is asked."""
+    """Result of gates 5 and 6, before any price is computed."""
 
     code: AdmissionCode
     plan: str | None = None
@@ -45,10 +45,10 @@ class _Standing:
 
     def admission(
         self, prices: tuple[Price, ...] = (), code: AdmissionCode | None = None, refused: int | None = None
-    ) -> Admission:
-        """The answer, with what the records say filled in."""
+    ) -> AdmissionReply:
+        """Return the reply, with plan and consent filled in."""
         at = self.consent.at if self.consent else None
-        return Admission(
+        return AdmissionReply(
             code=self.code if code is None else code,
             plan=self.plan,
             consent_scopes=self.consent.scopes if self.consent else None,
@@ -58,51 +58,53 @@ class _Standing:
         )
 
 
-def admit(before: AccountState, application: Application, now: int) -> tuple[Admission, AccountState]:
-    """Answer an application, and say what the account is then.
+def admit(before: AccountState, application: Application, now: int) -> tuple[AdmissionReply, AccountState]:
+    """Return the reply to an application, and the account afterwards.
 
     Args:
         before: the account; it is not changed.
         application: the call.
-        now: the store's clock, in milliseconds since the epoch.
+        now: time of the store's clock, in milliseconds since the epoch.
     """
     state = before.copy(now)
     admission = _answer(state, application, now)
-    return admission, before if application.look else state
+    return admission, before if application.dry_run else state
 
 
-def _answer(state: AccountState, application: Application, now: int) -> Admission:
-    reserves = bool(application.demands) and not application.look
+def _answer(state: AccountState, application: Application, now: int) -> AdmissionReply:
+    reserves = bool(application.demands) and not application.dry_run
     holds = reserves and application.depth is Depth.PRICE
-    if reserves and application.call_id in state.done:
-        return Admission(AdmissionCode.RESOLVED_ALREADY)
-    expire(state, now)
+    if reserves and application.call_id in state.resolved:
+        return AdmissionReply(AdmissionCode.RESOLVED_ALREADY)
     standing = _standing(state, application)
-    if standing.code is AdmissionCode.ADMITTED and holds and _in_flight(state, application):
-        standing = replace(standing, code=AdmissionCode.REQUEST_IN_FLIGHT)
-    if standing.code or application.depth is not Depth.PRICE or standing.granted is None:
+    priced = bool(application.demands) and application.depth is Depth.PRICE
+    if standing.code or standing.granted is None or not priced:  # a call without a price does not need the ledger
         admission = standing.admission()
     else:
-        held_already = reserves and application.call_id in state.holds
-        admission = _price(state, application, standing, now, take=not held_already)
-        if reserves and admission.code is AdmissionCode.ADMITTED:
-            admission = _held(admission)
-    if admission.code is AdmissionCode.ADMITTED and not application.look and standing.consent is None:
-        # The record of a first use is written only now, when the call may happen.
-        who = application.caller
-        state.consents[who.subject, who.client_id] = Consent(granted=True, at=now)
+        expire(state, now)
+        if holds and _in_flight(state, application):
+            admission = standing.admission(code=AdmissionCode.REQUEST_IN_FLIGHT)
+        else:
+            held_already = reserves and application.call_id in state.holds
+            admission = _price(state, application, standing, now, take=not held_already)
+            if reserves and admission.code is AdmissionCode.ADMITTED:
+                admission = _held(admission)
+    if admission.code is AdmissionCode.ADMITTED and not application.dry_run and standing.consent is None:
+        # Only an admitted call writes the record of a first use.
+        caller = application.caller
+        state.consents[caller.subject, caller.client_id] = Consent(granted=True, at=now)
     return admission
 
 
 def _in_flight(state: AccountState, application: Application) -> bool:
-    """Whether another call has this request id on this session: its answer could be taken for the other's."""
+    """Return whether another call in flight on the session has this request id: their responses would be ambiguous."""
     return application.request is not None and any(
         hold.request == application.request for call_id, hold in state.holds.items() if call_id != application.call_id
     )
 
 
-def _held(admission: Admission) -> Admission:
-    return Admission(
+def _held(admission: AdmissionReply) -> AdmissionReply:
+    return AdmissionReply(
         admission.code, admission.plan, admission.consent_scopes, admission.consent_since, admission.prices, held=True
     )
 
@@ -111,27 +113,42 @@ def _held(admission: Admission) -> Admission:
 
 
 def effective_consent(state: AccountState, caller: Caller) -> Consent | None:
-    """The record that decides for a caller; None when there is none.
+    """Return the consent that applies to a caller; None without any.
 
-    What was revoked for one subject stays revoked. What was revoked for every subject is cured by a
-    consent of that subject that says it is newer; in doubt it is not.
+    A revocation of all clients applies to every client without a newer consent, also to one without a record.
     """
     own = state.consents.get((caller.subject, caller.client_id))
     every = state.clients.get(caller.client_id)
+    consent, revocation = _client_consent(own, every), state.revocation
+    if revocation is None or revocation.granted or (consent is not None and not consent.granted):
+        return consent
+    newer = any(each is not None and each.granted and _is_newer(each, revocation) for each in (own, every))
+    return consent if newer else revocation
+
+
+def _client_consent(own: Consent | None, every: Consent | None) -> Consent | None:
+    """Return the consent of a client, whatever was revoked for all clients.
+
+    A revocation for one subject stands. A revocation for every subject is overridden by a newer consent of that
+    subject; when either time is missing, the revocation stands.
+    """
     if own is None or every is None:
         return own or every
     if not own.granted or every.granted:
         return own
-    newer = own.at is not None and every.at is not None and own.at > every.at
-    return own if newer else every
+    return own if _is_newer(own, every) else every
+
+
+def _is_newer(consent: Consent, revocation: Consent) -> bool:
+    return consent.at is not None and revocation.at is not None and consent.at > revocation.at
 
 
 def _standing(state: AccountState, application: Application) -> _Standing:
     terms, caller = application.terms, application.caller
-    who = (caller.subject, caller.client_id)
-    if application.session is not None and state.sessions.get(application.session) != who:
+    owner = (caller.subject, caller.client_id)
+    if application.session is not None and state.sessions.get(application.session) != owner:
         return _Standing(AdmissionCode.SESSION_UNKNOWN)
-    if any(state.tasks.get(task) != who for task in application.tasks):
+    if any(state.tasks.get(task) != owner for task in application.tasks):
         return _Standing(AdmissionCode.TASK_UNKNOWN)
     consent = effective_consent(state, caller)
     if consent is None and terms.consent is ConsentMode.REQUIRED:
@@ -160,26 +177,30 @@ def _plan_code(terms: Terms, plan: str | None, granted: PlanTerms | None, consen
 # --- gate 7 ------------------------------------------------------------------------------------
 
 
-def _price(state: AccountState, application: Application, standing: _Standing, now: int, *, take: bool) -> Admission:
-    """Price every demand, and take them all or none; what is held already is priced only."""
-    assert standing.granted is not None  # noqa: S101 - the caller has looked
+def _price(
+    state: AccountState, application: Application, standing: _Standing, now: int, *, take: bool
+) -> AdmissionReply:
+    """Price every demand, and reserve all of them or none; demands that are held already are only priced."""
+    assert standing.granted is not None  # noqa: S101 - the caller has checked
     scratch = state.copy(now)
     prices: list[Price] = []
-    amounts: list[Amount] = []
+    amounts: list[HeldAmount] = []
     refused: int | None = None
     for index, demand in enumerate(application.demands):
         quota = demand.kind is AmountKind.QUOTA
         price, amount = (_quota if quota else _credit)(scratch, standing.granted, demand, now)
         prices.append(price)
         amounts.append(amount)
-        if take and refused is None and price.left is not None and price.needed > price.left:
+        enforced = take and demand.shadow is None
+        if enforced and refused is None and price.left is not None and price.needed > price.left:
             refused = index
         if refused is None:
             _take(scratch, amount)
     if refused is not None:
         return standing.admission(tuple(prices), _REFUSES[application.demands[refused].kind], refused)
-    if take and application.demands and not application.look:
+    if take and application.demands and not application.dry_run:
         state.quotas, state.included, state.balances = scratch.quotas, scratch.included, scratch.balances
+        state.lapsed -= {application.request or ""}
         state.holds[application.call_id] = Hold(
             owner=application.owner,
             client_id=application.caller.client_id,
@@ -198,7 +219,7 @@ def _needed(state: AccountState, demand: Demand) -> tuple[int, tuple[str, ...] |
     return demand.each * len(unpaid), unpaid
 
 
-def _quota(state: AccountState, granted: PlanTerms, demand: Demand, now: int) -> tuple[Price, Amount]:
+def _quota(state: AccountState, granted: PlanTerms, demand: Demand, now: int) -> tuple[Price, HeldAmount]:
     needed, items = _needed(state, demand)
     price = Price(demand.kind, demand.name, needed, None)
     tightest: tuple[bool, int, int] | None = None
@@ -211,15 +232,15 @@ def _quota(state: AccountState, granted: PlanTerms, demand: Demand, now: int) ->
         counter, rest = current(state.quotas, demand.name, window, now)
         windows[window] = counter.window
         left = max(0, limit - counter.used)
-        # Of the windows that refuse, the last to end is told: waiting for another would not help.
+        # Of the windows that refuse, report the last to end: waiting for an earlier one would not help.
         rank = (needed <= left, -order if needed > left else left, -order)
         if tightest is None or rank < tightest:
             tightest = rank
             price = Price(demand.kind, demand.name, needed, left, limit, window, rest)
-    return price, Amount(demand.kind, demand.name, needed, demand.fixed, windows, 0, items, demand.each)
+    return price, HeldAmount(demand.kind, demand.name, needed, demand.fixed, windows, 0, items, demand.each)
 
 
-def _credit(state: AccountState, granted: PlanTerms, demand: Demand, now: int) -> tuple[Price, Amount]:
+def _credit(state: AccountState, granted: PlanTerms, demand: Demand, now: int) -> tuple[Price, HeldAmount]:
     needed, items = _needed(state, demand)
     left = balance = state.balances.get(demand.name, 0)
     from_balance, rest = needed, None
@@ -232,13 +253,13 @@ def _credit(state: AccountState, granted: PlanTerms, demand: Demand, now: int) -
         from_balance = max(0, needed - unused)
         windows[window] = counter.window
     price = Price(demand.kind, demand.name, needed, left, resets_in=rest)
-    return price, Amount(demand.kind, demand.name, needed, demand.fixed, windows, from_balance, items, demand.each)
+    return price, HeldAmount(demand.kind, demand.name, needed, demand.fixed, windows, from_balance, items, demand.each)
 
 
-def _take(state: AccountState, amount: Amount) -> None:
+def _take(state: AccountState, amount: HeldAmount) -> None:
     for window, number in amount.windows.items():
         counters = state.quotas if amount.kind is AmountKind.QUOTA else state.included
         count = used(counters, amount.name, window, number) + amount.reserved - amount.from_balance
-        counters[amount.name, window] = Counter(number, count)
+        counters[amount.name, window] = Counter(number, min(MAX_AMOUNT, count))  # a quota in shadow mode has no limit
     if amount.from_balance:
         state.balances[amount.name] = state.balances.get(amount.name, 0) - amount.from_balance

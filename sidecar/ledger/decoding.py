@@ -1,6 +1,7 @@
-"""One account as it is read from the store, strictly: the model of `lua/checked.lua` and `lua/hold.lua`.
+"""Strict decoding of an account's stored records: the model of `lua/checked.lua` and `lua/hold.lua`.
 
-Pure. Other programs and people write there too, so whatever is not as the layout says is named, and never guessed.
+Pure. Other programs and operators write these records too, so a value that does not match the layout is reported and
+never guessed.
 """
 
 from __future__ import annotations
@@ -10,24 +11,27 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sidecar.ledger.accounts import AccountState, Amount, Consent, Hold
+from sidecar.ledger.accounts import AccountState, Consent, HeldAmount, Hold
 from sidecar.ledger.windows import Counter
-from sidecar.model import AMOUNTS_MOST, MAX_AMOUNT, WINDOWS, AmountKind, OnUnknown, Window
+from sidecar.model import MAX_AMOUNT, MAX_AMOUNTS_PER_HOLD, AmountKind, OnUnknown, Window
+from sidecar.window_rules import WINDOWS
 
-EVENTS_MOST: Final = 1000
-"""Events of one hold; `lua/hold.lua` says the same."""
+MAX_EVENTS: Final = 1000
+"""Most events of one hold."""
+
+MAX_AT_DIGITS: Final = 12
+"""Most digits of whole seconds since the epoch, in a record that other programs may write."""
 
 _UNLIMITED: Final = "unlimited"
 _DIGITS: Final = re.compile("[0-9]+")
-_AT_DIGITS: Final = 12  # `lua/consent.lua` says the same
 
 
 class UnreadableError(ValueError):
-    """Something stored is not what the layout says: the message names key and field, and holds no value."""
+    """Stored value that does not match the layout; the message names key and field, never the value."""
 
 
 def parse_limit(text: str) -> int | None:
-    """An account's own limit as it is stored; what is not understood allows nothing."""
+    """Return an account's own limit; an unreadable one is 0, which allows nothing."""
     if text == _UNLIMITED:
         return None
     try:
@@ -37,9 +41,9 @@ def parse_limit(text: str) -> int | None:
 
 
 def parse_overrides(account: Mapping[str, str]) -> dict[tuple[str, Window], int | None]:
-    """An account's own limits per (quota, window), as its record has them; None there is no limit.
+    """Return an account's own limits per (quota, window); None is no limit.
 
-    A window that does not exist limits nothing, as in `lua/admit.lua`.
+    An unknown window is ignored, as in `lua/admit.lua`.
     """
     found = {}
     for name, text in account.items():
@@ -50,7 +54,7 @@ def parse_overrides(account: Mapping[str, str]) -> dict[tuple[str, Window], int 
 
 
 def parse_consent(record: Mapping[str, str]) -> Consent | None:
-    """A consent record; None when there is no record."""
+    """Return a consent; None without a record."""
     if not record:
         return None
     scopes = frozenset(record["scopes"].split()) if "scopes" in record else None
@@ -58,23 +62,23 @@ def parse_consent(record: Mapping[str, str]) -> Consent | None:
 
 
 def parse_at(text: str | None) -> int | None:
-    """A record's `at` in milliseconds; None when it is no plain number of seconds that some clock may show."""
+    """Return a record's `at` in milliseconds; None unless it is a plain number of seconds within `MAX_AT_DIGITS`."""
     whole, _, fraction = (text or "").partition(".")
     if not (whole.isascii() and whole.isdigit()) or (fraction and not (fraction.isascii() and fraction.isdigit())):
         return None
     digits = whole.lstrip("0") or "0"
-    return int(digits) * 1000 + int((fraction + "000")[:3]) if len(digits) <= _AT_DIGITS else None
+    return int(digits) * 1000 + int((fraction + "000")[:3]) if len(digits) <= MAX_AT_DIGITS else None
 
 
 def parse(
     account: Mapping[str, str], ledger: Mapping[str, str], holds: Mapping[str, str], leases: Mapping[str, int]
 ) -> AccountState:
-    """What `lua/inspect.lua` answers: the account without its consents, sessions and paid items.
+    """Decode the reply of `lua/inspect.lua`: the account without its consents, sessions and paid items.
 
-    Holds that cannot be read are named in `unreadable`: nothing resolves them, and they stop nothing.
+    Calls with unreadable holds are listed in `unreadable`: nothing resolves those holds, and they block nothing.
 
     Raises:
-        UnreadableError: a balance or counter that cannot be read, and that the scripts refuse as well.
+        UnreadableError: a balance or counter is unreadable; the scripts reject it as well.
     """
     state = AccountState(
         plan=account.get("plan") or None,
@@ -89,7 +93,7 @@ def parse(
             state.totals[rest] = _stored_amount(text.removeprefix("-"), f"ledger {name}") * (
                 -1 if text[0] == "-" else 1
             )
-        elif kind in ("quota", "included"):  # `journal.py` reads what else there is
+        elif kind in ("quota", "included"):  # `journal` reads the remaining fields
             subject, _, window = rest.rpartition(":")
             number, colon, count = text.partition(":")
             if not colon or not _DIGITS.fullmatch(number):
@@ -105,10 +109,10 @@ def parse(
 
 
 def _stored_amount(text: Any, place: str) -> int:
-    """An amount as `lua/checked.lua` reads it.
+    """Return an amount, read as `lua/checked.lua` does.
 
     Raises:
-        UnreadableError: it is none.
+        UnreadableError: the value is not an amount.
     """
     if isinstance(text, str) and _DIGITS.fullmatch(text):
         digits = text.lstrip("0") or "0"
@@ -118,14 +122,14 @@ def _stored_amount(text: Any, place: str) -> int:
 
 
 def parse_hold(text: str, until: int) -> Hold:
-    """A hold as it is stored; `lua/hold.lua` accepts the same.
+    """Return a stored hold; `lua/hold.lua` accepts the same documents.
 
     Args:
         text: the document.
         until: end of its lease, in milliseconds since the epoch.
 
     Raises:
-        UnreadableError: it is none.
+        UnreadableError: the document is not a hold.
     """
     try:
         document = json.loads(text)
@@ -136,7 +140,7 @@ def parse_hold(text: str, until: int) -> Hold:
 
 def _hold(document: Mapping[str, Any], until: int) -> Hold:
     amounts = document["amounts"]
-    if not isinstance(amounts, list) or not 0 < len(amounts) <= AMOUNTS_MOST:
+    if not isinstance(amounts, list) or not 0 < len(amounts) <= MAX_AMOUNTS_PER_HOLD:
         raise UnreadableError("amounts")
     return Hold(
         owner=_text(document["owner"]),
@@ -146,11 +150,11 @@ def _hold(document: Mapping[str, Any], until: int) -> Hold:
         amounts=tuple(map(_amount, amounts)),
         request=_text(document["request"]) if "request" in document else None,
         deferred=_text(document["deferred"]) if "deferred" in document else None,
-        events=_texts(document.get("events", []), EVENTS_MOST),
+        events=_texts(document.get("events", []), MAX_EVENTS),
     )
 
 
-def _amount(document: Mapping[str, Any]) -> Amount:
+def _amount(document: Mapping[str, Any]) -> HeldAmount:
     kind, fixed, windows = AmountKind(document["kind"]), document.get("fixed", False), document["windows"]
     reserved = _stored_amount(document["reserved"], "reserved")
     balance = _stored_amount(document["balance"], "balance") if kind is AmountKind.CREDIT else 0
@@ -164,7 +168,7 @@ def _amount(document: Mapping[str, Any]) -> Amount:
         items, each = _texts(document["items"]), _stored_amount(document["each"], "each")
         if len(items) * each != reserved:
             raise UnreadableError("items")
-    return Amount(kind, _text(document["name"]), reserved, fixed, numbers, balance, items, each)
+    return HeldAmount(kind, _text(document["name"]), reserved, fixed, numbers, balance, items, each)
 
 
 def _window(name: str) -> Window:

@@ -1,7 +1,7 @@
-"""What becomes of a reserved call: (event, tool) -> action, and what the action does to the account.
+"""Settlement of a reserved call: (event, tool) -> action, and the effect of the action on the account.
 
-Pure: the first half is what the pipeline asks, the second is the model of `lua/resolve.lua` and of
-what scripts do to holds whose owner died.
+Pure. The pipeline uses the first half; the second is the model of `lua/resolve.lua` and of the scripts that resolve
+holds of dead owners.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from sidecar.ledger.accounts import AccountState, Amount, Done, Hold
+from sidecar.ledger.accounts import AccountState, HeldAmount, Hold, ResolvedCall
 from sidecar.ledger.windows import Counter, window_at
 from sidecar.model import MAX_AMOUNT, AmountKind, OnUnknown
-from sidecar.outcome import CHARGE_RESERVE, Action, Charge, Event, Receipt
+from sidecar.outcome import CHARGE_RESERVE, Action, Charge, Event, Receipt, Resolution
 
-Cost = Callable[[AccountState, Amount, int], int]
-"""What the amount of that index costs; items it charges are marked paid."""
+Cost = Callable[[AccountState, HeldAmount, int], int]
+"""Computes the cost of the amount at an index, and marks the items that it charges as paid."""
 
-EXPIRED_AT_ONCE: Final = 16
-"""How many holds of dead owners one script resolves at most; `lua/ledger.lua` says the same."""
+EXPIRY_BATCH: Final = 16
+"""Most expired holds that one script resolves."""
 
-FOLLOWED: Final = 64
-"""Events of one deferred call that are remembered; `lua/follow.lua` says the same."""
+MAX_FOLLOWED_EVENTS: Final = 64
+"""Most events of one deferred call that are remembered."""
 
 _CERTAIN: Final = {
     Event.RESULT: Action.CHARGE_RESULT,
@@ -41,21 +41,29 @@ _UNKNOWN: Final = {OnUnknown.SETTLE: Action.CHARGE_RESERVE, OnUnknown.RELEASE: A
 UNKNOWN_OUTCOMES: Final = frozenset(
     {Event.HTTP_FAILED, Event.TIMED_OUT, Event.BACKEND_GONE, Event.UNUSABLE, Event.OWNER_DIED}
 )
-"""Events after which nobody knows what the backend did: the tool's `on_unknown` decides."""
+"""Events after which the outcome at the backend is unknown: the tool's `on_unknown` decides."""
+
+
+NOT_RUN: Final = frozenset({400, 401, 403, 404, 405, 406, 411, 413, 415, 421, 422, 429, 431})
+"""4xx statuses that mean that the backend did not run the call; it may have run before any other status."""
+
+
+def status_event(status: int) -> Event:
+    """Return the event of a response with an HTTP status other than 2xx."""
+    return Event.HTTP_REFUSED if status < 400 or status in NOT_RUN else Event.HTTP_FAILED
 
 
 def action(event: Event, on_unknown: OnUnknown, charge_errors: bool = False) -> Action:
-    """What an event does to the hold of its call (contract, section 5).
+    """Return the action of an event on the hold of its call (contract, section 5).
 
-    A stream that ended cleanly without its response charges the reserve: the backend worked to its end. Where
-    the client can resume it, the hold is deferred instead, so that the result is charged when it is seen.
-    A task that was handed back charges it too: the call is running, and its result can be had later at no
-    further price.
+    A stream that ends cleanly without its response charges the reserve: the backend has finished. If the client can
+    resume the stream, the hold is deferred instead, so that the result is charged when it passes. A task charges the
+    reserve too: the call is running, and fetching its result later costs nothing more.
 
     Args:
-        event: what happened.
-        on_unknown: the tool's.
-        charge_errors: whether the tool's own errors (`isError`) are charged like results.
+        event: end of the call.
+        on_unknown: setting of the tool.
+        charge_errors: whether results with `isError` are charged like other results.
     """
     if event is Event.TOOL_ERROR:
         return Action.CHARGE_RESULT if charge_errors else Action.RELEASE
@@ -70,43 +78,43 @@ def action(event: Event, on_unknown: OnUnknown, charge_errors: bool = False) -> 
 def settle(
     before: AccountState, call_id: str, charges: Sequence[Charge] | None, *, now: int, lease: int
 ) -> tuple[Receipt, AccountState]:
-    """Charge one call, exactly once, whatever arrives late or twice.
+    """Charge one call exactly once, also when commands arrive late or twice.
 
     Args:
         before: the account; it is not changed.
         call_id: the call.
-        charges: what each demand cost; missing ones, or all for None, cost what was reserved.
-        now: the store's clock, in milliseconds since the epoch.
+        charges: charge per demand; a missing one, or None for all, charges the reserve.
+        now: time of the store's clock, in milliseconds since the epoch.
         lease: milliseconds for which the outcome is remembered.
     """
-    return _resolve(before, call_id, "settled", partial(_cost, charges=charges or ()), now, lease)
+    return _resolve(before, call_id, Resolution.SETTLED, partial(_cost, charges=charges or ()), now, lease)
 
 
 def release(
     before: AccountState, call_id: str, *, forwarded: bool = False, now: int, lease: int
 ) -> tuple[Receipt, AccountState]:
-    """Give back what one call reserved; arguments as in `settle`.
+    """Return the units that one call has reserved.
 
     Args:
         before: the account; it is not changed.
-        call_id: the call; without a hold a tombstone keeps its late admission out.
-        forwarded: whether it was sent: then fixed amounts stay consumed.
-        now: the store's clock, in milliseconds since the epoch.
+        call_id: the call; without a hold, a tombstone rejects its late admission.
+        forwarded: whether the call was sent to the backend: then fixed amounts stay charged.
+        now: time of the store's clock, in milliseconds since the epoch.
         lease: milliseconds for which the outcome is remembered.
     """
-    return _resolve(before, call_id, "released", _released if forwarded else _nothing, now, lease)
+    return _resolve(before, call_id, Resolution.RELEASED, _released if forwarded else _nothing, now, lease)
 
 
 def _resolve(
-    before: AccountState, call_id: str, how: str, cost: Cost, now: int, lease: int
+    before: AccountState, call_id: str, how: Resolution, cost: Cost, now: int, lease: int
 ) -> tuple[Receipt, AccountState]:
     state = before.copy(now)
-    done = state.done.get(call_id)
+    done = state.resolved.get(call_id)
     if done is not None:
         return (done.receipt if done.how == how else _LATE), state
     hold = state.holds.pop(call_id, None)
     receipt = _LATE if hold is None else _apply(state, hold, cost, now)
-    state.done[call_id] = Done("late" if hold is None else how, receipt, now + lease)
+    state.resolved[call_id] = ResolvedCall(Resolution.LATE if hold is None else how, receipt, now + lease)
     return receipt, state
 
 
@@ -114,26 +122,28 @@ _LATE: Final = Receipt(late=True)
 
 
 def expire(state: AccountState, now: int) -> int:
-    """Resolve, in place, the first holds whose lease has run out; returns how many."""
+    """Resolve, in place, the first holds with expired leases; return their number."""
     over = sorted((hold.until, call_id.encode(), call_id) for call_id, hold in state.holds.items() if hold.until <= now)
-    for _, _, call_id in over[:EXPIRED_AT_ONCE]:
+    for _, _, call_id in over[:EXPIRY_BATCH]:
         hold = state.holds.pop(call_id)
         charged = hold.deferred is not None or hold.on_unknown is OnUnknown.SETTLE
         _apply(state, hold, partial(_cost, charges=()) if charged else _released, now)
-    return min(len(over), EXPIRED_AT_ONCE)
+        if not charged and hold.request is not None:
+            state.lapsed.add(hold.request)
+    return min(len(over), EXPIRY_BATCH)
 
 
 def defer(
     before: AccountState, call_id: str, context: str, events: tuple[str, ...] = (), *, now: int
 ) -> tuple[bool, AccountState]:
-    """Keep a hold open for a response that may still come; False when there is no such hold.
+    """Keep a hold open for a response that may still arrive; False without a hold.
 
     Args:
         before: the account; it is not changed.
         call_id: the call.
-        context: what pricing the response needs.
-        events: where its stream can be resumed, as `Hold.events`; none of them is another call's.
-        now: the store's clock, in milliseconds since the epoch.
+        context: pricing context of the response.
+        events: events from which the stream can be resumed, as in `Hold.events`; no second call has any of them.
+        now: time of the store's clock, in milliseconds since the epoch.
     """
     state = before.copy(now)
     hold = state.holds.get(call_id)
@@ -144,19 +154,19 @@ def defer(
 
 
 def follow(before: AccountState, resumed: str, events: tuple[str, ...], *, now: int) -> tuple[bool, AccountState]:
-    """A stream that resumed a deferred call's can itself be resumed; False when it resumed none.
+    """Add the events of a resumed stream to its deferred call, so that it can be resumed too; False without one.
 
     Args:
         before: the account; it is not changed.
-        resumed: `keys.event_digest` of the event that it was resumed from.
-        events: the same of its own events.
-        now: the store's clock, in milliseconds since the epoch.
+        resumed: `keys.event_digest` of the event that the stream was resumed from.
+        events: `keys.event_digest` of its own events.
+        now: time of the store's clock, in milliseconds since the epoch.
     """
     state = before.copy(now)
     for call_id, hold in state.holds.items():
         if resumed in hold.events:
             older = [event for event in hold.events if event not in events]
-            state.holds[call_id] = replace(hold, events=(*older, *dict.fromkeys(events))[-FOLLOWED:])
+            state.holds[call_id] = replace(hold, events=(*older, *dict.fromkeys(events))[-MAX_FOLLOWED_EVENTS:])
             return True, state
     return False, state
 
@@ -164,18 +174,18 @@ def follow(before: AccountState, resumed: str, events: tuple[str, ...], *, now: 
 def recall(
     before: AccountState, request: str, costs: bool, resumed: str = "", *, now: int
 ) -> tuple[tuple[str, str, OnUnknown, bool] | None, AccountState]:
-    """The deferred call whose response has passed on another stream; None when none is to be settled.
+    """Find the deferred call of a response on another stream; None when there is nothing to settle.
 
     Args:
         before: the account; it is not changed.
         request: `keys.request_digest` of the request that was answered.
-        costs: whether the response is a result that costs something: then a call that its owner has not
-            deferred, because it died, is charged at its lease's end.
+        costs: whether the response is a result with a price: then a call that its dead owner has not deferred is
+            charged when its lease expires.
         resumed: `keys.event_digest` of the event that the stream was resumed from; empty for none.
-        now: the store's clock, in milliseconds since the epoch.
+        now: time of the store's clock, in milliseconds since the epoch.
 
     Returns:
-        the call's id, what pricing its response needs, its `on_unknown`, and whether the stream is the call's own.
+        Call id, pricing context, `on_unknown`, and whether the stream is the call's own.
     """
     state = before.copy(now)
     for call_id, hold in state.holds.items():
@@ -199,29 +209,29 @@ def _apply(state: AccountState, hold: Hold, cost: Cost, now: int) -> Receipt:
     return Receipt(paid, used)
 
 
-def _nothing(state: AccountState, amount: Amount, index: int) -> int:
+def _nothing(state: AccountState, amount: HeldAmount, index: int) -> int:
     return 0
 
 
-def _released(state: AccountState, amount: Amount, index: int) -> int:
+def _released(state: AccountState, amount: HeldAmount, index: int) -> int:
     return _cost(state, amount, index, ()) if amount.fixed else 0
 
 
-def _cost(state: AccountState, amount: Amount, index: int, charges: Sequence[Charge]) -> int:
+def _cost(state: AccountState, amount: HeldAmount, index: int, charges: Sequence[Charge]) -> int:
     charge = charges[index] if index < len(charges) and not amount.fixed else CHARGE_RESERVE
-    if amount.items is not None:
+    if amount.items is not None and not charge.unmarked:
         delivered = amount.items if charge.items is None else set(charge.items)
         fresh = {(amount.kind, amount.name, item) for item in amount.items if item in delivered} - state.paid
         state.paid |= fresh
         return amount.each * len(fresh)
     if charge.amount is None:
         return amount.reserved
-    # Rows that were really returned count in full, even past the limit; credits never beyond the reserve.
+    # Returned rows count in full, even past the limit; credits are never charged beyond the reserve.
     return charge.amount if amount.kind is AmountKind.QUOTA else min(charge.amount, amount.reserved)
 
 
-def _settle(state: AccountState, amount: Amount, cost: int, now: int) -> None:
-    """Turn what was reserved into what it cost; windows that have ended are left alone."""
+def _settle(state: AccountState, amount: HeldAmount, cost: int, now: int) -> None:
+    """Replace a reserved amount by its cost; expired windows are not changed."""
     change = cost - amount.reserved
     counters = state.quotas
     if amount.kind is AmountKind.CREDIT:
@@ -231,7 +241,7 @@ def _settle(state: AccountState, amount: Amount, cost: int, now: int) -> None:
         if amount.from_balance:
             balance = state.balances.get(amount.name, 0)
             total = state.totals.get(amount.name, 0) - (amount.from_balance - back)
-            # Whatever somebody has written into a hold, it lifts no balance above the pool's total.
+            # A hold that was edited by hand must not raise a balance above the pool's total.
             state.balances[amount.name] = max(balance, min(balance + back, total))
             state.totals[amount.name] = total
     for window, number in amount.windows.items():

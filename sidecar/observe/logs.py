@@ -1,7 +1,7 @@
-"""Lines on stdout: each one JSON object in ASCII, at most 4 KiB, written at once.
+"""Log lines on stdout: one JSON object in ASCII each, at most 4 KiB, written in one piece by a thread.
 
-A pipe takes up to 4 KiB in one piece (PIPE_BUF), so lines of several workers do not mix. What the
-libraries log passes through here too, without tracebacks: those quote what was being read.
+A pipe takes up to 4 KiB in one piece (PIPE_BUF), so lines of several workers do not mix. Records of libraries are
+logged too, without tracebacks, which quote the input.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -17,16 +19,19 @@ from typing import Any, Final
 import orjson
 
 from sidecar.observe.redact import HIDDEN, sentence
+from sidecar.observe.writer import LineWriter
 
 MAX_LINE: Final = 4096
-"""Bytes of one line with its line break; a larger write to a pipe may mix with another's."""
+"""Bytes of one line with its line break; a larger write to a pipe may mix with one of another process."""
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+FLUSH_WITHIN: Final = 2.0
+"""Seconds for writing the last lines when the process ends."""
 _REPEATS: Final = 10  # lines of one place in the code ...
-_PER: Final = 10.0  # ... in so many seconds
+_PER: Final = 10.0  # ... in this number of seconds
 _PLACES: Final = 1000  # places remembered
-# What a line gives up, in this order, when it is too long.
+# Fields to remove from a line that is too long, in this order.
 _EXPENDABLE: Final = (
-    *("notes", "shadow", "message", "scopes", "rule", "credits", "issuer", "client_id", "account"),
+    *("notes", "shadow", "message", "scopes", "detail", "rule", "credits", "issuer", "client_id", "account"),
     *("trace_id", "plan", "revision", "method", "tool"),
 )
 
@@ -34,12 +39,15 @@ Fields = Mapping[str, Any]
 
 
 class Lines:
-    """Where log lines go.
+    """Log lines: a queue, from which a thread writes them.
+
+    Standard output may be a pipe that is not read, or a file on a mount that does not answer. Lines then wait in the
+    queue; when it is full, new lines are dropped and counted. No call waits.
 
     Args:
         level: lines below it are not written: debug, info, warning or error.
         fd: the file descriptor.
-        dropped: called for each line that could not be written whole; may be set later.
+        dropped: called for each line that could not be written whole; may be set later. Also called in the thread.
         clock: seconds since the epoch.
     """
 
@@ -50,35 +58,53 @@ class Lines:
         dropped: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.threshold = LEVELS[level]
-        self._fd = fd
+        self.limit(level)
         self.dropped = dropped
         self._clock = clock
+        self._second = (-1, "")
+        self._writer = LineWriter(fd, self._drop)
+
+    def limit(self, level: str) -> None:
+        """Write no lines below this level from now on."""
+        self.threshold = LEVELS[level]
 
     def wants(self, level: str) -> bool:
-        """Whether a line of this level is written."""
+        """Return whether a line of this level is written."""
         return LEVELS[level] >= self.threshold
 
     def event(self, name: str, level: str = "info", **fields: str | float | bool | None) -> None:
-        """Log something that is no call, such as a start or a reload. Text is redacted."""
+        """Log an event that is no call, such as a start or a reload. Text is redacted."""
         if self.wants(level):
             cleaned = {key: sentence(value) if isinstance(value, str) else value for key, value in fields.items()}
             self.write(level, name, cleaned)
 
     def write(self, level: str, event: str, fields: Fields) -> None:
-        """Write one line from fields that are fit to be read. A full disk or closed pipe costs the line only."""
-        moment = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
-        line = encode({"ts": moment.replace("+00:00", "Z"), "level": level, "event": event, **fields})
-        try:
-            written = os.write(self._fd, line)
-        except OSError:
-            written = 0
-        if written != len(line):
-            self.dropped()
+        """Queue one line of fields that need no redaction. A full disk or closed pipe loses the line only."""
+        self._writer.put(encode({"ts": self._moment(), "level": level, "event": event, **fields}))
+
+    def _moment(self) -> str:
+        """Return the time in milliseconds, of which most is formatted once a second."""
+        milliseconds = int(self._clock() * 1000)
+        second, text = self._second
+        if milliseconds // 1000 != second:
+            second = milliseconds // 1000
+            text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            self._second = second, text  # both at once: other threads log, too
+        return f"{text}.{milliseconds % 1000:03d}Z"
+
+    def flush(self, within: float = FLUSH_WITHIN) -> bool:
+        """Wait until everything queued is written, at most `within` seconds; return whether it is.
+
+        Blocks: not for the event loop.
+        """
+        return self._writer.flush(within)
+
+    def _drop(self) -> None:
+        self.dropped()
 
 
 def encode(fields: Fields) -> bytes:
-    """One line: ASCII, so that no terminal and no collector reads it in another way, and short enough."""
+    """Return one line: ASCII, so that terminals and collectors read it alike, and short enough."""
     line = _dump(fields)
     if len(line) < MAX_LINE:
         return line + b"\n"
@@ -109,7 +135,7 @@ def _unknown(value: object) -> str:
 
 
 def fault_place(error: BaseException) -> str:
-    """What failed and where, without the message, which may quote what was being read."""
+    """Return the error's type and place, without the message, which may quote the input."""
     place, trace = "", error.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
@@ -121,10 +147,10 @@ def fault_place(error: BaseException) -> str:
 
 
 def install(lines: Lines, logger: logging.Logger | None = None) -> logging.Handler:
-    """Send what libraries log to `lines`, and keep logging's own failures from printing their arguments.
+    """Send the records of libraries to `lines`, and keep logging's own failures from printing their arguments.
 
     Args:
-        lines: where to.
+        lines: the destination.
         logger: the root logger by default; its other handlers are removed.
     """
     target = logger if logger is not None else logging.getLogger()
@@ -132,10 +158,27 @@ def install(lines: Lines, logger: logging.Logger | None = None) -> logging.Handl
     for old in list(target.handlers):
         target.removeHandler(old)
     target.addHandler(handler)
-    # Below warning, libraries tell what they read.
-    target.setLevel(max(logging.WARNING, lines.threshold))
+    # Below warning, libraries log their input.
+    target.setLevel(logging.WARNING)  # the handler asks for the level in force
     logging.raiseExceptions = False
+    _keep_off_stderr(lines)
     return handler
+
+
+def _keep_off_stderr(lines: Lines) -> None:
+    """Log the errors that Python would print on standard error, which may also be a pipe that is not read."""
+
+    def unraisable(found: sys.UnraisableHookArgs) -> None:
+        fault = type(found.exc_type).__name__ if found.exc_value is None else fault_place(found.exc_value)
+        lines.event("library", "error", logger="python", message="an exception was ignored", fault=fault)
+
+    def thread(found: threading.ExceptHookArgs) -> None:
+        fault = found.exc_type.__name__ if found.exc_value is None else fault_place(found.exc_value)
+        lines.event("library", "error", logger="python", message="a thread has failed", fault=fault)
+
+    sys.unraisablehook = unraisable
+    threading.excepthook = thread
+    logging.captureWarnings(True)
 
 
 class _LibraryHandler(logging.Handler):

@@ -1,118 +1,92 @@
-"""The numbers behind `/metrics`: `mcp_sidecar_*`, in a registry of their own.
+"""Metrics of `/metrics`: `mcp_sidecar_*`, in a registry of their own.
 
-Label values come from enums and from names in the policy, never from a request, so no client can
-grow them. With `PROMETHEUS_MULTIPROC_DIR` set (several workers), every worker's numbers are added up.
+Label values come from enums and from names in the policy, never from a request, so clients cannot add series. With
+`PROMETHEUS_MULTIPROC_DIR` set (several workers), the numbers of all workers are added up.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import lru_cache, partial
+from itertools import islice, product
 from typing import Final
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    disable_created_metrics,
-    generate_latest,
-)
+from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from sidecar import __version__
-from sidecar.errors import ErrorCode
+from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import AmountKind, Price
+from sidecar.observe.families import Families, is_multiprocess
+from sidecar.observe.plain_metrics import CounterSeries, PlainCounter
+from sidecar.observe.series import MAX_SERIES, UNDECLARED_CODES, first_codes
 from sidecar.outcome import Action, Event, Exchange
 
 OTHER: Final = "_other"
-"""Stands for every name that the policy does not know."""
+"""Label value for every name that the policy does not declare."""
+EVICTED: Final = ("session", "task", "challenge", "token", "introspection")
+"""Kinds of entries with counted evictions."""
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 CODES: Final = frozenset({"ok", *(code.id for code in ErrorCode), *(event.value for event in Event)})
-_LATENCY: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
-_OVERHEAD: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2)
-
-Labels = tuple[str, ...]
-
-# A `_created` series beside every counter doubles what is scraped and tells nobody anything here.
-disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-class Metrics:
-    """All metrics of one process. `record` counts calls; the gauges are set by who knows their state."""
+class Metrics(Families):
+    """All metrics of one process. `record` counts calls; the owner of each state sets its gauge."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self._children: dict[Labels, _CallChildren] = {}
-        self._by_name: dict[tuple[Counter, str], Counter] = {}
+        super().__init__(CollectorRegistry())
+        # Remembered, because to find a series by its labels takes longer than to count.
+        self._of_call = lru_cache(MAX_SERIES)(partial(_CallSeries, self))
+        self._of_name = lru_cache(MAX_SERIES)(_labelled)
         self._policy_revision: str | None = None
-        self._make_call_metrics()
-        self._make_state_metrics()
+        self.build.labels(__version__, platform.python_version()).set(1)
+        for kind in EVICTED:
+            self.evictions.labels(kind)
+        for code in ErrorCode:
+            self.refusals.labels(code.row.gate.value, code.id)
+        for action in Action:
+            self.settlements.labels(action)
 
-    def _make_call_metrics(self) -> None:
-        self.requests = self._counter(
-            "requests", "Requests by what became of them.", "method", "tool", "status", "code"
-        )
-        self.latency = self._histogram("request_seconds", "Seconds from the first byte to the end.", _LATENCY)
-        self.backend = self._histogram("backend_seconds", "Seconds that the backend took of it.", _LATENCY)
-        self.overhead = self._histogram("overhead_seconds", "Seconds that the sidecar took of it.", _OVERHEAD)
-        self.refusals = self._counter("refusals", "Refusals by the gate that refused.", "gate", "code")
-        self.shadow = self._counter("shadow_refusals", "Calls that a rule in shadow mode would have refused.", "tool")
-        self.settlements = self._counter("settlements", "What was done with holds.", "action")
-        self.settle_problems = self._counter("settle_problems", "What went wrong when settling.", "tool")
-        self.streams_ended = self._counter("streams_ended", "Open streams that were ended here, by why.", "reason")
-        self.late = self._counter("late_settlements", "Settlements of holds that had been resolved before.")
-        self.forgotten = self._counter("forgotten_holds", "Holds that the store lost before their lease ended.")
-        self.reserved = self._counter("credits_reserved", "Credits reserved before calls.", "pool")
-        self.spent = self._counter("credits_spent", "Credits spent by calls.", "pool")
-        self.released = self._counter("credits_released", "Reserved credits given back.", "pool")
+    def expect(self, tools: Iterable[str], pools: Iterable[str], shadows: Iterable[tuple[str, str]] = ()) -> None:
+        """Start the counters of a policy's names at 0: a rate misses the first count of a new series.
 
-    def _make_state_metrics(self) -> None:
-        self.open_holds = self._gauge("open_holds", "Calls whose price is reserved now.", "livesum")
-        self.open_streams = self._gauge("open_streams", "Open streams to clients.", "livesum")
-        self.in_flight = self._gauge("in_flight", "Requests being served now.", "livesum")
-        self.store_up = self._gauge("store_up", "Whether the store answers (1) or not (0).", "livemin")
-        self.store_away = self._gauge(
-            "store_primaries_away", "Servers of the store that take writes and cannot be asked now.", "livemax"
-        )
-        self.revocations_heard = self._gauge(
-            "revocations_heard", "Whether revocations are heard at once (1) or found by asking (0).", "livemin"
-        )
-        self.store_warnings = self._gauge(
-            "store_warnings", "Whether the store may lose what it has acknowledged (1), by why.", "livemax", "warning"
-        )
-        self.store_errors = self._counter("store_errors", "Trips to the store that failed.")
-        self.keys_up = self._gauge("keys_up", "Whether an issuer's keys are usable (1).", "livemin", "issuer")
-        self.keys_fetched = self._gauge(
-            "keys_fetched_timestamp_seconds", "When an issuer's keys were last fetched.", "livemax", "issuer"
-        )
-        self.introspections = self._counter(
-            "introspections", "Questions to an issuer about opaque tokens, by outcome.", "outcome"
-        )
-        self.introspection_up = self._gauge(
-            "introspection_up", "Whether an issuer's introspection endpoint works (1).", "livemin", "issuer"
-        )
-        self.backend_up = self._gauge("backend_connected", "Whether the backend was ever reached (1).", "livemin")
-        self.policy_info = self._gauge("policy_info", "The policy in force (1), by revision.", "livemax", "revision")
-        self.reload_success = self._gauge("last_reload_success", "Whether the last reload worked (1).", "livemin")
-        self.reload_time = self._gauge("last_reload_timestamp_seconds", "When a reload last worked.", "livemin")
-        self.files_valid = self._gauge("files_valid", "Whether the files on disk would load (1).", "livemin")
-        self.certificate_ends = self._gauge(
-            "certificate_expiry_timestamp_seconds", "When the certificate in use expires.", "livemin", "side"
-        )
-        self.log_dropped = self._counter("log_lines_dropped", "Log lines that could not be written.")
-        build = self._gauge("build_info", "This build.", "livemax", "version", "python")
-        build.labels(__version__, platform.python_version()).set(1)
+        Request counters start for every code that a call of a declared tool can end in; with very many tools, for the
+        codes that alerts query (see `series`).
+
+        Args:
+            tools: the declared ones.
+            pools: the declared pools of credits.
+            shadows: tools, and the codes with which their rules in shadow mode would refuse.
+        """
+        declared = list(tools)
+        for tool in (*declared, OTHER):
+            for code, status in (first_codes(len(declared)) if tool != OTHER else UNDECLARED_CODES).items():
+                self.requests.labels("tools/call", tool, status.value, code)
+            self.settle_problems.labels(tool)
+        for tool, code in islice(shadows, MAX_SERIES):
+            self.shadow.labels(tool, code)
+        for pool in pools:
+            for counter in (self.reserved, self.spent, self.released):
+                counter.labels(pool)
+
+    def begin(self, counter: Counter | PlainCounter, *labels: Iterable[str]) -> None:
+        """Start a counter at 0 for every combination of these values of its labels."""
+        for values in product(*labels):
+            counter.labels(*values)
 
     def introspected(self, outcome: str) -> None:
-        """Count one question about an opaque token."""
-        self._named(self.introspections, outcome).inc()
+        """Count one introspection request."""
+        self.introspections.labels(outcome).inc()
+
+    def evicted(self, kind: str) -> None:
+        """Count one eviction."""
+        self.evictions.labels(kind).inc()
 
     def issuer(self, name: str, *, keys: bool | None, fetched: float | None, introspection: bool | None) -> None:
-        """Say how an issuer is; None where the question does not arise for it.
+        """Set the gauges of an issuer; None where a gauge does not apply to it.
 
         Args:
             name: its configured id.
@@ -124,139 +98,123 @@ class Metrics:
         for gauge, value in gauges:
             if value is not None:
                 gauge.labels(name).set(value)
-            elif not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-                # A config before this one may have had it, and alerts would go on about it.
+            elif not is_multiprocess():
+                # An earlier config may have set it, and its alerts would continue.
                 with contextlib.suppress(KeyError):
                     gauge.remove(name)
 
     def policy(self, revision: str) -> None:
-        """Say which policy is in force."""
+        """Set the revision of the policy in force."""
         if self._policy_revision not in (None, revision):
             self.policy_info.labels(self._policy_revision).set(0)
-            if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            if not is_multiprocess():
                 self.policy_info.remove(self._policy_revision)
         self._policy_revision = revision
         self.policy_info.labels(revision).set(1)
 
     def certificate(self, side: str, ends: datetime | None) -> None:
-        """Say when one side's certificate ends; None: there is none."""
+        """Set the expiry of one side's certificate; None without one."""
         if ends is not None:
             self.certificate_ends.labels(side).set(ends.timestamp())
-        elif not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        elif not is_multiprocess():
             with contextlib.suppress(KeyError):
                 self.certificate_ends.remove(side)
 
     def count(self, exchange: Exchange, status: str, seconds: float) -> None:
-        """Count one request that has ended.
+        """Count one finished request.
 
         Args:
-            exchange: what is known of it.
+            exchange: the request.
             status: one of `record.Status`.
             seconds: from its first byte to its end.
         """
-        method, tool = exchange.method or OTHER, tool_label(exchange)
-        code = exchange.code if exchange.code in CODES else OTHER
-        children = self._call_children((method, tool, status, code))
-        children.requests.inc()
-        if exchange.call is None or not exchange.call.listens:  # those live as long as their clients like
-            children.latency.observe(seconds)
+        code, tool = exchange.code, tool_label(exchange)
+        series = self._of_call(exchange.method or OTHER, tool, status, code if code in CODES else OTHER)
+        series.requests.inc()
+        if exchange.call is None or not exchange.call.listens:  # their length depends on the client
             backend = exchange.backend_seconds
-            if backend is not None:
-                children.backend.observe(backend)
-            children.overhead.observe(max(0.0, seconds - (backend or 0.0)))
+            series.latency.observe(seconds)
+            if backend is None:
+                series.overhead.observe(seconds)
+            else:
+                series.backend.observe(backend)
+                series.overhead.observe(max(0.0, seconds - backend))
         if exchange.refusal is not None:
-            self.refusals.labels(exchange.refusal.gate.value, exchange.refusal.code.id).inc()
-            if exchange.refusal.code is ErrorCode.STORE_UNAVAILABLE:
-                self.store_errors.inc()
+            self._count_refusal(exchange.refusal)
         if exchange.shadow:
-            self._named(self.shadow, tool).inc()
+            for code in dict.fromkeys(each.code.id for each in exchange.shadow):  # a call counts once for each code
+                self.shadow.labels(tool, code).inc()
         if exchange.notes:
-            self._named(self.settle_problems, tool).inc(len(exchange.notes))
+            self.settle_problems.labels(tool).inc(len(exchange.notes))
         if exchange.stream_end is not None:
-            self._named(self.streams_ended, exchange.stream_end).inc()
-        for pool, amount in credits_of(exchange.reserved).items() if exchange.action is not None else ():
-            self._named(self.reserved, pool).inc(amount)
-        self.count_money(exchange)
+            self.streams_ended.labels(exchange.stream_end).inc()
+        if exchange.action is not None:
+            reserved = credits_of(exchange.reserved)
+            for pool in reserved:
+                self._of_name(self.reserved, pool).inc(reserved[pool])
+            self._count_settlement(exchange, exchange.action, reserved)
 
     def expose(self) -> bytes:
-        """The text that Prometheus reads (`CONTENT_TYPE`)."""
-        if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        """Return the text that Prometheus scrapes (`CONTENT_TYPE`)."""
+        if not is_multiprocess():
             return generate_latest(self.registry)
-        everybody = CollectorRegistry()
-        MultiProcessCollector(everybody)  # type: ignore[no-untyped-call]
-        return generate_latest(everybody)
+        combined = CollectorRegistry()
+        MultiProcessCollector(combined)  # type: ignore[no-untyped-call]
+        return generate_latest(combined)
 
     def count_money(self, exchange: Exchange) -> None:
-        """Count what was done with a hold, and what it came to."""
-        action, receipt = exchange.action, exchange.receipt
-        if action is None:
-            return
-        self._named(self.settlements, action.value).inc()
+        """Count the settlement of a hold and its credits."""
+        if exchange.action is not None:
+            self._count_settlement(exchange, exchange.action, credits_of(exchange.reserved))
+
+    def _count_settlement(self, exchange: Exchange, action: Action, reserved: Mapping[str, int]) -> None:
+        receipt = exchange.receipt
+        self._of_name(self.settlements, action).inc()
         if receipt is None or action is Action.DEFER:
-            return  # the lease decides, and nobody here learns how; or another stream will
+            return  # its lease or another stream settles it later
         if receipt.late:
             self.late.inc()
-            if exchange.forgotten:
-                self.forgotten.inc()
+            if exchange.hold_lost:
+                self.lost_holds.inc()
             return
-        for pool, amount in receipt.paid.items():
-            if amount:
-                self._named(self.spent, pool).inc(amount)
-        for pool, amount in credits_of(exchange.reserved).items():
-            if amount > receipt.paid.get(pool, 0):
-                self._named(self.released, pool).inc(amount - receipt.paid.get(pool, 0))
+        paid = receipt.paid
+        for pool in paid:
+            if paid[pool]:
+                self._of_name(self.spent, pool).inc(paid[pool])
+        for pool in reserved:
+            unused = reserved[pool] - paid.get(pool, 0)
+            if unused > 0:
+                self._of_name(self.released, pool).inc(unused)
 
-    def _call_children(self, labels: Labels) -> _CallChildren:
-        """Looking labels up takes longer than counting, so what was looked up is kept."""
-        children = self._children.get(labels)
-        if children is None:
-            children = self._children[labels] = _CallChildren(self, labels)
-        return children
-
-    def _named(self, counter: Counter, name: str) -> Counter:
-        """The child of a counter that has one label."""
-        key = (counter, name)
-        child = self._by_name.get(key)
-        if child is None:
-            child = self._by_name[key] = counter.labels(name)
-        return child
-
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"mcp_sidecar_{name}", text, labels, registry=self.registry)
-
-    def _gauge(self, name: str, text: str, mode: str, *labels: str) -> Gauge:
-        return Gauge(
-            f"mcp_sidecar_{name}",
-            text,
-            labels,
-            registry=self.registry,
-            multiprocess_mode=mode,  # type: ignore[arg-type]
-        )
-
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(f"mcp_sidecar_{name}", text, ("method", "tool"), registry=self.registry, buckets=buckets)
+    def _count_refusal(self, refusal: Refusal) -> None:
+        self.refusals.labels(refusal.gate, refusal.code.id).inc()
+        if refusal.code is ErrorCode.STORE_UNAVAILABLE:
+            self.store_errors.inc()
 
 
-class _CallChildren:
+class _CallSeries:
     __slots__ = ("backend", "latency", "overhead", "requests")
 
-    def __init__(self, metrics: Metrics, labels: Labels) -> None:
-        method, tool, _, _ = labels
-        self.requests = metrics.requests.labels(*labels)
+    def __init__(self, metrics: Metrics, method: str, tool: str, status: str, code: str) -> None:
+        self.requests = metrics.requests.labels(method, tool, status, code)
         self.latency = metrics.latency.labels(method, tool)
         self.backend = metrics.backend.labels(method, tool)
         self.overhead = metrics.overhead.labels(method, tool)
 
 
+def _labelled(counter: Counter | PlainCounter, name: str) -> Counter | CounterSeries:
+    return counter.labels(name)
+
+
 def tool_label(exchange: Exchange) -> str:
-    """The declared tool; `_other` for a call of an undeclared one, empty for other methods."""
+    """Return the declared tool; `_other` for a call of an undeclared one, empty for other methods."""
     if exchange.tool is not None:
         return exchange.tool
     return OTHER if exchange.call is not None and exchange.call.method == "tools/call" else ""
 
 
 def credits_of(prices: Iterable[Price]) -> dict[str, int]:
-    """Credits per pool among the reserved prices."""
+    """Return the reserved credits per pool."""
     found: dict[str, int] = {}
     for price in prices:
         if price.kind is AmountKind.CREDIT and price.needed:

@@ -1,7 +1,7 @@
-"""What may stand in a log line: fields cut to size, and free text without anything that could be a secret.
+"""Redaction for log lines: fields cut to size, and free text without anything that could be a secret.
 
-The fields of a line are chosen one by one (`record`), so nothing secret has a place there. This is
-for the rest: sentences about what went wrong, which may quote what was being read.
+The fields of a line are chosen one by one (`record`), so none holds a secret. This module is for error
+messages, which may quote the input.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 HIDDEN: Final = "[hidden]"
 
-# A query string or userinfo of a URL may hold anything a client put there.
+# The query string or userinfo of a URL may hold any client data.
 _QUERY: Final = re.compile(r"(?<=[^\s?])\?[^\s\"'<>]+")
 _USERINFO: Final = re.compile(r"(?<=://)[^\s/@]+@")
 _SCHEME: Final = re.compile(r"\b(bearer|basic|dpop)\s+[^\s\"',;]+", re.IGNORECASE)
@@ -21,14 +21,15 @@ _NAMED: Final = re.compile(
     r"([\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\r\n,;&]+)",
     re.IGNORECASE,
 )
-# A run this long without a space, with letters and digits, is no word: a token, a key, a digest.
+# A run of this length without a space, with letters and digits, is no word: a token, a key, a digest.
 _RUN: Final = re.compile(r"[A-Za-z0-9_~+-]{24,}(?:[.=/][\w~+=-]*)*")
+_FRAGMENT: Final = re.compile(r"#[^\s#=]*=\S+")  # of a redirection URL: RFC 6749 section 4.2.2 puts a token there
 _JWT: Final = re.compile(r"\beyJ[\w-]*\.[\w-]*(?:\.[\w-]*)*")
 
 
 def sentence(text: str, limit: int = 300) -> str:
-    """Free text for the log: no credentials, query strings or opaque runs; at most `limit` characters."""
-    text = text[: limit * 4]  # what is cut away below need not be searched
+    """Return free text for the log, without credentials, query strings or opaque runs, cut to `limit` characters."""
+    text = text[: limit * 4]  # longer text is cut off below
     text = _JWT.sub(HIDDEN, text)
     text = _HEADER.sub(rf"\1\2{HIDDEN}", text)
     text = _SCHEME.sub(rf"\1 {HIDDEN}", text)
@@ -44,12 +45,23 @@ def _opaque(run: re.Match[str]) -> str:
 
 
 def identifier(text: str, limit: int = 256) -> str:
-    """An account, client or issuer id: whole, but for the query and userinfo of one that is a URL."""
+    """Return an account, client or issuer id, without the query and userinfo of a URL."""
     if "://" in text and ("?" in text or "@" in text):
         text = _QUERY.sub(f"?{HIDDEN}", _USERINFO.sub(f"{HIDDEN}@", text))
     return cut(text, limit)
 
 
+def operand(text: str, limit: int = 256) -> str:
+    """Return a value that a check compared, such as an audience, for an operator to compare it with the config.
+
+    Digits and letters remain: many providers have audiences such as `api://` and a GUID. JWTs, and the query, userinfo
+    and parameters in the fragment of a URL are hidden.
+    """
+    text = text[: limit * 4]  # longer text is cut off below
+    text = _FRAGMENT.sub(f"#{HIDDEN}", _JWT.sub(HIDDEN, text))
+    return cut(_QUERY.sub(f"?{HIDDEN}", _USERINFO.sub(f"{HIDDEN}@", text)), limit)
+
+
 def cut(text: str, limit: int) -> str:
-    """At most `limit` characters; the last one says that there were more."""
+    """Return at most `limit` characters; an ellipsis marks a cut."""
     return text if len(text) <= limit else text[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"

@@ -1,8 +1,4 @@
-"""What a tool's arguments must be: names nobody can disguise, defaults, and a JSON Schema.
-
-Messages name arguments that the policy declares and what it accepts, never a value or a name that
-the caller made up: they reach the log as well as the caller.
-"""
+"""Argument rules of one tool: names that are not confusable, defaults, and a JSON Schema."""
 
 from __future__ import annotations
 
@@ -10,45 +6,72 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from jsonschema_rs import Draft202012Validator, ValidationError
+from jsonschema_rs import Draft202012Validator
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import MAX_AMOUNT
+from sidecar.policy.argument_faults.explaining import Explainer
 from sidecar.policy.names import Names
-from sidecar.protocol.strictjson import fold
+from sidecar.policy.narrowing.schema_narrowing import Narrowing
+from sidecar.policy.plain_arguments import UNSAFE, PlainRules
+from sidecar.protocol.strict.strictjson import fold
 
 Arguments = Mapping[str, Any]
 
-# Keys that unsafe merges in JavaScript backends turn into something else than data.
-_POISONED: Final = frozenset({"__proto__", "constructor"})
-
-
 _NOTHING: Final = Names()
+_NO_PLACE: Final[Mapping[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ArgumentRules:
-    """What one tool asks of `params.arguments`.
+    """Rules of one tool for `params.arguments`.
 
     Attributes:
-        names: what the policy reads: declared properties, expressions and the confirmation.
+        names: names that the policy reads: declared properties, expressions and the confirmation.
         defaults: values for absent keys.
         validator: the compiled schema; None when the policy has none.
-        declared: names of the declared properties, in order, for messages.
-        removed: an injected confirmation: taken out before the schema is asked.
+        explainer: describes the validator's errors; None exactly when the validator is.
+        declared: names of the declared properties, in order.
+        removed: an injected confirmation, removed before validation.
+        schema: the schema as declared; None when the policy has none.
+        narrowing: narrows the backend's schema in lists; None when the policy has no schema.
+        shadow: rules in shadow mode: they are evaluated, and neither refuse nor change anything.
+        plain: the same rules for the arguments of most calls; None when these rules judge all of them.
     """
 
     names: Names
     defaults: Mapping[str, Any] = field(default_factory=dict)
     validator: Draft202012Validator | None = None
+    explainer: Explainer | None = None
     declared: tuple[str, ...] = ()
     removed: str | None = None
+    schema: Mapping[str, Any] | None = None
+    narrowing: Narrowing | None = None
+    shadow: ArgumentRules | None = None
+    plain: PlainRules | None = None
+
+    def accepted(self, given: Arguments) -> Arguments:
+        """Return the completed arguments.
+
+        Raises:
+            Refusal: they are not acceptable.
+        """
+        completed = None if self.plain is None else self.plain.accepted(given)
+        if completed is not None:
+            return completed
+        refusal = self.confusable(given)
+        if refusal is None:
+            completed = self.complete(given)
+            refusal = self.invalid(completed)
+            if refusal is None:
+                return completed
+        raise refusal
 
     def complete(self, arguments: Arguments) -> Arguments:
-        """The arguments to judge and forward: defaults filled in, an injected confirmation taken out.
+        """Return the arguments with defaults added and an injected confirmation removed.
 
-        Returns `arguments` itself when nothing changes. Works on plain values and on the document
-        for forwarding alike.
+        Returns `arguments` itself when nothing changes. Accepts plain values and the document for
+        forwarding.
         """
         missing = [name for name in self.defaults if name not in arguments]
         if not missing and (self.removed is None or self.removed not in arguments):
@@ -60,125 +83,80 @@ class ArgumentRules:
             completed[name] = self.defaults[name]
         return completed
 
-    def disguised(self, arguments: Arguments) -> Refusal | None:
-        """Refuse names and numbers that another parser may read as something else."""
-        code = _disguised(arguments, self.names)
-        return None if code is None else Refusal(code, _IN_ARGUMENTS[code])
+    def confusable(self, arguments: Arguments) -> Refusal | None:
+        """Refuse names and numbers that another parser may read differently."""
+        code = _confusable(arguments, self.names)
+        return None if code is None else _refusal(code, _IN_ARGUMENTS[code])
 
     def invalid(self, completed: Arguments) -> Refusal | None:
-        """Refuse completed arguments that do not match the schema; tells the first few mistakes."""
-        if self.validator is None or self.validator.is_valid(completed):
+        """Refuse completed arguments that do not match the schema, with a reason where it is cheap to find."""
+        if self.validator is None or self.explainer is None or self.validator.is_valid(completed):
             return None
-        sentences: dict[str, None] = {}
-        for error in self.validator.iter_errors(completed):
-            sentences[self._sentence(error)] = None
-            if len(sentences) == _TOLD:
-                break
-        return Refusal(ErrorCode.ARGUMENTS_REFUSED, " ".join(sentences))
+        first, *others = self.explainer.explain(self.validator, completed)
+        sentence = " ".join((first.sentence, *(each.sentence for each in others)))
+        keyword = {"keyword": first.keyword} if first.keyword else {}
+        return _refusal(ErrorCode.ARGUMENTS_REFUSED, sentence, {"argument": first.path, **keyword})
 
-    def _sentence(self, error: ValidationError) -> str:
-        """One mistake in the schema's words; the validator's own message would quote the value."""
-        where = self._place(error.instance_path)
-        facts = error.kind.as_dict()
-        form = _SENTENCES.get(error.kind.name)
-        if form is not None:
-            return form.format(where=where, **{key: _shown(value) for key, value in facts.items()})
-        if error.kind.name in _UNEXPECTED:
-            accepted = ", ".join(self.declared) or "none"
-            return f"There are arguments that this tool does not accept; it accepts {accepted}."
-        return f"{where} is not acceptable (its schema's {error.kind.name})."
-
-    def _place(self, path: list[str | int]) -> str:
-        level: Names | None = self.names
-        shown: list[str] = []
-        for step in path:
-            if isinstance(step, int):
-                shown.append(f"[{step}]")
-                level = level.element if level else None
-                continue
-            below = level.children.get(step) if level else None
-            shown.append(f".{step}" if below is not None else ".*")
-            level = level.others if level and below is None else below
-        return "".join(shown).lstrip(".") or "The arguments object"
+    def refusal(self, given: Arguments) -> Refusal | None:
+        """Refuse given arguments that these rules would not accept, without changing them."""
+        return self.confusable(given) or self.invalid(self.complete(given))
 
 
-_TOLD: Final = 3
-_UNEXPECTED: Final = frozenset({"additionalProperties", "unevaluatedProperties", "propertyNames", "falseSchema"})
-_SENTENCES: Final = {
-    "type": "{where} must be of type {types}.",
-    "required": "{where} lacks {property}.",
-    "minimum": "{where} must be at least {limit}.",
-    "maximum": "{where} must be at most {limit}.",
-    "exclusiveMinimum": "{where} must be more than {limit}.",
-    "exclusiveMaximum": "{where} must be less than {limit}.",
-    "minItems": "{where} must have at least {limit} elements.",
-    "maxItems": "{where} must have at most {limit} elements.",
-    "minLength": "{where} must have at least {limit} characters.",
-    "maxLength": "{where} must have at most {limit} characters.",
-    "minProperties": "{where} must have at least {limit} members.",
-    "maxProperties": "{where} must have at most {limit} members.",
-    "multipleOf": "{where} must be a multiple of {multiple_of}.",
-    "pattern": "{where} must match the pattern {pattern}.",
-    "format": "{where} must have the format {format}.",
-    "enum": "{where} must be one of {options}.",
-    "const": "{where} must be {expected_value}.",
-    "uniqueItems": "{where} must not repeat an element.",
-}
+def check_meta(meta: object, names: Names) -> None:
+    """Refuse names and numbers in the request's `_meta` that another parser may read differently.
+
+    Raises:
+        Refusal: `arguments_refused` or `params_malformed`.
+    """
+    code = _confusable(meta, names) if type(meta) is dict else None
+    if code is not None:
+        raise _refusal(code, _IN_META[code])
 
 
-def _shown(value: object) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(_shown(item) for item in value)
-    return str(value)
-
-
-def meta_disguised(meta: object, names: Names) -> Refusal | None:
-    """Refuse names and numbers in the request's `_meta` that another parser may read as something else."""
-    code = _disguised(meta, names) if type(meta) is dict else None
-    return None if code is None else Refusal(code, _IN_META[code])
+def _refusal(code: ErrorCode, sentence: str, place: Mapping[str, str] = _NO_PLACE) -> Refusal:
+    """Return a refusal whose sentence, which names no value of the call, is in the log's `detail`, too."""
+    return Refusal(code, sentence, specifics={**place, "arguments": sentence})
 
 
 _IN_ARGUMENTS: Final = {
-    ErrorCode.ARGUMENTS_REFUSED: (
-        "An argument's name looks like another one's without being the same; use the names as listed."
-    ),
-    # Beyond 2^53 servers disagree on which number was sent; unread ones are forwarded as written.
+    ErrorCode.ARGUMENTS_REFUSED: ("An argument name is confusable with a declared one; use the exact declared name."),
+    # Servers disagree on integers beyond 2^53; those that no rule reads are forwarded as written.
     ErrorCode.PARAMS_MALFORMED: "An integer argument is beyond 2^53 - 1, where parsers disagree.",
 }
 _IN_META: Final = {
-    ErrorCode.ARGUMENTS_REFUSED: "A name in _meta looks like one that sets the price without being the same.",
+    ErrorCode.ARGUMENTS_REFUSED: "A name in _meta is confusable with one that sets the price; use the exact name.",
     ErrorCode.PARAMS_MALFORMED: "An integer in _meta is beyond 2^53 - 1, where parsers disagree.",
 }
 
 
-def _disguised(members: Arguments, names: Names) -> ErrorCode | None:
+def _confusable(members: Arguments, names: Names) -> ErrorCode | None:
     for key, value in members.items():
         below = names.children.get(key)
         if below is None:
-            if key in _POISONED or (names.folded and fold(key) in names.folded):
+            if key in UNSAFE or (names.folded and fold(key) in names.folded):
                 return ErrorCode.ARGUMENTS_REFUSED
             below = names.others or _NOTHING
         if type(value) in _LOOKED_INTO:
-            code = _disguised_value(value, below)
+            code = _confusable_value(value, below)
             if code is not None:
                 return code
     return None
 
 
-def _disguised_value(value: Any, below: Names) -> ErrorCode | None:
+def _confusable_value(value: Any, below: Names) -> ErrorCode | None:
     if type(value) is dict:
-        return _disguised(value, below)
+        return _confusable(value, below)
     if type(value) is int:
         read = below is not _NOTHING
         return ErrorCode.PARAMS_MALFORMED if read and not -MAX_AMOUNT <= value <= MAX_AMOUNT else None
     element = _NOTHING if below is _NOTHING else below.element or _UNNAMED
     for item in value:
         if type(item) in _LOOKED_INTO:
-            code = _disguised_value(item, element)
+            code = _confusable_value(item, element)
             if code is not None:
                 return code
     return None
 
 
 _LOOKED_INTO: Final = frozenset({dict, list, int})
-_UNNAMED: Final = Names()  # elements of a list that is read whole: no names, but numbers that count
+_UNNAMED: Final = Names()  # elements of a list that is read whole: it has no names, but its numbers are read

@@ -1,8 +1,9 @@
-"""Gate 4: what the policy says of one call. Pure, on the path of every call.
+"""Gate 4: decide one call by the policy. Pure, on the path of every call.
 
-The order of questions is the contract's: is the operation declared, has the token its scopes, are
-the arguments acceptable, is the call confirmed. A refusal still carries the terms and, where it can
-be computed, the price: gates 5-7 look first, and a confirmation can name what it will cost.
+The contract sets the order of checks: operation declared, scopes granted, arguments accepted, call confirmed.
+The first failure ends them: a token without the scopes causes no work on a megabyte of arguments.
+A refusal still carries the terms and, once the arguments are accepted, the price: gates 5-7 are evaluated
+before it is answered, and a confirmation can name the price.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sidecar.errors import ErrorCode, Refusal
+from sidecar.errors import ErrorCode, Refusal, ShadowRefusal
 from sidecar.model import Call, Caller, CallKind, Decision, Demand, Depth
 from sidecar.policy import pricing
-from sidecar.policy.arguments import meta_disguised
-from sidecar.policy.expressions import ValueRefusedError
-from sidecar.policy.lookup import Subject, subject_of
+from sidecar.policy.arguments import check_meta
+from sidecar.policy.expressions.expressions import ValueRefusedError
+from sidecar.policy.lookup import subject_of
 from sidecar.policy.methods import TOKEN_ONLY, UNDECLARED, has
-from sidecar.policy.rules import Operation, Policy, Tool
+from sidecar.policy.rules import Confirm, Operation, Policy, Subject, Tool
 
 _NO_METHODS: Final[Mapping[str, Depth]] = {}
 _NO_ARGUMENTS: Final[Mapping[str, Any]] = {}
@@ -25,18 +26,18 @@ _NO_DEMANDS: Final[tuple[Demand, ...]] = ()
 
 
 def decide(policy: Policy, call: Call, caller: Caller) -> Decision:
-    """Say what may become of one call, without asking anybody.
+    """Decide one call by the policy alone.
 
     Returns:
-        the decision; its refusal, if any, is answered after gates 5-7 were looked at.
+        the decision; its refusal, if any, is answered after a dry run of gates 5-7.
     """
     return judge(policy, call, caller)[0]
 
 
 def judge(policy: Policy, call: Call, caller: Caller) -> tuple[Decision, Operation | None]:
-    """Decide, and name the declared operation whose price the call has; None when it makes none."""
+    """Decide, and return the declared operation that sets the price; None when no operation does."""
     if call.method != "tools/call":
-        # A method that this revision does not have is as good as unknown.
+        # A method that this revision does not have is unknown.
         served = call.kind is not CallKind.REQUEST or has(call)
         if served and call.method in TOKEN_ONLY.get(call.kind, ()):
             return Decision(None, None, document=call.document), None
@@ -50,109 +51,111 @@ def judge(policy: Policy, call: Call, caller: Caller) -> tuple[Decision, Operati
     return _decide(policy, call, caller, subject), subject.operation
 
 
-def completed_arguments(operation: Operation, call: Call) -> Mapping[str, Any]:
-    """The plain arguments that were judged: what `pricing.charges` reads when the call is settled."""
-    if not isinstance(operation, Tool):
-        return _NO_ARGUMENTS
-    return operation.arguments.complete(call.params.get("arguments", _NO_ARGUMENTS))
-
-
-def request_meta(call: Call) -> Any:
-    """What `meta` is in expressions: the request's `_meta`."""
-    return call.params.get("_meta")
-
-
 def _decide(policy: Policy, call: Call, caller: Caller, subject: Subject) -> Decision:
-    operation = subject.operation
-    unscoped = _missing_scope(policy, subject, caller)
-    unpriced, demands = _judge(operation, call)
-    refusal = unscoped or unpriced
-    document = call.document
-    if isinstance(operation, Tool):
-        refusal = refusal or _unconfirmed(operation, call)
-        document = _document(operation, call) if refusal is None else None
+    operation, params, document = subject.operation, call.params, call.document
+    for granting in subject.terms.scopes:
+        if caller.scopes.isdisjoint(granting):
+            return _unscoped(policy, caller, subject)
+    given, meta = params.get("arguments", _NO_ARGUMENTS), params.get("_meta")
+    tool = operation if isinstance(operation, Tool) else None
+    refusal, demands, arguments = _judge(operation, tool, given, meta)
+    depth = Depth.PRICE if refusal is None else Depth.PLAN
+    shadow: tuple[ShadowRefusal, ...] = ()
+    if refusal is None and tool is not None:
+        if tool.has_shadow:
+            shadow = _shadow_refusals(tool, given)
+        if tool.confirm is not None:
+            refusal = _unconfirmed(tool.confirm, given)
+        if arguments is not given:
+            document = _document(tool, call, arguments)
     return Decision(
         refusal,
-        subject.terms(scoped=unscoped is None),
-        Depth.PRICE if unpriced is None else Depth.PLAN,
+        subject.terms,
+        depth,
         demands,
         document if refusal is None else None,
         subject.scopes,
         operation.rule if refusal is None else refusal.rule,
         operation.timeout,
         operation.on_unknown,
+        shadow,
+        arguments,
+        meta,
     )
 
 
-def _missing_scope(policy: Policy, subject: Subject, caller: Caller) -> Refusal | None:
+def _unscoped(policy: Policy, caller: Caller, subject: Subject) -> Decision:
+    """Return the decision for a token that lacks a scope: the arguments are not read, so the call has no price."""
     lacking: Operation | None = None
+    missing: dict[str, None] = {}
     for each in subject.named:
         for granting in each.terms.scopes:
-            if lacking is None and caller.scopes.isdisjoint(granting):
-                lacking = each
-    if lacking is None:
-        return None
-    # One challenge with all that the operation needs and what the token has already: a client that
-    # asks for exactly this must not lose anything (MCP authorization, step-up).
-    had = (scope for scope in policy.scopes.rules if scope in caller.scopes)
-    wanted = tuple(dict.fromkeys((*subject.scopes, *had)))
-    return Refusal(ErrorCode.INSUFFICIENT_SCOPE, scopes=wanted, rule=lacking.scopes_rule)
+            if caller.scopes.isdisjoint(granting):
+                lacking = lacking or each
+                missing[granting[0]] = None  # the scope itself comes before those that imply it
+    # The challenge names the scopes that the operation needs and those that the token has: a client
+    # that requests exactly these must not lose any (MCP authorization, step-up).
+    wanted = tuple(dict.fromkeys((*subject.scopes, *policy.scopes.declared(caller.scopes))))
+    detail = f"The access token lacks the permission that this operation needs: {' '.join(missing)}."
+    rule = None if lacking is None else lacking.scopes_rule
+    refusal = Refusal(ErrorCode.INSUFFICIENT_SCOPE, detail, scopes=wanted, rule=rule)
+    return Decision(refusal, subject.unscoped_terms, Depth.PLAN, scopes=subject.scopes, rule=rule)
 
 
-def _judge(operation: Operation, call: Call) -> tuple[Refusal | None, tuple[Demand, ...]]:
-    """The refusal of the arguments, or what the call has to reserve."""
-    rule, arguments = operation.rule, _NO_ARGUMENTS  # of what is no tool, no argument is read
+def _judge(
+    operation: Operation, tool: Tool | None, given: Any, meta: Any
+) -> tuple[Refusal | None, tuple[Demand, ...], Mapping[str, Any]]:
+    """Return the refusal of the arguments or the amounts to reserve, and the completed arguments."""
+    rule, arguments = operation.rule, _NO_ARGUMENTS  # only tools have arguments that are read
     try:
-        if isinstance(operation, Tool):
-            rule = operation.arguments_rule
-            arguments = _accepted(operation, call)
-        disguised = None if operation.meta is None else meta_disguised(request_meta(call), operation.meta)
-        if disguised is not None:
-            raise disguised
-        return None, pricing.demands(operation.prices, arguments, request_meta(call))
+        if tool is not None:
+            rule = tool.arguments_rule
+            if type(given) is not dict:
+                raise Refusal(ErrorCode.PARAMS_MALFORMED, "params.arguments must be an object.")
+            arguments = tool.arguments.accepted(given)
+        if operation.meta is not None:
+            check_meta(meta, operation.meta)
+        return None, pricing.demands(operation.prices, arguments, meta), arguments
     except ValueRefusedError as error:
-        refusal = Refusal(ErrorCode.ARGUMENTS_REFUSED, f"This call cannot be priced: {error}.")
+        detail = f"This call cannot be priced: {error}."
+        return Refusal(ErrorCode.ARGUMENTS_REFUSED, detail, rule=rule), _NO_DEMANDS, _NO_ARGUMENTS
     except Refusal as refused:
-        refusal = refused
-    refusal.rule = rule
-    return refusal, _NO_DEMANDS
+        return refused.replace(rule=rule), _NO_DEMANDS, _NO_ARGUMENTS
 
 
-def _accepted(tool: Tool, call: Call) -> Mapping[str, Any]:
-    """The arguments of a tool, completed.
-
-    Raises:
-        Refusal: they are not acceptable.
-    """
-    given = call.params.get("arguments", _NO_ARGUMENTS)
-    if type(given) is not dict:
-        raise Refusal(ErrorCode.PARAMS_MALFORMED, "params.arguments must be an object.")
-    refusal = tool.arguments.disguised(given)
-    if refusal is None:
-        arguments = tool.arguments.complete(given)
-        refusal = tool.arguments.invalid(arguments)
-    if refusal is not None:
-        raise refusal
-    return arguments
-
-
-def _unconfirmed(tool: Tool, call: Call) -> Refusal | None:
-    confirm, given = tool.confirm, call.params.get("arguments", _NO_ARGUMENTS)
-    # Only JSON true: some servers take 1 and "true" for it, and would run what nobody confirmed.
-    if confirm is None or given.get(confirm.argument) is True:
+def _unconfirmed(confirm: Confirm, given: Mapping[str, Any]) -> Refusal | None:
+    if confirm.shadow or _is_confirmed(confirm, given):
         return None
     data = {"confirm": {"argument": confirm.argument}}
-    return Refusal(ErrorCode.CONFIRMATION_REQUIRED, confirm.message, data=data, rule=confirm.rule)
+    specifics = {"argument": f"arguments.{confirm.argument}", "keyword": "confirm"}
+    return Refusal(ErrorCode.CONFIRMATION_REQUIRED, confirm.message, data=data, rule=confirm.rule, specifics=specifics)
 
 
-def _document(tool: Tool, call: Call) -> Mapping[str, Any] | None:
-    """The message to forward; the one that came, unless arguments were filled in or taken out."""
+def _is_confirmed(confirm: Confirm, given: Mapping[str, Any]) -> bool:
+    # Only JSON true: some servers accept 1 and "true" as well and would run an unconfirmed call.
+    return given.get(confirm.argument) is True
+
+
+def _shadow_refusals(tool: Tool, given: Mapping[str, Any]) -> tuple[ShadowRefusal, ...]:
+    """Return the refusals of the tool's rules in shadow mode, for arguments that the enforced rules accept."""
+    found: list[ShadowRefusal] = []
+    rules, confirm = tool.arguments.shadow, tool.confirm
+    refusal = None if rules is None else rules.refusal(given)
+    if refusal is not None:
+        found.append(ShadowRefusal(tool.arguments_rule, refusal.code, refusal.detail))
+    if confirm is not None and confirm.shadow and not _is_confirmed(confirm, given):
+        found.append(ShadowRefusal(confirm.rule, ErrorCode.CONFIRMATION_REQUIRED))
+    return tuple(found)
+
+
+def _document(tool: Tool, call: Call, judged: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the message to forward: the received one with its arguments completed."""
     document = call.document
     if document is None:
         return None
     params = document.get("params", _NO_ARGUMENTS)
     arguments = params.get("arguments", _NO_ARGUMENTS)
-    completed = tool.arguments.complete(arguments)
-    if completed is arguments:
-        return document
+    # Number literals that do not survive a round trip are in the document only: it then differs from the judged values.
+    same = arguments is call.params.get("arguments", _NO_ARGUMENTS)
+    completed = judged if same else tool.arguments.complete(arguments)
     return {**document, "params": {**params, "arguments": completed}}

@@ -1,7 +1,6 @@
-"""What pricing a response needs when it comes on another stream, perhaps to another process: written beside the hold.
+"""Context that prices a response on another stream, perhaps in another process; stored with the hold.
 
-Of the arguments only those stay that the prices read when they are settled, because the rest is nobody's
-business once the call was forwarded.
+The context keeps only the arguments that the settlement of the prices reads: the sidecar does not store others.
 """
 
 from __future__ import annotations
@@ -14,26 +13,26 @@ from typing import Any, Final
 import orjson
 
 from sidecar.model import AmountKind, Demand
-from sidecar.policy.expressions import Expression, ValueRefusedError
-from sidecar.policy.pricing import Prices, Settlement, charges
+from sidecar.policy.expressions.expressions import Expression, ValueRefusedError
+from sidecar.policy.pricing import Prices, SettledPrice, charges
 from sidecar.policy.rules import Operation, Policy
 
 Values = Mapping[str, Any]
 
 EMPTY: Final = b"{}"
-"""For a call without an operation: nothing is known that could price it."""
+"""Context of a call without an operation, which has no price."""
 
 _NOTHING: Final[Values] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """A forwarded call, as far as its price depends on it.
+    """Parts of a forwarded call that its price depends on.
 
     Attributes:
-        kind: with `name`, which operation it is.
-        arguments: those that settling reads; `meta` likewise.
-        demands: as they were reserved.
+        kind: with `name`, the operation.
+        arguments: those that the settlement reads; `meta` likewise.
+        demands: the reserved demands.
         credits: reserved credits per pool.
     """
 
@@ -48,7 +47,7 @@ class Context:
 def write(
     operation: Operation, arguments: Values, meta: object, demands: Sequence[Demand], credits: Mapping[str, int]
 ) -> bytes:
-    """What `read` gives back; arguments as of `Context`."""
+    """Encode the context of a call for `read`; the arguments are those of `Context`."""
     document = {
         "kind": operation.kind,
         "name": operation.name,
@@ -64,7 +63,7 @@ def write(
 
 
 def read(data: bytes) -> Context | None:
-    """What was written; None when it cannot be understood (another version wrote it)."""
+    """Decode a context; None for data of another version."""
     try:
         document = orjson.loads(data)
         demands = tuple(
@@ -78,12 +77,12 @@ def read(data: bytes) -> Context | None:
 
 
 def operation_of(policy: Policy, context: Context) -> Operation | None:
-    """The operation that the policy in force declares under that name; None when it does not any more."""
+    """Return the operation of that name in the current policy; None when the policy no longer declares it."""
     return next((each for each in policy.operations if (each.kind, each.name) == (context.kind, context.name)), None)
 
 
-def settled(operation: Operation | None, context: Context, result: Values) -> Settlement | None:
-    """What the result says the call cost; None when the policy has changed too much to say: then the reserve is due."""
+def settled(operation: Operation | None, context: Context, result: Values) -> SettledPrice | None:
+    """Price a result; None when the policy has changed too much to price it, so that the reserve is charged."""
     if operation is None or len(operation.prices.amounts) != len(context.demands):
         return None
     pairs = zip(operation.prices.amounts, context.demands, strict=True)

@@ -1,79 +1,52 @@
-"""What a call is about: the declared operation that it makes, and others that it names beside."""
+"""Lookup of the declared operations that a call names: the one that it performs, and related ones."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import Call, CallKind, PlanTerms, Terms
+from sidecar.policy.language.operations import unscoped
 from sidecar.policy.methods import ELSEWHERE, has
-from sidecar.policy.operations import unscoped
-from sidecar.policy.rules import Operation, Policy, Resource
-from sidecar.protocol import tasks, uris
+from sidecar.policy.rules import Operation, Policy, Resource, Subject
 from sidecar.protocol.references import References, references
+from sidecar.protocol.tasks import task_support
+from sidecar.protocol.uris import uris
+
+MAX_EXPRESSIONS: Final = 100
+"""The most expressions of a URI template that a completion names: the text between each two is folded on its own."""
 
 _READ: Final = "resources/read"
 
 
-class Subject(NamedTuple):
-    """What a call is about.
-
-    Attributes:
-        operation: what is priced.
-        beside: what it names beside, of which scopes and plans are asked too: the prompt or the resources of a
-            completion, the resources that are listened to.
-    """
-
-    operation: Operation
-    beside: tuple[Operation, ...] = ()
-
-    @property
-    def named(self) -> tuple[Operation, ...]:
-        """All of them."""
-        return (self.operation, *self.beside)
-
-    @property
-    def scopes(self) -> tuple[str, ...]:
-        """The scopes of all, as declared."""
-        if not self.beside:
-            return self.operation.scopes
-        return tuple(dict.fromkeys(scope for each in self.named for scope in each.scopes))
-
-    def terms(self, *, scoped: bool) -> Terms:
-        """What gates 5-7 are told; without the scopes, for a token that lacks one."""
-        if not self.beside:
-            return self.operation.terms if scoped else self.operation.unscoped_terms
-        terms = _joined(self.named)
-        return terms if scoped else unscoped(terms)
-
-
 def subject_of(policy: Policy, call: Call) -> Subject:
-    """What a call is about.
+    """Find the declared operations that a call names.
 
     Raises:
-        Refusal: `tool_unknown`, `resource_unknown`, `prompt_unknown` or `method_not_allowed` for what is not
-            declared; `params_malformed` for a URI that could be read as another one.
+        Refusal: `tool_unknown`, `resource_unknown`, `prompt_unknown` or `method_not_allowed` when the operation
+            is not declared; `params_malformed` for an ambiguous URI.
     """
     if call.method == "tools/call" and call.kind is CallKind.REQUEST:
         name = call.params.get("name")
         tool = policy.tools.get(name) if type(name) is str else None
         if tool is None:
             raise Refusal(ErrorCode.TOOL_UNKNOWN)
-        return Subject(tool)
+        return tool.subject
     if not has(call) or call.kind not in (CallKind.REQUEST, CallKind.NOTIFICATION):
         raise _not_allowed(call)
     if call.method in ELSEWHERE:
-        return Subject(_entry(policy, call))
+        return _entry(policy, call).subject
     method = policy.methods.get(call.method)
-    if method is None or (tasks.about(call.method) and not tasks.served(call.revision, policy.methods)):
-        raise _not_allowed(call)  # where no tasks are served, nobody's are known
-    return Subject(method, _beside(policy, references(call.method, call.params)))
+    if method is None or (task_support.about(call.method) and not task_support.served(call.revision, policy.methods)):
+        raise _not_allowed(call)  # the sidecar binds tasks to callers only where the policy serves tasks
+    related = _related(policy, references(call.method, call.params))
+    return _joined(method, related) if related else method.subject
 
 
 def resource_of(policy: Policy, uri: str) -> Resource:
-    """The declared resources that a URI belongs to.
+    """Find the declared resources that a URI belongs to.
 
     Raises:
         Refusal: `params_malformed` or `resource_unknown`.
@@ -86,9 +59,15 @@ def resource_of(policy: Policy, uri: str) -> Resource:
         raise Refusal(ErrorCode.RESOURCE_UNKNOWN)
     resource = policy.resources[found]
     if policy.patterns.ambiguous(uri, found):
-        detail = "This URI could be taken for one that another rule is about; write it as it is listed."
+        detail = "Another parser could read this URI as one of a different rule; use the URI exactly as listed."
         raise Refusal(ErrorCode.PARAMS_MALFORMED, detail, rule=resource.rule)
     return resource
+
+
+def listed_resource(policy: Policy, uri: str) -> Resource | None:
+    """Find the declared resources that a URI of a list belongs to; None where `resource_of` refuses it."""
+    found = policy.patterns.find_certain(uri)
+    return None if found is None else policy.resources[found]
 
 
 def _not_allowed(call: Call) -> Refusal:
@@ -97,7 +76,7 @@ def _not_allowed(call: Call) -> Refusal:
 
 
 def _entry(policy: Policy, call: Call) -> Operation:
-    """The prompt or resources that a method of their own is about."""
+    """Find the prompt or resources that a method names; they declare the method."""
     if call.kind is not CallKind.REQUEST:
         raise _not_allowed(call)
     named = references(call.method, call.params)
@@ -114,25 +93,28 @@ def _prompt(policy: Policy, name: str) -> Operation:
     return prompt
 
 
-def _beside(policy: Policy, named: References) -> tuple[Operation, ...]:
+def _related(policy: Policy, named: References) -> tuple[Operation, ...]:
     found = [_prompt(policy, name) for name in named.prompts]
     found += [resource_of(policy, uri) for uri in named.uris]
     found += [resource for template in named.templates for resource in _completed(policy, template)]
-    # In one order, whatever the client's: what belongs together is then joined once.
+    # Sorted, so that the client's order does not matter to the cache of joined terms.
     return tuple(sorted(set(found), key=lambda operation: operation.name))
 
 
 def _completed(policy: Policy, template: str) -> tuple[Operation, ...]:
-    """The resources that completing a URI template may tell of.
+    """Find the resources that the completion of a URI template may list.
 
-    All that it may become must be declared, and whatever may be told of must be allowed: a completion of
-    `docs://{path}` lists what is under `docs://secret/*` as well.
+    Every URI that the template may become must be declared, and every resource that the completion may
+    list must be allowed: a completion of `docs://{path}` lists `docs://secret/*` as well.
     """
     literals = uris.template_literals(template)
     if len(literals) == 1:
         return (resource_of(policy, template),)
+    if len(literals) > MAX_EXPRESSIONS + 1:
+        detail = f"The URI template of a completion has at most {MAX_EXPRESSIONS} expressions."
+        raise Refusal(ErrorCode.PARAMS_MALFORMED, detail)
     if any("{" in literal or "}" in literal for literal in literals):
-        raise Refusal(ErrorCode.PARAMS_MALFORMED, "The braces of a URI template come in pairs.")
+        raise Refusal(ErrorCode.PARAMS_MALFORMED, "The braces of a URI template must come in pairs.")
     fault = uris.fault_around(literals)
     if fault is not None:
         raise Refusal(ErrorCode.PARAMS_MALFORMED, fault)
@@ -141,17 +123,19 @@ def _completed(policy: Policy, template: str) -> tuple[Operation, ...]:
     return tuple(policy.resources[text] for text in policy.patterns.met(template, loosely=True))
 
 
-@lru_cache(256)  # what belongs together does so at every call, and terms are known to the store's side by identity
-def _joined(operations: tuple[Operation, ...]) -> Terms:
-    """The terms of the first operation, as far as the others allow."""
-    first, *others = (operation.terms for operation in operations)
-    plans: Mapping[str, PlanTerms] | None = first.plans
+@lru_cache(256)  # the same operations are named together at every call, and their terms are encoded when joined
+def _joined(first: Operation, related: tuple[Operation, ...]) -> Subject:
+    """Return the subject of several operations: the terms of the first, narrowed by those of the others."""
+    terms, others = first.terms, [operation.terms for operation in related]
+    plans: Mapping[str, PlanTerms] | None = terms.plans
     if plans is not None:
-        plans = {name: _narrowed(name, terms, others) for name, terms in plans.items()}
-    scopes = tuple(dict.fromkeys(granting for terms in (first, *others) for granting in terms.scopes))
-    return Terms(first.consent, first.default_plan, plans, first.base, scopes)
+        plans = {name: _narrowed(name, each, others) for name, each in plans.items()}
+    granting = tuple(dict.fromkeys(scope for each in (terms, *others) for scope in each.scopes))
+    joined = Terms(terms.consent, terms.default_plan, plans, terms.base, granting)
+    scopes = tuple(dict.fromkeys(scope for each in (first, *related) for scope in each.scopes))
+    return Subject(first, related, scopes, joined, unscoped(joined))
 
 
 def _narrowed(plan: str, terms: PlanTerms, others: list[Terms]) -> PlanTerms:
     allowed = terms.allowed and all(other.plans is not None and other.plans[plan].allowed for other in others)
-    return PlanTerms(allowed, terms.quotas, terms.credits)
+    return PlanTerms(allowed, terms.quotas, terms.credits, terms.shadow)

@@ -1,4 +1,4 @@
-"""Which methods need no declaration, which are declared as something else, and which a revision has."""
+"""Tables of methods: those without declaration, those declared by the entry that they name, those of a revision."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Container, Mapping
 from typing import Final
 
 from sidecar.model import Call, CallKind, Depth
-from sidecar.protocol import tasks
 from sidecar.protocol.revisions import METHODS
-from sidecar.protocol.strictjson import fold
+from sidecar.protocol.strict.strictjson import fold
+from sidecar.protocol.tasks import task_support
 
 TOKEN_ONLY: Final[Mapping[CallKind, frozenset[str]]] = {
     CallKind.REQUEST: frozenset({"initialize", "server/discover", "ping"}),
     CallKind.NOTIFICATION: frozenset({"notifications/initialized"}),
     CallKind.END_SESSION: frozenset({""}),
 }
-"""What needs a valid token and nothing else."""
+"""Methods that need a valid token only."""
 
 UNDECLARED: Final[Mapping[CallKind, Mapping[str, Depth]]] = {
-    # Lists are filtered by the account's plan, so the look goes as far as that.
+    # Lists are filtered by the account's plan, so the plan is read.
     CallKind.REQUEST: dict.fromkeys(
         ("tools/list", "resources/list", "resources/templates/list", "prompts/list"), Depth.PRICE
     ),
@@ -28,7 +28,7 @@ UNDECLARED: Final[Mapping[CallKind, Mapping[str, Depth]]] = {
     CallKind.RESPONSE: {"": Depth.CONSENT},
     CallKind.STREAM: {"": Depth.PLAN},  # it may replay lists
 }
-"""What needs no declaration, but consent and an enabled account; and how far gates 5-7 look."""
+"""Methods that need consent and an enabled account but no declaration, with the last gate to evaluate."""
 
 ELSEWHERE: Final[Mapping[str, str]] = {
     "tools/call": "tools",
@@ -37,7 +37,7 @@ ELSEWHERE: Final[Mapping[str, str]] = {
     "resources/unsubscribe": "resources",
     "prompts/get": "prompts",
 }
-"""Methods that are declared by what they name, and the section for that."""
+"""Methods that are declared by the entry that they name, with the section of that entry."""
 
 _ALWAYS: Final = frozenset(
     name for table in (TOKEN_ONLY, UNDECLARED) for names in table.values() for name in names if name
@@ -46,28 +46,28 @@ _FOLDED: Final = {fold(name): name for name in METHODS}
 
 
 def misdeclared(method: str, methods: Container[str]) -> tuple[str, str] | None:
-    """What is wrong with a method in the section `methods`, and what is accepted; None for nothing.
+    """Return the fault of an entry in the section `methods` and the accepted form; None for a correct one.
 
     Args:
         method: its name.
-        methods: all that are declared.
+        methods: all declared methods.
     """
     section = ELSEWHERE.get(method)
     if section is not None:
-        return "declared by what it names", f"entries of {section}"
+        return "declared by the named entry", f"entries of {section}"
     if method in _ALWAYS:
         return "needs no declaration and has no price", "other methods"
-    if tasks.about(method) and tasks.DECLARES not in methods:
-        # Whose a task is, is kept track of only where tasks are served: anybody could ask for anybody's.
-        return "tasks are not served", f"this beside {tasks.DECLARES}"
+    if task_support.about(method) and task_support.DECLARES not in methods:
+        # Tasks are bound to callers only where the policy serves tasks: any caller could read any task.
+        return "tasks are not served", f"this together with {task_support.DECLARES}"
     meant = _FOLDED.get(fold(method), method)
-    return None if meant == method else ("no method of the protocol, but one in another case", meant)
+    return None if meant == method else ("differs from a method of the protocol in upper and lower case only", meant)
 
 
 def has(call: Call) -> bool:
-    """Whether the revision in use has a call's method; methods that the specification does not know have all.
+    """Return True when the call's revision has its method; methods outside of the specification are in all revisions.
 
-    Notifications that need no declaration are let through in any revision: there is nothing to be had.
+    Notifications without declaration pass in any revision: they return nothing.
     """
     revisions = METHODS.get(call.method)
     return revisions is None or call.revision in revisions

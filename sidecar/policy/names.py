@@ -1,10 +1,10 @@
-"""The names that a policy reads, level by level: what nobody may send in disguise.
+"""Names that a policy reads, level by level: a caller may not send confusable names.
 
 A schema applies many schemas to one value, and may apply one to many values or, through `$ref`, to
-what is below itself. A level is therefore the set of schemas that apply to one value: there are
-finitely many, and the levels of a schema that refers to itself lead back to themselves.
+values below itself. A level is therefore the set of schemas that apply to one value: there are
+finitely many, and the levels of a schema that refers to itself form a cycle.
 
-Where it is not known which of several schemas counts, all do: the elements of a list are one level.
+Where several schemas may apply, all of them count: the elements of a list are one level.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote
 
-from sidecar.policy.expressions import ELEMENT
-from sidecar.protocol.strictjson import fold
+from sidecar.policy.expressions.expressions import ELEMENT
+from sidecar.protocol.strict.strictjson import fold
 
 Schema = Mapping[str, Any]
 Place = tuple[str, ...]
 
 LITERAL: Final = re.compile(r"\^([\w-]+)\$")
-"""The patterns of `patternProperties` that are one name: which look-alikes others match cannot be told."""
+"""Patterns of `patternProperties` that are one name: the confusable names of other patterns cannot be listed."""
 
-_BESIDE_ONE: Final = ("not", "if", "then", "else")
-_BESIDE_MANY: Final = ("allOf", "anyOf", "oneOf")
+_SAME_ONE: Final = ("not", "if", "then", "else")
+_SAME_MANY: Final = ("allOf", "anyOf", "oneOf")
 _OTHERS: Final = ("additionalProperties", "unevaluatedProperties")
 _ELEMENTS: Final = ("items", "contains", "unevaluatedItems")
 
 
 @dataclass(slots=True)
 class Names:
-    """The names that the policy reads, level by level. Levels are shared, and may lead back to themselves.
+    """Names that the policy reads at one level. Levels are shared and may form cycles.
 
     Attributes:
-        children: names read at this level, and what is read below each.
-        folded: the same names as `fold` sees them.
-        others: what is read below every other name.
-        element: what is read of each element, where this level is a list.
+        children: names read at this level, with the level below each.
+        folded: the same names after `fold`.
+        others: the level below every other name.
+        element: the level of each element, where this level is a list.
     """
 
     children: dict[str, Names] = field(default_factory=dict)
@@ -47,11 +47,11 @@ class Names:
     element: Names | None = None
 
     def copy(self) -> Names:
-        """This level for itself; those below are still shared."""
+        """Return a copy of this level; the levels below remain shared."""
         return Names(dict(self.children), set(self.folded), self.others, self.element)
 
     def child(self, step: str | int) -> Names:
-        """The level below a name, or below the elements of a list; noted as read, and no longer shared."""
+        """Mark a name, or the elements of a list, as read; return an unshared copy of the level below."""
         if step == ELEMENT:
             self.element = (self.element or Names()).copy()
             return self.element
@@ -62,14 +62,14 @@ class Names:
         return below
 
     def add(self, path: Iterable[str | int]) -> None:
-        """Note a chain of fields as read."""
+        """Mark a chain of fields as read."""
         level = self
         for step in path:
             level = level.child(step)
 
 
-class References:
-    """What `$ref` may point to: the schemas in one schema, by their places and anchors."""
+class ReadNames:
+    """Targets of `$ref`: the schemas in one schema, by pointer and anchor."""
 
     def __init__(self, schemas: Iterable[tuple[Place, Any]]) -> None:
         self._targets: dict[Place | str, list[Any]] = {}
@@ -79,7 +79,7 @@ class References:
                 self._targets.setdefault(anchor, []).append(schema)
 
     def targets(self, reference: str) -> list[Any]:
-        """The schemas (or booleans) that a `$ref` may mean; none if it points to anything else."""
+        """Return the schemas (or booleans) that a `$ref` may mean; none if it points to anything else."""
         start, _, fragment = reference.partition("#")
         fragment = unquote(fragment)
         if start or not reference:
@@ -90,46 +90,46 @@ class References:
         return self._targets.get(tuple(steps), [])
 
 
-def names_of(schema: Schema, references: References) -> Names:
-    """Every property name that a schema reads; its first level is not shared."""
+def names_of(schema: Schema, references: ReadNames) -> Names:
+    """Collect every property name that a schema reads; its first level is not shared."""
     return _Levels(references).all(schema).copy()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Part:
-    """What one schema reads of the value it applies to.
+    """Names and parts that one schema reads of its value.
 
     Attributes:
         own: the properties it declares, with their schemas.
-        mentioned: names it reads otherwise.
+        mentioned: other names that it reads.
         others: the schemas of properties that it does not declare.
         elements: the schemas of elements.
-        beside: the schemas it applies to the same value.
+        applied: the schemas that it applies to the same value.
     """
 
     own: Mapping[str, list[Schema]]
     mentioned: list[str]
     others: list[Schema]
     elements: list[Schema]
-    beside: list[Schema]
+    applied: list[Schema]
 
 
 class _Levels:
-    def __init__(self, references: References) -> None:
+    def __init__(self, references: ReadNames) -> None:
         self._references = references
         self._parts: dict[int, _Part] = {}
         self._levels: dict[frozenset[int], Names] = {}
         self._unread: list[tuple[Names, list[_Part]]] = []
 
     def all(self, schema: Schema) -> Names:
-        """All levels from a schema on; gives the first."""
+        """Build all levels of a schema; return the first."""
         first = self._level([schema])
         while self._unread:
             self._fill(*self._unread.pop())
         return first
 
     def _level(self, schemas: Iterable[Schema]) -> Names:
-        """The level of a value that all these schemas apply to; filled later, for it may be in itself."""
+        """Return the level of a value that all these schemas apply to; it is filled later, as it may contain itself."""
         parts = self._applied(schemas)
         key = frozenset(parts)
         level = self._levels.get(key)
@@ -148,18 +148,18 @@ class _Levels:
         level.element = self._level(elements) if elements else None
 
     def _applied(self, schemas: Iterable[Schema]) -> dict[int, _Part]:
-        """These schemas and all that they apply to the same value."""
+        """Collect these schemas and all that they apply to the same value."""
         applied: dict[int, _Part] = {}
         waiting = list(schemas)
         while waiting:
             schema = waiting.pop()
             if id(schema) not in applied:
                 part = applied[id(schema)] = self._part(schema)
-                waiting += part.beside
+                waiting += part.applied
         return applied
 
     def _part(self, schema: Schema) -> _Part:
-        # Kept, so that the schemas made of constants are the same ones each time.
+        # Cached, so that the schemas made of constants keep their identity.
         part = self._parts.get(id(schema))
         if part is None:
             part = self._parts[id(schema)] = self._read(schema)
@@ -176,13 +176,15 @@ class _Levels:
             own,
             [*_mentioned(schema), *self._allowed_names(schema)],
             _schemas(schema.get(keyword) for keyword in _OTHERS),
-            _schemas([*(schema.get(keyword) for keyword in _ELEMENTS), *_listed(schema, "prefixItems")]),
-            [*self._beside(schema), *_constants(schema)],
+            _schemas(
+                [*(schema.get(keyword) for keyword in _ELEMENTS), *_listed(schema, "prefixItems"), *_compared(schema)]
+            ),
+            [*self._same_value(schema), *_constants(schema)],
         )
 
-    def _beside(self, schema: Schema) -> list[Schema]:
-        found = [schema.get(keyword) for keyword in _BESIDE_ONE]
-        for keyword in _BESIDE_MANY:
+    def _same_value(self, schema: Schema) -> list[Schema]:
+        found = [schema.get(keyword) for keyword in _SAME_ONE]
+        for keyword in _SAME_MANY:
             found += _listed(schema, keyword)
         found += [below for _, below in _members(schema, "dependentSchemas")]
         reference = schema.get("$ref")
@@ -191,14 +193,14 @@ class _Levels:
         return _schemas(found)
 
     def _allowed_names(self, schema: Schema) -> list[str]:
-        """The names that `propertyNames` lists, be it to allow or to refuse them."""
+        """Return the names that `propertyNames` lists, allowed or refused."""
         waiting = _schemas([schema.get("propertyNames")])
         seen: dict[int, Schema] = {}
         while waiting:
             names = waiting.pop()
             if id(names) not in seen:
                 seen[id(names)] = names
-                waiting += self._beside(names)
+                waiting += self._same_value(names)
         return _texts([value for names in seen.values() for value in (names.get("const"), *_listed(names, "enum"))])
 
 
@@ -212,7 +214,7 @@ def _mentioned(schema: Schema) -> Iterator[str]:
 
 
 def _constants(schema: Schema) -> Iterator[Schema]:
-    """Schemas that read what constants are compared with."""
+    """Yield schemas that read the values compared with constants."""
     for value in (schema.get("const"), *_listed(schema, "enum")):
         if isinstance(value, dict):
             yield {"properties": {name: {"const": member} for name, member in value.items()}}
@@ -220,7 +222,21 @@ def _constants(schema: Schema) -> Iterator[Schema]:
             yield {"prefixItems": [{"const": element} for element in value]}
 
 
-# A schema may still be wrong when its names are asked for: what has the wrong type is passed over.
+# Reads a value with everything in it.
+_ANYTHING: Final[dict[str, Any]] = {}
+_ANYTHING.update(additionalProperties=_ANYTHING, items=_ANYTHING)
+
+
+def _compared(schema: Schema) -> list[Schema]:
+    """Return schemas that read all values of elements that are compared with each other.
+
+    The validator takes quadratic time to compare integers of more than 53 bits; such integers are refused
+    where a schema reads them.
+    """
+    return [_ANYTHING] if schema.get("uniqueItems") is True else []
+
+
+# Names are collected before the schema is validated: values of a wrong type are skipped.
 
 
 def _members(schema: Schema, keyword: str) -> list[tuple[str, Any]]:

@@ -1,35 +1,43 @@
-"""What a call may cost before it is forwarded, and what it did cost once its result is known.
+"""Price of a call: the amounts to reserve before it is forwarded, and the charges for its result.
 
-An amount that fails before the call refuses it; one that fails when settling charges what was
-reserved and says so: a backend must not make its calls free by answering nonsense.
+An amount that fails before the call refuses it. An amount that fails at the settlement charges the reserve and
+logs it, so that a backend cannot make calls free with unusable results. Such a result marks no item as paid:
+a request for `latest` that delivers another item must not make `latest` free afterwards.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 
 from sidecar.model import MAX_AMOUNT, AmountKind, Demand
-from sidecar.outcome import CHARGE_RESERVE, Charge
-from sidecar.policy.expressions import Expression, Scope, ValueRefusedError
+from sidecar.outcome import CHARGE_RESERVE, CHARGE_UNMARKED, Charge
+from sidecar.policy.expressions.expressions import STEPS_BEFORE, Expression, Scope, ValueRefusedError
+from sidecar.policy.expressions.step_budget import Steps
+from sidecar.vocabulary import record
 
 Result = Mapping[str, Any]
+
+MAX_ITEM: Final = 1024
+"""Maximum length of an item in characters: paid items are stored permanently."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Amount:
-    """One entry of `uses` or `spends`.
+    """Entry of `uses` or `spends`.
 
     Attributes:
-        reserve: units to reserve; for an amount of items, None.
-        items: gives the items asked for; None for plain amounts.
+        reserve: units to reserve; None for an amount of items.
+        items: expression of the requested items; None for plain amounts.
         each: units per item.
-        settle: what it really cost: units, or for an amount of items those that were delivered.
-        once: an item paid before costs nothing.
+        settle: actual cost: units, or the delivered items for an amount of items.
+        once: True when a paid item costs nothing the next time.
         rule: `file:line`.
+        shadow: `file:line` of its quota in shadow mode, which refuses nothing; None for any other.
+        fixed: True for a plain number of quota units, which is consumed regardless of the call's outcome.
     """
 
     kind: AmountKind
@@ -40,64 +48,76 @@ class Amount:
     each: int = 1
     settle: int | Expression | None = None
     once: bool = False
+    shadow: str | None = None
+    fixed: bool = field(init=False)
 
-    @property
-    def fixed(self) -> bool:
-        """Whether it is consumed however the call ends: a plain number of quota units."""
-        return self.kind is AmountKind.QUOTA and isinstance(self.reserve, int) and self.settle is None
+    def __post_init__(self) -> None:
+        fixed = self.kind is AmountKind.QUOTA and isinstance(self.reserve, int) and self.settle is None
+        object.__setattr__(self, "fixed", fixed)
 
     @property
     def expressions(self) -> tuple[Expression, ...]:
-        """Everything that is evaluated for it."""
+        """All expressions of the amount."""
         return tuple(part for part in (self.reserve, self.items, self.settle) if isinstance(part, Expression))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prices:
-    """All amounts of one tool, and what its results are asked.
+    """Amounts of one operation, and the expressions over its results.
 
     Attributes:
         amounts: `uses`, then `spends`, as the policy lists them.
-        rows: rows of a result, for the log.
-        limit: the longest list of items (`limits.items`).
-        ready: for each amount that does not depend on the call its demand, else None.
-        all_ready: those demands where no amount depends on the call.
-        reads_data: whether settling needs the data of the result.
+        rows: expression of the rows of a result, for the log.
+        limit: maximum number of items (`limits.items`).
+        ready: for each amount its demand if it does not depend on the call, else None.
+        all_ready: all demands if none depends on the call, else None.
+        is_plain: True when the demands are computed without a budget of steps.
+        reads_data: True when the settlement reads the data of the result.
+        reserved: the settlement of all results if none is read, else None.
+        rows_of: the index of a quota that is settled by the expression of the rows.
     """
 
     amounts: tuple[Amount, ...]
     rows: Expression | None
     limit: int
-    ready: tuple[Demand | None, ...]
+    ready: tuple[tuple[Demand | None, Amount], ...]
     all_ready: tuple[Demand, ...] | None
+    is_plain: bool
     reads_data: bool
+    reserved: SettledPrice | None
+    rows_of: int | None
 
     @classmethod
     def of(cls, amounts: Sequence[Amount], rows: Expression | None, limit: int) -> Prices:
-        """Prepare the amounts of one tool."""
-        late = [part for amount in amounts if isinstance(part := amount.settle, Expression)]
-        late += [rows] if rows is not None else []
+        """Prepare the amounts of one operation."""
         ready = tuple(_demand(each, {}, limit) if isinstance(each.reserve, int) else None for each in amounts)
         known = tuple(demand for demand in ready if demand is not None)
+        early = [part for each in amounts for part in (each.reserve, each.items) if isinstance(part, Expression)]
+        late = [part for amount in amounts if isinstance(part := amount.settle, Expression)]
+        late += [rows] if rows is not None else []
+        is_read = any(each.settle is not None for each in amounts) or rows is not None
         return cls(
             tuple(amounts),
             rows,
             limit,
-            ready,
+            tuple(zip(ready, amounts, strict=True)),
             known if len(known) == len(ready) else None,
+            all(each.is_plain for each in early),
             any(path[0] == "data" for expression in late for path in expression.reads),
+            None if is_read else SettledPrice((CHARGE_RESERVE,) * len(amounts)),
+            next((index for index, each in enumerate(amounts) if _counts_rows(each, rows)), None),
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """What a result says its call cost.
+@record
+class SettledPrice:
+    """Cost of a call according to its result.
 
     Attributes:
         charges: one per demand of the call.
-        rows: rows returned; None when the policy does not ask or the result does not say.
+        rows: rows returned; None without a `rows` expression or a usable value.
         failures: sentences for the log, one per amount that charges its reserve because its
-            settle expression gave nothing usable.
+            `settle` expression gave no usable value.
     """
 
     charges: tuple[Charge, ...]
@@ -106,7 +126,7 @@ class Settlement:
 
 
 def demands(prices: Prices, arguments: Mapping[str, Any], meta: object) -> tuple[Demand, ...]:
-    """What one call has to reserve.
+    """Compute the amounts that one call reserves.
 
     Raises:
         ValueRefusedError: an amount cannot be computed from these arguments.
@@ -114,38 +134,43 @@ def demands(prices: Prices, arguments: Mapping[str, Any], meta: object) -> tuple
     if prices.all_ready is not None:
         return prices.all_ready
     scope = {"arguments": arguments, "meta": meta}
-    pairs = zip(prices.ready, prices.amounts, strict=True)
-    return tuple([ready or _demand(amount, scope, prices.limit) for ready, amount in pairs])
+    steps = None if prices.is_plain else Steps(prices.limit * STEPS_BEFORE)
+    return tuple([ready or _demand(amount, scope, prices.limit, steps) for ready, amount in prices.ready])
 
 
 def charges(
     prices: Prices, reserved: Sequence[Demand], arguments: Mapping[str, Any], meta: object, result: Result
-) -> Settlement:
-    """What a call really cost, from its result; never raises for anything a backend can answer.
+) -> SettledPrice:
+    """Price a call by its result; an amount that the result cannot price charges its reserve.
 
     Args:
-        prices: the tool's prices.
+        prices: the operation's prices.
         reserved: the demands of the call's decision.
-        arguments: the completed arguments that were judged (`rules.completed_arguments`).
+        arguments: the completed arguments of gate 4 (`Decision.arguments`), or the part of them that
+            a deferred call keeps (`deferral.Context`).
         meta: the request's `params._meta`.
         result: the JSON-RPC `result`.
     """
+    if prices.reserved is not None:
+        return prices.reserved
     scope = {"arguments": arguments, "meta": meta, "result": result}
     if prices.reads_data:
         scope["data"] = data_of(result)
-    settled: list[Charge] = []
+    settled = [CHARGE_RESERVE] * len(prices.amounts)
     failures: list[str] = []
-    for amount, demand in zip(prices.amounts, reserved, strict=True):
-        try:
-            settled.append(_charge(amount, demand, scope, prices.limit))
-        except ValueRefusedError as error:
-            settled.append(CHARGE_RESERVE)
-            failures.append(f"{amount.rule}: {error}: the reserved {amount.name} were charged")
-    return Settlement(tuple(settled), _rows(prices.rows, scope), tuple(failures))
+    for index, (amount, demand) in enumerate(zip(prices.amounts, reserved, strict=True)):
+        if amount.settle is not None:
+            try:
+                settled[index] = _charge(amount, demand, scope, prices.limit)
+            except ValueRefusedError as error:
+                settled[index] = CHARGE_RESERVE if demand.items is None else CHARGE_UNMARKED
+                failures.append(f"{amount.rule}: {error}: the reserved {amount.name} were charged")
+    rows = _rows(prices.rows, scope) if prices.rows_of is None else settled[prices.rows_of].amount
+    return SettledPrice(tuple(settled), rows, tuple(failures))
 
 
 def data_of(result: Result) -> Any:
-    """The data of a result: `structuredContent`, else the JSON of a single text content of a tool or resource."""
+    """Return the data of a result: `structuredContent`, else the JSON of its single text content."""
     structured = result.get("structuredContent")
     if structured is not None:
         return structured
@@ -153,7 +178,7 @@ def data_of(result: Result) -> Any:
     if not isinstance(content, list) or len(content) != 1 or not isinstance(content[0], dict):
         return None
     text = content[0].get("text")
-    # Contents of resources have no type, but the URI that they belong to.
+    # Contents of resources have a URI instead of a type.
     kind = content[0].get("type", "text" if "uri" in content[0] else None)
     if kind != "text" or not isinstance(text, str):
         return None
@@ -163,37 +188,34 @@ def data_of(result: Result) -> Any:
         return None
 
 
-def _demand(amount: Amount, scope: Scope, limit: int) -> Demand:
+def _demand(amount: Amount, scope: Scope, limit: int, steps: Steps | None = None) -> Demand:
     if amount.items is None:
-        reserve = amount.reserve if isinstance(amount.reserve, int) else _units(amount.reserve, scope)
-        return Demand(amount.kind, amount.name, reserve, fixed=amount.fixed)
-    items = _items(amount.items, scope, limit)
+        units = _units(amount.reserve, scope, steps)
+        return Demand(amount.kind, amount.name, units, fixed=amount.fixed, shadow=amount.shadow)
+    items = _items(amount.items, scope, limit, steps)
     if not amount.once:
-        return Demand(amount.kind, amount.name, _product(amount, len(items)))
+        return Demand(amount.kind, amount.name, _product(amount, len(items)), shadow=amount.shadow)
     distinct = tuple(dict.fromkeys(items))
-    return Demand(amount.kind, amount.name, _product(amount, len(distinct)), distinct, amount.each)
+    return Demand(
+        amount.kind, amount.name, _product(amount, len(distinct)), distinct, amount.each, shadow=amount.shadow
+    )
 
 
 def _charge(amount: Amount, demand: Demand, scope: Scope, limit: int) -> Charge:
-    if amount.settle is None:
-        return CHARGE_RESERVE
     if amount.items is None:
-        units = amount.settle if isinstance(amount.settle, int) else _units(amount.settle, scope)
-        return Charge(_capped(amount, demand, units))
-    if not isinstance(amount.settle, Expression):  # the models refuse a number beside `items`
+        units = _units(amount.settle, scope)
+    elif not isinstance(amount.settle, Expression):  # the models refuse a number together with `items`
         return CHARGE_RESERVE
-    delivered = _items(amount.settle, scope, limit)
-    requested = demand.items if demand.items is not None else _items(amount.items, scope, limit)
-    if not set(requested).issuperset(delivered):
-        raise ValueRefusedError(f"`{amount.settle.text}` names items that were not requested")
-    if amount.once:
-        return Charge(items=tuple(dict.fromkeys(delivered)))
-    return Charge(_capped(amount, demand, _product(amount, len(delivered))))
-
-
-def _capped(amount: Amount, demand: Demand, units: int) -> int:
-    """Credits never cost more than was reserved; quota rows really returned count in full."""
-    return units if amount.kind is AmountKind.QUOTA else min(units, demand.reserve)
+    else:
+        delivered = _items(amount.settle, scope, limit)
+        requested = demand.items if demand.items is not None else _items(amount.items, scope, limit)
+        if not set(requested).issuperset(delivered):
+            raise ValueRefusedError(f"`{amount.settle.text}` names items that were not requested")
+        if amount.once:
+            return Charge(items=tuple(dict.fromkeys(delivered)))
+        units = _product(amount, len(delivered))
+    # Credits cost at most the reserve; quota units count in full.
+    return Charge(demand.reserve if amount.kind is AmountKind.CREDIT and units > demand.reserve else units)
 
 
 def _product(amount: Amount, count: int) -> int:
@@ -203,22 +225,24 @@ def _product(amount: Amount, count: int) -> int:
     return units
 
 
-def _units(expression: Expression | None, scope: Scope) -> int:
-    value = None if expression is None else expression.value(scope)
+def _units(part: int | Expression | None, scope: Scope, steps: Steps | None = None) -> int:
+    value = part.value(scope, steps) if isinstance(part, Expression) else part
     if type(value) is not int or not 0 <= value <= MAX_AMOUNT:
-        raise ValueRefusedError(f"`{_text(expression)}` must give an integer from 0 to {MAX_AMOUNT}")
+        raise ValueRefusedError(f"`{_text(part)}` must give an integer from 0 to {MAX_AMOUNT}")
     return value
 
 
 _ITEM_TYPES: Final = frozenset({str, int})
 
 
-def _items(expression: Expression, scope: Scope, limit: int) -> list[str]:
-    value = expression.value(scope)
+def _items(expression: Expression, scope: Scope, limit: int, steps: Steps | None = None) -> list[str]:
+    value = expression.value(scope, steps)
+    if type(value) is list and len(value) > limit:  # before its elements are read
+        raise ValueRefusedError(f"`{expression.text}` must give at most {limit} items")
     if type(value) is not list or not _ITEM_TYPES.issuperset(map(type, value)):
         raise ValueRefusedError(f"`{expression.text}` must give a list of strings or integers")
-    if len(value) > limit:
-        raise ValueRefusedError(f"`{expression.text}` must give at most {limit} items")
+    if any(type(item) is str and len(item) > MAX_ITEM for item in value):
+        raise ValueRefusedError(f"`{expression.text}` gives an item of more than {MAX_ITEM} characters")
     return [item if type(item) is str else _digits(item, expression) for item in value]
 
 
@@ -226,6 +250,12 @@ def _digits(item: int, expression: Expression) -> str:
     if not -MAX_AMOUNT <= item <= MAX_AMOUNT:
         raise ValueRefusedError(f"`{expression.text}` gives an integer beyond 2^53 - 1")
     return str(item)
+
+
+def _counts_rows(amount: Amount, rows: Expression | None) -> bool:
+    """Return True when the charge of an amount is the number of rows, or neither is known."""
+    is_number = amount.kind is AmountKind.QUOTA and amount.items is None
+    return rows is not None and is_number and isinstance(amount.settle, Expression) and amount.settle.text == rows.text
 
 
 def _rows(expression: Expression | None, scope: Scope) -> int | None:
@@ -237,5 +267,5 @@ def _rows(expression: Expression | None, scope: Scope) -> int | None:
         return None
 
 
-def _text(expression: Expression | None) -> str:
-    return "" if expression is None else expression.text
+def _text(part: int | Expression | None) -> str:
+    return part.text if isinstance(part, Expression) else str(part or "")

@@ -1,39 +1,43 @@
-"""The compiled policy: immutable, and everything that a call needs prepared when it was loaded."""
+"""Compiled policy: immutable, with everything that a call needs prepared at load time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from typing import Any, NamedTuple
 
-from sidecar.model import ConsentMode, OnUnknown, Terms, Window
+from sidecar.model import AdmissionCode, AdmissionReply, ConsentMode, OnUnknown, Terms, Window
 from sidecar.policy.arguments import ArgumentRules
-from sidecar.policy.models import TestDocument
+from sidecar.policy.language.case_models import TestDocument
 from sidecar.policy.names import Names
 from sidecar.policy.patterns import Patterns
 from sidecar.policy.pricing import Prices
 from sidecar.policy.scopes import ScopeTree
+from sidecar.protocol.capabilities import SECTIONS, Served
+from sidecar.vocabulary import TextEnum
 
 
 @dataclass(frozen=True, slots=True)
 class Confirm:
-    """The argument that must be true before a call may run.
+    """Argument that must be true before a call may run.
 
     Attributes:
-        message: what people and models read when it is missing.
-        inject: the backend does not know the argument: it is listed by the sidecar and removed
-            before forwarding.
+        message: message for people and models when it is missing.
+        inject: True when the backend does not have the argument: the sidecar adds it to listings and
+            removes it before forwarding.
         rule: `file:line`.
+        shadow: True when a missing confirmation is recorded and refuses nothing.
     """
 
     argument: str
     message: str
     inject: bool
     rule: str
+    shadow: bool = False
 
 
-class Kind(StrEnum):
-    """What can be declared; plans narrow all but methods."""
+class Kind(TextEnum):
+    """Kinds of operations; plans narrow all but methods."""
 
     TOOL = "tool"
     RESOURCE = "resource"
@@ -42,26 +46,27 @@ class Kind(StrEnum):
 
     @property
     def section(self) -> str:
-        """The section of the policy that declares it."""
+        """Section of the policy that declares this kind."""
         return f"{self.value}s"
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Operation:
-    """One declared operation: a tool, a resource pattern, a prompt or a method.
+    """Declared operation: a tool, a resource pattern, a prompt or a method.
 
     Attributes:
-        kind: which of these.
+        kind: one of these.
         name: the key under which it is declared.
-        scopes: what a token must grant, as declared.
+        scopes: scopes that a token must grant, as declared.
         scopes_rule: `file:line` of the scopes.
-        terms: what gates 5-7 are told.
-        unscoped_terms: the same without scopes, for a look on behalf of a token that lacks one:
-            the token's own lack is answered, not the consent's.
-        meta: names that expressions read of the request's `_meta`; None when they read none.
-        charge_errors: whether a result with `isError` costs what it says.
+        terms: input of gates 5-7.
+        unscoped_terms: the terms without scopes, for a token that lacks one: the answer names the
+            token's missing scope and not the consent's.
+        meta: names that expressions read in the request's `_meta`; None when they read none.
+        charge_errors: True when a result with `isError` is charged as any other.
         timeout: seconds; None takes the backend's.
         rule: `file:line`.
+        subject: this operation as the only one that a call names.
     """
 
     kind: Kind
@@ -76,51 +81,96 @@ class Operation:
     charge_errors: bool = False
     on_unknown: OnUnknown = OnUnknown.RELEASE
     timeout: float | None = None
+    subject: Subject = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "subject", Subject(self, (), self.scopes, self.terms, self.unscoped_terms))
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Tool(Operation):
-    """One declared tool.
+    """Declared tool.
 
     Attributes:
         arguments_rule: `file:line` of the argument rules.
-        serve: `usage` when the sidecar answers itself.
+        serve: `usage` when the sidecar answers the tool itself.
+        pin: digest of the backend's definition that was approved; None accepts any.
+        has_shadow: True when a rule that gate 4 evaluates is in shadow mode.
     """
 
     arguments: ArgumentRules
     arguments_rule: str
     confirm: Confirm | None = None
     serve: str | None = None
+    pin: str | None = None
+    has_shadow: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        Operation.__post_init__(self)
+        has_shadow = self.arguments.shadow is not None or (self.confirm is not None and self.confirm.shadow)
+        object.__setattr__(self, "has_shadow", has_shadow)
+
+    @property
+    def injected(self) -> Confirm | None:
+        """Confirmation that the sidecar adds to listings and removes before forwarding; none in shadow mode."""
+        confirm = self.confirm
+        return confirm if confirm is not None and confirm.inject and not confirm.shadow else None
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Resource(Operation):
-    """The resources of one URI pattern.
+    """Resources of one URI pattern.
 
     Attributes:
-        watching: the same for subscribing and unsubscribing: nothing is delivered, so only what is fixed
-            is used and nothing spent.
+        watching: the operation for subscribe and unsubscribe: they deliver nothing, so they consume fixed
+            quota units only and no credits.
     """
 
     watching: Operation
 
 
+class Subject(NamedTuple):
+    """Declared operations that a call names.
+
+    Attributes:
+        operation: the operation that sets the price.
+        related: operations with scopes and plans that apply too: the prompt or the resources of a
+            completion, the resources of a subscription.
+        scopes: scopes of all operations, as declared.
+        terms: input of gates 5-7.
+        unscoped_terms: the terms without scopes, for a token that lacks one.
+    """
+
+    operation: Operation
+    related: tuple[Operation, ...]
+    scopes: tuple[str, ...]
+    terms: Terms
+    unscoped_terms: Terms
+
+    @property
+    def named(self) -> tuple[Operation, ...]:
+        """All operations, the priced one first."""
+        return (self.operation, *self.related)
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Whether `tools/list` hides tools that the caller cannot call."""
+    """Tools that `tools/list` hides from a caller that cannot call them, and the schemas of those that it shows."""
 
     hide_missing_scope: bool = False
     hide_missing_plan: bool = True
+    narrow: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One plan, with the policy's quotas merged in.
+    """Plan with the policy's quotas merged in.
 
     Attributes:
-        narrowed: for each section that it narrows, the names it includes.
+        narrowed: for each section that it narrows, the names that it includes.
         quotas: limit per quota and window.
         credits: window and included credits per pool.
+        shadow: `file:line` of its tool list in shadow mode; None for an enforced list.
     """
 
     name: str
@@ -128,38 +178,50 @@ class Plan:
     quotas: Mapping[str, Mapping[Window, int]]
     credits: Mapping[str, tuple[Window, int]]
     rule: str
+    shadow: str | None = None
 
     def includes(self, kind: Kind, name: str) -> bool:
-        """Whether the plan allows something declared."""
+        """Return True when the plan includes a declared operation; a tool list in shadow mode includes every tool."""
+        return (self.shadow is not None and kind is Kind.TOOL) or self._lists(kind, name)
+
+    def shadow_rule(self, kind: Kind, name: str) -> str | None:
+        """Return `file:line` of a tool list in shadow mode that leaves a tool out; None for any other operation."""
+        return self.shadow if kind is Kind.TOOL and not self._lists(kind, name) else None
+
+    def _lists(self, kind: Kind, name: str) -> bool:
         included = self.narrowed.get(kind.section)
         return included is None or name in included
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyTest:
-    """One of the policy's own tests, and the `file:line` where it stands."""
+    """One of the policy's own tests, with its `file:line` and that of each of its `steps`."""
 
     rule: str
     test: TestDocument
+    steps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Policy:
-    """Everything the policy files say.
+    """Content of the policy files.
 
     Attributes:
-        revision: changes whenever the meaning of the files may have.
-        scopes: the declared scopes and what they imply.
-        base_scopes: named by the first challenge, before an operation is known.
+        revision: digest that changes when the meaning of the files may have changed.
+        scopes: the declared scopes and the scopes that they imply.
+        base_scopes: scopes of the first challenge, before an operation is known.
         quotas: limits of accounts without a plan of their own.
+        shadow_quotas: `file:line` of each quota in shadow mode: it is counted and refuses nothing.
         credits: description per pool.
         plans: None when the policy has none.
         open_terms: for allowed methods without a price: consent and status only.
-        account_terms: with every quota and pool, for what `serve: usage` and `usage` show.
+        account_terms: with every quota and pool, for `serve: usage` and the command `usage`.
         windows: the window of included credits per pool, the same in all plans.
         resources: by URI pattern, as declared; `prompts` and `methods` by name.
-        patterns: of the resources, to be held against URIs; see `resources`.
+        patterns: patterns of the resources, matched against URIs.
         tests: the policy's own tests, as `workbench.testing` reads them.
+        declared: the policy as its files declare it, for comparisons.
+        serve_changed: True when tools that differ from their pin are served and logged (`pin_mismatch: warn`).
     """
 
     revision: str
@@ -181,27 +243,30 @@ class Policy:
     prompts: Mapping[str, Operation] = field(default_factory=dict)
     methods: Mapping[str, Operation] = field(default_factory=dict)
     tests: tuple[PolicyTest, ...] = ()
+    declared: Mapping[str, Any] = field(default_factory=dict)
+    serve_changed: bool = False
+    shadow_quotas: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def scope_names(self) -> tuple[str, ...]:
-        """All declared scopes in the order of the files, for the metadata's `scopes_supported`."""
+        """Declared scopes in the order of the files, for the metadata's `scopes_supported`."""
         return tuple(self.scopes.rules)
 
     def expand(self, scopes: Iterable[str]) -> frozenset[str]:
-        """The scopes and all that they imply."""
+        """Return the scopes and all that they imply."""
         return self.scopes.expand(scopes)
 
     def effective(self, token: Iterable[str], consent: Iterable[str] | None) -> frozenset[str]:
-        """The scopes that count: the token's, narrowed to the consent record's if it lists any.
+        """Return the effective scopes: the token's, narrowed to the consent record's if it lists any.
 
         Both sides are expanded before they are intersected: a consent to the wider scope covers a
         token with the implied one.
         """
-        granted = self.expand(token)
-        return granted if consent is None else granted & self.expand(consent)
+        granted = self.scopes.expand(token)
+        return granted if consent is None else granted & self.scopes.expand(consent)
 
     def listed(self, name: str, scopes: frozenset[str], plan: str | None) -> bool:
-        """Whether `tools/list` shows a declared tool to a caller.
+        """Return True when `tools/list` shows a declared tool to a caller.
 
         Args:
             name: the tool.
@@ -214,10 +279,10 @@ class Policy:
         return not self.listing.hide_missing_plan or self.included(Kind.TOOL, name, plan)
 
     def included(self, kind: Kind, name: str, plan: str | None) -> bool:
-        """Whether an account's plan includes something declared; without plans, everything is.
+        """Return True when an account's plan includes a declared operation; always True without plans.
 
         Args:
-            kind: what it is.
+            kind: the kind of the operation.
             name: the key under which it is declared.
             plan: the account's current plan, if the policy has plans.
         """
@@ -226,8 +291,25 @@ class Policy:
         terms = self.plans.get(plan) if plan is not None else None
         return terms is not None and terms.includes(kind, name)
 
+    def refusing_rule(self, operation: Operation | None, admission: AdmissionReply) -> str | None:
+        """Return `file:line` of the amount or plan by which gates 5-7 refuse a call; None where no line does."""
+        if admission.refused is not None and operation is not None:
+            amounts = operation.prices.amounts
+            return amounts[admission.refused].rule if admission.refused < len(amounts) else None
+        if admission.code is AdmissionCode.PLAN_REQUIRED and admission.plan is not None:
+            plan = (self.plans or {}).get(admission.plan)
+            return None if plan is None else plan.rule
+        if admission.code is AdmissionCode.CONSENT_SCOPES and operation is not None:
+            return operation.scopes_rule
+        return None
+
+    @property
+    def served(self) -> Served:
+        """Sections that capabilities may announce."""
+        return Served(self.methods, frozenset(name for name in SECTIONS if getattr(self, name)))
+
     @property
     def operations(self) -> Iterator[Operation]:
-        """Everything that is declared, section by section."""
+        """All declared operations, section by section."""
         for section in (self.tools, self.resources, self.prompts, self.methods):
             yield from section.values()

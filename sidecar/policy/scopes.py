@@ -1,14 +1,19 @@
-"""Scopes that imply others: what a token's scopes grant, and which scopes grant one."""
+"""Scopes that imply others: expansion of a token's scopes, and the scopes that grant one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+MAX_EXPANDED: Final = 256
+"""Sets of scopes whose expansion is kept: tokens of one client have the same scopes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScopeRule:
-    """One declared scope."""
+    """Declared scope."""
 
     name: str
     description: str
@@ -16,10 +21,10 @@ class ScopeRule:
 
 
 class ScopeTree:
-    """All declared scopes with `implies` followed to its end.
+    """Declared scopes with the transitive closure of `implies`.
 
     Args:
-        rules: the declared scopes; `cycle` must have found none among them.
+        rules: the declared scopes, without a cycle (see `cycle`).
     """
 
     def __init__(self, rules: Mapping[str, ScopeRule]) -> None:
@@ -29,20 +34,31 @@ class ScopeTree:
             name: (name, *(other for other in rules if other != name and name in self._grants[other])) for name in rules
         }
 
+        self._order = {name: place for place, name in enumerate(rules)}
+        self._expanded = lru_cache(MAX_EXPANDED)(self._expand)
+        self._declared = lru_cache(MAX_EXPANDED)(self._in_order)
+
     def expand(self, scopes: Iterable[str]) -> frozenset[str]:
-        """The scopes and all that they imply; undeclared ones imply nothing and stay."""
-        expanded: set[str] = set()
-        for scope in scopes:
-            expanded |= self._grants.get(scope, {scope})
-        return frozenset(expanded)
+        """Return the scopes and all that they imply; undeclared ones imply nothing and remain."""
+        return self._expanded(frozenset(scopes))
+
+    def _expand(self, scopes: frozenset[str]) -> frozenset[str]:
+        return scopes.union(*(self._grants[scope] for scope in scopes if scope in self._grants))
+
+    def declared(self, scopes: frozenset[str]) -> tuple[str, ...]:
+        """Return the declared ones of some scopes, in the order of the policy."""
+        return self._declared(scopes)
+
+    def _in_order(self, scopes: frozenset[str]) -> tuple[str, ...]:
+        return tuple(sorted(filter(self._order.__contains__, scopes), key=self._order.__getitem__))
 
     def granting(self, scope: str) -> tuple[str, ...]:
-        """The scope itself and every declared scope that implies it."""
+        """Return the scope itself and every declared scope that implies it."""
         return self._granting[scope]
 
 
 def cycle(rules: Mapping[str, ScopeRule]) -> tuple[str, ...] | None:
-    """A chain of scopes that ends where it began; None when there is none."""
+    """Return a chain of scopes that ends where it began; None without a cycle."""
     for name in rules:
         path = _path_back(name, rules)
         if path:

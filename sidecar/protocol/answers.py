@@ -1,8 +1,8 @@
-"""What a client gets when the sidecar itself answers: refusals in their shapes, and results made here.
+"""HTTP answers that the sidecar makes itself: refusals in their shapes, and results of tools that it serves.
 
-Which HTTP status clients see decides what they do: 401 opens a login, most other 4xx hide their text
-from the model. So each refusal has a shape in the error table, and here the shape meets the request
-that it answers: its id, its revision, and whether it was a tool call at all.
+Clients act on the HTTP status: 401 starts a login, and the text of most other 4xx does not reach the model. The
+error table gives each refusal its shape. This module applies it to the request: its id, its revision, and whether
+it is a tool call.
 """
 
 from __future__ import annotations
@@ -14,40 +14,40 @@ from typing import Any, Final
 
 from sidecar.errors import ErrorCode, Refusal, Shape
 from sidecar.model import Call, CallKind, RequestId
-from sidecar.protocol import strictjson
 from sidecar.protocol.jsonrpc import Message
 from sidecar.protocol.meta import RECEIPT_KEY, REFUSAL_KEY
 from sidecar.protocol.revisions import claimed_version
+from sidecar.protocol.strict import strictjson
 
 RETRY_AFTER: Final = 1
-"""Seconds in the `Retry-After` of a 503 whose refusal names none."""
+"""Seconds in the `Retry-After` of a 503 when its refusal gives none."""
 
 _JSON: Final = "application/json"
 _PROBLEM: Final = "application/problem+json"
 _OLDER_NUMBERS: Final = {
-    ErrorCode.HEADER_MISMATCH: -32600,  # the number of 2026-07-28 means nothing to older clients
+    ErrorCode.HEADER_MISMATCH: -32600,  # older clients do not know the number of 2026-07-28
     ErrorCode.RESOURCE_UNKNOWN: -32002,  # 2025-11-25, server/resources: error handling
 }
-"""JSON-RPC numbers that the older revisions have for what the error table numbers as 2026-07-28 does."""
+"""JSON-RPC numbers of the older revisions, where they differ from those of the error table (2026-07-28)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole HTTP answer; `headers` hold its Content-Type."""
+class LocalAnswer:
+    """A complete HTTP answer; `headers` include its Content-Type."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
 
 
-def refusal_answer(refusal: Refusal, request: Call | Message | None, challenge: str | None = None) -> Answer:
-    """Answer a refused request in the shape that its client acts on.
+def refusal_answer(refusal: Refusal, request: Call | Message | None, challenge: str | None = None) -> LocalAnswer:
+    """Answer a refused request in the shape that its client expects.
 
     Args:
-        refusal: why it was refused.
-        request: as much as was read of it: None before gate 3, or when the body could not be read;
-            the message when its headers were refused; then the call.
-        challenge: the value of `WWW-Authenticate`, which a refusal of that shape needs.
+        refusal: the refusal.
+        request: as much of it as was read: None before gate 3, or for an unreadable body; the message when its
+            headers were refused; then the call.
+        challenge: the value of `WWW-Authenticate`; required for refusals of that shape.
     """
     status = _status(refusal, request)
     extra = _extra_headers(refusal, challenge)
@@ -57,20 +57,20 @@ def refusal_answer(refusal: Refusal, request: Call | Message | None, challenge: 
             return _made(status, _JSON, _tool_refusal(refusal, request), extra)
         return _made(status, _JSON, _error(refusal, id_, request), extra)
     if request is None and refusal.shape is Shape.RPC_ERROR:
-        # JSON-RPC 2.0 section 5: null, when the id could not be read.
+        # JSON-RPC 2.0 section 5: the id is null when it could not be read.
         return _made(status, _JSON, _error(refusal, None, None), extra)
-    # Nobody waits for a result that this could be: only the status speaks.
+    # The client waits for no JSON-RPC response: only the status reaches it.
     status = status if status >= HTTPStatus.BAD_REQUEST else 403
     return _made(status, _PROBLEM, _problem(refusal, status), extra)
 
 
 def error_message(refusal: Refusal, call: Call) -> bytes:
-    """The JSON-RPC message that ends a call whose answer has begun as a stream."""
+    """Return the JSON-RPC message that ends a call after its answer has become a stream."""
     return strictjson.dumps(_error(refusal, call.id, call))
 
 
-def tool_answer(call: Call, structured: Mapping[str, Any], receipt: Mapping[str, Any] | None = None) -> Answer:
-    """The result of a tool that the sidecar serves itself: structured, and the same as text; and what it cost."""
+def tool_answer(call: Call, structured: Mapping[str, Any], receipt: Mapping[str, Any] | None = None) -> LocalAnswer:
+    """Return the result of a tool that the sidecar serves: structured content, the same as text, and the receipt."""
     result: dict[str, Any] = {
         "content": [{"type": "text", "text": strictjson.dumps(structured).decode()}],
         "structuredContent": structured,
@@ -81,17 +81,17 @@ def tool_answer(call: Call, structured: Mapping[str, Any], receipt: Mapping[str,
     return _made(200, _JSON, _result(call, result), ())
 
 
-def _made(status: int, media_type: str, document: Mapping[str, Any], extra: tuple[tuple[str, str], ...]) -> Answer:
-    return Answer(status, (("Content-Type", media_type), *extra), strictjson.dumps(document))
+def _made(status: int, media_type: str, document: Mapping[str, Any], extra: tuple[tuple[str, str], ...]) -> LocalAnswer:
+    return LocalAnswer(status, (("Content-Type", media_type), *extra), strictjson.dumps(document))
 
 
 def _answerable(request: Call | Message) -> RequestId | None:
-    """The id an answer can carry: a posted response has one too, but it is not the client's."""
+    """Return the id for the answer; None for a posted response, because its id was chosen by the server."""
     return request.id if request.kind is CallKind.REQUEST else None
 
 
 def _stateless(request: Call | Message | None) -> bool:
-    """Whether a request speaks 2026-07-28; one that was refused before that was settled says so itself."""
+    """Return whether a request speaks 2026-07-28; before its revision is settled, its own claim counts."""
     if isinstance(request, Call):
         return request.revision.stateless
     return request is not None and claimed_version(request.params) is not None
@@ -145,5 +145,5 @@ def _result(request: Call | Message, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _problem(refusal: Refusal, status: int) -> dict[str, Any]:
-    """RFC 9457; without a `type` the title is the status's own."""
+    """Return problem JSON (RFC 9457); without a `type` the title is that of the status."""
     return {**_detail(refusal), "title": HTTPStatus(status).phrase, "status": status, "detail": refusal.detail}

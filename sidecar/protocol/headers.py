@@ -1,7 +1,7 @@
-"""The HTTP headers that say something about a message: read once, compared with the body, made anew.
+"""HTTP headers that describe a message: read once, compared with the body, and rebuilt for the backend.
 
-Nothing is ever decided on a header. Those that mirror the body must agree with it (2026-07-28,
-basic/transports/streamable-http, Server Validation), and the backend gets ones made from the body.
+No decision is based on a header. Headers that mirror the body must agree with it (2026-07-28,
+basic/transports/streamable-http, Server Validation), and the backend gets headers made from the body.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import product
 from typing import Final
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import Call, Revision
 from sidecar.protocol.jsonrpc import Message
+from sidecar.vocabulary import record
 
 NAME_PARAMS: Final = {
     "tools/call": "name",
@@ -26,7 +27,7 @@ NAME_PARAMS: Final = {
     "tasks/update": "taskId",
     "tasks/cancel": "taskId",
 }
-"""Which parameter `Mcp-Name` mirrors (the tasks' by SEP-2663)."""
+"""Parameter that `Mcp-Name` mirrors, by method (tasks: SEP-2663)."""
 
 JSON: Final = "application/json"
 EVENT_STREAM: Final = "text/event-stream"
@@ -34,24 +35,33 @@ EVENT_STREAM: Final = "text/event-stream"
 _PREFIX: Final = "mcp-"
 _LAST_EVENT_ID: Final = "last-event-id"
 _PARAM_PREFIX: Final = "mcp-param-"
+# The first characters of the names that matter here, in every case: most headers are skipped by them.
+_STARTS: Final = frozenset(
+    "".join(each)
+    for start in (_PREFIX, _LAST_EVENT_ID[:4])
+    for each in product(*zip(start, start.upper(), strict=True))
+)
+_ABSENT: Final[Mapping[str, str | None]] = dict.fromkeys(
+    ("mcp-protocol-version", "mcp-method", "mcp-name", "mcp-session-id", _LAST_EVENT_ID)
+)
 _SENTINEL: Final = "=?base64?"
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]{1,1024}")
-_PLAIN_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+_PLAIN_VALUE: Final = re.compile(r"(?!(?i:=\?base64\?))[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 _JSON_TYPE: Final = re.compile(r'application/json[ \t]*(?:;[ \t]*charset=(?:utf-8|"utf-8")[ \t]*)?', re.IGNORECASE)
 _ZERO: Final = re.compile(r"q=0(?:\.0{0,3})?")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class McpHeaders:
-    """What a request's headers say of its message; values without surrounding blanks.
+    """Headers that describe a request's message; values without surrounding blanks.
 
     Attributes:
         version: `MCP-Protocol-Version` as sent.
         method: `Mcp-Method`.
         name: `Mcp-Name`, decoded.
-        session: `Mcp-Session-Id`, not yet checked: only some revisions have sessions.
+        session: `Mcp-Session-Id`, unchecked: only some revisions have sessions.
         params: all `Mcp-Param-*`, as sent.
-        last_event_id: `Last-Event-ID`, not yet checked either.
+        last_event_id: `Last-Event-ID`, unchecked.
     """
 
     version: str | None = None
@@ -66,35 +76,42 @@ class McpHeaders:
 
 
 def read(pairs: Iterable[tuple[str, str]]) -> McpHeaders:
-    """Read the raw header lines (a folded mapping would hide repetitions).
+    """Read the raw header lines (a folded mapping would hide repeated ones).
 
     Raises:
-        Refusal: `header_mismatch` when one of them is repeated, holds anything but printable ASCII,
-            or is badly encoded: two readers could take it for two things.
+        Refusal: `header_mismatch` for a repeated header, a character that is not printable ASCII, or a bad
+            encoding: two readers could read them differently.
     """
-    single: dict[str, str] = {}
+    single = {**_ABSENT}
     params: list[tuple[str, str]] = []
+    values = ""
     for name, value in pairs:
-        key = name.lower()
-        if not key.startswith(_PREFIX) and key != _LAST_EVENT_ID:
+        if name[:4] not in _STARTS:
             continue
-        if key in single or not (value.isascii() and value.isprintable()):
-            raise _mismatch("A header of this request is repeated or holds characters that no header may hold.")
-        single[key] = value.strip(" \t")
-        if key.startswith(_PARAM_PREFIX):
-            params.append((name, single[key]))
+        key = name.lower()
+        if key[:4] != _PREFIX and key != _LAST_EVENT_ID:
+            continue
+        if key in single and single[key] is not None:
+            raise _ambiguous()
+        values += value
+        single[key] = trimmed = value.strip(" ") if " " in value else value
+        if key not in _ABSENT and key.startswith(_PARAM_PREFIX):
+            params.append((name, trimmed))
+    if not (values.isascii() and values.isprintable()):
+        raise _ambiguous()
+    named = single["mcp-name"]
     return McpHeaders(
-        version=single.get("mcp-protocol-version"),
-        method=single.get("mcp-method"),
-        name=_decoded(single.get("mcp-name")),
-        session=single.get("mcp-session-id"),
-        params=tuple(params),
-        last_event_id=single.get(_LAST_EVENT_ID),
+        single["mcp-protocol-version"],
+        single["mcp-method"],
+        named if named is None or named[:2] != _SENTINEL[:2] else _decoded(named),
+        single["mcp-session-id"],
+        tuple(params),
+        single[_LAST_EVENT_ID],
     )
 
 
 def check_mirrors(headers: McpHeaders, message: Message, *, required: bool) -> None:
-    """Refuse headers that disagree with the body; with `required`, absent ones too.
+    """Refuse headers that disagree with the body; if `required`, also missing ones.
 
     Raises:
         Refusal: `header_mismatch`.
@@ -105,14 +122,14 @@ def check_mirrors(headers: McpHeaders, message: Message, *, required: bool) -> N
             if required and meant is not None:
                 raise _mismatch(f"The header {header} is missing.")
         elif sent != meant:
-            raise _mismatch(f"The header {header} does not agree with the body.")
+            raise _mismatch(f"The header {header} does not match the body.")
 
 
 def check_session(session: str | None) -> str | None:
-    """The session id, if it can be one (visible ASCII, 2025-11-25 basic/transports, Session Management).
+    """Return the session id if it is well-formed (visible ASCII; 2025-11-25, basic/transports, Session Management).
 
     Raises:
-        Refusal: `session_unknown`: no server gave out an id like this.
+        Refusal: `session_unknown`: no server issues such an id.
     """
     if session is not None and not _VISIBLE.fullmatch(session):
         raise Refusal(ErrorCode.SESSION_UNKNOWN)
@@ -120,9 +137,9 @@ def check_session(session: str | None) -> str | None:
 
 
 def check_content(types: Sequence[str], encodings: Sequence[str]) -> None:
-    """Refuse a body that is not declared to be one uncompressed UTF-8 JSON document.
+    """Refuse a body that is not declared as one uncompressed UTF-8 JSON document.
 
-    Another charset or coding would let a backend read other text in the same bytes.
+    With another charset or coding, the backend could read different text from the same bytes.
 
     Args:
         types: all values of `Content-Type`.
@@ -131,16 +148,18 @@ def check_content(types: Sequence[str], encodings: Sequence[str]) -> None:
     Raises:
         Refusal: `media_type_unsupported`.
     """
+    if not encodings and types == [JSON]:
+        return
     if encodings or len(types) != 1 or not _JSON_TYPE.fullmatch(types[0].strip(" \t")):
         raise Refusal(ErrorCode.MEDIA_TYPE_UNSUPPORTED)
 
 
 def check_accept(values: Sequence[str], http_method: str) -> None:
-    """Refuse a client that cannot read what it may get: JSON and streams for POST, streams for GET.
+    """Refuse a client that does not accept the possible answers: JSON and streams for POST, streams for GET.
 
     Args:
         values: all values of `Accept`; wildcards count (RFC 9110 section 12.5.1).
-        http_method: DELETE has no answer to read and is not checked.
+        http_method: DELETE is not checked, because its answer has no body.
 
     Raises:
         Refusal: `not_acceptable`.
@@ -170,11 +189,11 @@ def _media_range(part: str) -> str:
 
 
 def backend_headers(call: Call) -> tuple[tuple[str, str], ...]:
-    """The headers about the message that the backend gets, made from the call that was judged."""
+    """Return the backend's headers that describe the message, made from the judged call."""
     if call.revision.stateless:
         return _stateless_headers(call)
     made: list[tuple[str, str]] = []
-    # 2025-03-26 has no such header, and `initialize` is what negotiates the version.
+    # 2025-03-26 has no such header, and `initialize` negotiates the version.
     if call.revision is not Revision.V2025_03_26 and call.method != "initialize":
         made.append(("MCP-Protocol-Version", call.revision.value))
     if call.session is not None:
@@ -185,32 +204,35 @@ def backend_headers(call: Call) -> tuple[tuple[str, str], ...]:
 
 
 def encode(value: str) -> str:
-    """A value as a header may carry it: unchanged, or in base64 (2026-07-28, Value Encoding)."""
-    if _PLAIN_VALUE.fullmatch(value) and not value.lower().startswith(_SENTINEL):
+    """Return a value as a header can carry it: unchanged, or in base64 (2026-07-28, Value Encoding)."""
+    if _PLAIN_VALUE.fullmatch(value):
         return value
     return f"{_SENTINEL}{base64.b64encode(value.encode()).decode()}?="
 
 
 def _stateless_headers(call: Call) -> tuple[tuple[str, str], ...]:
-    made = [("MCP-Protocol-Version", call.revision.value), ("Mcp-Method", encode(call.method))]
+    made = (("MCP-Protocol-Version", call.revision.value), ("Mcp-Method", encode(call.method)))
     name = call.params.get(NAME_PARAMS.get(call.method, ""))
-    if isinstance(name, str):
-        made.append(("Mcp-Name", encode(name)))
-    return (*made, *call.carried)
+    named = (("Mcp-Name", encode(name)),) if type(name) is str else ()
+    return (*made, *named, *call.carried)
 
 
-def _decoded(value: str | None) -> str | None:
-    if value is None or not value.lower().startswith(_SENTINEL):
+def _decoded(value: str) -> str:
+    if not value.lower().startswith(_SENTINEL):
         return value
     payload = value[len(_SENTINEL) : -2]
     try:
         text = base64.b64decode(payload, validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
         raise _mismatch("The header Mcp-Name is badly encoded.") from None
-    # Only the one canonical spelling: base64 leaves bits over that readers treat differently.
+    # Only the canonical spelling: decoders treat left-over bits of base64 differently.
     if value != f"{_SENTINEL}{base64.b64encode(text.encode()).decode()}?=":
         raise _mismatch("The header Mcp-Name is badly encoded.")
     return text
+
+
+def _ambiguous() -> Refusal:
+    return _mismatch("A header of this request is repeated or contains characters other than printable ASCII.")
 
 
 def _mismatch(detail: str) -> Refusal:

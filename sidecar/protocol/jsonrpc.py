@@ -1,33 +1,40 @@
-"""From bytes to one well-formed JSON-RPC message (JSON-RPC 2.0 section 4), whatever the MCP revision.
+"""Read one JSON-RPC message from bytes (JSON-RPC 2.0 section 4), independent of the MCP revision.
 
-What kind a message is follows from the presence of `method` alone, never from `id`, `result` or a
-header, and only the members that JSON-RPC names may stand in it: then no backend can take it for
-something else.
+The presence of `method` alone decides the kind of a message, never `id`, `result` or a header. Only members that
+JSON-RPC defines are accepted, so that no backend reads the message as another kind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import field
 from typing import Any, Final, TypeGuard
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import MAX_AMOUNT, CallKind, RequestId
-from sidecar.protocol import strictjson
+from sidecar.protocol.strict import folding, strictjson
+from sidecar.protocol.strict.members import POISONED
+from sidecar.vocabulary import record
 
 MAX_ID_LENGTH: Final = 128
-"""The longest request id, in characters: it is kept in holds and echoed in every answer."""
+"""The longest request id, in characters: holds store it, and every answer repeats it."""
+
+MAX_SENT_LENGTH: Final = MAX_ID_LENGTH + 64
+"""The longest request id towards the backend: the client's id with the tag of its session."""
 
 NOTIFICATIONS: Final = "notifications/"
-"""Every MCP notification, and no request, is named so."""
+"""Prefix of every MCP notification and of no request."""
 
+# Parts of every name on the path to a task id, except for `_meta`.
+_ABOUT_TASKS: Final = (b"task", b"notifications")
 _REQUEST: Final = frozenset({"jsonrpc", "id", "method", "params"})
 _RESPONSE: Final = frozenset({"jsonrpc", "id", "result", "error"})
+_UNDEFINED: Final = "The message has members that JSON-RPC does not define."
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Message:
-    """One message before the headers have said which revision it belongs to.
+    """One message before its revision is known.
 
     Attributes:
         kind: request, notification or response.
@@ -35,6 +42,8 @@ class Message:
         method: empty for responses.
         params: plain values; empty when absent.
         document: the whole message for forwarding; see `model.Call`.
+        may_poison: False if no name in it can be one of `members.POISONED`.
+        may_name_tasks: False if no name in it can be, or be confused with, one that is about tasks.
     """
 
     kind: CallKind
@@ -42,39 +51,41 @@ class Message:
     method: str = ""
     params: Mapping[str, Any] = field(default_factory=dict)
     document: Mapping[str, Any] = field(default_factory=dict)
+    may_poison: bool = True
+    may_name_tasks: bool = True
 
 
 def read(body: bytes, max_depth: int = strictjson.MAX_DEPTH) -> Message:
-    """Read a POST body strictly.
+    """Parse a POST body strictly.
 
     Raises:
-        Refusal: `message_unparsable` when the body is not strict JSON, `message_malformed` when it
-            is not one request, notification or response. Batches are refused in every revision.
+        Refusal: `message_unparsable` when the body is not strict JSON, `message_malformed` when it is not one
+            request, notification or response. Batches are refused in every revision.
     """
     try:
         parsed = strictjson.parse(body, max_depth)
     except strictjson.NotStrict as error:
         raise Refusal(ErrorCode.MESSAGE_UNPARSABLE, str(error)) from None
     plain = parsed.plain
-    if not isinstance(plain, dict):
+    if type(plain) is not dict:
         raise _malformed("The body must be one JSON object; batches are not accepted.")
     if plain.get("jsonrpc") != "2.0":
         raise _malformed('The member "jsonrpc" must be "2.0".')
-    return _called(plain, parsed.exact) if "method" in plain else _answered(plain, parsed.exact)
+    return _called(plain, parsed) if "method" in plain else _answered(plain, parsed.exact)
 
 
-def is_request_id(value: object) -> TypeGuard[RequestId]:
-    """Whether a value is a request id that every parser reads alike: a short string, or an exact integer."""
-    if isinstance(value, str):
-        return len(value) <= MAX_ID_LENGTH
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_AMOUNT
+def is_request_id(value: object, longest: int = MAX_ID_LENGTH) -> TypeGuard[RequestId]:
+    """Return whether a value is a request id that every parser reads alike: a short string, or an exact integer."""
+    if type(value) is str:
+        return len(value) <= longest
+    return type(value) is int and -MAX_AMOUNT <= value <= MAX_AMOUNT
 
 
 def canonical(id_: RequestId) -> RequestId:
-    """The number that a lenient reader sees in a text, else the id itself.
+    """Return the number that a lenient reader sees in a text, else the id itself.
 
-    Backends read ids loosely: the official Python SDK takes "7" and " +7 " for 7. What one of them may
-    mix up is one id here, for requests in flight and for the notifications that cancel them.
+    Backends read ids loosely: the official Python SDK reads "7" and " +7 " as 7. Ids that a backend may confuse
+    count as one id, for requests in flight and for the notifications that cancel them.
     """
     if isinstance(id_, int):
         return id_
@@ -84,32 +95,39 @@ def canonical(id_: RequestId) -> RequestId:
         return id_
 
 
-def _called(plain: dict[str, Any], exact: dict[str, Any]) -> Message:
-    _check_members(plain, _REQUEST)
+def _called(plain: dict[str, Any], parsed: strictjson.Parsed) -> Message:
+    if not plain.keys() <= _REQUEST:
+        raise _malformed(_UNDEFINED)
     method, params = plain["method"], plain.get("params", {})
-    if not isinstance(method, str) or not method:
+    if type(method) is not str or not method:
         raise _malformed('The member "method" must be a non-empty string.')
-    if not isinstance(params, dict):
+    # Compared as a name is folded, so it has the bounds of names; methods of the protocol are far shorter.
+    wrong = folding.fault(method)
+    if wrong is not None:
+        raise _malformed(f"The method {wrong}.")
+    if type(params) is not dict:
         raise _malformed('The member "params" must be an object.')
     kind = CallKind.REQUEST if "id" in plain else CallKind.NOTIFICATION
-    # A request without an id is executed by some servers, dropped by others and paid for by neither.
+    # Some servers execute a request without an id, others drop it; it could not be charged for.
     if (kind is CallKind.NOTIFICATION) is not method.startswith(NOTIFICATIONS):
-        raise _malformed("Requests have an id; notifications have none and are named notifications/….")
-    # Built from what was judged: an id sent as -0 was read as 0, and is forwarded so.
+        raise _malformed("A request needs an id; a notification has no id and a method named notifications/….")
+    id_ = None
+    # Built from the judged values: an id sent as -0 was read as 0, and is forwarded as 0.
     document: dict[str, Any] = {"jsonrpc": "2.0"}
     if kind is CallKind.REQUEST:
-        document["id"] = _id(plain)
+        id_ = document["id"] = _id(plain)
     document["method"] = method
     if "params" in plain:
-        document["params"] = exact["params"]
-    return Message(kind, document.get("id"), method, params, document)
+        document["params"] = parsed.exact["params"]
+    return Message(kind, id_, method, params, document, parsed.may_name(*POISONED), parsed.may_name(*_ABOUT_TASKS))
 
 
 def _answered(plain: dict[str, Any], exact: dict[str, Any]) -> Message:
-    _check_members(plain, _RESPONSE)
+    if not plain.keys() <= _RESPONSE:
+        raise _malformed(_UNDEFINED)
     member = "result" if "result" in plain else "error"
     if not isinstance(plain.get(member), dict) or {"result", "error"} <= plain.keys():
-        raise _malformed('A response has exactly one of the objects "result" and "error".')
+        raise _malformed('A response must have exactly one of the objects "result" and "error".')
     id_ = _id(plain)
     document = {"jsonrpc": "2.0", "id": id_, member: exact[member]}
     return Message(CallKind.RESPONSE, id_, document=document)
@@ -118,13 +136,10 @@ def _answered(plain: dict[str, Any], exact: dict[str, Any]) -> Message:
 def _id(plain: Mapping[str, Any]) -> RequestId:
     value = plain.get("id")
     if not is_request_id(value):
-        raise _malformed(f"An id is a string of at most {MAX_ID_LENGTH} characters or an integer within ±(2^53 - 1).")
+        raise _malformed(
+            f"The id must be a string of at most {MAX_ID_LENGTH} characters or an integer within ±(2^53 - 1)."
+        )
     return value
-
-
-def _check_members(plain: Mapping[str, Any], allowed: Set[str]) -> None:
-    if not plain.keys() <= allowed:
-        raise _malformed("The message has members that JSON-RPC does not name.")
 
 
 def _malformed(detail: str) -> Refusal:

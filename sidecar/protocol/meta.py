@@ -1,4 +1,4 @@
-"""Names under `_meta` and in capabilities: those of the specification that the sidecar reads, and its own."""
+"""Names in `_meta` and in capabilities: those of the specification that the sidecar reads, and its own."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from typing import Final
 
 VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
 CAPABILITIES_KEY: Final = "io.modelcontextprotocol/clientCapabilities"
+CLIENT_KEY: Final = "io.modelcontextprotocol/clientInfo"
 RELATED_TASK_KEY: Final = "io.modelcontextprotocol/related-task"
-"""Which task a message belongs to (2025-11-25, basic/utilities/tasks, Related Task Metadata)."""
+"""Task that a message belongs to (2025-11-25, basic/utilities/tasks, Related Task Metadata)."""
 
 TASKS_EXTENSION: Final = "io.modelcontextprotocol/tasks"
-"""The tasks of 2026-07-28 (SEP-2663)."""
+"""Tasks extension of 2026-07-28 (SEP-2663)."""
 
 REFUSAL_KEY: Final = "mcp-policy-sidecar/refusal"
-"""Where a tool result's `_meta` holds the machine detail of a refusal."""
+"""Key in a tool result's `_meta` for the machine-readable detail of a refusal."""
 
 RECEIPT_KEY: Final = "mcp-policy-sidecar/receipt"
-"""Where a tool result's `_meta` says what the call cost."""
+"""Key in a tool result's `_meta` for the receipt of the call."""
+SUBSCRIPTION_KEY: Final = "io.modelcontextprotocol/subscriptionId"

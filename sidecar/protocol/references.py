@@ -1,7 +1,7 @@
-"""What a request names beside its method: the prompts and resources that it is about.
+"""Prompts and resources that a request refers to, in addition to its method.
 
-Most methods name at most one thing in one place. A completion names a prompt or a resource in its `ref`
-(server/utilities/completion), and a subscription of 2026-07-28 names any number of resources in its filter
+Most methods refer to at most one, in one place. A completion refers to a prompt or a resource in its `ref`
+(server/utilities/completion), and a subscription of 2026-07-28 to any number of resources in its filter
 (basic/patterns/subscriptions).
 """
 
@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sidecar.protocol.members import Members, check_members, malformed
+from sidecar.protocol.strict.members import Members, check_members, malformed
 
 MAX_SUBSCRIPTIONS: Final = 500
-"""The most resources that one `subscriptions/listen` may name: each is held against every pattern."""
+"""The most resources in one `subscriptions/listen`: each is matched against every pattern."""
 
 MAX_SUBSCRIBED: Final = 65_536
-"""The most characters that they may have together: looking at them keeps everybody else waiting."""
+"""The most characters of all of them: matching them delays other callers."""
 
 _REF: Final = Members.of("type", "name", "uri", "title")
 _PROMPT_REF: Final = "ref/prompt"
@@ -30,7 +30,7 @@ _FILTER: Final = Members.of(
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """What one request names.
+    """Prompts and resources that one request refers to.
 
     Attributes:
         prompts: names of prompts.
@@ -47,13 +47,12 @@ NOTHING: Final = References()
 
 
 def references(method: str, params: Mapping[str, Any]) -> References:
-    """Read what a request names.
+    """Read the prompts and resources that a request refers to.
 
     Raises:
-        Refusal: `params_malformed` when it is not said, or could be read in two ways.
+        Refusal: `params_malformed` when one is missing or ambiguous.
     """
-    read = _READERS.get(method)
-    return NOTHING if read is None else read(params)
+    return _READERS[method](params) if method in _READERS else NOTHING
 
 
 def _uri(params: Mapping[str, Any]) -> References:
@@ -69,28 +68,28 @@ def _completion(params: Mapping[str, Any]) -> References:
     if not isinstance(ref, dict):
         raise malformed("params.ref must be an object.")
     check_members(ref, _REF)
-    # Servers tell the two apart by the type, or by which of the members is there.
+    # Servers distinguish the two by the type, or by the member that is present.
     if ref.get("type") == _PROMPT_REF and "uri" not in ref:
         return References(prompts=(_text(ref, "name", "params.ref"),))
     if ref.get("type") == _RESOURCE_REF and "name" not in ref:
         return References(templates=(_text(ref, "uri", "params.ref"),))
-    raise malformed(f"params.ref is {{type: {_PROMPT_REF}, name}} or {{type: {_RESOURCE_REF}, uri}}.")
+    raise malformed(f"params.ref must be {{type: {_PROMPT_REF}, name}} or {{type: {_RESOURCE_REF}, uri}}.")
 
 
 def _subscription(params: Mapping[str, Any]) -> References:
     wanted = params.get("notifications")
     if not isinstance(wanted, dict):
         raise malformed("params.notifications must be an object.")
-    # What a filter of another name would let through, no rule of the policy has been asked about.
+    # No rule of the policy covers other filters.
     if not wanted.keys() <= _FILTER.names:
-        raise malformed("params.notifications asks for what is not known here.")
+        raise malformed("params.notifications has a member that is not supported here.")
     uris = wanted.get("resourceSubscriptions", [])
     if not isinstance(uris, list) or not all(isinstance(uri, str) for uri in uris):
         raise malformed("params.notifications.resourceSubscriptions must be a list of URIs.")
     if len(uris) > MAX_SUBSCRIPTIONS:
         raise malformed(f"params.notifications.resourceSubscriptions must hold at most {MAX_SUBSCRIPTIONS} URIs.")
     if sum(map(len, uris)) > MAX_SUBSCRIBED:
-        raise malformed(f"The URIs of params.notifications have at most {MAX_SUBSCRIBED} characters together.")
+        raise malformed(f"The URIs of params.notifications must have at most {MAX_SUBSCRIBED} characters in total.")
     return References(uris=tuple(uris))
 
 

@@ -1,7 +1,7 @@
-"""What differs between the MCP revisions: which one a request speaks, and what that asks of it.
+"""Differences between the MCP revisions: detect the revision of a request and apply its rules.
 
-2026-07-28 says everything in each request (`_meta` and headers); the older revisions agree on a
-version at `initialize` and repeat it in a header. A message becomes a `Call` here.
+2026-07-28 puts everything into each request (`_meta` and headers). The older revisions negotiate a version at
+`initialize` and repeat it in a header. This module turns a message into a `Call`.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ from typing import Any, Final
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import Call, CallKind, Revision
-from sidecar.protocol import task_ids, tasks
 from sidecar.protocol.headers import McpHeaders, check_mirrors, check_session
 from sidecar.protocol.jsonrpc import Message, is_request_id
-from sidecar.protocol.members import Members, check_members, malformed, poisoned
-from sidecar.protocol.meta import CAPABILITIES_KEY, VERSION_KEY
+from sidecar.protocol.meta import CAPABILITIES_KEY, CLIENT_KEY, VERSION_KEY
 from sidecar.protocol.references import references
+from sidecar.protocol.strict.members import Members, check_members, malformed, poisoned
+from sidecar.protocol.tasks import task_ids, task_support
 
 _ALL: Final = frozenset(Revision)
 _STATELESS: Final = frozenset(revision for revision in Revision if revision.stateless)
 _SESSIONS: Final = _ALL - _STATELESS
 _CORE_TASKS: Final = frozenset({Revision.V2025_11_25})
+_BY_VERSION: Final = {revision.value: revision for revision in Revision}
 
 METHODS: Final[Mapping[str, frozenset[Revision]]] = {
     "initialize": _SESSIONS,
@@ -50,7 +51,7 @@ METHODS: Final[Mapping[str, frozenset[Revision]]] = {
     "notifications/progress": _SESSIONS,
     "notifications/tasks/status": _CORE_TASKS,
 }
-"""Every method a client may send by the specification, and the revisions that have it."""
+"""Every client method of the specification, with the revisions that have it."""
 
 # The type of each parameter that is checked.
 _TYPES: Final[Mapping[str, type]] = {
@@ -99,40 +100,44 @@ _READ: Final[Mapping[str, Members]] = {
     "notifications/tasks/status": _TASK,
 }
 _READ_ANYWHERE: Final = Members.of("_meta")
-_READ_META: Final = Members.of(VERSION_KEY, CAPABILITIES_KEY)
-_READ_CAPABILITIES: Final = Members.of("tasks", "extensions")
+# With `_meta` for messages that are not about tasks: in the others, `task_ids` refuses what is confusable with it.
+_READ_META: Final = Members.of(
+    *("_meta", VERSION_KEY, CAPABILITIES_KEY), common=(CLIENT_KEY, "progressToken", "traceparent", "tracestate")
+)
+_READ_CAPABILITIES: Final = Members.of(
+    *("tasks", "extensions"), common=("elicitation", "experimental", "roots", "sampling")
+)
 
 # --- in ------------------------------------------------------------------------------------------
 
 
 def call_of(message: Message, headers: McpHeaders, declared: Container[str] = ()) -> Call:
-    """The call that a POSTed message makes, under the revision it speaks.
+    """Return the call that a POSTed message makes, under the revision that it speaks.
 
     Args:
-        message: what was POSTed.
-        headers: what its headers say.
-        declared: the methods that the policy declares; they say whether tasks are served.
+        message: the POSTed message.
+        headers: its headers.
+        declared: the methods of the policy; they decide whether tasks are served.
 
     Raises:
         Refusal: `version_unsupported`, `header_mismatch`, `params_malformed`, `message_malformed`,
             `capability_missing`, `session_unknown`.
     """
     revision = revision_of(message, headers)
+    stateless = revision.stateless
     if message.kind is CallKind.RESPONSE:
         _check_response(message, revision)
-    _check_params(message, revision)
-    request = message.kind is CallKind.REQUEST
-    if request and revision.stateless:
-        _check_envelope(message.params)
-    if message.kind is not CallKind.RESPONSE:
-        check_mirrors(headers, message, required=request and revision.stateless)
-    task_ids.check_names(message)
-    served = tasks.served(revision, declared)
-    if served:
-        tasks.check_declared(message, revision)
-    params, document = tasks.plain(message, revision, served=served)
-    if message.method == "initialize" and not revision.stateless:
-        document = _offering(document)
+        _check_params(message, revision)
+    else:
+        enveloped = stateless and message.kind is CallKind.REQUEST
+        _check_params(message, revision, enveloped=enveloped)
+        check_mirrors(headers, message, required=enveloped)
+    params, document = message.params, message.document
+    tasks: tuple[str, ...] = ()
+    if message.may_name_tasks:
+        params, document, tasks = _read_tasks(message, revision, declared)
+    if message.method == "initialize" and not stateless:
+        params, document = _offering(params, document)
     return Call(
         kind=message.kind,
         revision=revision,
@@ -140,17 +145,18 @@ def call_of(message: Message, headers: McpHeaders, declared: Container[str] = ()
         id=message.id,
         params=params,
         document=document,
-        session=None if revision.stateless else check_session(headers.session),
-        carried=headers.params if revision.stateless else (),
-        tasks=task_ids.asked(message) if served else (),
+        # `initialize` opens a session; a session id from an earlier one is ignored.
+        session=None if stateless or message.method == "initialize" else check_session(headers.session),
+        carried=headers.params if stateless else (),
+        tasks=tasks,
     )
 
 
 def bodiless_call(http_method: str, headers: McpHeaders) -> Call:
-    """The call that a GET (a stream of the server's messages) or DELETE (end of a session) makes.
+    """Return the call of a GET (a stream of the server's messages) or DELETE (end of a session).
 
-    A stream is resumed within its session alone: without one nothing says whose events these are, so a
-    `Last-Event-ID` is not passed on and the stream begins anew.
+    A stream resumes only within its session: without one, the owner of the events is unknown, so the
+    `Last-Event-ID` is dropped and a new stream starts.
 
     Raises:
         Refusal: `http_method_refused` in 2026-07-28, which has neither; `version_unsupported`,
@@ -166,7 +172,7 @@ def bodiless_call(http_method: str, headers: McpHeaders) -> Call:
 
 
 def revision_of(message: Message, headers: McpHeaders) -> Revision:
-    """The revision a message speaks; a request that contradicts itself speaks none.
+    """Return the revision that a message speaks; one that contradicts itself is refused.
 
     Raises:
         Refusal: `header_mismatch` when the body names another version than the header, or the
@@ -174,78 +180,89 @@ def revision_of(message: Message, headers: McpHeaders) -> Revision:
     """
     claimed = claimed_version(message.params)
     if message.kind is CallKind.NOTIFICATION and headers.version is None and isinstance(claimed, str):
-        return _named(claimed, _STATELESS)  # 2026-07-28 leaves open which headers a notification has
+        return _named(claimed, _STATELESS)  # 2026-07-28 does not define the headers of a notification
     if claimed is not None and claimed != headers.version:
         raise Refusal(
-            ErrorCode.HEADER_MISMATCH, "The header MCP-Protocol-Version is missing or does not agree with the body."
+            ErrorCode.HEADER_MISMATCH, "The header MCP-Protocol-Version is missing or does not match the body."
         )
     if headers.version is not None:
         return _named(headers.version, _ALL if claimed is None else _STATELESS)
     if message.method == "initialize":
         return _offered(message.params.get("protocolVersion"))
-    return Revision.V2025_03_26  # 2025-06-18, basic/transports: what a missing header stands for
+    return Revision.V2025_03_26  # 2025-06-18, basic/transports: the default for a missing header
 
 
 def claimed_version(params: Mapping[str, Any]) -> object:
-    """What a message says its version is; None when it does not say, as in all older revisions."""
+    """Return the version in a message's `_meta`; None without one, as in all older revisions."""
     meta = params.get("_meta")
-    return meta.get(VERSION_KEY) if isinstance(meta, dict) else None
+    return meta.get(VERSION_KEY) if type(meta) is dict else None
 
 
 def _named(version: str, offered: frozenset[Revision] = _ALL) -> Revision:
-    """The revision of this name; a client that names another one is told of those `offered` to its like.
+    """Return the revision of this name, or refuse it and list the revisions that are `offered`.
 
-    Whoever says its version in every request can speak the stateless ones so; the older ones are agreed
-    on at `initialize`, and whether the backend has them is the backend's to say there.
+    A client that states its version in every request can use the stateless revisions that way. Older revisions are
+    negotiated at `initialize`, where the backend states whether it supports them.
     """
-    try:
-        return Revision(version)
-    except ValueError:
-        supported = [revision.value for revision in reversed(Revision) if revision in offered]
-        data = {"supported": supported, "requested": version[:64]}
-        raise Refusal(ErrorCode.VERSION_UNSUPPORTED, data=data) from None
+    if version in _BY_VERSION:
+        return _BY_VERSION[version]
+    supported = [revision.value for revision in reversed(Revision) if revision in offered]
+    raise Refusal(ErrorCode.VERSION_UNSUPPORTED, data={"supported": supported, "requested": version[:64]})
 
 
 def _offered(version: object) -> Revision:
-    """What a client offers at `initialize`; the backend may still answer with another."""
-    known = next((revision for revision in _SESSIONS if revision.value == version), None)
-    return known or Revision.V2025_11_25
+    """Return the revision that a client offers at `initialize`; the backend may answer with another one."""
+    return next((revision for revision in _SESSIONS if revision.value == version), Revision.V2025_11_25)
 
 
-def _offering(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """An `initialize` that offers a revision that is served.
+def _offering(params: Mapping[str, Any], document: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return parameters and document of an `initialize` that offers a supported revision.
 
-    A backend might agree to another one, and every request after it would be refused here.
+    Otherwise the backend could agree to an unsupported one, and the sidecar would refuse every later request.
     """
-    params = document["params"]
-    offered = _offered(params["protocolVersion"]).value
-    if params["protocolVersion"] == offered:
-        return document
-    return {**document, "params": {**params, "protocolVersion": offered}}
+    offered = {"protocolVersion": _offered(params["protocolVersion"]).value}
+    if params["protocolVersion"] == offered["protocolVersion"]:
+        return params, document
+    return {**params, **offered}, {**document, "params": {**document["params"], **offered}}
 
 
 def _check_response(message: Message, revision: Revision) -> None:
     if revision.stateless:
-        raise Refusal(ErrorCode.MESSAGE_MALFORMED, "Clients send no responses in this protocol version.")
+        raise Refusal(ErrorCode.MESSAGE_MALFORMED, "Clients must not send responses in this protocol version.")
     if poisoned(message.document):
-        raise Refusal(ErrorCode.MESSAGE_MALFORMED, "The response has a member of a name that backends may execute.")
+        raise Refusal(ErrorCode.MESSAGE_MALFORMED, "The response has a member with a name that backends may execute.")
 
 
-def _check_params(message: Message, revision: Revision) -> None:
+def _read_tasks(
+    message: Message, revision: Revision, declared: Container[str]
+) -> tuple[Mapping[str, Any], Mapping[str, Any], tuple[str, ...]]:
+    """Return parameters and document without tasks that are not served, and the tasks that the message names."""
+    task_ids.check_names(message)
+    served = task_support.served(revision, declared)
+    if served:
+        task_support.check_declared(message, revision)
+    params, document = task_support.plain(message, revision, served=served)
+    return params, document, task_ids.asked(message) if served else ()
+
+
+def _check_params(message: Message, revision: Revision, *, enveloped: bool = False) -> None:
     """Refuse parameters that the sidecar reads and a backend might read differently.
 
-    A method that the revision does not have is an unknown one, whatever it may lack elsewhere.
+    A method that the revision does not have is reported as unknown, even if its parameters are also wrong.
+
+    Args:
+        enveloped: True to refuse a message without the fields that every request of 2026-07-28 has.
     """
     params, known = message.params, revision in METHODS.get(message.method, _ALL)
     read = _READ.get(message.method, _READ_ANYWHERE) if known else _READ_ANYWHERE
     check_members(params, read)
+    if message.may_poison:
+        _check_poison(message)
     for name, value in params.items():
-        # The policy judges a tool's arguments: their schema may list such a name.
-        if not (name == "arguments" and message.method == "tools/call") and poisoned(value):
-            raise malformed("A member of params has a name that some backends take for something else than data.")
-        right = is_request_id(value) if name == "requestId" else isinstance(value, _TYPES.get(name, object))
-        if name in read.names and not right:
+        if name in read.names and name in _TYPES and type(value) is not _TYPES[name]:
             raise malformed(f"params.{name} has the wrong type.")
+    if "requestId" in read.names and "requestId" in params and not is_request_id(params["requestId"]):
+        raise malformed("params.requestId has the wrong type.")
     if read.required is not None and read.required not in params:
         raise malformed(f"params.{read.required} is missing.")
     if known:
@@ -253,14 +270,22 @@ def _check_params(message: Message, revision: Revision) -> None:
     meta = params.get("_meta", {})
     check_members(meta, _READ_META)
     capabilities = params.get("capabilities") if message.method == "initialize" else meta.get(CAPABILITIES_KEY)
-    if isinstance(capabilities, dict):
+    if type(capabilities) is dict:
         check_members(capabilities, _READ_CAPABILITIES)
+    if enveloped:
+        _check_envelope(meta)
 
 
-def _check_envelope(params: Mapping[str, Any]) -> None:
-    """What every request of 2026-07-28 says of itself (basic/index, per-request fields)."""
-    meta = params.get("_meta", {})
-    if not isinstance(meta.get(VERSION_KEY), str):
+def _check_poison(message: Message) -> None:
+    # The policy judges a tool's arguments: their schema may declare such a name.
+    judged = "arguments" if message.method == "tools/call" else None
+    if poisoned({name: value for name, value in message.document.get("params", {}).items() if name != judged}):
+        raise malformed("A member of params has a name that some backends do not treat as data.")
+
+
+def _check_envelope(meta: Mapping[str, Any]) -> None:
+    """Refuse a request of 2026-07-28 without its required fields (basic/index, per-request fields)."""
+    if type(meta.get(VERSION_KEY)) is not str:
         raise malformed(f"params._meta must hold the string {VERSION_KEY}.")
-    if not isinstance(meta.get(CAPABILITIES_KEY), dict):
+    if type(meta.get(CAPABILITIES_KEY)) is not dict:
         raise malformed(f"params._meta must hold the object {CAPABILITIES_KEY}.")

@@ -1,7 +1,7 @@
-"""What the sidecar says of a result: written into the text of the backend, of which nothing else changes.
+"""Write the receipt into the text of a backend's message, and change nothing else in the text.
 
-A result is not written anew for one member: that would spell numbers in another way (`1.0`, integers
-beyond 2^53), lose halves of surrogate pairs, and take longer than everything else done to a large answer.
+The message is not serialized again: that would respell numbers (`1.0`, integers beyond 2^53) and escapes, lose halves
+of surrogate pairs and repeated names, and take longer than all other work on a large answer.
 """
 
 from __future__ import annotations
@@ -12,85 +12,105 @@ from typing import Any, Final
 
 import orjson
 
-from sidecar.protocol.jsontext import BLANKS, JsonText, Member, past
 from sidecar.protocol.meta import RECEIPT_KEY, REFUSAL_KEY
-from sidecar.protocol.strictjson import fold
+from sidecar.protocol.strict.folding import fold
+from sidecar.protocol.strict.jsontext import BLANKS, JsonText, Member, past
 
 _OURS: Final = frozenset({RECEIPT_KEY, REFUSAL_KEY})
-_PREFIX: Final = "mcp-policy-sidecar"  # a slash behind it may be written with a backslash
-# Escapes of characters of which the names read here consist: `_meta`, `result` and our own keys.
+_PREFIX: Final = "mcp-policy-sidecar"  # a slash after it may be escaped with a backslash
+# Escapes of the characters in the names that are read here: `_meta`, `result` and the sidecar's own keys.
 _DISGUISED: Final = re.compile(r"\\u00(?:2[dDfF]|5[fF]|6[1-9a-fA-F]|7[0-9aA])")
-_RESULT: Final = re.compile(r'"result"[ \t\n\r]*:[ \t\n\r]*\{')
-_META: Final = re.compile(r'"_meta"[ \t\n\r]*:[ \t\n\r]*\{')
+_OPENING: Final = re.compile(r"[ \t\n\r]*:[ \t\n\r]*\{")  # between a name and the members of its object
 
-# Members of a message that hold what a tool returned; of the second kind are tasks that are told by notifications.
+# Members of a message that hold a tool's result; `params` is that of task notifications.
 _BODIES: Final = frozenset({"result", "params"})
+_IN_BODY: Final = frozenset({"_meta", "result"})
+_LONGEST: Final = 6  # characters of these names: no longer name folds into one of them
 
 
 def stamped(text: str, result: Mapping[str, Any] | None, receipt: Mapping[str, Any] | None) -> str:
-    """The message with a receipt in its result's `_meta`, and without what the backend says in our name.
+    """Return the message with a receipt in its result's `_meta`, and without forged receipts and refusals.
 
-    Where `_meta` is no object it holds nothing that a client could read, and the receipt takes its place.
+    If `_meta` is no object, clients can read nothing in it, and the receipt replaces it.
 
     Args:
-        text: one JSON-RPC message, which has been read before: it is not checked again.
-        result: its result as it was read; None when it has none.
-        receipt: what is to be written; None only takes out what is forged.
+        text: one JSON-RPC message that has been parsed before; it is not checked again.
+        result: its parsed result; None without one.
+        receipt: the receipt to write; None only removes forged ones.
     """
-    if _PREFIX in text or ("\\u00" in text and _DISGUISED.search(text)):
-        return _walked(text, receipt)
+    if _PREFIX in text or ("\\u00" in text and _DISGUISED.search(text) is not None):
+        return _stamped_by_member(text, receipt)
     if receipt is None or result is None:
         return text
-    meta = result.get("_meta")
     stamp = _member(receipt)
-    if isinstance(meta, dict):
-        at = _only(_META, text)
+    if "_meta" not in result:
+        at, stamp = _only('"result"', text), f'"_meta":{{{stamp}}}'
+    elif isinstance(result["_meta"], dict):
+        at = _only('"_meta"', text)
     else:
-        at = _only(_RESULT, text) if "_meta" not in result else None
-        stamp = f'"_meta":{{{stamp}}}'
-    return _walked(text, receipt) if at is None else _edited(text, [_insertion(text, at, stamp)])
+        at = -1
+    if at < 0:
+        return _stamped_by_member(text, receipt)
+    return f"{text[:at]}{_before(text, at, stamp)}{text[at:]}"
 
 
-def _only(pattern: re.Pattern[str], text: str) -> int | None:
-    """Where the object begins whose name is found once only; None when it is found more often.
+def _is_clean(text: str, start: int, end: int) -> bool:
+    """Return whether a part of a text contains none of the sidecar's keys, in any spelling."""
+    if text.find(_PREFIX, start, end) >= 0:
+        return False
+    return text.find("\\u00", start, end) < 0 or _DISGUISED.search(text, start, end) is None
 
-    That it is there, outside of any string and spelt like this, is known from reading the message. Within
-    strings quotes are escaped, so that only the end of one could look like it: that would be a second find.
+
+def _only(name: str, text: str) -> int:
+    """Return the position in the object of a quoted name that occurs exactly once; -1 if it occurs more often.
+
+    Reading the message has shown that the name exists, outside of any string and in this spelling. Quotes within
+    strings are escaped, so only the end of a string could look like it, which would be a second match.
     """
-    found = pattern.finditer(text)
-    first = next(found, None)
-    return None if first is None or next(found, None) is not None else first.end()
+    only = -1
+    at = text.find(name)
+    while at >= 0:
+        at += len(name)
+        opening = _OPENING.match(text, at)
+        if opening is not None:
+            if only >= 0:
+                return -1
+            only = opening.end()
+        at = text.find(name, at)
+    return only
 
 
 # --- member by member ----------------------------------------------------------------------------
 
 _Edit = tuple[int, int, str]
-"""From where to where the text is replaced, and by what."""
+"""Start and end of a part of the text, and its replacement."""
 
 
-def _walked(text: str, receipt: Mapping[str, Any] | None) -> str:
-    """The same for a text that has to be looked at closely.
+def _stamped_by_member(text: str, receipt: Mapping[str, Any] | None) -> str:
+    """Return the stamped text of a message that must be inspected member by member.
 
-    Parsers differ in what they make of repeated names and of other cases: what is forged is taken out of
-    every member that one of them could read. The receipt goes where most of them look, into the last.
+    Parsers differ on repeated names and on names in another case: forged keys are removed from every member that a
+    parser could read. The receipt goes into the last one, which most parsers read.
     """
     message = JsonText(text)
-    bodies = [each for each in message.members(past(BLANKS, text, 0)) if fold(each.name) in _BODIES]
+    bodies = [each for each in message.members(past(BLANKS, text, 0)) if _reads(each.name) in _BODIES]
     own = _last(bodies, "result")
     edits: list[_Edit] = []
     for body in bodies:
-        if text[body.value] == "{":
+        if text[body.value] == "{" and (body is own or not _is_clean(text, body.value, body.end)):
             edits += _in_body(message, body.value, receipt if body is own else None)
     return _edited(text, edits)
 
 
 def _in_body(message: JsonText, at: int, receipt: Mapping[str, Any] | None, *, of_task: bool = False) -> list[_Edit]:
-    """What changes in a result, and in the result of the task that it tells about."""
-    members = [each for each in message.members(at) if fold(each.name) in ("_meta", "result")]
+    """Return the edits in a result, and in the result of the task that it contains."""
+    members = [each for each in message.members(at) if _reads(each.name) in _IN_BODY]
     own = _last(members, "_meta") if receipt is not None else None
     edits: list[_Edit] = []
     for each in members:
-        if fold(each.name) == "_meta":
+        if each is not own and _is_clean(message.text, each.value, each.end):
+            continue
+        if _reads(each.name) == "_meta":
             edits += _in_meta(message, each, receipt if each is own else None)
         elif message.text[each.value] == "{" and not of_task:
             edits += _in_body(message, each.value, None, of_task=True)
@@ -109,6 +129,11 @@ def _in_meta(message: JsonText, meta: Member, receipt: Mapping[str, Any] | None)
     return [_insertion(text, meta.value + 1, each) for each in stamp]
 
 
+def _reads(name: str) -> str | None:
+    """Return the name that a lenient reader reads; None for a name that is not read here."""
+    return fold(name) if len(name) <= _LONGEST else None
+
+
 def _last(members: list[Member], name: str) -> Member | None:
     return next((each for each in reversed(members) if each.name == name), None)
 
@@ -118,9 +143,14 @@ def _member(receipt: Mapping[str, Any]) -> str:
 
 
 def _insertion(text: str, at: int, member: str) -> _Edit:
-    """A member right behind the brace that opens an object."""
-    following = past(BLANKS, text, at)
-    return at, at, member if text[following] == "}" else f"{member},"
+    """Return the edit that inserts a member after the brace that opens an object."""
+    return at, at, _before(text, at, member)
+
+
+def _before(text: str, at: int, member: str) -> str:
+    """Return a first member as it is written before the other members of its object, if there are any."""
+    is_alone = text[at] != '"' and text[past(BLANKS, text, at)] == "}"
+    return member if is_alone else f"{member},"
 
 
 def _edited(text: str, edits: list[_Edit]) -> str:

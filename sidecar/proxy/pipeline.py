@@ -1,223 +1,288 @@
-"""The way of one request through the gates: read `Pipeline._pass` from top to bottom.
+"""Path of one request through the gates: read `Pipeline.handle` from top to bottom.
 
-A refusal is raised where it is found and answered in one place; anything unexpected refuses as
-`internal`. What was reserved is resolved exactly once, whoever leaves first.
+A refusal is raised where it is found and answered in one place; an unexpected fault is refused as `internal`. A hold
+is resolved exactly once, whether the client, the backend or this process ends first.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-import uuid
-from collections.abc import Container, Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Final
-
-from aiohttp.web import BaseRequest, StreamResponse
+from functools import partial
+from typing import Any
 
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.model import Call, Caller, CallKind, Decision, Depth
+from sidecar.model import Call, Caller, CallKind, RequestId
 from sidecar.observe.logs import fault_place
 from sidecar.observe.record import Recorder
 from sidecar.outcome import Event, Exchange
-from sidecar.policy.decide import judge
-from sidecar.policy.rules import Tool
-from sidecar.protocol import answers, headers, jsonrpc, revisions
-from sidecar.proxy.body import Readers, read_body
-from sidecar.proxy.flights import Flights
-from sidecar.proxy.forwarding import Forwarder
-from sidecar.proxy.gates import Gates
-from sidecar.proxy.passage import Passage
-from sidecar.proxy.places import Places
+from sidecar.protocol import answers, jsonrpc
+from sidecar.protocol.jsonrpc import Message
+from sidecar.proxy.admit import Admission, Admitted, Rejected
+from sidecar.proxy.calls.early_gates import decide, parse
+from sidecar.proxy.calls.steps import Authenticated, ParsedCall, Received
+from sidecar.proxy.forward import Forwarder
+from sidecar.proxy.in_flight import InFlightRequests
+from sidecar.proxy.in_flight_limits import InFlightLimits
+from sidecar.proxy.listener.answering_connection import ClientRequest
+from sidecar.proxy.listener.body import BodyReaders
+from sidecar.proxy.listener.http_answers import Answer
+from sidecar.proxy.listener.reply import ClientReply
+from sidecar.proxy.listener.unverified import Unverified
+from sidecar.proxy.memory import MemoryBudget
+from sidecar.proxy.relay.streams import OpenStreams
+from sidecar.proxy.request import RequestContext, answer_locally
+from sidecar.proxy.served_tools import usage
+from sidecar.proxy.settle import Settled
 from sidecar.proxy.snapshot import Snapshot
-from sidecar.proxy.streams import OpenStreams
+from sidecar.store.commands.keys import caller_keys
+from sidecar.store.store import Store
+from sidecar.system.random_ids import random_id
 
 
 class Pipeline:
-    """What every request to the public listener goes through.
+    """Steps of every request to the public listener.
 
     Args:
-        snapshot: what to begin with; a reload replaces it in one assignment.
-        gates: gates 5-7.
-        forwarder: the way to the backend.
-        recorder: what is left behind.
+        snapshot: the first one; a reload replaces it in one assignment.
+        admission: gates 5-7.
+        forwarder: the exchange with the backend.
+        store: asked for `serve: usage`.
+        recorder: writes the log line and counts.
+
+    Attributes:
+        stopping: True when this process is shutting down.
+        detached: number of running calls of disconnected clients; each keeps its slot in `in_flight`.
     """
 
-    def __init__(self, snapshot: Snapshot, gates: Gates, forwarder: Forwarder, recorder: Recorder) -> None:
+    def __init__(
+        self, snapshot: Snapshot, admission: Admission, forwarder: Forwarder, store: Store, recorder: Recorder
+    ) -> None:
         self.snapshot = snapshot
         self.stopping = False
-        self.alone = 0
-        """Calls among them that go on without their clients."""
-        self._gates = gates
+        self.detached = 0
+        self._admission = admission
         self._forwarder = forwarder
+        self._store = store
         self._recorder = recorder
-        self._flights = Flights()
-        self._places = Places()
-        self._readers = Readers()
+        self._in_flight = InFlightRequests()
+        self._limits = InFlightLimits()
+        self._readers = BodyReaders()
+        self.memory = MemoryBudget()
         self.streams = OpenStreams()
+        self._listening: set[ParsedCall] = set()  # GET streams have no request id, and so no key among those in flight
 
     @property
     def in_flight(self) -> int:
-        """Requests being served, open streams beside."""
-        return self._places.taken
+        """Requests being served, without open streams."""
+        return self._limits.taken
 
-    async def handle(self, request: BaseRequest) -> StreamResponse:
-        """Serve one request; every way out of here is an answer, a refusal or a lost client."""
-        passage = Passage(request, self.snapshot, Exchange(uuid.uuid4().hex, time.monotonic()))
+    def in_use(self) -> Iterator[tuple[Caller, Call]]:
+        """Callers and calls that are open now, streams included."""
+        for parsed in (*self._in_flight, *self._listening):
+            yield parsed.caller, parsed.call
+
+    async def handle(self, request: ClientRequest) -> Answer:
+        """Serve one request: authenticate, parse, decide, admit and relay; `_leave` settles and observes.
+
+        It ends in an answer, a refusal or with a client that has disconnected.
+        """
+        context = self._receive(request)
+        received = context.received
+        reply, request_filter = received.reply, received.snapshot.request_filter
         try:
-            await self._pass(passage)
-        except Refusal as refusal:
-            passage.refuse(refusal)
+            try:
+                if request_filter.answer(request, reply):  # documents and preflights need no token
+                    return context.response()
+                request_filter.check(request)
+                authenticated = context.authenticated = await self._authenticate(received)
+                # First, so that a refusal of the headers has the message's id and its revision's number.
+                message = context.message = await self._read(authenticated)
+                parsed = context.parsed = parse(authenticated, message)
+                self._take_slot(context, parsed)
+                decided = context.decided = decide(parsed)
+                admission = context.admission = await self._admission.admit(decided)
+                if isinstance(admission, Rejected):
+                    raise admission.refusal
+                await self._answer(context, admission)
+            except Refusal as refusal:
+                context.refuse(refusal)
+                if context.holds_slot:
+                    # A refused request counts until its client has been written to, as an answered one does.
+                    await reply.deliver(0)
         except asyncio.CancelledError:
-            passage.client.leave()
+            reply.disconnect()
             raise
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, the call is refused
-            passage.refuse(_internal(error))
+        except Exception as error:  # noqa: BLE001 - an unexpected fault refuses the call
+            context.refuse(_internal(error))
         finally:
-            self._leave(passage)
-        return passage.response()
+            self._leave(context)
+        return context.response()
 
     def record(self, exchange: Exchange) -> None:
-        """Leave behind what is known of an exchange that has ended."""
+        """Log and count an exchange that has ended."""
         self._recorder.finish(exchange)
 
-    async def _pass(self, passage: Passage) -> None:
-        """The seven gates in their order, then the backend."""
-        request, snapshot = passage.request, passage.snapshot
-        if snapshot.doors.answer(request, passage.client):  # documents and preflights are for everybody
-            return
-        snapshot.doors.check(request)
-        passage.caller = await snapshot.authenticator.authenticate(request.headers.getall("Authorization", ()))
-        passage.exchange.caller = passage.caller
-        passage.call = await self._read(passage)
-        with self._place(passage, passage.call, passage.caller):
-            await self._answer(passage, passage.call, passage.caller)
+    def _receive(self, request: ClientRequest) -> RequestContext:
+        id_, snapshot = random_id(), self.snapshot
+        reply = ClientReply(request, [("X-Request-Id", id_)], snapshot.settings.backend.idle_timeout)
+        return RequestContext(Received(id_, time.monotonic(), request, snapshot, reply))
 
-    async def _answer(self, passage: Passage, call: Call, caller: Caller) -> None:
-        """Gates 4 to 7, then the backend."""
-        decision = self._decide(passage, call, caller)
-        passage.asked = asyncio.get_running_loop().time()
-        grant = await self._gates.enter(passage, decision)
-        if grant.usage is not None:
-            passage.answer(answers.tool_answer(call, grant.usage, await passage.the_bill.receipt()))
-        elif self._nothing_to_cancel(caller, call):
-            passage.the_bill.resolve(Event.RESULT)
-            passage.client.answer(202, (), b"")
-        else:
-            await self._forwarder.forward(passage, call, decision, grant)
+    async def _authenticate(self, received: Received) -> Authenticated:
+        """Run gate 2: verify the access token."""
+        request, snapshot = received.request, received.snapshot
+        limit = snapshot.settings.limits.memory
+        authenticator, authorization = snapshot.authenticator, request.headers.getall("Authorization", ())
+        caller = authenticator.remembered(authorization)
+        if caller is None:
+            verified = authenticator.authenticate(authorization)
+            caller = await Unverified(verified, request, self.memory, limit)
+        account = caller_keys(caller).digest
+        return Authenticated(received, caller, account, self.memory.lease(account, limit))
 
-    async def _read(self, passage: Passage) -> Call:
-        """Gate 3: one message that every parser reads alike, and headers that agree with it."""
-        request, limits = passage.request, passage.snapshot.settings.limits
+    async def _read(self, authenticated: Authenticated) -> Message | None:
+        """Run the first part of gate 3: read one message that every parser reads alike; None for GET and DELETE."""
+        request, limits = authenticated.received.request, authenticated.received.snapshot.settings.limits
         if request.method != "POST":
-            call = _bodiless(passage, headers.read(request.headers.items()))
+            return None
+        body = await self._readers.read(request, authenticated.account, limits.body, authenticated.memory)
+        return jsonrpc.read(body, limits.json_depth)
+
+    def _answer(self, context: RequestContext, admitted: Admitted) -> Coroutine[Any, Any, None]:
+        """Choose how an admitted call is answered: from this process or from the backend."""
+        parsed, tool = admitted.decided.parsed, admitted.decided.tool
+        call = parsed.call
+        if call.listens:
+            self._admission.ownership.listening(parsed.caller, call)
+        if tool is not None and tool.serve is not None:
+            return self._serve_usage(admitted)
+        if call.kind is CallKind.END_SESSION:
+            return self._end_session(context, admitted)
+        if call.method == "notifications/cancelled":
+            return self._cancel(context, admitted)
+        return self._relay(context, admitted)
+
+    async def _serve_usage(self, admitted: Admitted) -> None:
+        parsed = admitted.decided.parsed
+        result = await usage(self._store, admitted)
+        answer = answers.tool_answer(parsed.call, result, await admitted.settlement.receipt())
+        answer_locally(parsed.received.reply, answer)
+
+    async def _end_session(self, context: RequestContext, admitted: Admitted) -> None:
+        with self._ending_session(admitted.decided.parsed):
+            await self._relay(context, admitted)
+
+    async def _cancel(self, context: RequestContext, admitted: Admitted) -> None:
+        """Cancel the calls in flight that a notification names, before the backend learns of it."""
+        parsed = admitted.decided.parsed
+        cancelled = self._in_flight.ended_by(parsed.caller, parsed.call)
+        for each in cancelled:
+            each.cancellation.request()
+        if cancelled or parsed.call.kind is not CallKind.NOTIFICATION:
+            await self._relay(context, admitted, cancelled[-1].call.id if cancelled else None)
         else:
-            with self._readers.place(passage.the_caller):
-                body = await read_body(request, limits.body)
-            # First, so that a refusal of the headers has the message's id and its revision's number.
-            passage.message = jsonrpc.read(body, limits.json_depth)
-            fields, methods = headers.read(request.headers.items()), passage.snapshot.policy.methods
-            call = revisions.call_of(passage.message, fields, methods)
-        passage.exchange.call = call
-        return call
+            # Not forwarded: the backend might find a call by an id that this process reads in another way.
+            admitted.settlement.resolve(Event.RESULT)
+            parsed.received.reply.answer(202, (), b"")
+
+    async def _relay(self, context: RequestContext, admitted: Admitted, cancels: RequestId | None = None) -> None:
+        request = context.forwarded = await self._forwarder.prepare(admitted, context.stream, cancels)
+        if request.detachable:
+            context.relaying = self._forwarder.detach(request)
+            await asyncio.shield(context.relaying)
+        else:
+            await self._forwarder.run(request)
 
     @contextmanager
-    def _place(self, passage: Passage, call: Call, caller: Caller) -> Iterator[None]:
-        """Count what is known and whole; who is still sending, or nobody yet, keeps no place from others.
+    def _ending_session(self, parsed: ParsedCall) -> Iterator[None]:
+        """Mark the calls of a session as cancelled while the backend is asked to end it.
 
-        Open streams are known from here on, before the store is asked about them: what is revoked later ends them.
+        The backend may break them off before it answers. They are cancelled once it has confirmed the end of the
+        session; when it refuses, the calls go on as before.
         """
-        limits = passage.snapshot.settings.limits
+        named = self._in_flight.ended_by(parsed.caller, parsed.call)
+        cancellations = [each.cancellation for each in named if not each.cancellation.requested]
+        for each in cancellations:
+            each.requested = True
+        try:
+            yield
+        finally:
+            answered = parsed.received.reply.response
+            status = 0 if answered is None else answered.status
+            for each in cancellations:
+                if 200 <= status < 300:
+                    each.request()
+                elif 400 <= status < 500:
+                    each.requested = False
+
+    def _take_slot(self, context: RequestContext, parsed: ParsedCall) -> None:
+        """Take a slot for a request that is completely read and has a known caller; others need none.
+
+        Open streams are known from here on, before the store is asked about them: a later revocation ends them.
+        `_finish` releases it: a call may outlive its client.
+        """
+        limits, call = parsed.received.snapshot.settings.limits, parsed.call
         if call.listens:
-            self._flights.begin(passage)
-            life, cut = self._life(passage, caller), passage.client.leave
-            with self.streams.opened(caller, limits.streams_per_account, life, cut) as stream:
-                passage.stream = stream
-                yield
-            return
-        passage.place = self._places.take(caller, call, limits)  # until `_finish`: a call may outlive its client
-        self._flights.begin(passage)
-        yield
-
-    @staticmethod
-    def _life(passage: Passage, caller: Caller) -> float:
-        """Seconds until the caller's token expires."""
-        issuers = passage.snapshot.settings.issuers
-        leeway = next(issuer.leeway for issuer in issuers if issuer.id == caller.issuer_id)
-        return max(0.0, caller.expires_at + leeway - time.time())
-
-    def _nothing_to_cancel(self, caller: Caller, call: Call) -> bool:
-        """Tell the bills of calls that their client ends them, before the backend hears of it.
-
-        Returns:
-            Whether this is a cancellation of nothing in flight here. It is not forwarded: the backend
-            might find a call by an id that this process reads in another way.
-        """
-        if call.method != "notifications/cancelled" and call.kind is not CallKind.END_SESSION:
-            return False
-        ended = self._flights.ended_by(caller, call)
-        for passage in ended:
-            passage.cancel()
-        return not ended and call.kind is CallKind.NOTIFICATION
-
-    def _decide(self, passage: Passage, call: Call, caller: Caller) -> Decision:
-        """Gate 4."""
-        policy, exchange = passage.snapshot.policy, passage.exchange
-        decision, operation = judge(policy, call, caller)
-        tool = operation.name if isinstance(operation, Tool) else None
-        if tool in self._forwarder.collisions:
-            decision = Decision(Refusal(ErrorCode.TOOL_UNKNOWN), policy.open_terms, Depth.CONSENT)
-        passage.operation = operation
-        exchange.rule = decision.rule
-        exchange.method = method_label(call, policy.methods)
-        exchange.tool = tool
-        exchange.policy_revision, exchange.shadow = policy.revision, decision.shadow
-        return decision
-
-    def _leave(self, passage: Passage) -> None:
-        """The request is over for its client; what goes on without it ends later."""
-        relaying = passage.relaying
-        if relaying is not None and not relaying.done():
-            self.alone += 1
-            relaying.add_done_callback(lambda task: self._relayed_alone(passage, task))
+            context.key = self._in_flight.begin(parsed)
+            life, disconnect = _token_lifetime(parsed), parsed.received.reply.disconnect
+            context.stream = self.streams.open(parsed.caller, limits.streams_per_account, life, disconnect)
+            self._listening.add(parsed)
         else:
-            self._finish(passage)
+            context.slot = self._limits.acquire(parsed.account, call, limits)
+            context.key = self._in_flight.begin(parsed)
 
-    def _relayed_alone(self, passage: Passage, task: asyncio.Task[None]) -> None:
-        self.alone -= 1
+    def _leave(self, context: RequestContext) -> None:
+        """End the request for its client; a detached call ends later."""
+        relaying = context.relaying
+        if relaying is not None and not relaying.done():
+            self.detached += 1
+            relaying.add_done_callback(lambda task: self._detached_done(context, task))
+        else:
+            self._finish(context)
+
+    def _detached_done(self, context: RequestContext, task: asyncio.Task[None]) -> None:
+        self.detached -= 1
         error = None if task.cancelled() else task.exception()
         if isinstance(error, Refusal):
-            passage.refuse(error)
+            context.refuse(error)
         elif isinstance(error, Exception):
-            passage.refuse(_internal(error))
-        self._finish(passage)
+            context.refuse(_internal(error))
+        self._finish(context)
 
-    def _finish(self, passage: Passage) -> None:
-        self._flights.end(passage)
-        if passage.place is not None:
-            self._places.leave(passage.place)
-        passage.finish(self.record, stopping=self.stopping)
+    def _finish(self, context: RequestContext) -> None:
+        """Settle an open hold, then observe the request once the store has confirmed the cost."""
+        if context.parsed is not None:
+            self._in_flight.end(context.key, context.parsed)
+            if context.stream is not None:
+                self.streams.close(context.stream)
+                self._listening.discard(context.parsed)
+        if context.slot is not None:
+            self._limits.release(context.slot)
+        observe = partial(self._observe, context, time.monotonic())
+        try:
+            if isinstance(context.admission, Admitted):
+                context.admission.settlement.on_settled(context.abandoned(stopping=self.stopping), observe)
+            else:
+                observe(None)
+        except BaseException:
+            context.release_memory()
+            raise
+
+    def _observe(self, context: RequestContext, ended: float, settled: Settled | None) -> None:
+        """Record a request at its end; the decision is kept until now, because the price is computed from it."""
+        context.release_memory()
+        self._recorder.finish(context.exchange(ended, settled))
 
 
-_BODILESS: Final = {CallKind.STREAM: "GET", CallKind.END_SESSION: "DELETE", CallKind.RESPONSE: "response"}
-
-
-def method_label(call: Call, declared: Container[str]) -> str | None:
-    """The method for log and metrics: what the protocol or the policy knows, never a name that a client made up."""
-    known = call.method in revisions.METHODS or call.method in declared
-    return call.method if known else _BODILESS.get(call.kind)
-
-
-def _bodiless(passage: Passage, fields: headers.McpHeaders) -> Call:
-    """What a GET or DELETE asks; in a revision without sessions there is only POST."""
-    try:
-        return revisions.bodiless_call(passage.request.method, fields)
-    except Refusal as refusal:
-        if refusal.code is ErrorCode.HTTP_METHOD_REFUSED:
-            passage.client.add_header("Allow", "POST")  # RFC 9110 section 15.5.6
-        raise
+def _token_lifetime(parsed: ParsedCall) -> float:
+    """Return the seconds until the caller's token expires."""
+    caller, issuers = parsed.caller, parsed.received.snapshot.settings.issuers
+    leeway = next(issuer.leeway for issuer in issuers if issuer.id == caller.issuer_id)
+    return max(0.0, caller.expires_at + leeway - time.time())
 
 
 def _internal(error: Exception) -> Refusal:
-    """The log is told what failed and where, never the message: it may quote what was being read."""
+    """Build the refusal of a fault: the log gets its type and place, never its message, which may quote input."""
     return Refusal(ErrorCode.INTERNAL, log=fault_place(error))

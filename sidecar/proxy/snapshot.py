@@ -1,14 +1,18 @@
-"""Settings, policy and what follows from them, as one immutable object that a request takes once."""
+"""Settings, policy and everything derived from them, as one immutable object that a request takes once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sidecar.config.settings import Settings
+from sidecar.config.settings.settings import Settings
 from sidecar.identity.authenticator import Authenticator
-from sidecar.identity.ring import KeyRing
+from sidecar.identity.issuers import IssuerRegistry
+from sidecar.identity.token_scopes import PublishedScopes
 from sidecar.policy.rules import Policy
-from sidecar.proxy.transport import Doors
+from sidecar.proxy.backend.pool import BackendPool
+from sidecar.proxy.listener.request_filter import RequestFilter
+from sidecar.proxy.relay.backend_tools import BackendTools
+from sidecar.proxy.relay.list_changes import VisibleLists
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,21 +22,52 @@ class Snapshot:
     Attributes:
         settings: config.yaml.
         policy: the compiled policy.
-        doors: the paths, Host names and origins that follow from them.
+        request_filter: the paths, Host names and origins derived from them.
         authenticator: gate 2 for these issuers; remembers the tokens it has verified.
+        tools: knowledge of the backend's tools under this policy.
+        published: the policy's scopes as each issuer names them.
+        upstream: the connections to the backend; requests of an older snapshot finish on its own.
+        lists: the lists that callers may see.
     """
 
     settings: Settings
     policy: Policy
-    doors: Doors
+    request_filter: RequestFilter
     authenticator: Authenticator
+    tools: BackendTools
+    published: PublishedScopes
+    upstream: BackendPool
+    lists: VisibleLists
 
     @classmethod
-    def of(cls, settings: Settings, policy: Policy, ring: KeyRing) -> Snapshot:
-        """Put a complete snapshot together."""
+    def of(
+        cls,
+        settings: Settings,
+        policy: Policy,
+        issuers: IssuerRegistry,
+        upstream: BackendPool,
+        before: Snapshot | None = None,
+    ) -> Snapshot:
+        """Build a complete snapshot.
+
+        Args:
+            settings: config.yaml.
+            policy: the compiled policy.
+            issuers: the issuers' keys.
+            upstream: the connections to the backend.
+            before: the snapshot it will replace; the same revision keeps its knowledge of the same backend.
+        """
+        known = None
+        if before is not None and before.policy.revision == policy.revision and before.upstream.url == upstream.url:
+            known = before.tools
+        published = PublishedScopes(settings.issuers)
         return cls(
             settings,
             policy,
-            Doors.of(settings, policy),
-            Authenticator(settings.resource, settings.issuers, ring),
+            RequestFilter.of(settings, published.supported(policy.scope_names)),
+            Authenticator(settings.resource, settings.issuers, issuers, declared=policy.scope_names),
+            known or BackendTools(policy),
+            published,
+            upstream,
+            VisibleLists(policy),
         )

@@ -1,21 +1,27 @@
-"""`mcp-sidecar serve`: load, listen, obey signals."""
+"""Process of `mcp-sidecar serve`: load, listen, handle signals."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import uvloop
 
-from sidecar.config.documents import DocumentError
+from sidecar.config.documents.merging import DocumentError
 from sidecar.observe.logs import Lines, install
-from sidecar.proxy.app import Sidecar
-from sidecar.proxy.gates import LEASE_MARGIN
-from sidecar.proxy.server import UnsafeParserError
-from sidecar.workbench.load import Loaded, load
+from sidecar.proxy.admit import LEASE_MARGIN
+from sidecar.proxy.listener.http_errors import UnsafeParserError
+from sidecar.runtime.app import Sidecar
+from sidecar.workbench.loading import Loaded, load
+
+COLLECTOR: Final = (50_000, 20, 100)
+"""Thresholds of the garbage collector. By default it runs for every 700 objects and so traverses a body of small
+values several times while the body is read: five times the cost of reading it."""
 
 
 def serve(config: Path, lease_margin: float = LEASE_MARGIN) -> int:
@@ -23,10 +29,10 @@ def serve(config: Path, lease_margin: float = LEASE_MARGIN) -> int:
 
     Args:
         config: the config file.
-        lease_margin: seconds a hold outlives its call's timeout before others may resolve it.
+        lease_margin: seconds that a hold outlives its call's timeout before another process may resolve it.
 
     Returns:
-        The exit status: 0 after a graceful end, 1 when there was nothing that could be served.
+        The exit status: 0 after a graceful end, 1 when the sidecar could not serve.
     """
     try:
         loaded = load(config)
@@ -34,13 +40,16 @@ def serve(config: Path, lease_margin: float = LEASE_MARGIN) -> int:
         for problem in error.problems:
             print(problem, file=sys.stderr)  # noqa: T201 - before there is a log
         return 1
+    gc.set_threshold(*COLLECTOR)
     lines = Lines(loaded.settings.log.level)
     install(lines)
     try:
         uvloop.run(_run(config, loaded, lines, lease_margin))
     except (OSError, UnsafeParserError) as error:
-        lines.event("cannot_listen", "error", problem=str(error))
+        lines.event("listen_failed", "error", problem=str(error))
         return 1
+    finally:
+        lines.flush()
     return 0
 
 
@@ -56,16 +65,11 @@ async def _run(config: Path, loaded: Loaded, lines: Lines, lease_margin: float) 
 
 
 def _reloader(sidecar: Sidecar) -> Callable[[], None]:
-    """Reload once per signal, one after the other: two at a time could leave the older files in force."""
-    lock = asyncio.Lock()
-    running: set[asyncio.Task[None]] = set()
-
-    async def once() -> None:
-        async with lock:
-            await sidecar.reload()
+    """Make a handler that reloads once per signal."""
+    running: set[asyncio.Task[bool]] = set()
 
     def start() -> None:
-        task = asyncio.create_task(once())
+        task = asyncio.create_task(sidecar.reload())
         running.add(task)
         task.add_done_callback(running.discard)
 

@@ -1,34 +1,43 @@
-"""The demo's issuer over HTTP, in this process or in one of its own."""
+"""HTTP endpoints of the trial issuer: metadata, keys, login, registration, and tokens by URL. On loopback only."""
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import contextlib
-import io
+import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from sidecar.demo.issuer import Issuer, Params
-from sidecar.demo.oauth import Approval, OAuthError, Signer
+from sidecar.config.settings.scalars import is_loopback
+from sidecar.identity.jwt.trial_mark import TRIAL
+from sidecar.identity.parties.party_names import MAX_ACCOUNT, MAX_CLIENT_ID
+from sidecar.trial.issuer import Params, TrialIssuer
+from sidecar.trial.local_requests import local_only
+from sidecar.trial.oauth import OAuthError
 
 PATH: Final = "/api/auth"
-BACKSTAGE: Final = "/demo"
-"""Where a story has tokens made and the key set taken down; whoever reaches it can be anybody."""
+TOKEN: Final = "/token"  # noqa: S105 - a path
+"""Path that gives a token by POST; every program of this machine can act as any account."""
 _NO_STORE: Final = {"Cache-Control": "no-store"}
+_MAX_BODY: Final = 64 * 1024
+_SCOPES: Final = re.compile(r"[!#-\[\]-~ ]{0,4096}")  # RFC 6749 section 3.3
+_NAMED: Final = {"account": MAX_ACCOUNT, "client": MAX_CLIENT_ID}
 
 
-def application(issuer: Issuer, backstage: bool = False) -> web.Application:
-    """The issuer's endpoints below `PATH`, with its metadata at every place that clients look.
+def application(
+    issuer: TrialIssuer,
+    extra: Iterable[web.RouteDef] = (),
+    log: Callable[[str], None] = lambda line: None,
+) -> web.Application:
+    """Return the issuer's endpoints below `PATH`, with its metadata at every location that clients try.
 
     Args:
-        issuer: what answers.
-        backstage: also serve `BACKSTAGE`.
+        issuer: the issuer, whose `url` is set before the first request.
+        extra: further routes.
+        log: takes a line per request.
     """
 
     async def metadata(_: web.Request) -> web.Response:
@@ -38,9 +47,11 @@ def application(issuer: Issuer, backstage: bool = False) -> web.Application:
         issuer.key_fetches += 1
         if issuer.keys_down:
             return web.json_response({"error": "temporarily_unavailable"}, status=503)
-        return web.json_response({"keys": [key.jwk for key in issuer.keys]})
+        return web.json_response({"keys": [key.jwk for key in issuer.keys], TRIAL: True})
 
-    app = web.Application(middlewares=[_answer_errors])
+    app = web.Application(
+        middlewares=[local_only(lambda: urlsplit(issuer.url).port or 0, log)], client_max_size=_MAX_BODY
+    )
     app.add_routes(
         [
             web.get(f"/.well-known/oauth-authorization-server{PATH}", metadata),
@@ -48,14 +59,14 @@ def application(issuer: Issuer, backstage: bool = False) -> web.Application:
             web.get(f"{PATH}/.well-known/openid-configuration", metadata),
             web.get(f"{PATH}/jwks", jwks),
             *_flows(issuer),
+            web.post(TOKEN, _token_by_url(issuer)),
+            *extra,
         ]
     )
-    if backstage:
-        app.add_routes(_backstage(issuer))
     return app
 
 
-def _flows(issuer: Issuer) -> list[web.RouteDef]:
+def _flows(issuer: TrialIssuer) -> list[web.RouteDef]:
     async def register(request: web.Request) -> web.Response:
         try:
             document = await request.json()
@@ -82,36 +93,28 @@ def _flows(issuer: Issuer) -> list[web.RouteDef]:
     ]
 
 
-def _backstage(issuer: Issuer) -> list[web.RouteDef]:
-    async def change(request: web.Request) -> web.Response:
-        issuer.keys_down = bool((await request.json())["keys_down"])
-        return web.Response(status=204)
-
+def _token_by_url(issuer: TrialIssuer) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def token(request: web.Request) -> web.Response:
-        """A token without a login: the query names subject and client, a body whatever `Issuer.mint` takes."""
-        changes: dict[str, Any] = dict(request.query)
-        if request.can_read_body:
-            changes |= await request.json()
-        if changes.pop("unpublished", False):
-            changes["signer"] = Signer("ES256")
-        return web.Response(text=issuer.mint(**changes), headers=_NO_STORE)
+        """Issue a token for the `scope`, `account` and `client` of the query, without a login."""
+        given = _single(request.query.items())
+        wrong = given.keys() - {"scope", *_NAMED}
+        if wrong:
+            raise OAuthError("invalid_request", "Accepted parameters: scope, account, client.")
+        scopes = given.get("scope")
+        if scopes is not None and not _SCOPES.fullmatch(scopes):
+            raise OAuthError("invalid_scope", "Scopes are words of visible ASCII, separated by blanks.")
+        for name, most in _NAMED.items():
+            text = given.get(name, "x")
+            if not text or len(text) > most or not text.isprintable() or text != text.strip():
+                raise OAuthError("invalid_request", f"{name} must be printable, with 1 to {most} characters.")
+        made = issuer.mint(
+            subject=given.get("account"),
+            client_id=given.get("client"),
+            scopes=None if scopes is None else scopes.split(),
+        )
+        return web.Response(text=f"{made}\n", headers=_NO_STORE)
 
-    return [
-        web.post(BACKSTAGE, change),
-        web.get(f"{BACKSTAGE}/token", token),
-        web.post(f"{BACKSTAGE}/token", token),
-    ]
-
-
-@web.middleware
-async def _answer_errors(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except OAuthError as error:
-        body = {"error": error.code, "error_description": error.description}
-        return web.json_response(body, status=error.status, headers=_NO_STORE)
+    return token
 
 
 async def _form(request: web.Request) -> Params:
@@ -119,7 +122,7 @@ async def _form(request: web.Request) -> Params:
 
 
 def _single(pairs: Iterable[tuple[str, str]]) -> Params:
-    """Parameters by name; none may come twice (RFC 6749 section 3.1)."""
+    """Return parameters by name, refusing repeated ones (RFC 6749 section 3.1)."""
     params: Params = {}
     for name, value in pairs:
         if name in params:
@@ -130,18 +133,35 @@ def _single(pairs: Iterable[tuple[str, str]]) -> Params:
 
 @asynccontextmanager
 async def serving(
-    issuer: Issuer, host: str = "127.0.0.1", port: int = 0, *, backstage: bool = False
+    issuer: TrialIssuer,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    extra: Iterable[web.RouteDef] = (),
+    log: Callable[[str], None] = lambda line: None,
 ) -> AsyncIterator[str]:
-    """Serve the issuer in this event loop for as long as the context is open; gives and sets its URL.
+    """Serve the issuer in this event loop while the context is open; set and return its URL.
+
+    Args:
+        issuer: the issuer.
+        host: an address of loopback.
+        port: 0 for any free one.
+        extra: further routes.
+        log: takes a line per request.
 
     Raises:
-        OSError: the address cannot be had.
+        OSError: the address cannot be bound.
+        ValueError: the host is not on loopback.
     """
-    listener = socket.create_server((host, port))
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # see backend.serving
-    issuer.url = f"http://{host}:{listener.getsockname()[1]}{PATH}"
+    if not is_loopback(host):
+        raise ValueError(f"a trial issuer serves loopback only, not {host}")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, port), family=family)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    shown = f"[{host}]" if ":" in host else host
+    issuer.url = f"http://{shown}:{listener.getsockname()[1]}{PATH}"
     runner = web.AppRunner(
-        application(issuer, backstage), access_log=None, shutdown_timeout=1, handler_cancellation=True
+        application(issuer, extra, log), access_log=None, shutdown_timeout=1, handler_cancellation=True
     )
     try:
         await runner.setup()
@@ -150,45 +170,3 @@ async def serving(
     finally:
         await runner.cleanup()
         listener.close()
-
-
-# --- a process of its own ----------------------------------------------------------------------
-
-
-async def _serve_forever(issuer: Issuer, config: Path | None) -> None:
-    if config is not None:
-        issuer.on_approval = _mirror(config)
-    async with serving(issuer, backstage=True) as url:
-        print(f"demo issuer: {url}", flush=True)
-        await asyncio.Event().wait()
-
-
-def _mirror(config: Path) -> Callable[[Approval], Awaitable[None]]:
-    """Every approval becomes a consent in the sidecar's store, as an authorization server's hook would do it."""
-    # What a deployment runs as a command of its own; here its start would be a second of every login.
-    from sidecar.cli import main as mcp_sidecar
-
-    async def mirror(approval: Approval) -> None:
-        words = ["consent", "grant", approval.subject, approval.client_id]
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            status = await asyncio.to_thread(mcp_sidecar, [*words, "--config", str(config)])
-        print(f"$ mcp-sidecar {' '.join(words)}\n{said.getvalue().rstrip()}", flush=True)
-        if status != 0:
-            raise OAuthError("temporarily_unavailable", "The approval could not be recorded.", 503)
-
-    return mirror
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Serve the issuer until interrupted, on any free port, which it prints."""
-    parser = argparse.ArgumentParser(prog="python -m sidecar.demo.issuer_server", description=main.__doc__)
-    parser.add_argument("--resource", required=True, help="what its tokens are for")
-    parser.add_argument("--config", type=Path, help="the sidecar's: approvals become consents in its store")
-    options = parser.parse_args(argv)
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve_forever(Issuer(resources=(options.resource,)), options.config))
-
-
-if __name__ == "__main__":
-    main()

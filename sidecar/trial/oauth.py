@@ -1,4 +1,4 @@
-"""What the demo's issuer keeps and signs: grants, codes, refresh tokens, clients and keys."""
+"""Records and keys of the trial issuer: grants, codes, refresh tokens, clients and signing keys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """A person approved a client: what an operator mirrors into the sidecar's store."""
+    """A person's approval of a client, which an operator mirrors into the sidecar's store."""
 
     subject: str
     client_id: str
@@ -27,8 +27,8 @@ class Approval:
 
 
 @dataclass(slots=True)
-class Grant:
-    """One approval, which its code and its refresh tokens share."""
+class OAuthGrant:
+    """One approval, shared by its code and its refresh tokens."""
 
     client_id: str
     subject: str
@@ -39,9 +39,9 @@ class Grant:
 
 @dataclass(slots=True)
 class Code:
-    """An authorization code, and what redeeming it takes."""
+    """An authorization code, with the values needed to redeem it."""
 
-    grant: Grant
+    grant: OAuthGrant
     challenge: str
     redirect_uri: str
     expires: float
@@ -52,20 +52,20 @@ class Code:
 class Refresh:
     """A refresh token; each is used once."""
 
-    grant: Grant
+    grant: OAuthGrant
     used: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
-    """A client that has registered."""
+class OAuthClient:
+    """A registered client."""
 
     name: str
     redirect_uris: tuple[str, ...]
 
 
 class OAuthError(Exception):
-    """An answer in the shape of RFC 6749 section 5.2; `code` is one of its error codes."""
+    """An error answer of RFC 6749 section 5.2; `code` is one of its error codes."""
 
     def __init__(self, code: str, description: str, status: int = 400) -> None:
         super().__init__(code)
@@ -75,7 +75,7 @@ class OAuthError(Exception):
 
 
 class Signer:
-    """One signing key under a `kid`; `algorithm` is RS256 or ES256."""
+    """A signing key with its `kid`; `algorithm` is RS256 or ES256."""
 
     def __init__(self, algorithm: str = "RS256") -> None:
         self.algorithm = algorithm
@@ -88,16 +88,16 @@ class Signer:
             self._key = ec.generate_private_key(ec.SECP256R1())
             public = ECAlgorithm.to_jwk(self._key.public_key())
         else:
-            raise ValueError(f"algorithm {algorithm!r}: RS256 and ES256 are known")
+            raise ValueError(f"algorithm {algorithm!r} is not supported; use RS256 or ES256")
         self.jwk: dict[str, Any] = {**json.loads(public), "kid": self.kid, "alg": algorithm, "use": "sig"}
 
     def sign(self, claims: dict[str, Any], typ: str = "at+jwt") -> str:
-        """The claims as a compact JWS; `typ` goes into its header (RFC 9068 section 2.1)."""
+        """Return the claims as a compact JWS; `typ` goes into its header (RFC 9068 section 2.1)."""
         return jwt.encode(claims, self._key, algorithm=self.algorithm, headers={"kid": self.kid, "typ": typ})
 
 
 def redirectable(uri: object) -> bool:
-    """Whether a client may be sent back there: https, or http on this machine (RFC 8252)."""
+    """Return whether redirects may go there: https, or http on this machine (RFC 8252)."""
     if not isinstance(uri, str):
         return False
     parts = urlsplit(uri)
@@ -106,7 +106,7 @@ def redirectable(uri: object) -> bool:
 
 
 def proves(verifier: str, challenge: str) -> bool:
-    """Whether this is the verifier of an S256 challenge (RFC 7636 section 4.6)."""
+    """Return whether this is the verifier of an S256 challenge (RFC 7636 section 4.6)."""
     digest = hashlib.sha256(verifier.encode()).digest()
     made = base64.urlsafe_b64encode(digest).rstrip(b"=")
     return 43 <= len(verifier) <= 128 and hmac.compare_digest(made, challenge.encode())

@@ -1,7 +1,7 @@
-"""Why one call would be let through or refused, gate by gate and with the line of each rule. Pure.
+"""Explanation of one call, gate by gate, with the line of each rule. Pure.
 
-The answer comes from the code that serves calls, held against an account on its first good day: what the
-account has used, bought or revoked is in the store, which nobody asks here.
+The explanation comes from the code that serves calls: for the account as the store's look found it, or for an active
+account without usage.
 """
 
 from __future__ import annotations
@@ -10,18 +10,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from sidecar.config.settings import Settings
-from sidecar.errors import ErrorCode, Gate, Refusal
-from sidecar.identity import claims, claims_jwt
+from sidecar.config.settings.settings import Settings
+from sidecar.errors import ErrorCode, Gate, Refusal, ShadowRefusal
+from sidecar.identity.jwt import jwt_claims
+from sidecar.identity.parties.tenants import TrustedIssuers
 from sidecar.ledger.accounts import AccountState, Consent
-from sidecar.model import AmountKind, Call, Caller, ConsentMode, Demand, Price
+from sidecar.model import Application, Call, Caller, Demand, Price
 from sidecar.policy.decide import decide
-from sidecar.policy.lookup import Subject, subject_of
-from sidecar.policy.models import TestCallDocument
+from sidecar.policy.language.case_models import TestCallDocument
+from sidecar.policy.lookup import subject_of
 from sidecar.policy.pricing import Amount
-from sidecar.policy.rules import Kind, Operation, Policy, Tool
-from sidecar.workbench.explanation import ALLOW, Explanation, Reserve, Step
-from sidecar.workbench.testing import Verdict, call_of, verdict
+from sidecar.policy.rules import Kind, Operation, Policy, Subject, Tool
+from sidecar.workbench.explaining.remedies import Party, remedy
+from sidecar.workbench.explaining.store_look import StoreLook, store_steps
+from sidecar.workbench.explanation import ALLOW, ASKED, ASSUMED, Explanation, Reserve, Step
+from sidecar.workbench.policy_tests.deciding import deciding_line
+from sidecar.workbench.policy_tests.verdicts import Verdict, answered, application_of, call_of, verdict
+from sidecar.workbench.token_report import TokenReport
 
 _UNDECLARED: Final = {
     ErrorCode.TOOL_UNKNOWN: "no policy file declares a tool of this name",
@@ -31,31 +36,76 @@ _UNDECLARED: Final = {
 }
 
 
-def explain(policy: Policy, asked: TestCallDocument, caller: Caller, plan: str | None, now: int) -> Explanation:
+def explain(
+    policy: Policy,
+    asked: TestCallDocument,
+    caller: Caller,
+    plan: str | None,
+    now: int,
+    *,
+    look: StoreLook | None = None,
+    issuer_id: str | None = None,
+) -> Explanation:
     """Explain one call.
 
     Args:
         policy: the policy.
-        asked: what is called, declared or not, in the words of a policy test (see `call_mistake`).
-        caller: whom the token speaks for.
-        plan: the account's plan; None: the store knows none.
+        asked: the call in the form of a policy test, declared or not (see `call_mistake`).
+        caller: the caller that the token was issued for.
+        plan: the account's plan, if the store is not asked; None: the account has no record.
         now: milliseconds since the epoch.
+        look: the store's reply to `question`; None assumes an account without usage.
+        issuer_id: issuer that remedies name; None where one issuer is configured.
     """
     call = call_of(asked)
+    found = _assumed(policy, call, caller, plan, now) if look is None else _looked(policy, call, caller, look)
+    subject = _subject(policy, call)
+    party = Party(caller.account, caller.client_id, issuer_id, _including(policy, subject))
+    steps = [Step(Gate.TOKEN, "token", True, f"issued for account {caller.account}, client {caller.client_id}")]
+    steps += _policy_steps(policy, subject, call, caller) if subject else [_undeclared(asked, found, party)]
+    if found.decision.terms is not None:
+        recorded = plan if look is None else look.plan
+        steps += store_steps(policy, subject, caller, found, party, recorded, look)
+    steps += map(_shadow_step, found.shadow)
+    price = () if subject is None else tuple(_reserves(subject.operation, found))
+    line = deciding_line(policy, subject, found)
+    return _explanation(policy, named(asked), caller, tuple(steps), price, found, line, look)
+
+
+def _shadow_step(refusal: ShadowRefusal) -> Step:
+    why = "" if refusal.detail is None else f" ({refusal.detail})"
+    says = f"would be {refusal.code.id}{why}; shadow mode lets it pass"
+    return Step(refusal.code.row.gate, "shadow", True, says, refusal.rule)
+
+
+def question(policy: Policy, asked: TestCallDocument, caller: Caller) -> Application | None:
+    """Return what the store is asked about a call, without reserving; None for methods that need a token only."""
+    return application_of(decide(policy, call_of(asked), caller), caller, dry_run=True, call_id="explain")
+
+
+def _assumed(policy: Policy, call: Call, caller: Caller, plan: str | None, now: int) -> Verdict:
     consent = Consent(granted=True, at=now)
     account = AccountState(plan=plan, consents={(caller.subject, caller.client_id): consent})
-    found = verdict(policy, call, caller, account, now)
-    subject = _subject(policy, call)
-    steps = [Step(Gate.TOKEN, "token", True, f"speaks for account {caller.account}, client {caller.client_id}")]
-    steps += _policy_steps(policy, subject, call, caller) if subject else [_undeclared(asked, found)]
-    if found.decision.terms is not None:
-        steps += _store_steps(policy, subject, plan, found)
-    price = () if subject is None else tuple(_reserves(subject.operation, found))
-    return _explanation(policy, named(asked), caller, tuple(steps), price, found)
+    return verdict(policy, call, caller, account, now)
+
+
+def _looked(policy: Policy, call: Call, caller: Caller, look: StoreLook) -> Verdict:
+    decision = decide(policy, call, caller)
+    application = application_of(decision, caller, dry_run=True)
+    if application is None:
+        return Verdict(decision.refusal, decision, None)
+    return answered(policy, decision, application, look.reply)
+
+
+def _including(policy: Policy, subject: Subject | None) -> tuple[str, ...]:
+    """Return the plans that include all operations of a call."""
+    plans = policy.plans or {}
+    named = () if subject is None else subject.named
+    return tuple(name for name in plans if all(policy.included(each.kind, each.name, name) for each in named))
 
 
 def named(asked: TestCallDocument) -> dict[str, str]:
-    """What is called, by what it is."""
+    """Return the parts of a call that name its operation."""
     found = {name: getattr(asked, name) for name in ("tool", "method", "resource", "prompt")}
     return {name: value for name, value in found.items() if value is not None}
 
@@ -67,39 +117,43 @@ def _subject(policy: Policy, call: Call) -> Subject | None:
         return None
 
 
-def _undeclared(asked: TestCallDocument, found: Verdict) -> Step:
-    """Gate 4 of what no policy file declares; some methods need no declaration."""
-    what = next(iter(named(asked)))
+def _undeclared(asked: TestCallDocument, found: Verdict, party: Party) -> Step:
+    """Explain gate 4 of an undeclared operation; some methods need no declaration."""
+    kind = next(iter(named(asked)))
     refusal = found.decision.refusal
     if refusal is None:
-        return Step(Gate.POLICY, what, True, "needs no declaration")
-    return Step(Gate.POLICY, what, False, _UNDECLARED.get(refusal.code, refusal.detail), refusal.rule)
+        return Step(Gate.POLICY, kind, True, "needs no declaration")
+    says = _UNDECLARED.get(refusal.code, refusal.detail)
+    return Step(Gate.POLICY, kind, False, says, refusal.rule, remedy(refusal.code.id, refusal.specifics, party))
 
 
-def explain_token(settings: Settings, text: str, now: float) -> Caller:
-    """Whom an access token speaks for; everything is checked but its signature and where its keys are.
+def explain_token(settings: Settings, policy: Policy, text: str, now: float) -> Caller:
+    """Return the caller of an access token; its signature is not verified, all else is.
 
     Args:
         settings: the config.
-        text: the token, as it stands behind `Bearer`.
+        policy: the policy, which declares the scopes.
+        text: the token, without `Bearer`.
         now: seconds since the epoch.
 
     Raises:
         Refusal: `token_invalid`.
     """
-    token = claims_jwt.read(text)
-    url = claims_jwt.issuer_of(token)
-    issuer = next((each for each in settings.issuers if each.issuer == url), None)
-    if issuer is None:
-        raise claims.invalid("it is from an issuer that is not configured")
-    claims_jwt.check(token, issuer, settings.resource, now)
-    return claims_jwt.caller(token, issuer)
+    token = jwt_claims.read(text)
+    issuer = TrustedIssuers(settings.issuers).of(jwt_claims.issuer_of(token)).settings
+    jwt_claims.check(token, issuer, settings.resource, now)
+    return jwt_claims.caller(token, issuer, now, policy.scope_names)
 
 
 def refused_token(policy: Policy, asked: TestCallDocument, refusal: Refusal) -> Explanation:
-    """What becomes of a call whose token is refused."""
-    steps = (Step(Gate.TOKEN, "token", False, refusal.detail),)
-    return Explanation(named(asked), {}, steps, (), **_told(refusal), revision=policy.revision)
+    """Explain a call with a rejected token; `with_token` adds its checks."""
+    return Explanation(named(asked), {}, (), (), **_answer(refusal), revision=policy.revision)
+
+
+def with_token(explanation: Explanation, token: TokenReport) -> Explanation:
+    """Return the explanation with the checks of the caller's token as its first steps."""
+    steps = (Step(Gate.TOKEN, each.check, each.passed, each.says) for each in token.checks)
+    return replace(explanation, steps=(*steps, *explanation.steps), token=token)
 
 
 def _explanation(
@@ -109,8 +163,10 @@ def _explanation(
     steps: tuple[Step, ...],
     price: tuple[Reserve, ...],
     found: Verdict,
+    line: str | None,
+    look: StoreLook | None,
 ) -> Explanation:
-    who = {
+    described = {
         "issuer": caller.issuer_id,
         "account": caller.account,
         "subject": caller.subject,
@@ -118,17 +174,20 @@ def _explanation(
         "scopes": sorted(caller.scopes),
         "plan": found.admission.plan if found.admission else None,
     }
-    told = {"outcome": ALLOW, "rule": found.decision.rule} if found.refusal is None else _told(found.refusal)
-    return Explanation(call, who, steps, price, **told, revision=policy.revision)
+    answer = {"outcome": ALLOW} if found.refusal is None else _answer(found.refusal)
+    assumed = ASSUMED if look is None else ASKED
+    return Explanation(
+        call, described, steps, price, **{**answer, "rule": line}, revision=policy.revision, assumed=assumed
+    )
 
 
-def _told(refusal: Refusal) -> dict[str, Any]:
+def _answer(refusal: Refusal) -> dict[str, Any]:
     return {
         "outcome": refusal.code.id,
         "sentence": refusal.detail,
         "status": refusal.status,
         "shape": refusal.shape.value,
-        "data": refusal.data,
+        "data": dict(refusal.data),
         "rule": refusal.rule,
         "scopes": refusal.scopes,
     }
@@ -150,70 +209,34 @@ def _scope_steps(operation: Operation, caller: Caller) -> Iterator[Step]:
     for scope, granting in zip(operation.scopes, operation.terms.scopes, strict=True):
         held = next((each for each in granting if each in caller.scopes), None)
         if held is None:
-            says = f"{scope} is needed and not held"
-        else:
-            says = f"{scope} is needed and held" + ("" if held == scope else f", implied by {held}")
-        yield Step(Gate.POLICY, "scope", held is not None, says, operation.scopes_rule)
+            fix = f"a token with {' or '.join(granting)}"
+            yield Step(Gate.POLICY, "scope", False, f"{scope} is required and not granted", operation.scopes_rule, fix)
+            continue
+        says = f"{scope} is required and granted" + ("" if held == scope else f", implied by {held}")
+        yield Step(Gate.POLICY, "scope", True, says, operation.scopes_rule)
     if not operation.scopes:
-        yield Step(Gate.POLICY, "scope", True, "any valid token will do", operation.scopes_rule)
+        yield Step(Gate.POLICY, "scope", True, "any valid token suffices", operation.scopes_rule)
 
 
 def _argument_steps(policy: Policy, tool: Tool, call: Call, caller: Caller) -> Iterator[Step]:
-    # Asked again with every scope, the arguments answer for themselves.
+    # Decided with every scope, so that a missing scope does not hide the arguments' outcome.
     decision = decide(policy, call, replace(caller, scopes=caller.scopes | frozenset(tool.scopes)))
     refusal = decision.refusal
     wrong = refusal is not None and refusal.code is not ErrorCode.CONFIRMATION_REQUIRED
-    says = refusal.detail if wrong and refusal is not None else "accepted"
-    yield Step(Gate.POLICY, "arguments", not wrong, says, tool.arguments_rule)
+    if wrong and refusal is not None:
+        fix = remedy(refusal.code.id, refusal.specifics, Party(caller.account, caller.client_id))
+        yield Step(Gate.POLICY, "arguments", False, refusal.detail, tool.arguments_rule, fix)
+    else:
+        yield Step(Gate.POLICY, "arguments", True, "accepted", tool.arguments_rule)
     if tool.confirm is not None:
         argument = tool.confirm.argument
         given = call.params["arguments"].get(argument) is True
         says = f"{argument} is true" if given else f"{argument} must be JSON true"
-        yield Step(Gate.POLICY, "confirmation", given, says, tool.confirm.rule)
+        fix = None if given or tool.confirm.shadow else "ask the user, then repeat the call with it"
+        yield Step(Gate.POLICY, "confirmation", given or tool.confirm.shadow, says, tool.confirm.rule, fix)
 
 
-# --- gates 5-7 ---------------------------------------------------------------------------------
-
-
-def _store_steps(policy: Policy, subject: Subject | None, given: str | None, found: Verdict) -> Iterator[Step]:
-    required = policy.consent is ConsentMode.REQUIRED
-    says = "assumed; a record must exist" if required else "assumed; the first valid token makes the record"
-    yield Step(Gate.CONSENT, "consent", True, says)
-    code = None if found.refusal is None else found.refusal.code
-    plan = found.admission.plan if found.admission else None
-    known = (policy.plans or {}).get(plan) if plan is not None else None
-    if code is ErrorCode.ACCOUNT_UNKNOWN:
-        yield Step(Gate.ACCOUNT, "plan", False, "none is known of the account, and there is no default_plan")
-    elif subject is not None:
-        includes = code is not ErrorCode.PLAN_REQUIRED
-        whose = "" if given else " (default_plan)"
-        names = [each.name for each in subject.named if policy.included(each.kind, each.name, plan) is includes]
-        says = f"{plan}{whose} {'includes' if includes else 'does not include'} {' and '.join(names)}"
-        yield Step(
-            Gate.ACCOUNT,
-            "plan",
-            includes,
-            says if policy.plans is not None else "there are no plans",
-            known.rule if known else None,
-        )
-    if found.admission is None or not found.admission.prices:
-        free = found.refusal is None
-        yield Step(Gate.BUDGET, "price", True if free else None, "nothing" if free else "not asked")
-        return
-    over = code in (ErrorCode.QUOTA_EXCEEDED, ErrorCode.INSUFFICIENT_CREDITS)
-    told = [f"{price.needed} {_unit(price)}{_left(price)}" for price in found.admission.prices]
-    says = found.refusal.detail if over and found.refusal is not None else f"reserves {' and '.join(told)}"
-    yield Step(Gate.BUDGET, "price", not over, says)
-
-
-def _unit(price: Price) -> str:
-    return f"{price.name} credits" if price.kind is AmountKind.CREDIT else price.name
-
-
-def _left(price: Price) -> str:
-    if price.left is None:
-        return " (no limit)"
-    return f" of {price.left}" + (f" per {price.window}" if price.window else " included")
+# --- amounts -----------------------------------------------------------------------------------
 
 
 def _reserves(operation: Operation, found: Verdict) -> Iterator[Reserve]:
@@ -229,6 +252,7 @@ def _reserves(operation: Operation, found: Verdict) -> Iterator[Reserve]:
             price.limit,
             price.window,
             amount.rule,
+            price.resets_in,
         )
 
 

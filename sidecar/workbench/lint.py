@@ -1,34 +1,35 @@
-"""What is allowed and probably not meant: warnings for the author of a policy. Pure.
+"""Warnings about valid but probably unintended rules, for the author of a policy. Pure.
 
-Each says what will happen and what to write instead. There are few, because a list that is long on a
-sound policy is a list that nobody reads.
+Each warning names the effect and the alternative. There are few, because authors ignore a checker that
+warns about sound policies.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from sidecar.config.documents.merging import Document
 from sidecar.model import ConsentMode
 from sidecar.policy.rules import Policy, Tool
 
 _COMPLETE: Final = "completion/complete"
-# A wildcard before the end of the host, in the schemes whose hosts are machines.
+# A wildcard within the host, in schemes with network hosts.
 _AUTHORITY: Final = re.compile(r"(?:https?|wss?|ftp)://[^/?#]*\*", re.IGNORECASE)
 _PROBE: Final = "mcp-policy-sidecar probe"
-# Kinds of errors by which a schema says that it does not know a key.
+# Kinds of errors by which a schema rejects an unknown key.
 _CLOSED: Final = frozenset({"additionalProperties", "unevaluatedProperties", "propertyNames", "falseSchema"})
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something to think about.
+    """Warning of `check`.
 
     Attributes:
-        rule: `file:line`; empty when it is about the policy as a whole.
-        text: what will happen, and what to write if it is not meant.
+        rule: `file:line`.
+        text: the effect, and the alternative if it is unintended.
     """
 
     rule: str
@@ -38,32 +39,69 @@ class Notice:
         return f"{self.rule}: {self.text}" if self.rule else self.text
 
 
-def lint(policy: Policy) -> tuple[Notice, ...]:
-    """All warnings about a policy that loads."""
-    return (*_whole(policy), *_names(policy), *_plans(policy), *_tools(policy), *_resources(policy), *_methods(policy))
+def lint(policy: Policy, granted: Collection[str], document: Document) -> tuple[Notice, ...]:
+    """Return all warnings about a valid policy.
+
+    Args:
+        policy: the policy.
+        granted: scopes that the config grants, which no client requests.
+        document: the merged document of the policy, for the positions.
+    """
+    return (
+        *_whole(policy, document),
+        *_names(policy, document),
+        *_base_scopes(policy, granted),
+        *_plans(policy),
+        *_tools(policy),
+        *_resources(policy),
+        *_methods(policy),
+    )
 
 
-def _whole(policy: Policy) -> Iterator[Notice]:
+def _whole(policy: Policy, document: Document) -> Iterator[Notice]:
     if not any(policy.operations):
-        yield Notice("", "no tool, resource, prompt or method is declared, so clients can do nothing")
+        yield Notice(
+            document.rule(("tools",)), "no tool, resource, prompt or method is declared, so clients can do nothing"
+        )
     if policy.consent is ConsentMode.FIRST_USE:
-        yield Notice("", "consent: first_use lets in every client that brings a valid token, without an approval")
+        yield Notice(
+            document.rule(("consent",)),
+            "consent: first_use admits every client with a valid token, without an approval",
+        )
     if policy.plans is not None and policy.default_plan is None:
-        yield Notice("", "there are plans and no default_plan: accounts that the store does not know are refused")
+        says = "there are plans and no default_plan: accounts without a record in the store are refused"
+        yield Notice(document.rule(("plans",)), says)
 
 
-def _names(policy: Policy) -> Iterator[Notice]:
+def _names(policy: Policy, document: Document) -> Iterator[Notice]:
     needed = {granting for operation in policy.operations for each in operation.terms.scopes for granting in each}
     for scope in policy.scope_names:
         if scope not in needed:
-            yield Notice("", f"scope {scope!r} opens nothing")
+            yield Notice(document.rule(("scopes", scope)), f"scope {scope!r} opens nothing")
     used = {amount.name for operation in policy.operations for amount in operation.prices.amounts}
     for quota in policy.quotas:
         if quota not in used:
-            yield Notice("", f"quota {quota!r} limits nothing: nothing uses it")
+            yield Notice(document.rule(("quotas", quota)), f"quota {quota!r} limits nothing: nothing uses it")
     for pool in policy.credits:
         if pool not in used:
-            yield Notice("", f"credits {pool!r} pay for nothing: nothing spends them")
+            yield Notice(document.rule(("credits", pool)), f"credits {pool!r} pay for nothing: nothing spends them")
+
+
+def _base_scopes(policy: Policy, granted: Collection[str]) -> Iterator[Notice]:
+    """Warn of scopes that no first login requests; without base scopes, clients request all that are published."""
+    if not policy.base_scopes:
+        return
+    requested = {*policy.expand(policy.base_scopes), *granted}
+    for operation in policy.operations:
+        for scope in operation.scopes:
+            if scope not in requested:
+                requested.add(scope)
+                yield Notice(
+                    operation.scopes_rule,
+                    f"base_scopes leaves out {scope!r}, which {operation.name} needs: an authorization server that "
+                    "holds clients to the scopes that they registered with refuses to add it later (invalid_scope); "
+                    "list it in base_scopes, unless yours adds scopes",
+                )
 
 
 def _plans(policy: Policy) -> Iterator[Notice]:
@@ -99,7 +137,7 @@ def _methods(policy: Policy) -> Iterator[Notice]:
 
 
 def _priced(tool: Tool) -> bool:
-    """Whether a call costs more than a fixed number of quota units."""
+    """Return True when a call costs more than a fixed number of quota units."""
     return any(not amount.fixed for amount in tool.prices.amounts)
 
 

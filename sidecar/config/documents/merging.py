@@ -1,8 +1,8 @@
-"""Config and policy documents: YAML with positions, models to read them into, every problem listed.
+"""Merging of documents, and the names of this package for its importers.
 
-`parse` a text, `merge` several documents where they make one, `validate` against a `Model`. What a
-model cannot say of itself is checked afterwards: `document.problem(path, ...)` makes a problem with
-its place, `DocumentError(problems)` reports all of them at once.
+`parse` a text, `merge` several documents into one, `validate` against a `Model`. Checks beyond the
+model follow: `document.problem(path, ...)` makes a problem with its place, and
+`DocumentError(problems)` reports all of them at once.
 """
 
 from __future__ import annotations
@@ -11,9 +11,17 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
-from sidecar.config.documents_models import Lax, Model, context_value, split_location, validate
-from sidecar.config.documents_types import Document, DocumentError, FindingsError, Path, Place, Problem, path_text
-from sidecar.config.documents_yaml import Substitute, parse
+from sidecar.config.documents.positions import (
+    Document,
+    DocumentError,
+    FindingsError,
+    Path,
+    Position,
+    Problem,
+    path_text,
+)
+from sidecar.config.documents.strict_yaml import Substitute, parse
+from sidecar.config.documents.validation import Lax, Model, context_value, split_location, validate, value_at
 
 __all__ = [
     "Document",
@@ -22,7 +30,7 @@ __all__ = [
     "Lax",
     "Model",
     "Path",
-    "Place",
+    "Position",
     "Problem",
     "Substitute",
     "context_value",
@@ -31,18 +39,19 @@ __all__ = [
     "path_text",
     "split_location",
     "validate",
+    "value_at",
 ]
 
 T = TypeVar("T")
 
 
 def merge(documents: Iterable[Document], *, named: Collection[str] = (), joined: Collection[str] = ()) -> Document:
-    """Make one document of several, as if all were written in one file.
+    """Merge several documents into one, as if all were written in one file.
 
     A name or a section that is given twice becomes a problem of the result, which names both places.
 
     Args:
-        documents: in the order in which their lists are joined.
+        documents: the documents in the order in which their lists are joined.
         named: top-level keys that are mappings of names; they are merged name by name.
         joined: top-level keys that are lists; they are joined.
     """
@@ -51,7 +60,16 @@ def merge(documents: Iterable[Document], *, named: Collection[str] = (), joined:
         merged.add(document)
     digest = hashlib.sha256("".join(merged.digests).encode()).hexdigest()
     problems = tuple(merged.problems)
-    return Document(merged.file, merged.value, merged.keys, merged.values, merged.texts, digest, problems)
+    return Document(
+        merged.file,
+        merged.value,
+        merged.keys,
+        merged.values,
+        merged.texts,
+        secrets=merged.secrets,
+        digest=digest,
+        problems=problems,
+    )
 
 
 class _Merger:
@@ -59,16 +77,18 @@ class _Merger:
         self.named = named
         self.joined = joined
         self.file = ""
+        self.secrets = False
         self.value: dict[str, Any] = {}
-        self.keys: dict[Path, Place] = {}
-        self.values: dict[Path, Place] = {}
+        self.keys: dict[Path, Position] = {}
+        self.values: dict[Path, Position] = {}
         self.texts: dict[Path, str] = {}
         self.digests: list[str] = []
         self.problems: list[Problem] = []
 
     def add(self, document: Document) -> None:
-        """Add one document's sections to those before it."""
+        """Add the sections of one document."""
         self.file = self.file or document.file
+        self.secrets = self.secrets or document.secrets
         self.digests.append(document.digest)
         self.problems += document.problems
         shift: dict[str, int] = {}
@@ -104,7 +124,7 @@ class _Merger:
 
     @staticmethod
     def _adopt(source: Mapping[Path, T], target: dict[Path, T], shift: Mapping[str, int], lost: set[Path]) -> None:
-        """Take over what is known of a document's paths, unless something else has the path already."""
+        """Copy a document's positions to the merged paths; earlier entries take precedence."""
         for path, known in source.items():
             if path[:1] in lost or path[:2] in lost:
                 continue

@@ -1,6 +1,7 @@
-"""The scalars of the config file: durations, sizes, addresses, URLs, header names and values.
+"""Scalars of the config file: durations, sizes, addresses, URLs, header names and values.
 
-Messages never repeat a value: it may have come from the environment or a secret's file.
+A ValueError's text is `WRONG; ACCEPTED`: `documents/validation.py` splits it at the semicolon. Messages never repeat a
+value, which may come from the environment or a secret's file.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 from pydantic import AfterValidator, PlainSerializer, PlainValidator, SecretStr, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from sidecar.config.documents import FindingsError, context_value
+from sidecar.config.documents.merging import FindingsError, context_value
 
 _SECONDS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _BYTES: Final = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
 _DURATION: Final = r"([0-9]{1,9})(ms|s|m|h)"
 _SIZE: Final = r"([1-9][0-9]{0,8})(B|KiB|MiB|GiB)"
-_NAME: Final = r"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?)"
-_ADDRESS: Final = rf"({_NAME}):([0-9]{{1,5}})"
-_HOST: Final = rf"{_NAME}(?::[0-9]{{1,5}})?"
+_HOST_NAME: Final = r"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?)"
+_ADDRESS: Final = rf"({_HOST_NAME}):([0-9]{{1,5}})"
+_HOST: Final = rf"{_HOST_NAME}(?::[0-9]{{1,5}})?"
 _ORIGIN: Final = rf"[a-z][a-z0-9+.-]*://{_HOST}"
-# RFC 3986 section 2: what may stand in a URL; everything else has to be percent-encoded.
+# RFC 3986 section 2: the characters of a URL; others must be percent-encoded.
 _URL: Final = r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+"
-_HEADER_NAME: Final = r"[A-Za-z0-9!#$%&'*+.^`|~-]+"  # RFC 9110 section 5.6.2, but no underscore
+_HEADER_NAME: Final = r"[A-Za-z0-9!#$%&'*+.^`|~-]+"  # RFC 9110 section 5.6.2; no `_`: WSGI and CGI confuse it with `-`
 _HEADER_VALUE: Final = r"[!-~]([\t -~]*[!-~])?"
 _MAX_PORT: Final = 65_535
 _MAX_SECRET: Final = 4096
@@ -36,10 +37,10 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 EMBEDDED: Final = "embedded"
 STORE_FILES: Final = ("ca", "cert", "key")
 STORE_SCHEMES: Final = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
-"""What the store's URL may start with; what follows is read where it is used."""
+"""Schemes of the store's URL; the store's connection parses the rest."""
 
-# What the sidecar makes itself for every forwarded message or never sends, and what belongs to the connection.
-# `Authorization` is not among them: the caller's never goes through, so there can be one for the backend.
+# Headers that the sidecar sets itself or never sends, and headers of the connection. `Authorization` is
+# allowed: the caller's is never forwarded, so the backend can have one of its own.
 _OWN_HEADERS: Final = frozenset(
     {
         *("accept", "accept-encoding", "content-encoding", "content-length", "content-type", "cookie", "expect"),
@@ -72,7 +73,7 @@ def _duration(value: object) -> float:
     return int(match[1]) * _SECONDS[match[2]]
 
 
-def _positive(value: object) -> float:
+def _positive_duration(value: object) -> float:
     seconds = _duration(value)
     if seconds == 0:
         raise ValueError("too small; more than zero")
@@ -87,7 +88,7 @@ def _size(value: object) -> int:
 
 
 def duration_text(seconds: float) -> str:
-    """Seconds as the config writes them, in the largest unit that leaves an integer."""
+    """Format seconds as in the config, in the largest unit that gives an integer."""
     milliseconds = round(seconds * 1000)
     for unit, size in _SECONDS.items():
         if milliseconds and milliseconds % round(size * 1000) == 0:
@@ -96,14 +97,14 @@ def duration_text(seconds: float) -> str:
 
 
 def size_text(count: int) -> str:
-    """Bytes as the config writes them, in the largest unit that leaves an integer."""
+    """Format bytes as in the config, in the largest unit that gives an integer."""
     unit, size = next((unit, size) for unit, size in _BYTES.items() if count % size == 0)
     return f"{count // size}{unit}"
 
 
 _DURATION_FORM: Final = (PlainSerializer(duration_text), _schema(_DURATION, "250ms, 5s, 2m, 1h"))
 DurationOrZero = Annotated[float, PlainValidator(_duration), *_DURATION_FORM]
-Duration = Annotated[float, PlainValidator(_positive), *_DURATION_FORM]
+Duration = Annotated[float, PlainValidator(_positive_duration), *_DURATION_FORM]
 """Seconds, more than zero."""
 Size = Annotated[int, PlainValidator(_size), PlainSerializer(size_text), _schema(_SIZE, "64KiB, 1MiB")]
 """Bytes, at least one."""
@@ -114,7 +115,7 @@ Size = Annotated[int, PlainValidator(_size), PlainSerializer(size_text), _schema
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen; `host` without the brackets of an IPv6 literal, port 0 for any free one."""
+    """Address of a listener: `host` has no brackets around an IPv6 literal, port 0 is any free port."""
 
     host: str
     port: int
@@ -122,14 +123,35 @@ class Address:
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
-    def collides(self, other: Address) -> bool:
-        """Whether both cannot be listened on: one port of one host, or of every host."""
-        everywhere = not {self.host, other.host}.isdisjoint({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
-        return self.port == other.port != 0 and (everywhere or self.host == other.host)
+    def conflicts_with(self, other: Address) -> bool:
+        """Return True when only one of both can be bound: a wildcard conflicts with hosts of its own IP version."""
+        one, two = self._hosts, other._hosts
+        shared_versions = {":" in host for host in one} & {":" in host for host in two}
+        wildcards = (one | two) & _WILDCARDS
+        meet = not one.isdisjoint(two) or any((":" in wildcard) in shared_versions for wildcard in wildcards)
+        return self.port == other.port != 0 and meet
+
+    def overlaps(self, other: Address) -> bool:
+        """Return True when both have one port and share a host; a wildcard shares every host, of either IP version."""
+        one, two = self._hosts, other._hosts
+        return self.port == other.port != 0 and not (one.isdisjoint(two) and (one | two).isdisjoint(_WILDCARDS))
+
+    @property
+    def _hosts(self) -> frozenset[str]:
+        """The normalized host; the two loopback addresses for `localhost`."""
+        name = self.host.lower()
+        try:
+            return _LOOPBACK if name == "localhost" else frozenset({str(ip_address(name))})
+        except ValueError:
+            return frozenset({name})
+
+
+_WILDCARDS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, never bound
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1"})
 
 
 def _address(value: object) -> Address:
-    match = re.fullmatch(_ADDRESS, _text(value))
+    match = re.fullmatch(_ADDRESS, _text(value, "host:port, as text"))
     if match is None or int(match[2]) > _MAX_PORT:
         raise ValueError("not an address; host:port such as 127.0.0.1:8080 or [::1]:8080")
     return Address(match[1].strip("[]"), int(match[2]))
@@ -142,7 +164,7 @@ def _host(value: object) -> str:
 
 
 def _origin(value: object) -> str:
-    """An origin as browsers send it, as it is compared byte by byte."""
+    """Check that an origin has the form that browsers send, because it is compared byte by byte."""
     text = _text(value)
     parts = _split(text) if re.fullmatch(_ORIGIN, text) else None
     if parts is None or text != text.lower() or parts.port == _DEFAULT_PORTS.get(parts.scheme, -1):
@@ -159,7 +181,7 @@ Origin = Annotated[str, PlainValidator(_origin), _schema(_ORIGIN, "scheme://host
 
 
 def _split(text: str) -> SplitResult | None:
-    """The parts of an absolute URL with a host; None when it cannot be read."""
+    """Return the parts of an absolute URL with a host; None for any other text."""
     try:
         parts = urlsplit(text)
         usable = parts.port is None or parts.port > 0
@@ -181,27 +203,27 @@ def _http(value: object) -> tuple[str, SplitResult]:
     return text, parts
 
 
-def _backend_url(value: object) -> str:
+def http_url(value: object) -> str:
+    """Return an absolute URL of http or https.
+
+    Raises:
+        ValueError: it is none.
+    """
     return _http(value)[0]
 
 
-def _key_url(value: object) -> str:
-    """Whoever can change what is read from here can forge tokens."""
+def _resource_url(value: object) -> str:
+    """Check the URL that is compared byte by byte and extended with well-known paths (RFC 9728)."""
     text, parts = _http(value)
-    if parts.scheme != "https" and not _loopback(parts.hostname or ""):
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
         raise ValueError("http:// to another machine; https://, or http:// to this machine")
-    return text
-
-
-def _identifier_url(value: object) -> str:
-    """A URL that is compared byte by byte and that well-known paths are made from (RFC 8414, 9728)."""
-    text = _key_url(value)
     if "?" in text:
         raise ValueError("a URL with a query; a URL without '?'")
     return text
 
 
-def _loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return True for a host that is always this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -215,11 +237,11 @@ def _store_url(value: object, info: ValidationInfo) -> str:
     scheme, separator, rest = text.partition("://")
     if text != EMBEDDED and not (separator and rest and scheme in STORE_SCHEMES):
         raise ValueError("not a store; " + ", ".join([EMBEDDED, *(f"{name}://…" for name in STORE_SCHEMES)]))
-    return _with_files(text, context_value(info, "base"))
+    return _with_absolute_paths(text, context_value(info, "base"))
 
 
-def _with_files(url: str, base: PurePath | None) -> str:
-    """A store's URL whose certificates are found from anywhere; what is wrong with it stays for who connects."""
+def _with_absolute_paths(url: str, base: PurePath | None) -> str:
+    """Make the paths of certificates in a store's URL absolute; the store's connection rejects invalid URLs."""
     start, question, query = url.partition("?")
     if base is None or not question or "#" in query:
         return url
@@ -230,10 +252,9 @@ def _with_files(url: str, base: PurePath | None) -> str:
     return f"{start}?{urlencode(pairs, quote_via=quote)}"
 
 
-BackendUrl = Annotated[str, PlainValidator(_backend_url), _schema("https?://[^@#]+", "http:// or https://")]
-KeyUrl = Annotated[str, PlainValidator(_key_url), _schema("https?://[^@#]+", "https://, or http:// to this machine")]
-IdentifierUrl = Annotated[
-    str, PlainValidator(_identifier_url), _schema("https?://[^@#?]+", "https://, or http:// to this machine")
+HttpUrl = Annotated[str, PlainValidator(http_url), _schema("https?://[^@#]+", "http:// or https://")]
+ResourceUrl = Annotated[
+    str, PlainValidator(_resource_url), _schema("https?://[^@#?]+", "https://, or http:// to this machine")
 ]
 StoreUrl = Annotated[
     str,
@@ -257,7 +278,7 @@ Secret = Annotated[
     PlainValidator(_secret),
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": _MAX_SECRET, "writeOnly": True}),
 ]
-"""A text that no message, log line or representation shows."""
+"""Text that messages, log lines and representations never show."""
 
 
 # --- headers for the backend -------------------------------------------------------------------
@@ -269,11 +290,11 @@ def _headers(value: dict[str, str]) -> dict[str, str]:
     for name, text in value.items():
         lower = name.lower()
         if re.fullmatch(_HEADER_NAME, name) is None:
-            findings.append(((name,), "not a header name", "letters, digits and hyphens"))
+            findings.append(((name, "[key]"), "not a header name", "letters, digits and hyphens"))
         elif lower in _OWN_HEADERS or lower.startswith(_OWN_PREFIXES):
-            findings.append(((name,), "a header that the sidecar sets itself or never sends", "any other"))
+            findings.append(((name, "[key]"), "a header that the sidecar sets itself or never sends", "any other"))
         elif lower in seen:
-            findings.append(((name,), "given twice, in another case", "each header once"))
+            findings.append(((name, "[key]"), "given twice, in another case", "each header once"))
         if re.fullmatch(_HEADER_VALUE, text) is None:
             findings.append(((name,), "not a header value", "visible ASCII on one line, with no space around it"))
         seen.add(lower)
@@ -289,8 +310,8 @@ BackendHeaders = Annotated[dict[str, str], AfterValidator(_headers)]
 
 
 def _file(value: object, info: ValidationInfo) -> Path:
-    text = str(value) if isinstance(value, Path) else _text(value)  # a default is a path already
-    if not text or not text.isprintable():  # what a file holds, where its path belongs, is no path
+    text = str(value) if isinstance(value, Path) else _text(value, "a path")  # defaults are paths already
+    if not text or not text.isprintable():  # probably the content of a file instead of its path
         raise ValueError("not a path; a path, relative to the config file")
     base = context_value(info, "base")
     return Path(text) if base is None else base / text
@@ -311,7 +332,7 @@ def _files(value: object, info: ValidationInfo) -> Path | tuple[Path, ...]:
 
 _PATH_SCHEMA: Final[dict[str, Any]] = {"type": "string", "minLength": 1}
 FilePath = Annotated[Path, PlainValidator(_file), PlainSerializer(str), WithJsonSchema(_PATH_SCHEMA)]
-"""A path; relative ones are relative to the config file."""
+"""Path; relative ones are relative to the config file."""
 FilePaths = Annotated[
     Path | tuple[Path, ...],
     PlainValidator(_files),

@@ -1,4 +1,4 @@
-"""The JSON Schema of config.yaml, for editors."""
+"""JSON Schema of config.yaml, for editors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core.core_schema import WithDefaultSchema
 
-from sidecar.config.settings import Settings
+from sidecar.config.settings.settings import Settings
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _SUBSTITUTED: Final = {
@@ -19,13 +19,13 @@ _NARROW: Final = ("enum", "const", "pattern", "minLength", "maxLength")
 
 
 def settings_schema() -> dict[str, Any]:
-    """What the config file may say, `${...}` included wherever a value stands."""
-    schema = Settings.model_json_schema(schema_generator=_AsWritten)
+    """Return the JSON Schema of the config file, with `${...}` accepted for every value."""
+    schema = Settings.model_json_schema(schema_generator=_ConfigSchemaGenerator)
     return {"$schema": _DIALECT, **_substitutable(schema), "title": "mcp-policy-sidecar config.yaml"}
 
 
-class _AsWritten(GenerateJsonSchema):
-    """Shows defaults as the file writes them, `5m` and not 300.0."""
+class _ConfigSchemaGenerator(GenerateJsonSchema):
+    """Schema generator that writes defaults as in the file, `5m` and not 300.0."""
 
     def get_default_value(self, schema: WithDefaultSchema) -> Any:
         default = super().get_default_value(schema)
@@ -34,7 +34,7 @@ class _AsWritten(GenerateJsonSchema):
 
 
 def _substitutable(node: Any) -> Any:
-    """Let a `${...}` stand for every scalar that is not any text anyway."""
+    """Accept `${...}` for every scalar that does not accept any text already."""
     if isinstance(node, list):
         return [_substitutable(each) for each in node]
     if not isinstance(node, dict):

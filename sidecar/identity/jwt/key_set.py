@@ -1,60 +1,79 @@
-"""Published keys: which of an issuer's JWKs may verify access tokens, and whether one does.
+"""Published keys: select an issuer's JWKs that may verify access tokens, and verify with them.
 
-A key set is judged key by key, so one that cannot be used never costs the others. Pure functions.
+A key set is judged key by key, so an unusable key does not affect the others. Pure functions.
 """
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt import PyJWK, PyJWTError
 
 ASYMMETRIC: Final = frozenset(
-    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"}
 )
-"""Every algorithm that can be allowed. With a symmetric one, whoever verifies can also sign."""
+"""Every algorithm that can be allowed. Symmetric ones are excluded: their verifiers can also sign."""
 
 MAX_KEYS: Final = 64
-"""Keys of one set that are looked at; the rest is ignored."""
+"""Keys of one set that may verify and are read; the rest is ignored."""
+MAX_LISTED: Final = 1024
+"""Keys of one set, of any kind, among which they are searched."""
 MAX_TRIED: Final = 4
-"""Keys that are tried for one token, where its `kid` is missing or names several."""
+"""Keys that are tried for one token if its `kid` is missing or ambiguous."""
 
 _RSA: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+# One algorithm with two names (RFC 9864 section 2.2), for keys and tokens alike.
+_ED25519: Final = ("EdDSA", "Ed25519")
 # By `kty` and `crv`. An ECDSA algorithm is bound to its curve (RFC 7518 section 3.4).
 _FITTING: Final[Mapping[tuple[str, str | None], tuple[str, ...]]] = {
     ("RSA", None): _RSA,
     ("EC", "P-256"): ("ES256",),
     ("EC", "P-384"): ("ES384",),
     ("EC", "P-521"): ("ES512",),
-    ("OKP", "Ed25519"): ("EdDSA",),
+    ("OKP", "Ed25519"): _ED25519,
 }
-# What a JWK holds only when its secret half was published with it (RFC 7518 section 6): anybody
-# could have signed with such a key.
+# Members that a JWK has only if its private half was published with it (RFC 7518 section 6): anyone could sign
+# with such a key.
 _SECRETS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
-# Moduli of that generator are powers of 65537 for each of these primes; of all others hardly one in 2^27 is.
+# Moduli of that generator are powers of 65537 modulo each of these primes; of others hardly one in 2^27 is.
 _ROCA: Final = {
     prime: frozenset(pow(65537, exponent, prime) for exponent in range(prime - 1))
     for prime in range(3, 168)
     if all(prime % divisor for divisor in range(2, 13) if divisor < prime)
 }
 
-_JWS: Final = jwt.PyJWS(options={"verify_signature": True, "enforce_minimum_key_length": True})
+
+@dataclass(frozen=True, slots=True)
+class _PublicKey:
+    """A key for one algorithm: its `kid` and `alg`, and the library's key."""
+
+    kid: str | None
+    algorithm: str
+    key: PyJWK
+
+    def signed(self, message: bytes, signature: bytes) -> bool:
+        """Return whether this key made the signature."""
+        try:
+            return self.key.Algorithm.verify(message, self.key.key, signature)
+        except (PyJWTError, ValueError, TypeError):
+            return False
 
 
 class KeyTable:
-    """The usable keys of one issuer at one time; immutable, compared by identity.
+    """Usable keys of one issuer at one time; immutable, compared by identity.
 
     Args:
         document: the parsed JWK set (RFC 7517 section 5).
-        algorithms: what the issuer may sign with.
+        algorithms: the issuer's permitted algorithms.
 
     Raises:
-        ValueError: this is no JWK set, or none of its keys can be used; the message has no key in it.
+        ValueError: this is no JWK set, or none of its keys is usable; the message contains no key.
     """
 
     def __init__(self, document: object, algorithms: Iterable[str]) -> None:
@@ -62,15 +81,16 @@ class KeyTable:
         if not isinstance(listed, list):
             raise ValueError("not a JWK set")
         allowed = ASYMMETRIC.intersection(algorithms)
-        by_name: dict[tuple[str | None, str], list[PyJWK]] = {}
-        by_algorithm: dict[str, list[PyJWK]] = {}
+        by_name: dict[tuple[str | None, str], list[_PublicKey]] = {}
+        by_algorithm: dict[str, list[_PublicKey]] = {}
         self._size = 0
-        for jwk in listed[:MAX_KEYS]:
+        # Keys for other uses, of other types or for other algorithms do not count.
+        for jwk in list(filter(_for_signatures, listed[:MAX_LISTED]))[:MAX_KEYS]:
             bound = list(_usable(jwk, allowed))
             self._size += bool(bound)
             for key in bound:
-                by_name.setdefault((key.key_id, key.algorithm_name), []).append(key)
-                by_algorithm.setdefault(key.algorithm_name, []).append(key)
+                by_name.setdefault((key.kid, key.algorithm), []).append(key)
+                by_algorithm.setdefault(key.algorithm, []).append(key)
         if not self._size:
             raise ValueError("no usable key in the JWK set")
         self._names = frozenset(name for name, _ in by_name)
@@ -81,62 +101,79 @@ class KeyTable:
         return self._size
 
     def verifies(self, token: str, kid: str | None, algorithm: str) -> bool | None:
-        """Whether a key of this set made the token's signature.
+        """Return whether a key of this set made the token's signature.
 
         Args:
             token: the compact JWS.
-            kid: its `kid`; without one, every key of the algorithm is tried if they are few.
+            kid: its `kid`; without one, every key of the algorithm is tried if there are few.
             algorithm: its `alg`.
 
         Returns:
-            True or False; None when no such key is known here, so that a newer set may say more.
+            True or False; None if no such key is known, so that a newer set may decide.
         """
+        if kid in self._names and kid is not None:
+            # A known key under another algorithm than its own is an attack, not a rotation.
+            return _signed(token, self._by_name.get((kid, algorithm), ()))
         if kid is not None:
-            # A known key under an algorithm that is not its own is an attack, not a rotation.
-            return _signed(token, self._by_name.get((kid, algorithm), ()), algorithm) if kid in self._names else None
+            # RFC 7517 section 4.5: a published key need not have a `kid`.
+            return _signed(token, self._by_name.get((None, algorithm), ())) or None
         keys = self._by_algorithm.get(algorithm, ())
         if len(keys) > MAX_TRIED:
             return False
-        return _signed(token, keys, algorithm) or None
+        return _signed(token, keys) or None
+
+    def fault(self, kid: str | None, algorithm: str) -> str:
+        """Return the reason for which `verifies` is False, as a clause."""
+        if kid is None and len(self._by_algorithm.get(algorithm, ())) > MAX_TRIED:
+            return f"it has no kid, and its issuer has more than {MAX_TRIED} keys for its algorithm"
+        if kid is not None and (kid, algorithm) not in self._by_name:
+            return "its kid names a key for another algorithm"
+        return "its signature does not verify"
 
 
-def _signed(token: str, keys: Iterable[PyJWK], algorithm: str) -> bool:
-    for key in keys:
-        try:
-            _JWS.decode_complete(token, key, algorithms=[algorithm])
-        except (PyJWTError, ValueError, TypeError):
-            continue
-        return True
-    return False
+def decoded(segment: str) -> bytes | None:
+    """Return the bytes of a base64url segment; None when it is not the one spelling of them (RFC 4648 section 3.5)."""
+    try:
+        data = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    except ValueError:
+        return None
+    # Padding, foreign letters and left-over bits would give one token many spellings.
+    return data if base64.urlsafe_b64encode(data).rstrip(b"=") == segment.encode("utf-8", "surrogatepass") else None
 
 
-def _usable(jwk: object, allowed: frozenset[str]) -> Iterator[PyJWK]:
-    """One key per algorithm that this JWK may verify; none when it may verify nothing."""
-    if not isinstance(jwk, dict) or not _for_signatures(jwk):
-        return
+def _signed(token: str, keys: Iterable[_PublicKey]) -> bool:
+    message, _, segment = token.rpartition(".")
+    signature = decoded(segment)
+    return signature is not None and any(key.signed(message.encode(), signature) for key in keys)
+
+
+def _usable(jwk: Mapping[str, Any], allowed: frozenset[str]) -> Iterator[_PublicKey]:
+    """Yield one key per algorithm that this JWK may verify."""
     for algorithm in _algorithms(jwk):
         if algorithm not in allowed:
             continue
         try:
-            key = PyJWK(jwk, algorithm=algorithm)
+            key = PyJWK(dict(jwk), algorithm="EdDSA" if algorithm in _ED25519 else algorithm)
             weak = key.Algorithm.check_key_length(key.key) or _factorable(key.key)
-        # One bad key must not cost the others, whichever of its two libraries trips over it.
+        # One bad key must not affect the others, whichever of the two libraries rejects it.
         except (PyJWTError, ValueError, TypeError, KeyError, NotImplementedError, OverflowError, UnsupportedAlgorithm):
             continue
         if not weak:
-            yield key
+            yield _PublicKey(jwk.get("kid"), algorithm, key)
 
 
 def _factorable(key: object) -> bool:
-    """Whether an RSA key has the mark of a generator whose keys can be factored (ROCA, CVE-2017-15361)."""
+    """Return whether an RSA key comes from a generator of factorable keys (ROCA, CVE-2017-15361)."""
     if not isinstance(key, RSAPublicKey):
         return False
     modulus = key.public_numbers().n
     return all(modulus % prime in remainders for prime, remainders in _ROCA.items())
 
 
-def _for_signatures(jwk: Mapping[str, Any]) -> bool:
-    """Whether `use` and `key_ops` let it verify (RFC 7517 sections 4.2 and 4.3) and it is public."""
+def _for_signatures(jwk: object) -> bool:
+    """Return whether type, `use` and `key_ops` let it verify (RFC 7517 sections 4.1 to 4.3), and it is public."""
+    if not isinstance(jwk, dict):
+        return False
     operations = jwk.get("key_ops", ["verify"])
     return (
         jwk.get("use", "sig") == "sig"
@@ -144,14 +181,17 @@ def _for_signatures(jwk: Mapping[str, Any]) -> bool:
         and "verify" in operations
         and not _SECRETS.intersection(jwk)
         and isinstance(jwk.get("kid", ""), str)
+        and bool(_algorithms(jwk))
     )
 
 
 def _algorithms(jwk: Mapping[str, Any]) -> tuple[str, ...]:
-    """The algorithms that fit the key's type, narrowed by its own `alg` (RFC 7517 section 4.4)."""
+    """Return the algorithms that fit the key's type, limited by its own `alg` (RFC 7517 section 4.4)."""
     kty, crv = jwk.get("kty"), jwk.get("crv")
     if not isinstance(kty, str) or not isinstance(crv, str | None):
         return ()
     fitting = _FITTING.get((kty, None if kty == "RSA" else crv), ())
     own = jwk.get("alg")
-    return fitting if own is None else tuple(name for name in fitting if name == own)
+    if own is None or (fitting is _ED25519 and own in _ED25519):
+        return fitting
+    return tuple(name for name in fitting if name == own)

@@ -1,7 +1,7 @@
-"""How many questions may be put to somebody else at one time, and how many may be in vain.
+"""Limits on requests to an issuer: on concurrent ones, and on the rate of those that prove invalid tokens.
 
-Whoever calls with a made-up token has the issuer asked. These two bounds keep that from taking the
-places of those whose tokens are known to be good, and from becoming the issuer's load.
+Each call with a made-up token causes a request to the issuer. These two limits keep such calls from delaying known
+tokens and from overloading the issuer.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from contextlib import asynccontextmanager
 
 
 class BusyError(Exception):
-    """There is no room for one more; nothing was done."""
+    """Refusal because the limit is reached; nothing was done."""
 
 
-class Lane:
-    """Places, and a bounded queue before them.
+class BoundedQueue:
+    """Slots, and a bounded queue for them.
 
     Args:
-        places: how many may be in it at one time.
-        waiting: how many may wait for a place.
+        places: the number of slots.
+        waiting: the longest queue.
     """
 
     def __init__(self, places: int, waiting: int) -> None:
@@ -29,11 +29,11 @@ class Lane:
         self._waiting = 0
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Wait for a place and keep it for the block.
+    async def slot(self) -> AsyncIterator[None]:
+        """Acquire a slot for the block, waiting in the queue.
 
         Raises:
-            BusyError: too many wait already.
+            BusyError: the queue is full.
         """
         if self._places.locked() and self._waiting >= self._limit:
             raise BusyError
@@ -48,12 +48,12 @@ class Lane:
             self._places.release()
 
 
-class Allowance:
-    """A token bucket: so many at once, and so many per second after that.
+class TokenBucket:
+    """Token bucket: a burst at once, then a number per second.
 
     Args:
-        burst: the most that is saved up.
-        rate: how many come back per second.
+        burst: the most tokens that it holds.
+        rate: tokens added per second.
         monotonic: seconds of a clock that never jumps.
     """
 
@@ -65,7 +65,7 @@ class Allowance:
         self._at = monotonic()
 
     def take(self) -> None:
-        """Use one.
+        """Take one token.
 
         Raises:
             BusyError: none is left.
@@ -77,6 +77,6 @@ class Allowance:
             raise BusyError
         self._left -= 1
 
-    def give_back(self) -> None:
-        """Return one that was taken and turned out to be well used."""
+    def refund(self) -> None:
+        """Return a token, because its use was justified."""
         self._left = min(self._burst, self._left + 1)

@@ -1,4 +1,4 @@
-"""What the journal of an account holds, and what it is compared with, as they are stored."""
+"""Journal entries of an account, and the stored state that they are compared with."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from sidecar.ledger.accounts import Amount
-from sidecar.ledger.stored import UnreadableError, parse_hold
+from sidecar.ledger.accounts import HeldAmount
+from sidecar.ledger.decoding import UnreadableError, parse_hold
 from sidecar.model import AmountKind
 
 FIELDS: Final[Mapping[str, str]] = {
@@ -16,49 +16,49 @@ FIELDS: Final[Mapping[str, str]] = {
     "event": "`settled`, `released`, `late`; `set_aside`, when its hold cannot be read; `grant`, `spend`, `set`; "
     "`consent_granted`, `consent_revoked`; `account_deleted`",
     "call": "the call's id, or the operation's",
-    "client": "client id of the call or the consent",
+    "client": "client id of the call or the consent; absent for all clients",
     "subject": "of the consent; absent for every subject",
     "expired": "`1`: resolved because its lease had ended",
     "first_use": "`1`: the first admitted call has granted the consent",
-    "credit:POOL": "what the call cost, or the amount of the command",
-    "quota:NAME": "what the call used",
+    "credit:POOL": "cost of the call, or the amount of the command",
+    "quota:NAME": "units that the call used",
     "included:POOL": "of a spend: the part taken from included credits",
-    "windows:quota:NAME": "windows in which it counts, `minute:29606400 day:20560`; none where nothing limits it",
-    "windows:included:POOL": "windows in which the part taken from included credits counts, in the same way",
-    "change:POOL": "by how much balance and held credits together have changed",
+    "windows:quota:NAME": "windows that count it, `minute:29606400 day:20560`; none where nothing limits it",
+    "windows:included:POOL": "windows that count the part taken from included credits, in the same form",
+    "change:POOL": "change of balance and held credits together",
     "total:POOL": "balance and held credits together, afterwards",
     "paid": "number of paid items afterwards, when the call has paid some",
-    "forfeited:POOL": "of a deletion: what was left",
+    "forfeited:POOL": "of a deletion: the credits that were left",
 }
-"""What fields an entry may have, and what they say. Arguments, items and results are never among them."""
+"""Fields of an entry and their meaning. Arguments, items and results are never among them."""
 
 _WHOLE: Final = re.compile(r"-?[0-9]{1,16}", re.ASCII)
 _ID: Final = re.compile(r"([0-9]{1,20})-([0-9]{1,20})", re.ASCII)
 
 
 class Entry(NamedTuple):
-    """One entry of the stream as it is stored."""
+    """Stored entry of the stream."""
 
     id: str
     fields: Mapping[str, str]
 
     @property
     def at(self) -> int:
-        """Milliseconds since the epoch when it was written; 0 when its id does not say."""
-        return moment(self.id)[0]
+        """Time of the write, in milliseconds since the epoch; 0 when the id has none."""
+        return parse_entry_id(self.id)[0]
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What the entries are compared with, at one moment.
+class JournalSnapshot:
+    """Stored state at one moment, which the entries are compared with.
 
     Attributes:
-        types: of the keys `ledger`, `holds`, `usage`, `account` and `paid`; `none` for those that do not exist.
-        ledger: its fields, as stored.
-        holds: document of each open hold, as stored.
+        types: types of the keys `ledger`, `holds`, `usage`, `account` and `paid`; `none` for a missing key.
+        ledger: stored fields of the ledger.
+        holds: stored document of each open hold.
         newest: id of the newest entry.
         paid: number of paid items.
-        now: the store's clock, in milliseconds since the epoch.
+        now: time of the store's clock, in milliseconds since the epoch.
     """
 
     types: Mapping[str, str]
@@ -70,23 +70,23 @@ class Snapshot:
 
     @property
     def empty(self) -> bool:
-        """Whether the store knows nothing of the account."""
+        """True when the store has no data of the account."""
         return set(self.types.values()) == {"none"}
 
     @property
     def folded(self) -> str:
-        """How many entries were folded, as stored."""
+        """Stored number of folded entries."""
         return self.ledger.get("journal:folded", "0")
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What is not as it follows from the journal.
+    """Stored value that differs from the journal.
 
     Attributes:
         where: id of the entry, or the key (and field) that differs.
-        pool: None when it concerns no single pool.
-        what: which value.
+        pool: pool of the value; None for other values.
+        what: name of the value.
     """
 
     where: str
@@ -100,56 +100,56 @@ class Difference:
         return f"{self.where}: {pool}{self.what}: expected {self.expected}, found {self.found}"
 
 
-class Place(NamedTuple):
-    """Where units are counted: `counter` is a field of the ledger, as `quota:requests:minute`."""
+class WindowUnits(NamedTuple):
+    """Units counted in one window; `counter` is a field of the ledger, such as `quota:requests:minute`."""
 
     counter: str
     number: int
     units: int
 
 
-class Held(NamedTuple):
-    """What open holds have taken: credits of balances per pool, and units of counters."""
+class HeldTotals(NamedTuple):
+    """Units reserved by open holds: credits from balances per pool, and units of counters."""
 
     balances: dict[str, int]
-    places: list[Place]
+    windows: list[WindowUnits]
 
 
-def held(holds: Mapping[str, str]) -> tuple[Held, list[Difference]]:
-    """What open holds have taken, and those that cannot be read."""
-    all_held, unread = Held({}, []), []
+def held_totals(holds: Mapping[str, str]) -> tuple[HeldTotals, list[Difference]]:
+    """Return the units reserved by open holds, and the holds that are unreadable."""
+    all_held, unread = HeldTotals({}, []), []
     for call, raw in sorted(holds.items()):
         try:
             hold = parse_hold(raw, 0)
         except UnreadableError:
-            unread.append(Difference(f"hold {call}", None, "document", "a hold", shown(raw)))
+            unread.append(Difference(f"hold {call}", None, "document", "a hold", quoted(raw)))
             continue
         for amount in hold.amounts:
             _take(all_held, amount)
     return all_held, unread
 
 
-def _take(all_held: Held, amount: Amount) -> None:
+def _take(all_held: HeldTotals, amount: HeldAmount) -> None:
     counter = "quota"
     if amount.kind is AmountKind.CREDIT:
         counter = "included"
         all_held.balances[amount.name] = all_held.balances.get(amount.name, 0) + amount.from_balance
     units = amount.reserved - amount.from_balance
     for window, number in amount.windows.items():
-        all_held.places.append(Place(f"{counter}:{amount.name}:{window}", number, units))
+        all_held.windows.append(WindowUnits(f"{counter}:{amount.name}:{window}", number, units))
 
 
-def whole(text: str | None) -> int | None:
-    """A whole number as the store's scripts write it; None when it is none."""
+def parse_whole(text: str | None) -> int | None:
+    """Return a whole number in the form the scripts write; None for anything else."""
     return int(text) if text is not None and _WHOLE.fullmatch(text) else None
 
 
-def moment(identifier: str) -> tuple[int, int]:
-    """An entry's id in order: milliseconds since the epoch, number within them; (0, 0) when it is no id."""
+def parse_entry_id(identifier: str) -> tuple[int, int]:
+    """Return milliseconds since the epoch and sequence number of an entry's id; (0, 0) for anything else."""
     match = _ID.fullmatch(identifier)
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
-def shown(text: str | None) -> str:
-    """What was found, in a difference."""
+def quoted(text: str | None) -> str:
+    """Return a stored value as a difference shows it, shortened."""
     return "nothing" if text is None else repr(text[:80])

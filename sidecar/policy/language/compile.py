@@ -1,6 +1,6 @@
-"""From policy documents to a `Policy`: everything that refers to something else is checked here.
+"""Compiler of policy documents to a `Policy`; it checks all references between declarations.
 
-`check`, `test` and `serve` all come through `compile_policy`; there is no second reader.
+`check`, `test` and `serve` all use `compile_policy`; there is no second reader.
 """
 
 from __future__ import annotations
@@ -9,24 +9,22 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
-from sidecar.config.documents import Document, DocumentError
+from sidecar.config.documents.merging import Document, DocumentError, Path
 from sidecar.model import PlanTerms, Terms, Window
-from sidecar.policy.checking import Checker
+from sidecar.policy.expressions.expressions import DEFAULT_ITEMS
+from sidecar.policy.language.checking import Checker
+from sidecar.policy.language.models import OperationDocument, PlanDocument, PolicyDocument, ScopeDocument
+from sidecar.policy.language.operations import OperationCompiler
+from sidecar.policy.language.reading import read
+from sidecar.policy.language.tests_section import check_test
+from sidecar.policy.language.tools import ToolCompiler
 from sidecar.policy.methods import misdeclared
-from sidecar.policy.models import OperationDocument, PlanDocument, PolicyDocument, ScopeDocument
-from sidecar.policy.operations import OperationCompiler, limits_of
 from sidecar.policy.patterns import Pattern, Patterns, ties
-from sidecar.policy.reading import read
 from sidecar.policy.rules import Kind, Listing, Operation, Plan, Policy, PolicyTest
 from sidecar.policy.scopes import ScopeRule, ScopeTree, cycle
-from sidecar.policy.tests_section import check_test
-from sidecar.policy.tools import ToolCompiler
-from sidecar.protocol import uris
-
-DEFAULT_ITEMS: Final = 500
-"""`limits.items` where the config does not say."""
+from sidecar.protocol.uris import uris
 
 
 def compile_policy(documents: Iterable[Document], *, items: int = DEFAULT_ITEMS) -> Policy:
@@ -34,7 +32,7 @@ def compile_policy(documents: Iterable[Document], *, items: int = DEFAULT_ITEMS)
 
     Args:
         documents: the files in the order of their names.
-        items: the longest list of items an expression may give (`limits.items`).
+        items: maximum length of an expression's list of items (`limits.items`).
 
     Raises:
         DocumentError: every problem of all files at once.
@@ -62,8 +60,9 @@ def _compile(checker: Checker, model: PolicyDocument, items: int) -> Policy:
         base_scopes=model.base_scopes,
         consent=model.consent,
         manage_url=model.manage_url,
-        listing=Listing(model.listing.missing_scope == "hide", model.listing.missing_plan == "hide"),
-        quotas={name: limits_of(limits) for name, limits in model.quotas.items()},
+        listing=_listing(model),
+        quotas={name: quota.limits for name, quota in model.quotas.items()},
+        shadow_quotas=checker.shadow_quotas(model),
         credits={name: _description(pool) for name, pool in model.credits.items()},
         default_plan=model.default_plan,
         plans=plans,
@@ -76,7 +75,14 @@ def _compile(checker: Checker, model: PolicyDocument, items: int) -> Policy:
         account_terms=_account_terms(model, plans),
         windows=windows,
         tests=tuple(_tests(checker, model, windows)),
+        declared=checker.document.value,
+        serve_changed=model.pin_mismatch == "warn",
     )
+
+
+def _listing(model: PolicyDocument) -> Listing:
+    listing = model.listing
+    return Listing(listing.missing_scope == "hide", listing.missing_plan == "hide", listing.narrow)
 
 
 def _scopes(checker: Checker, model: PolicyDocument) -> ScopeTree:
@@ -102,14 +108,12 @@ def _check_patterns(checker: Checker, model: PolicyDocument) -> None:
     for text in model.resources:
         fault = uris.fault_around(Pattern.of(text).literals)
         if fault is not None:
-            checker.wrong(("resources", text), f"no URI that is served can match. {fault}", at_key=True)
+            checker.wrong(("resources", text), f"no accepted URI can match this pattern. {fault}", at_key=True)
 
-    def tell(text: str, other: str) -> None:
+    for text, other in ties(model.resources):
         place = checker.document.rule(("resources", other))
-        wrong = f"nothing decides between this and {other!r} at {place} for a URI that both match"
+        wrong = f"a URI can match both this and {other!r} at {place}, and neither is more specific"
         checker.wrong(("resources", text), wrong, "literal texts before the first * that differ in length", at_key=True)
-
-    ties(model.resources, tell)
 
 
 def _check_methods(checker: Checker, model: PolicyDocument) -> None:
@@ -143,7 +147,8 @@ def _plan(checker: Checker, model: PolicyDocument, name: str, plan: PlanDocument
                 checker.unknown(section, each, (*path, section, each), at_key=True)
     quotas: dict[str, Mapping[Window, int]] = {}
     for quota in dict.fromkeys((*model.quotas, *plan.quotas)):
-        merged = {**model.quotas.get(quota, {}), **plan.quotas.get(quota, {})}
+        base = model.quotas[quota].limits if quota in model.quotas else {}
+        merged = {**base, **plan.quotas.get(quota, {})}
         quotas[quota] = {window: limit for window, limit in merged.items() if limit is not None}
     included = {pool: next(iter(grant.items())) for pool, grant in plan.credits.items()}
     return Plan(
@@ -152,11 +157,21 @@ def _plan(checker: Checker, model: PolicyDocument, name: str, plan: PlanDocument
         quotas,
         included,
         checker.document.rule(path),
+        _shadow_list(checker, plan, path),
     )
 
 
+def _shadow_list(checker: Checker, plan: PlanDocument, path: Path) -> str | None:
+    if plan.mode is None:
+        return None
+    if plan.tools is None:
+        wrong = "the plan has no list of tools, and nothing else of a plan can be in shadow mode"
+        checker.wrong((*path, "mode"), wrong, "together with tools", at_key=True)
+    return checker.document.rule((*path, "tools"))
+
+
 def _windows(checker: Checker, model: PolicyDocument) -> Mapping[str, Window]:
-    """Use of included credits is counted per pool and window, so all plans must mean the same one."""
+    """Return the window of each pool; use of included credits is counted per pool, so all plans must share it."""
     windows: dict[str, Window] = {}
     for name, plan in (model.plans or {}).items():
         for pool, grant in plan.credits.items():
@@ -169,14 +184,14 @@ def _windows(checker: Checker, model: PolicyDocument) -> Mapping[str, Window]:
 
 
 def _open_terms(model: PolicyDocument, plans: Mapping[str, Plan] | None) -> Terms:
-    """For methods and tools without a price: whatever plan the account has, it may."""
+    """Return the terms of operations without a price, which every plan includes."""
     anything = PlanTerms(True)
     every = None if plans is None else dict.fromkeys(plans, anything)
     return Terms(model.consent, model.default_plan, every, anything)
 
 
 def _account_terms(model: PolicyDocument, plans: Mapping[str, Plan] | None) -> Terms:
-    base = PlanTerms(True, {name: limits_of(limits) for name, limits in model.quotas.items()})
+    base = PlanTerms(True, {name: quota.limits for name, quota in model.quotas.items()})
     if plans is None:
         return Terms(model.consent, model.default_plan, None, base)
     every = {name: PlanTerms(True, plan.quotas, plan.credits) for name, plan in plans.items()}
@@ -192,10 +207,11 @@ def _tests(checker: Checker, model: PolicyDocument, windows: Mapping[str, Window
             checker.wrong((*path, "name"), f"given twice, the first time at {first[test.name]}", "each name once")
         first.setdefault(test.name, rule)
         check_test(checker, test, windows, path)
-        yield PolicyTest(rule, test)
+        steps = tuple(checker.document.rule((*path, "steps", step)) for step in range(len(test.steps or ())))
+        yield PolicyTest(rule, test, steps)
 
 
 def _revision(value: Mapping[str, Any]) -> str:
-    """The same for files that say the same, wherever they say it."""
+    """Return a digest of the content, the same for any layout of files."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""Compiles what may be declared: scopes, amounts, and what gates 5-7 are told of it."""
+"""Compiler of operations: scopes, amounts, and terms for gates 5-7."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from sidecar.config.documents import Path
-from sidecar.model import AMOUNTS_MOST, AmountKind, OnUnknown, PlanTerms, Terms, Window
-from sidecar.policy.checking import Checker
-from sidecar.policy.expressions import Expression, ExpressionError, compile_expression
-from sidecar.policy.models import Amount as AmountEntry
-from sidecar.policy.models import AmountDocument, OperationDocument, PolicyDocument
+from sidecar.config.documents.merging import Path
+from sidecar.model import MAX_AMOUNTS_PER_HOLD, AmountKind, OnUnknown, PlanTerms, Terms, Window
+from sidecar.policy.expressions.expressions import Expression, ExpressionError, compile_expression
+from sidecar.policy.language.checking import Checker
+from sidecar.policy.language.models import Amount as AmountEntry
+from sidecar.policy.language.models import AmountDocument, OperationDocument, PolicyDocument
 from sidecar.policy.names import Names
 from sidecar.policy.pricing import Amount, Prices
 from sidecar.policy.rules import Kind, Operation, Plan, Resource
@@ -22,15 +22,15 @@ _AFTER: Final = ("meta", "result", "data")
 _SECTIONS: Final = {AmountKind.QUOTA: "quotas", AmountKind.CREDIT: "credits"}
 
 Entry = tuple[AmountKind, Mapping[str, AmountEntry], Path]
-"""Amounts of one kind, and the path under which they stand."""
+"""Amounts of one kind, and their path in the document."""
 
 
 class OperationCompiler:
-    """Compiles the operations of one policy; problems go to the checker.
+    """Compiler of the operations of one policy; problems go to the checker.
 
     Attributes:
-        before: what an amount may read before the call is forwarded.
-        after: what it may read when the call is settled.
+        before: roots that an amount may read before the call is forwarded.
+        after: roots that an amount may read when the call is settled.
     """
 
     before: tuple[str, ...] = _BEFORE
@@ -93,16 +93,18 @@ class OperationCompiler:
                 if not self.checker.declared(section, name):
                     self.checker.unknown(section, name, (*at, name), at_key=True)
                 found.append(self._amount(name, kind, amount, (*at, name)))
-        if len(found) > AMOUNTS_MOST:  # the store resolves no hold of more
-            self.checker.wrong(path, f"has {len(found)} amounts, uses and spends together", f"at most {AMOUNTS_MOST}")
+        if len(found) > MAX_AMOUNTS_PER_HOLD:  # the store cannot resolve a hold with more
+            self.checker.wrong(
+                path, f"has {len(found)} amounts, uses and spends together", f"at most {MAX_AMOUNTS_PER_HOLD}"
+            )
         return tuple(found)
 
     def _amount(self, name: str, kind: AmountKind, entry: AmountEntry, path: Path) -> Amount:
-        rule = self.checker.document.rule(path)
+        rule, shadow = self.checker.document.rule(path), self._shadow(kind, name)
         if not isinstance(entry, AmountDocument):
-            return Amount(kind, name, rule, reserve=self._units(entry, self.before, path))
+            return Amount(kind, name, rule, reserve=self._units(entry, self.before, path), shadow=shadow)
         if (entry.items is None) == (entry.reserve is None):
-            self.checker.wrong(path, "gives neither or both of reserve and items", "one of reserve, items")
+            self.checker.wrong(path, "has neither or both of reserve and items", "exactly one of reserve, items")
         elif entry.items is None:
             self._check_plain(entry, path)
         else:
@@ -117,16 +119,21 @@ class OperationCompiler:
             each=entry.each or 1,
             settle=None if entry.settle is None else self._units(entry.settle, self.after, settle_path),
             once=bool(entry.once),
+            shadow=shadow,
         )
+
+    def _shadow(self, kind: AmountKind, name: str) -> str | None:
+        """Return `file:line` of a quota in shadow mode; None for any other amount."""
+        return self.checker.shadow_quotas(self.model).get(name) if kind is AmountKind.QUOTA else None
 
     def _check_plain(self, entry: AmountDocument, path: Path) -> None:
         for key in ("each", "once"):
             if getattr(entry, key) is not None:
-                self.checker.wrong((*path, key), "has a meaning beside items only", "items, or not this", at_key=True)
+                self.checker.wrong((*path, key), "is used with items only", "items, or not this key", at_key=True)
 
     def _check_items(self, entry: AmountDocument, path: Path) -> None:
         if isinstance(entry.settle, int):
-            self.checker.wrong((*path, "settle"), "an integer is given", "an expression that gives the items delivered")
+            self.checker.wrong((*path, "settle"), "an integer is given", "an expression for the delivered items")
 
     def _units(self, entry: int | str | None, roots: tuple[str, ...], path: Path) -> int | Expression:
         return entry if isinstance(entry, int) else self._expression(entry, roots, path) or 0
@@ -135,34 +142,36 @@ class OperationCompiler:
         if text is None:
             return None
         try:
-            return compile_expression(text, roots)
+            return compile_expression(text, roots, self.items)
         except ExpressionError as error:
             self.checker.wrong(path, str(error), f"JMESPath over {', '.join(roots)}")
             return None
 
-    # --- what gates 5-7 are told ---------------------------------------------------------------
+    # --- terms ---------------------------------------------------------------------------------
 
     def _terms(self, kind: Kind, name: str, scopes: Iterable[str], amounts: Iterable[Amount]) -> Terms:
         quotas = [amount.name for amount in amounts if amount.kind is AmountKind.QUOTA]
         pools = [amount.name for amount in amounts if amount.kind is AmountKind.CREDIT]
-        base = PlanTerms(True, {quota: limits_of(self.model.quotas.get(quota, {})) for quota in quotas})
+        declared = self.model.quotas
+        base = PlanTerms(True, {quota: declared[quota].limits if quota in declared else {} for quota in quotas})
         plans: dict[str, PlanTerms] | None = None if self.plans is None else {}
         for each in (self.plans or {}).values():
             included = {pool: each.credits[pool] for pool in pools if pool in each.credits}
             limits = {quota: limits_of(each.quotas.get(quota, {})) for quota in quotas}
-            plans = {**(plans or {}), each.name: PlanTerms(each.includes(kind, name), limits, included)}
+            shadow = each.shadow_rule(kind, name)
+            plans = {**(plans or {}), each.name: PlanTerms(each.includes(kind, name), limits, included, shadow)}
         known = [scope for scope in scopes if scope in self.scopes.rules]
         granting = tuple(self.scopes.granting(scope) for scope in known)
         return Terms(self.model.consent, self.model.default_plan, plans, base, granting)
 
 
 def unscoped(terms: Terms) -> Terms:
-    """The same terms without scopes."""
+    """Return the terms without scopes."""
     return replace(terms, scopes=())
 
 
 def meta_names(amounts: Iterable[Amount], *others: Expression | None) -> Names | None:
-    """The names that expressions read of `_meta`; nobody may disguise them. None when they read none."""
+    """Collect the names that expressions read in `_meta`, to refuse confusable ones; None when they read none."""
     found: Names | None = None
     expressions = [part for amount in amounts for part in amount.expressions]
     for expression in (*expressions, *(each for each in others if each is not None)):
@@ -174,10 +183,10 @@ def meta_names(amounts: Iterable[Amount], *others: Expression | None) -> Names |
 
 
 def default_on_unknown(amounts: Iterable[Amount]) -> OnUnknown:
-    """Settle where items are paid once: the repeat is free, so nobody loses."""
+    """Return SETTLE where items are paid once: the retry is then free."""
     return OnUnknown.SETTLE if any(amount.once for amount in amounts) else OnUnknown.RELEASE
 
 
 def limits_of(limits: Mapping[Any, int]) -> Mapping[Window, int]:
-    """Limits as the rest of the sidecar knows them: the models' window names are text."""
+    """Convert the models' limits, with window names as text, to limits per window."""
     return dict(limits)

@@ -1,26 +1,31 @@
-"""Compiles tools: beside what every operation has, argument rules, confirmation and rows."""
+"""Compiler of tools: operations with argument rules, confirmation and rows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
-from sidecar.config.documents import Path
+from sidecar.config.documents.merging import Path
+from sidecar.config.documents.suggestions import nearest
 from sidecar.model import AmountKind
 from sidecar.policy.arguments import ArgumentRules
-from sidecar.policy.expressions import AFTER, BEFORE, Expression
-from sidecar.policy.models import ConfirmDocument, ToolDocument
-from sidecar.policy.operations import Entry, OperationCompiler, default_on_unknown, meta_names, unscoped
+from sidecar.policy.expressions.expressions import AFTER, BEFORE, Expression
+from sidecar.policy.language.argument_schemas import argument_rules
+from sidecar.policy.language.models import ConfirmDocument, ToolDocument
+from sidecar.policy.language.operations import Entry, OperationCompiler, default_on_unknown, meta_names, unscoped
+from sidecar.policy.language.shadow_mode import MODE, is_shadow
+from sidecar.policy.names import Names
+from sidecar.policy.plain_arguments import PlainRules, plain_rules
 from sidecar.policy.pricing import Amount, Prices
 from sidecar.policy.rules import Confirm, Kind, Tool
-from sidecar.policy.schemas import argument_rules
 
 _EMPTY_SCHEMA: Final = {"type": "object", "properties": {}, "additionalProperties": False}
-_NOT_SERVED: Final = ("arguments", "confirm", "rows", "timeout", "charge_errors", "on_unknown")
+_NOT_SERVED: Final = ("arguments", "confirm", "rows", "timeout", "charge_errors", "on_unknown", "pin")
 
 
 class ToolCompiler(OperationCompiler):
-    """Compiles the tools of one policy; problems go to the checker."""
+    """Compiler of the tools of one policy; problems go to the checker."""
 
     before = BEFORE
     after = AFTER
@@ -40,7 +45,7 @@ class ToolCompiler(OperationCompiler):
             kind=Kind.TOOL,
             name=name,
             scopes=entry.scopes,
-            arguments=arguments,
+            arguments=replace(arguments, plain=_plain(arguments)),
             prices=Prices.of(amounts, rows, self.items),
             terms=terms,
             unscoped_terms=unscoped(terms),
@@ -50,6 +55,7 @@ class ToolCompiler(OperationCompiler):
             meta=meta_names(amounts, rows),
             confirm=self._confirm(entry, path),
             serve=entry.serve,
+            pin=entry.pin,
             charge_errors=bool(entry.charge_errors),
             on_unknown=entry.on_unknown or default_on_unknown(amounts),
             timeout=entry.timeout,
@@ -61,33 +67,42 @@ class ToolCompiler(OperationCompiler):
         for key in _NOT_SERVED:
             if getattr(entry, key) is not None:
                 wrong = "the sidecar answers this tool itself"
-                self.checker.wrong((*path, key), wrong, "not beside serve", at_key=True)
+                self.checker.wrong((*path, key), wrong, "not together with serve", at_key=True)
 
     # --- arguments and confirmation ------------------------------------------------------------
 
     def _arguments(self, entry: ToolDocument, path: Path) -> ArgumentRules:
+        document, problems, place = self.checker.document, self.checker.problems, (*path, "arguments")
         schema = _EMPTY_SCHEMA if entry.serve else entry.arguments
-        rules = argument_rules(self.checker.document, (*path, "arguments"), schema, self.checker.problems)
+        shadow = schema is not None and is_shadow(document, place, schema, problems)
+        schema = schema and {key: value for key, value in schema.items() if key != MODE}
+        rules = argument_rules(document, place, schema, problems)
+        if shadow:  # neither defaults nor names of the schema apply; those of prices and of the confirmation do
+            rules = ArgumentRules(Names(), declared=rules.declared, shadow=rules)
         confirm = entry.confirm
         if confirm is None:
             return rules
-        self._check_confirm(confirm, rules, entry, (*path, "confirm"))
-        rules.names.child(confirm.argument)
-        if not confirm.inject:
+        self._check_confirm(confirm, rules.shadow or rules, entry, (*path, "confirm"))
+        if confirm.mode is not None:
             return rules
-        return ArgumentRules(rules.names, rules.defaults, rules.validator, rules.declared, confirm.argument)
+        rules.names.child(confirm.argument)
+        if rules.shadow is not None:
+            removed = confirm.argument if confirm.inject else None
+            rules = replace(rules, shadow=replace(rules.shadow, removed=removed))
+        return replace(rules, removed=confirm.argument) if confirm.inject else rules
 
     def _check_confirm(self, confirm: ConfirmDocument, rules: ArgumentRules, entry: ToolDocument, path: Path) -> None:
         name = confirm.argument
         place = (*path, "argument")
         declared = name in rules.declared
         if confirm.inject and declared:
-            self.checker.wrong(place, f"{name!r} is injected and declared in arguments", "one of the two")
+            self.checker.wrong(place, f"{name!r} is both injected and declared in arguments", "one of the two")
         elif not confirm.inject and not declared:
-            self.checker.wrong(place, f"{name!r} is not declared in arguments", "a declared boolean, or inject: true")
+            near, accepted = nearest(name, rules.declared), "a declared boolean, or inject: true"
+            self.checker.wrong(place, f"{name!r} is not declared in arguments", accepted, near=near)
         elif declared and name in rules.defaults:
             default = (*path[:-1], "arguments", "properties", name, "default")
-            self.checker.wrong(default, "a default would confirm in the caller's place", "no default", at_key=True)
+            self.checker.wrong(default, "a default would confirm for the caller", "no default", at_key=True)
         elif declared and not _may_be_true(entry, name):
             self.checker.wrong(place, f"{name!r} is not declared as a boolean", "type: boolean")
 
@@ -98,7 +113,8 @@ class ToolCompiler(OperationCompiler):
         message = confirm.message or (
             f"This call needs an explicit confirmation: repeat it with {confirm.argument} set to true."
         )
-        return Confirm(confirm.argument, message, confirm.inject, self.checker.document.rule((*path, "confirm")))
+        rule = self.checker.document.rule((*path, "confirm"))
+        return Confirm(confirm.argument, message, confirm.inject, rule, shadow=confirm.mode is not None)
 
     # --- amounts -------------------------------------------------------------------------------
 
@@ -111,24 +127,41 @@ class ToolCompiler(OperationCompiler):
     def _note_reads(
         self, arguments: ArgumentRules, amounts: tuple[Amount, ...], rows: Expression | None, path: Path
     ) -> None:
-        """Expressions may read declared arguments only, and what they read nobody may disguise."""
+        """Check that expressions read declared arguments only, and refuse names confusable with these."""
         expressions = [(part, amount.name) for amount in amounts for part in amount.expressions]
         expressions += [(rows, "rows")] if rows is not None else []
-        for expression, what in expressions:
+        for expression, key in expressions:
             for root, *fields in expression.reads:
                 if root != "arguments" or not fields:
                     continue
                 if fields[0] not in arguments.declared:
-                    self._undeclared(str(fields[0]), what, arguments, path)
+                    self._undeclared(str(fields[0]), key, arguments, path)
                 arguments.names.add(fields)
+                if arguments.shadow is not None:
+                    self._check_default(str(fields[0]), key, arguments.shadow, path)
+                    arguments.shadow.names.add(fields)
 
-    def _undeclared(self, name: str, what: str, arguments: ArgumentRules, path: Path) -> None:
+    def _check_default(self, name: str, key: str, shadow: ArgumentRules, path: Path) -> None:
+        if name in shadow.defaults:
+            place = (*path, "arguments", "properties", name, "default")
+            wrong = f"arguments in shadow mode add no default, and the price {key} reads {name!r}"
+            self.checker.wrong(place, wrong, "enforced arguments, or a price that does not read it", at_key=True)
+
+    def _undeclared(self, name: str, key: str, arguments: ArgumentRules, path: Path) -> None:
         accepted = ", ".join(arguments.declared) or "none is declared; declare it in arguments.properties"
-        where = next((p for p in self._places(what, path) if p in self.checker.document.values), path)
-        self.checker.wrong(where, f"reads the argument {name!r}, which {path[1]} does not declare", accepted)
+        where = next((p for p in self._places(key, path) if p in self.checker.document.values), path)
+        wrong = f"reads the argument {name!r}, which {path[1]} does not declare"
+        self.checker.wrong(where, wrong, accepted, near=nearest(name, arguments.declared))
 
-    def _places(self, what: str, path: Path) -> tuple[Path, ...]:
-        return ((*path, "uses", what), (*path, "spends", what), (*path, what), ("defaults", "uses", what))
+    def _places(self, key: str, path: Path) -> tuple[Path, ...]:
+        return ((*path, "uses", key), (*path, "spends", key), (*path, key), ("defaults", "uses", key))
+
+
+def _plain(rules: ArgumentRules) -> PlainRules | None:
+    """Return the rules for plain arguments, once all names that the policy reads are known."""
+    if rules.schema is not None and rules.validator is None:
+        return None  # the policy does not compile
+    return plain_rules(rules.schema, rules.defaults, rules.names.folded)
 
 
 def _may_be_true(entry: ToolDocument, name: str) -> bool:

@@ -1,7 +1,7 @@
-"""Which tasks a message names, and whether a result hands one out.
+"""Task ids that a message names, and results that start a task.
 
-A task is asked for by its id alone, so an id is as good as what it stands for. Ids are strings and
-compared byte by byte: 1 is no id, and what merely looks like one is another.
+An id is all that a request for a task contains, so it grants access to the task. Ids are strings and compared byte
+by byte: the number 1 is not an id, and similar text is another id.
 """
 
 from __future__ import annotations
@@ -12,35 +12,35 @@ from typing import Any, Final
 
 from sidecar.model import CallKind
 from sidecar.protocol.jsonrpc import Message
-from sidecar.protocol.members import malformed
 from sidecar.protocol.meta import RELATED_TASK_KEY
-from sidecar.protocol.strictjson import fold
+from sidecar.protocol.strict.members import Members, malformed
 
 Json = Mapping[str, Any]
 
 OF_ONE: Final = frozenset({"tasks/get", "tasks/result", "tasks/update", "tasks/cancel"})
-"""Requests about one task; their results are about no other."""
+"""Requests about one task; their results are about the same task."""
 
 MAX_LENGTH: Final = 1024
-"""The longest id, in characters: it is sent in a header, too (SEP-2663, Routing Headers)."""
+"""The longest id, in characters: a header also carries it (SEP-2663, Routing Headers)."""
 
 MAX_NAMED: Final = 500
 """The most tasks that one message may name: each is looked up."""
 
-# The keys on the way to an id, and those under which one stands.
-_READ: Final = frozenset({"taskId", "taskIds", "task", "tasks", "notifications", "_meta", RELATED_TASK_KEY})
-_FOLDED: Final = frozenset(map(fold, _READ))
+# The keys on the path to an id, and the keys of ids.
+_READ: Final = Members.of("taskId", "taskIds", "task", "tasks", "notifications", "_meta", RELATED_TASK_KEY)
+# Members of a body on the path to an id; a body without them names tasks at most in its `_meta`.
+_NAMING: Final = frozenset({"inputRequests", "notifications", "result", "task", "taskId", "tasks"})
 
 
 class Unreadable(Exception):  # noqa: N818 - a judgement of a message, not a failure of this program
-    """A message names tasks in a way that cannot be read for certain; the text quotes nothing."""
+    """Message that names tasks ambiguously; the text quotes nothing."""
 
 
-# --- what clients say ----------------------------------------------------------------------------
+# --- messages of clients -------------------------------------------------------------------------
 
 
 def check_names(message: Message) -> None:
-    """Refuse keys that a lenient parser takes for one that leads to a task's id.
+    """Refuse keys that a lenient parser confuses with one on the path to a task id.
 
     Raises:
         Refusal: `params_malformed`.
@@ -49,15 +49,15 @@ def check_names(message: Message) -> None:
     meta = body.get("_meta")
     related = meta.get(RELATED_TASK_KEY) if isinstance(meta, dict) else None
     for holder in (body, body.get("task"), body.get("notifications"), meta, related):
-        if isinstance(holder, dict) and any(name not in _READ and fold(name) in _FOLDED for name in holder):
-            raise malformed("A parameter's name could be taken for one that names tasks.")
+        if isinstance(holder, dict) and any(map(_READ.mistakable, holder)):
+            raise malformed("A parameter's name is confusable with one that names tasks; use the exact name.")
 
 
 def asked(message: Message) -> tuple[str, ...]:
-    """The tasks that a client's message names, each once: all of them have to be its sender's.
+    """Return the tasks that a client's message names, each once; the sender must own all of them.
 
     Raises:
-        Refusal: `params_malformed`: something else than an id stands where one should.
+        Refusal: `params_malformed`: a value that should be a task id is none.
     """
     try:
         return tuple(sorted(named(_body(message))))
@@ -70,20 +70,21 @@ def _body(message: Message) -> Json:
     return body if isinstance(body, dict) else {}
 
 
-# --- what the backend says -----------------------------------------------------------------------
+# --- messages of the backend ---------------------------------------------------------------------
 
 
 def starts_task(result: Json) -> bool:
-    """Whether a result is a task instead of what was asked for.
+    """Return whether a result is a task instead of the requested result.
 
-    `resultType` says so in 2026-07-28 (SEP-2663, CreateTaskResult); in 2025-11-25 it is the `task`.
+    In 2026-07-28, `resultType` marks it (SEP-2663, CreateTaskResult); in 2025-11-25, the member `task`.
     """
-    task = result.get("task")
-    return result.get("resultType") == "task" or (isinstance(task, dict) and "taskId" in task)
+    if "resultType" in result and result["resultType"] == "task":
+        return True
+    return "task" in result and isinstance(result["task"], dict) and "taskId" in result["task"]
 
 
 def lifetime(result: Json) -> float:
-    """Seconds that the backend keeps the task that a result hands out; 0 when it does not say."""
+    """Return the seconds that the backend keeps the task of a result; 0 if it does not state them."""
     for holder in (result, result.get("task")):
         if not isinstance(holder, dict):
             continue
@@ -97,7 +98,7 @@ def lifetime(result: Json) -> float:
 
 
 def entries(result: Json) -> list[tuple[Json, frozenset[str]]]:
-    """The tasks of a list that can be read, each with all that it names."""
+    """Return the readable tasks of a list, each with all task ids in it."""
     tasks = result.get("tasks")
     found = []
     for entry in tasks if isinstance(tasks, list) else ():
@@ -111,29 +112,35 @@ def entries(result: Json) -> list[tuple[Json, frozenset[str]]]:
 
 
 def owned(result: dict[str, Any], mine: Set[str]) -> dict[str, Any]:
-    """A list without the tasks of others; order and cursor stay as they are."""
+    """Return a list of tasks without those of other callers; order and cursor are unchanged."""
     return {**result, "tasks": [entry for entry, names in entries(result) if names <= mine]}
 
 
 def named(body: Json) -> frozenset[str]:
-    """The tasks that a result, or the parameters of a message, name.
+    """Return the tasks that a result, or the parameters of a message, name.
 
     Raises:
-        Unreadable: something else than an id stands where one should, or there are too many.
+        Unreadable: a value that should be a task id is none, or there are too many.
     """
+    if _NAMING.isdisjoint(body) and not _has_related(body):
+        return frozenset()
     found: set[str] = set()
     for holder in (body, *_nested(body)):
         for value in _ids(holder):
             if not isinstance(value, str) or not 0 < len(value) <= MAX_LENGTH:
-                raise Unreadable(f"A task id is a string of 1 to {MAX_LENGTH} characters.")
+                raise Unreadable(f"A task id must be a string of 1 to {MAX_LENGTH} characters.")
             found.add(value)
     if len(found) > MAX_NAMED:
-        raise Unreadable(f"One message may name {MAX_NAMED} tasks at most.")
+        raise Unreadable(f"One message may name at most {MAX_NAMED} tasks.")
     return frozenset(found)
 
 
+def _has_related(body: Json) -> bool:
+    return "_meta" in body and isinstance(body["_meta"], dict) and RELATED_TASK_KEY in body["_meta"]
+
+
 def _nested(body: Json) -> Iterator[Json]:
-    """What a task holds: its result when it is finished, requests to its client while it waits (SEP-2663)."""
+    """Yield the objects inside a task: its result, and its pending requests to the client (SEP-2663)."""
     requests = body.get("inputRequests")
     waiting = requests.values() if isinstance(requests, dict) else ()
     params = (each.get("params") for each in waiting if isinstance(each, dict))

@@ -1,9 +1,9 @@
-"""Tasks: which revision has them, and what is said of them when they are served, or not.
+"""Task support by revision, and messages without tasks where they are not served.
 
-Two kinds are known: those of 2025-11-25 (basic/utilities/tasks), which a client asks for with
-`params.task`, and the extension of 2026-07-28 (SEP-2663), where the server decides. They are not
-wire-compatible and never mixed. Tasks that servers run on clients (2025-11-25, sampling and
-elicitation) are not served: clients would make up their ids, which could be anybody's.
+There are two kinds: tasks of 2025-11-25 (basic/utilities/tasks), which a client requests with `params.task`, and the
+extension of 2026-07-28 (SEP-2663), where the server decides. They are not wire-compatible and never mixed. Tasks that
+servers run on clients (2025-11-25, sampling and elicitation) are not served: clients choose their ids, and could
+choose the id of another caller's task.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ from sidecar.protocol.meta import CAPABILITIES_KEY, RELATED_TASK_KEY, TASKS_EXTE
 Json = Mapping[str, Any]
 
 DECLARES: Final = "tasks/get"
-"""The method whose declaration serves tasks: without it none could be followed."""
+"""Method that must be declared for tasks to be served: without it a client could not poll a task."""
 
 _RESERVED: Final = ("tasks/", "notifications/tasks")
 _ABOUT: Final = frozenset({DECLARES, "tasks/update", "tasks/cancel"})
 
-# The method that a member of the `tasks` capability of 2025-11-25 promises: whoever may ask for a task
-# has to be able to get its result.
+# Method that each member of the `tasks` capability of 2025-11-25 requires: a client that may start a task must be
+# able to get its result.
 _PROMISES: Final = {"list": "tasks/list", "cancel": "tasks/cancel", "requests": "tasks/result"}
 
 
 def served(revision: Revision, methods: Container[str]) -> bool:
-    """Whether tasks are served to who speaks a revision.
+    """Return whether clients of a revision are served tasks.
 
     Args:
-        revision: the client's.
+        revision: the client's revision.
         methods: the methods that the policy declares.
     """
     return DECLARES in methods and revision in (Revision.V2025_11_25, Revision.V2026_07_28)
 
 
 def about(method: str) -> bool:
-    """Whether a method is about tasks: the names are reserved for that (SEP-2663, Reservations)."""
+    """Return whether a method's name is reserved for tasks (SEP-2663, Reservations)."""
     return method.startswith(_RESERVED)
 
 
-# --- what clients say ----------------------------------------------------------------------------
+# --- messages of clients -------------------------------------------------------------------------
 
 
 def check_declared(message: Message, revision: Revision) -> None:
-    """Refuse to speak of tasks with who does not say, in this very request, that it knows what they are.
+    """Refuse a task request that does not declare the tasks extension in this very request.
 
-    It comes before any look at the task (SEP-2663, Required Capabilities).
+    Checked before the task is looked up (SEP-2663, Required Capabilities).
 
     Raises:
         Refusal: `capability_missing`.
@@ -64,15 +64,15 @@ def check_declared(message: Message, revision: Revision) -> None:
 
 
 def plain(message: Message, revision: Revision, *, served: bool) -> tuple[Json, Json]:
-    """Parameters and document of a message, freed of all it says of tasks that are not served.
+    """Return parameters and document of a message without tasks that are not served.
 
-    A server that promised no tasks has to treat such a request as a plain one (2025-11-25, tasks),
-    so taking the wish out changes nothing for its sender.
+    A server without the tasks capability must treat such a request as a plain one (2025-11-25, tasks), so the removal
+    changes nothing for its sender.
 
     Args:
-        message: as it came.
-        revision: which kind of tasks it may speak of.
-        served: whether any are served in it.
+        message: the message as received.
+        revision: the client's revision, which decides the kind of tasks.
+        served: whether tasks are served in it.
     """
     if message.kind is CallKind.RESPONSE:
         return message.params, message.document if served else _each(message.document, "result", _unrelated)
@@ -87,7 +87,7 @@ def _plain_request(method: str, params: Json, revision: Revision, served: bool) 
     extension = served and revision.stateless
     core = served and not revision.stateless
     if method == "initialize":
-        # That a client knows of tasks may be said; what it would run itself is not asked of it.
+        # A client may state that it supports task requests; the tasks that it would run itself are removed.
         return _each(params, "capabilities", lambda offered: _capabilities(offered, _nothing if core else None))
     if method == "tools/call" and not core:
         params = _without(params, "task")
@@ -110,15 +110,15 @@ def _nothing(_: Json) -> Json:
     return {}
 
 
-# --- what servers promise ------------------------------------------------------------------------
+# --- capabilities of servers ---------------------------------------------------------------------
 
 
 def promised(result: dict[str, Any], revision: Revision, methods: Container[str]) -> dict[str, Any]:
-    """An `initialize` or `server/discover` result that promises no other tasks than are served.
+    """Return an `initialize` or `server/discover` result that announces only the tasks that are served.
 
     Args:
-        result: the backend's; it is not changed.
-        revision: the one it was asked in.
+        result: the backend's; not modified.
+        revision: the client's revision.
         methods: the methods that the policy declares.
     """
     serving = served(revision, methods)
@@ -136,17 +136,17 @@ def promised(result: dict[str, Any], revision: Revision, methods: Container[str]
 
 
 def _capabilities(offered: Json, core: Callable[[Json], Json] | None, extension: bool = False) -> Json:
-    """Capabilities with the `tasks` that are left of them (None: none), and with or without the extension."""
+    """Return capabilities with the edited `tasks` (None: removed), and with or without the extension."""
     tasks = offered.get("tasks")
     kept = {**offered, "tasks": core(tasks)} if core and isinstance(tasks, dict) else _without(offered, "tasks")
     return kept if extension else _each(kept, "extensions", lambda named: _without(named, TASKS_EXTENSION))
 
 
-# --- objects in objects --------------------------------------------------------------------------
+# --- nested objects ------------------------------------------------------------------------------
 
 
 def _each(holder: Json, member: str, edit: Callable[[Json], Json]) -> Json:
-    """`holder` with one object in it changed; `holder` itself when nothing is to be changed."""
+    """Return `holder` with one object in it edited; `holder` itself when nothing changes."""
     inner = holder.get(member)
     if not isinstance(inner, dict):
         return holder

@@ -2,7 +2,7 @@
 
 The protocol has no text on this; the allowed and exposed headers are those that browser clients of
 MCP send and need to read. Credentials are never allowed: tokens come in a header that a page sets
-itself, and cookies mean nothing here.
+itself, and cookies are ignored.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Final
 Headers = tuple[tuple[str, str], ...]
 
 VARY: Final = ("Vary", "Origin")
-"""On every answer that another origin, or none, would not have got."""
+"""Header of every answer that depends on the origin."""
 
 _EXPOSED: Final = "Mcp-Session-Id, MCP-Protocol-Version, WWW-Authenticate, Retry-After, X-Request-Id"
 _ALLOWED: Final = (
     "Authorization, Content-Type, Accept, Last-Event-ID, Mcp-Session-Id, "
     "MCP-Protocol-Version, Mcp-Method, Mcp-Name, traceparent, tracestate, baggage"
 )
-# Named by tool schemas, so they cannot be listed beforehand; RFC 9110 section 5.6.2.
+# Tool schemas name them, so they cannot be listed here; RFC 9110 section 5.6.2.
 _PARAM: Final = re.compile(r"mcp-param-[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.IGNORECASE)
 _MAX_AGE: Final = ("Access-Control-Max-Age", "600")
 
@@ -30,12 +30,12 @@ PUBLIC: Final[Headers] = (
     ("Access-Control-Allow-Headers", "*, Authorization"),
     _MAX_AGE,
 )
-"""For documents that anybody may read, the protected resource metadata. Clients send the headers of their
-calls with discovery, too; the wildcard does not cover `Authorization` (Fetch, CORS-preflight fetch)."""
+"""Headers of public documents (protected resource metadata). Clients send the headers of their calls with
+discovery, too; the wildcard does not cover `Authorization` (Fetch, CORS-preflight fetch)."""
 
 
 def response_headers(origin: str) -> Headers:
-    """Headers that let the page at an allowed origin read an answer, whatever it is."""
+    """Return the headers that let the page at an allowed origin read any answer."""
     return (
         ("Access-Control-Allow-Origin", origin),
         ("Access-Control-Expose-Headers", _EXPOSED),
@@ -43,7 +43,7 @@ def response_headers(origin: str) -> Headers:
 
 
 def preflight_headers(asked: Mapping[str, str], methods: str) -> Headers:
-    """The answer to a preflight from an allowed origin, beside `response_headers`.
+    """Return the headers for a preflight from an allowed origin, in addition to `response_headers`.
 
     Args:
         asked: the preflight's headers. `Mcp-Param-*` among those it asks for are allowed by name, and so

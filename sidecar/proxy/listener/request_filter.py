@@ -1,28 +1,28 @@
-"""Gate 1: where a request goes, and whether its Host, Origin, method, size and version may pass.
+"""Gate 1: check the path, Host, Origin, method, size and version of a request.
 
 Every answer is derived from the configured resource, never from the request: a request line or a
-Host header that somebody else chose must not decide what this server says of itself.
+Host header that an attacker chose must not change the documents that this server publishes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from typing import Final
 from urllib.parse import urlsplit
 
-from aiohttp.web import BaseRequest
-
-from sidecar.config.settings import Limits, Settings
+from sidecar.config.settings.settings import Limits, Settings
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.identity.metadata import metadata_paths, resource_metadata
-from sidecar.policy.rules import Policy
+from sidecar.identity.claims import has_bearer
 from sidecar.protocol.headers import check_accept, check_content
-from sidecar.protocol.strictjson import dumps
-from sidecar.proxy import cors
-from sidecar.proxy.client import Client
+from sidecar.protocol.strict.strictjson import dumps
+from sidecar.proxy.listener import cors
+from sidecar.proxy.listener.answering_connection import ClientRequest
+from sidecar.proxy.listener.documents import metadata_paths, resource_metadata
+from sidecar.proxy.listener.reply import ClientReply
 
 MCP_METHODS: Final = ("POST", "GET", "DELETE")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -31,8 +31,8 @@ _AUTHORITY: Final = re.compile(r"([^\s:/@\[\]]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?
 
 
 @dataclass(frozen=True, slots=True)
-class Doors:
-    """What this listener answers to, computed once from settings and policy.
+class RequestFilter:
+    """Paths, hosts and origins that this listener serves, computed once from settings and policy.
 
     Attributes:
         documents: the well-known documents, by path.
@@ -48,33 +48,38 @@ class Doors:
     limits: Limits
 
     @classmethod
-    def of(cls, settings: Settings, policy: Policy) -> Doors:
-        """Derive the paths, documents, Host names and origins."""
-        issuers = [issuer.issuer for issuer in settings.issuers]
-        document = dumps(resource_metadata(settings.resource, issuers, policy.scope_names))
+    def of(cls, settings: Settings, scopes: Iterable[str]) -> RequestFilter:
+        """Derive the paths, documents, Host names and origins.
+
+        Args:
+            settings: config.yaml.
+            scopes: those that clients can request, as the issuers name them.
+        """
+        issuers = dict.fromkeys(url for issuer in settings.issuers for url in issuer.advertised)
+        document = dumps(resource_metadata(settings.resource, issuers, scopes))
         resource = urlsplit(settings.resource)
         return cls(
             documents=dict.fromkeys(metadata_paths(settings.resource), document),
             mcp_path=resource.path or "/",
             hosts=frozenset({_host_name(resource.netloc), *settings.hosts}),
-            # A page of the resource's own origin is no stranger; a rebound name has another origin.
+            # Pages of the resource's own origin are allowed; a rebound name has another origin.
             origins=frozenset({_origin(settings.resource), *settings.origins}),
             limits=settings.limits,
         )
 
-    def answer(self, request: BaseRequest, client: Client) -> bool:
-        """Check where the request comes from and wants to go; answer what needs no token.
+    def answer(self, request: ClientRequest, client: ClientReply) -> bool:
+        """Check the origin and the destination of the request; answer requests that need no token.
 
         Returns:
-            Whether it was answered: a well-known document or a preflight.
+            True when it was answered: a well-known document or a preflight.
 
         Raises:
-            Refusal: of the request's version, Host, Origin, path or method.
+            Refusal: the request's version, Host, Origin, path or method is not accepted.
         """
         if request.version not in ((1, 0), (1, 1)):  # the parser lets 0.9 and 2.0 through
             raise Refusal(ErrorCode.REQUEST_MALFORMED, "HTTP/1.1 is required.")
         self._check_host(request)
-        # The path as it was sent: decoding or joining it would open side doors.
+        # The path as it was sent: decoding or joining it would allow bypasses.
         path = request.raw_path.partition("?")[0]
         if path in self.documents:
             self._document(request, client, self.documents[path])
@@ -91,24 +96,30 @@ class Doors:
             raise _wrong_method(client, MCP_METHODS)
         return False
 
-    def check(self, request: BaseRequest) -> None:
-        """Check what a message comes in.
+    def check(self, request: ClientRequest) -> None:
+        """Check the HTTP envelope of a message.
 
         Raises:
-            Refusal: of its framing, size or media types.
+            Refusal: its framing, size or media types are not accepted; `token_missing` when the media types are not
+                accepted and there is no token: a client that looks for the login may send any.
         """
         _check_framing(request)
         if sum(map(len, chain.from_iterable(request.raw_headers))) > self.limits.header:
             raise Refusal(ErrorCode.REQUEST_MALFORMED, "The headers of this request are too large.")
         if (request.content_length or 0) > self.limits.body:
             raise too_large(self.limits.body)
-        fields = request.headers
-        check_accept(fields.getall("Accept", ()), request.method)
-        if request.method == "POST":
-            check_content(fields.getall("Content-Type", ()), fields.getall("Content-Encoding", ()))
+        try:
+            fields = request.headers
+            accept, types = fields.getall("Accept", ()), fields.getall("Content-Type", ())
+            encodings = fields.getall("Content-Encoding", ())
+            _check_media_types(request.method, tuple(accept), tuple(types), tuple(encodings))
+        except Refusal:
+            if not has_bearer(request.headers.getall("Authorization", ())):
+                raise Refusal(ErrorCode.TOKEN_MISSING) from None
+            raise
 
-    def _document(self, request: BaseRequest, client: Client, document: bytes) -> None:
-        """RFC 9728 section 3.2; readable by pages of any origin."""
+    def _document(self, request: ClientRequest, client: ClientReply, document: bytes) -> None:
+        """Serve a document (RFC 9728 section 3.2), to pages of any origin."""
         for name, value in cors.PUBLIC:
             client.add_header(name, value)
         if request.method == "OPTIONS":
@@ -118,25 +129,24 @@ class Doors:
             raise _wrong_method(client, ("GET", "HEAD"))
         client.answer(200, [("Content-Type", "application/json"), ("Cache-Control", "public, max-age=300")], document)
 
-    def _check_host(self, request: BaseRequest) -> None:
+    def _check_host(self, request: ClientRequest) -> None:
         """Refuse a missing, repeated or foreign Host (DNS rebinding)."""
         values = request.headers.getall("Host", ())
         if len(values) != 1:
             raise Refusal(ErrorCode.REQUEST_MALFORMED, "Exactly one Host header is required.")
-        host = _AUTHORITY.fullmatch(values[0].lower())
-        if host is None or self.hosts.isdisjoint(host.group(0, 1)):
+        if not _is_served(values[0], self.hosts):
             raise Refusal(ErrorCode.HOST_REFUSED)
 
-    def _check_origin(self, request: BaseRequest, client: Client) -> str | None:
+    def _check_origin(self, request: ClientRequest, client: ClientReply) -> str | None:
         """Refuse a foreign Origin (MUST since 2025-11-25); every answer to an allowed one can be read by its page.
 
         Returns:
-            The origin; None when there is none, as from everything that is no browser.
+            The origin; None when there is none, as from clients that are no browsers.
         """
         client.add_header(*cors.VARY)
-        values = request.headers.getall("Origin", ())
-        if not values:
+        if "Origin" not in request.headers:
             return None
+        values = request.headers.getall("Origin")
         if len(values) != 1 or values[0] not in self.origins:
             raise Refusal(ErrorCode.ORIGIN_REFUSED)
         for name, value in cors.response_headers(values[0]):
@@ -144,28 +154,44 @@ class Doors:
         return values[0]
 
 
-def _check_framing(request: BaseRequest) -> None:
-    """Refuse what the parser frames, but other servers frame differently or decode."""
-    codings = request.headers.getall("Transfer-Encoding", ())
-    # RFC 9112 section 6.1: no such header in HTTP/1.0, and nothing but chunks is understood here.
+@lru_cache(64)  # a client sends the same one with every request
+def _is_served(authority: str, hosts: frozenset[str]) -> bool:
+    """Return True for a Host of which the name, or the name and port, is among those that are served."""
+    host = _AUTHORITY.fullmatch(authority.lower())
+    return host is not None and not hosts.isdisjoint(host.group(0, 1))
+
+
+def _check_framing(request: ClientRequest) -> None:
+    """Refuse framing that the parser accepts, but other servers read differently or decode."""
+    codings = request.headers.getall("Transfer-Encoding") if "Transfer-Encoding" in request.headers else ()
+    # RFC 9112 section 6.1: no such header in HTTP/1.0, and only chunked is supported here.
     if codings and (request.version < (1, 1) or [coding.lower() for coding in codings] != ["chunked"]):
         raise Refusal(ErrorCode.REQUEST_MALFORMED, "No transfer coding but chunked is accepted, in HTTP/1.1.")
     if request.method != "POST" and (codings or request.content_length):
         raise Refusal(ErrorCode.REQUEST_MALFORMED, f"A {request.method} has no body.")
 
 
-def _wrong_method(client: Client, methods: Sequence[str]) -> Refusal:
+@lru_cache(64)  # a refusal is raised, and so not kept
+def _check_media_types(
+    method: str, accept: tuple[str, ...], types: tuple[str, ...], encodings: tuple[str, ...]
+) -> None:
+    check_accept(accept, method)
+    if method == "POST":
+        check_content(types, encodings)
+
+
+def _wrong_method(client: ClientReply, methods: Sequence[str]) -> Refusal:
     client.add_header("Allow", ", ".join(methods))  # RFC 9110 section 15.5.6
     return Refusal(ErrorCode.HTTP_METHOD_REFUSED)
 
 
 def too_large(limit: int) -> Refusal:
-    """The refusal of a body of more than `limit` bytes."""
+    """Build the refusal of a body of more than `limit` bytes."""
     return Refusal(ErrorCode.BODY_TOO_LARGE, f"The request body is larger than {limit} bytes.")
 
 
 def _host_name(authority: str) -> str:
-    """The name in an authority, without its port; an IPv6 literal keeps its brackets."""
+    """Return the name in an authority, without its port; an IPv6 literal keeps its brackets."""
     if authority.startswith("["):
         return authority.partition("]")[0].lower() + "]"
     return authority.partition(":")[0].lower()

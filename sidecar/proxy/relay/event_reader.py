@@ -1,72 +1,98 @@
-"""The events of one stream of the backend, and the comments that keep its client waiting meanwhile."""
+"""Events of one stream of the backend, and the comments that keep its client connected between them."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Callable
 
+from sidecar.config.settings.settings import BackendSettings
 from sidecar.outcome import Event
-from sidecar.protocol import sse
-from sidecar.proxy.client import Client
-from sidecar.proxy.upstream import Answer, UpstreamError
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How long streams may be silent, in seconds.
-
-    Attributes:
-        idle: silence of the backend that ends a stream (`backend.idle_timeout`).
-        keepalive: silence towards the client after which it gets a comment (`backend.keepalive`).
-    """
-
-    idle: float
-    keepalive: float
+from sidecar.protocol.sse import sse
+from sidecar.proxy.backend.answer import AnswerMemoryError
+from sidecar.proxy.backend.pool import BackendAnswer, UpstreamError
+from sidecar.proxy.listener.reply import ClientReply
+from sidecar.proxy.memory import ANSWER_VALUE, decoded_size
 
 
 class Events:
-    """Reads one stream. Comments are written between events and never within one.
+    """Read one stream. Comments are written between events and never within one.
 
     Args:
         answer: the backend's stream, from its head on.
         client: gets the comments.
-        pace: how long silence may last.
+        pace: `idle_timeout`, silence of the backend that ends a stream, and `keepalive`, silence towards the client
+            after which it gets a comment.
         limit: bytes of one event.
+        own: returns events of the sidecar itself, which are written between those of the backend.
 
     Attributes:
-        received: bytes so far.
+        received: number of bytes so far.
     """
 
-    def __init__(self, answer: Answer, client: Client, pace: Pace, limit: int) -> None:
+    __slots__ = ("_answer", "_client", "_own", "_pace", "_parser", "received")
+
+    def __init__(
+        self,
+        answer: BackendAnswer,
+        client: ClientReply,
+        pace: BackendSettings,
+        limit: int,
+        own: Callable[[], bytes] = bytes,
+    ) -> None:
         self._answer = answer
         self._client = client
         self._pace = pace
+        self._own = own
         self._parser = sse.Parser(limit)
         self.received = 0
 
     async def more(self) -> list[sse.ServerEvent] | None:
-        """The events that arrive next, perhaps none; None at the clean end.
+        """Return the events that arrive next, perhaps none; None at the clean end.
 
         Raises:
             UpstreamError: the stream broke, was silent for too long, or has an event that is too large.
+            AnswerMemoryError: there is no room for the arrived bytes.
         """
+        self._settle_memory()
         chunk = await self._chunk()
         self.received += len(chunk)
         try:
             events = self._parser.feed(chunk)
         except sse.EventTooLarge:
             raise UpstreamError(Event.TOO_LARGE, "one event is larger than limits.response") from None
+        if events:
+            self._hold_decoded(events)
         return events if chunk else None
+
+    def _settle_memory(self) -> None:
+        """Release the bytes of earlier events, which have been passed on, and hold only those still buffered."""
+        memory = self._answer.memory
+        if memory is None:
+            return
+        memory.decoded()
+        if not memory.resize(self._answer.unread + self._parser.held + self._client.unsent):
+            raise AnswerMemoryError
+
+    def _hold_decoded(self, events: list[sse.ServerEvent]) -> None:
+        """Take working memory for the largest of the events: they are decoded one at a time."""
+        memory = self._answer.memory
+        if memory is None:
+            return
+        text = max((event.data for event in events), key=len).encode("utf-8", "replace")
+        if not memory.decode(decoded_size(text, ANSWER_VALUE) - len(text)):
+            raise AnswerMemoryError
 
     async def _chunk(self) -> bytes:
         now = asyncio.get_running_loop().time
         while True:
-            silent_until = self._answer.last_byte + self._pace.idle
+            if data := self._own():
+                await self._client.write(data)
+            silent_until = self._answer.last_byte + self._pace.idle_timeout
             quiet_until = self._client.wrote + self._pace.keepalive
             chunk = await self._answer.chunk(max(0.0, min(silent_until, quiet_until) - now()))
             if chunk is not None:
                 return chunk
-            if now() >= self._answer.last_byte + self._pace.idle:
+            if now() >= self._answer.last_byte + self._pace.idle_timeout:
                 raise UpstreamError(Event.TIMED_OUT, "the backend's stream was silent for backend.idle_timeout")
             if now() >= self._client.wrote + self._pace.keepalive:
                 await self._client.write(sse.KEEPALIVE)

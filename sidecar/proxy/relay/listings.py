@@ -1,26 +1,26 @@
-"""What clients may see of the backend: lists filtered to the policy, and nothing that a shared cache may keep.
+"""Results as clients may see them: lists filtered by the policy, and nothing that a shared cache may keep.
 
-Filtering is courtesy, never protection: every call is judged again when it is made. Pure functions
+Filtering does not protect: every call is judged again when it is made. Pure functions
 over decoded results; nothing here reads a header or a clock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final, NamedTuple, Protocol
 
-from sidecar.errors import Refusal
 from sidecar.model import Call, Revision
-from sidecar.policy.lookup import resource_of
+from sidecar.policy.lookup import listed_resource
 from sidecar.policy.rules import Kind, Policy, Tool
-from sidecar.protocol import tasks
-from sidecar.protocol.task_ids import starts_task
+from sidecar.protocol.capabilities import announced
+from sidecar.protocol.tasks.task_ids import starts_task
 
 Result = dict[str, Any]
 
 MAX_TTL_MS: Final = 60_000
-"""How long a client may keep a filtered list (2026-07-28 `ttlMs`): plans and consents change."""
+"""Longest time that a client may keep a filtered list (2026-07-28 `ttlMs`): plans and consents change."""
 
 _LISTS: Final = {
     "tools/list": "tools",
@@ -28,23 +28,32 @@ _LISTS: Final = {
     "resources/templates/list": "resourceTemplates",
     "prompts/list": "prompts",
 }
-"""Which member of a list's result holds its entries."""
+"""Member of a list's result that holds its entries, by method."""
 
 _CAPABILITY_METHODS: Final = frozenset({"initialize", "server/discover"})
-# Results that say how long they may be kept (2026-07-28, server/utilities/caching).
+# Results with hints for caches (2026-07-28, server/utilities/caching).
 _CACHEABLE: Final = frozenset({*_LISTS, "server/discover", "resources/read"})
 _HINTS: Final = frozenset({"cacheScope", "ttlMs"})
 _ABOUT_TASKS: Final = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
 
 
-@dataclass(frozen=True, slots=True)
-class Viewer:
-    """Whom a list is for.
+class ToolKnowledge(Protocol):
+    """Knowledge of the backend's definitions, held for one policy revision."""
+
+    def shows(self, tool: Tool, definition: Mapping[str, Any]) -> bool:
+        """Record a definition that a list shows; return False when it must be hidden from clients."""
+
+    def schema(self, tool: Tool, definition: Mapping[str, Any]) -> Any:
+        """Return the input schema of a definition, narrowed to what the policy accepts."""
+
+
+class Viewer(NamedTuple):
+    """Caller that a list is for.
 
     Attributes:
         plan: the account's current plan.
-        scopes: those that count for it, expanded.
-        tasks: whether tasks are served, in the revision that is spoken.
+        scopes: the scopes that count for it, expanded.
+        tasks: True when tasks are served in the revision that is spoken.
     """
 
     plan: str | None
@@ -52,73 +61,73 @@ class Viewer:
     tasks: bool = False
 
 
-def editor(call: Call, policy: Policy, viewer: Viewer, collisions: set[str]) -> Callable[[Result], Result] | None:
-    """The change that results of this call need before they are relayed; None when they need none.
+def editor(
+    call: Call, policy: Policy, viewer: Viewer, knowledge: ToolKnowledge, *, streams: bool = True
+) -> Callable[[Result], Result] | None:
+    """Return the change that results of this call need before they are relayed; None when they need none.
 
-    It gives the result itself where there is nothing to change.
+    The change returns the result itself where there is nothing to change.
 
     Args:
         call: the request being answered.
         policy: the policy in force.
-        viewer: whom the list is for.
-        collisions: receives tools whose backend schema already has the argument that the policy
-            injects: the two meanings cannot be told apart, so such a tool is not served.
+        viewer: the caller that the list is for.
+        knowledge: records the definitions in lists, and says which tools are not served.
+        streams: False when the backend is known to have no GET streams.
     """
-    if not call.revision.stateless and call.method not in _LISTS and call.method not in _CAPABILITY_METHODS:
-        return None
+    stateless = call.revision.stateless
+    if call.method not in _LISTS and call.method not in _CAPABILITY_METHODS:
+        return partial(_kept_private, call=call) if stateless else None
 
     def edit(result: Result) -> Result:
         if call.method in _CAPABILITY_METHODS:
-            result = tasks.promised(result, call.revision, policy.methods)
+            result = announced(result, call.revision, replace(policy.served, streams=streams))
         member = _LISTS.get(call.method)
         if member is not None:
-            result = _filtered(result, member, policy, viewer, collisions)
-        return _kept_private(result, call) if call.revision.stateless else result
+            result = _filtered(result, member, policy, viewer, knowledge)
+        return _kept_private(result, call) if stateless else result
 
     return edit
 
 
-def by_shape(result: Result, policy: Policy, viewer: Viewer, collisions: set[str]) -> Result:
-    """The same for a result whose request is not known: one that a GET stream of the older revisions replays.
+def edit_by_shape(result: Result, policy: Policy, viewer: Viewer, knowledge: ToolKnowledge) -> Result:
+    """Change a result without a known request: one that a GET stream of the older revisions replays.
 
-    Whatever looks like a list is filtered as one, and whatever promises capabilities is changed as the answer
-    to `initialize` is. Gives the result itself where there is nothing to change.
+    A result that looks like a list is filtered as one, and one that announces capabilities is changed as the answer
+    to `initialize` is. Returns the result itself where there is nothing to change.
     """
-    result = tasks.promised(result, Revision.V2025_11_25, policy.methods)
+    result = announced(result, Revision.V2025_11_25, policy.served)
     for member in _LISTS.values():
         if isinstance(result.get(member), list):
-            result = _filtered(result, member, policy, viewer, collisions)
+            result = _filtered(result, member, policy, viewer, knowledge)
     return result
 
 
 # --- lists ---------------------------------------------------------------------------------------
 
 
-def _filtered(result: Result, member: str, policy: Policy, viewer: Viewer, collisions: set[str]) -> Result:
+def _filtered(result: Result, member: str, policy: Policy, viewer: Viewer, knowledge: ToolKnowledge) -> Result:
     if member == "tools":
-        return {**result, member: _tools(result, policy, viewer, collisions)}
+        return {**result, member: _tools(result, policy, viewer, knowledge)}
     key, shown = _SHOWN[member]
     listed = [entry for entry in _entries(result.get(member), key) if shown(policy, viewer, entry[key])]
     return {**result, member: listed}
 
 
 def _entries(value: object, key: str) -> list[dict[str, Any]]:
-    """The entries that can be read; one that is not named could not be asked for and is dropped."""
+    """Return the entries that can be read; an entry without a name could not be called and is dropped."""
     if not isinstance(value, list):
         return []
     return [entry for entry in value if isinstance(entry, dict) and isinstance(entry.get(key), str)]
 
 
 def _resource_shown(policy: Policy, viewer: Viewer, uri: str) -> bool:
-    try:
-        resource = resource_of(policy, uri)
-    except Refusal:
-        return False
-    return policy.included(Kind.RESOURCE, resource.name, viewer.plan)
+    resource = listed_resource(policy, uri)
+    return resource is not None and policy.included(Kind.RESOURCE, resource.name, viewer.plan)
 
 
 def _template_shown(policy: Policy, viewer: Viewer, template: str) -> bool:
-    """Whether something that a template may become can be had."""
+    """Return True when the plan includes a resource that the template can expand to."""
     met = policy.patterns.met(template)
     return any(policy.included(Kind.RESOURCE, pattern, viewer.plan) for pattern in met)
 
@@ -137,18 +146,19 @@ _SHOWN: Final[Mapping[str, tuple[str, Callable[[Policy, Viewer, str], bool]]]] =
 # --- tools ---------------------------------------------------------------------------------------
 
 
-def _tools(result: Result, policy: Policy, viewer: Viewer, collisions: set[str]) -> list[Any]:
+def _tools(result: Result, policy: Policy, viewer: Viewer, knowledge: ToolKnowledge) -> list[Any]:
     listed: list[Any] = []
+    narrowed: set[str] = set()
     for definition in _entries(result.get("tools"), "name"):
         name = definition["name"]
         tool = policy.tools.get(name)
-        if tool is None or tool.serve is not None or not policy.listed(name, viewer.scopes, viewer.plan):
+        if tool is None or tool.serve is not None:
             continue
-        if _collides(tool, definition):
-            collisions.add(name)
-            continue
-        collisions.discard(name)
-        listed.append(_described(tool, definition, viewer))
+        if knowledge.shows(tool, definition) and policy.listed(name, viewer.scopes, viewer.plan):
+            # A name that is listed again is not narrowed again: the list would cost more than its bytes.
+            schema = definition.get("inputSchema") if name in narrowed else knowledge.schema(tool, definition)
+            narrowed.add(name)
+            listed.append(_described(tool, definition, schema, viewer))
     if not result.get("nextCursor"):
         listed += [
             _served(tool)
@@ -158,8 +168,9 @@ def _tools(result: Result, policy: Policy, viewer: Viewer, collisions: set[str])
     return listed
 
 
-def _collides(tool: Tool, definition: Mapping[str, Any]) -> bool:
-    return tool.confirm is not None and tool.confirm.inject and tool.confirm.argument in _properties(definition)
+def collides(tool: Tool, definition: Mapping[str, Any]) -> bool:
+    """Return True when the backend's own schema has the argument that the policy injects."""
+    return tool.injected is not None and tool.injected.argument in _properties(definition)
 
 
 def _properties(definition: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -168,17 +179,21 @@ def _properties(definition: Mapping[str, Any]) -> Mapping[str, Any]:
     return properties if isinstance(properties, dict) else {}
 
 
-def _described(tool: Tool, definition: dict[str, Any], viewer: Viewer) -> dict[str, Any]:
-    """The backend's definition with the confirmation that the policy injects, and task support if it is served."""
-    described = {key: value for key, value in definition.items() if key != "execution" or viewer.tasks}
-    if tool.confirm is None or not tool.confirm.inject:
-        return described
-    schema = dict(described.get("inputSchema") or {"type": "object"})
-    schema["properties"] = {
-        **_properties(definition),
-        tool.confirm.argument: {"type": "boolean", "description": tool.confirm.message},
-    }
-    return {**described, "inputSchema": schema}
+def _described(tool: Tool, definition: dict[str, Any], schema: Any, viewer: Viewer) -> dict[str, Any]:
+    """Return the backend's definition with its listed schema, and with task support if it is served."""
+    described = {**definition}
+    if not viewer.tasks:
+        described.pop("execution", None)
+    confirm = tool.injected
+    if confirm is not None:
+        injected = {"type": "boolean", "description": confirm.message}
+        schema = schema if isinstance(schema, dict) and schema else {"type": "object"}
+        properties = schema.get("properties")
+        properties = properties if isinstance(properties, dict) else {}
+        schema = {**schema, "properties": {**properties, confirm.argument: injected}}
+    if schema is not definition.get("inputSchema"):
+        described["inputSchema"] = schema
+    return described
 
 
 def _served(tool: Tool) -> dict[str, Any]:
@@ -194,13 +209,16 @@ def _served(tool: Tool) -> dict[str, Any]:
 
 
 def _kept_private(result: Result, call: Call) -> Result:
-    """What was policed for one caller is that caller's own: a shared cache must not hand it to another.
+    """Mark a result as private: a shared cache must not serve it to another caller.
 
-    The answer to a retry that brings input is nobody's to keep (2026-07-28, server/utilities/caching).
+    No cache may keep the answer to a retry that brings input (2026-07-28, server/utilities/caching).
     """
-    if call.method in _ABOUT_TASKS or starts_task(result):  # whose `ttlMs` is how long the task itself is kept
+    cacheable = call.method in _CACHEABLE
+    if not cacheable and _HINTS.isdisjoint(result):
+        return result
+    if call.method in _ABOUT_TASKS or starts_task(result):  # `ttlMs` is the life of the task itself
         return result if result.get("cacheScope", "private") == "private" else {**result, "cacheScope": "private"}
-    hinted = call.method in _CACHEABLE and result.get("resultType") != "input_required"
+    hinted = cacheable and result.get("resultType") != "input_required"
     if not hinted and _HINTS.isdisjoint(result):
         return result
     retried = "inputResponses" in call.params or "requestState" in call.params

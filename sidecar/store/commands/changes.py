@@ -1,31 +1,48 @@
-"""What commands and other programs change and read: accounts, consents and balances.
+"""Commands that change and read accounts, consents and balances, for the CLI and other programs.
 
-Like `scripts`, whose commands these are too: changes of balances are idempotent on the operation id,
-and commands whose answer is a `ChangeCode` say so; the others name the function that reads it.
+Changes of balances are idempotent on the operation id. Replies are a `ChangeCode`, or are read by the function that
+follows the command.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from enum import IntEnum
+from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sidecar.ledger import stored
+from sidecar.ledger import decoding
 from sidecar.ledger.accounts import AccountState
-from sidecar.ledger.command import Command, Script, text
-from sidecar.ledger.connection import Argument
-from sidecar.ledger.journal_entries import Snapshot
-from sidecar.ledger.keys import REVOKED_CHANNEL, AccountKeys, account_keys, client_digest, consent_digest
-from sidecar.ledger.scripts import ACCOUNT_DELETE, ACCOUNT_SET, AUDIT, CREDITS, GRANT, INSPECT, REVOKE
+from sidecar.ledger.journal.entries import JournalSnapshot
 from sidecar.model import MAX_AMOUNT, Window
+from sidecar.store.commands.command import ChangeCode, Command, Script, text
+from sidecar.store.commands.keys import (
+    EVERY_CLIENT_TAG,
+    REVOKED_CHANNEL,
+    AccountKeys,
+    account_keys,
+    client_digest,
+    consent_digest,
+)
+from sidecar.store.commands.scripts import (
+    ACCOUNT_DELETE,
+    ACCOUNT_SET,
+    AUDIT,
+    CREDITS,
+    GRANT,
+    INSPECT,
+    LIFT,
+    REVOKE,
+    REVOKE_ALL,
+)
+from sidecar.store.connection.store_connection import Argument
 
 
 class Inspection(NamedTuple):
-    """One account as it stands: without consents, sessions and paid items.
+    """Current state of an account, without consents, sessions and paid items.
 
     Attributes:
-        now: the store's clock, in milliseconds since the epoch.
-        known: whether a record exists that was not deleted.
+        now: time of the store's clock, in milliseconds since the epoch.
+        known: whether the account has a record and was not deleted.
     """
 
     now: int
@@ -33,56 +50,57 @@ class Inspection(NamedTuple):
     state: AccountState
 
 
-class ChangeCode(IntEnum):
-    """What the scripts of commands answer; the Lua returns the same numbers."""
-
-    DONE = 0
-    CREATED = 1
-    UNKNOWN = 2  # no such account, and it was not to be created
-    TOO_LITTLE = 3  # less is left than was to be spent
-    TOO_MUCH = 4  # the balance would pass `MAX_AMOUNT`
-
-
 class CreditChange(NamedTuple):
-    """What became of a change of a balance; `included` is how much of it was taken from included credits."""
+    """Result of a change of a balance; `included` is the part taken from included credits."""
 
     code: ChangeCode
     balance: int
     included: int
 
 
+class Revoke(StrEnum):
+    """Part of a revocation of all clients; the values are those of `lua/revoke_all.lua`."""
+
+    ALL = "all"
+    """Write the revocation, and revoke the records."""
+    RECORDS = "records"
+    """Revoke the records only."""
+    COVERED = "covered"
+    """Revoke only the records that the existing revocation covers: those that are not newer."""
+
+
 def inspect(keys: AccountKeys) -> Command:
-    """Read one account, after resolving what dead owners left."""
+    """Read one account, after resolving expired holds."""
     return Command(INSPECT, (*keys.money, keys.account))
 
 
 def audit(keys: AccountKeys) -> Command:
-    """Read what one account is recomputed against; nothing is resolved by it."""
+    """Read the stored state that a verification of the account needs; no hold is resolved."""
     return Command(AUDIT, (keys.ledger, keys.holds, keys.usage, keys.account, keys.paid))
 
 
-def audited(reply: Any) -> Snapshot:
-    """What `audit` answered."""
+def audited(reply: Any) -> JournalSnapshot:
+    """Read the reply of `audit`."""
     types = dict(zip(("ledger", "holds", "usage", "account", "paid"), map(text, reply[:5]), strict=True))
     ledger, holds, newest, paid, now = reply[5:]
-    return Snapshot(types, _pairs(ledger), _pairs(holds), text(newest), int(paid), int(now))
+    return JournalSnapshot(types, _pairs(ledger), _pairs(holds), text(newest), int(paid), int(now))
 
 
 def inspected(reply: Any) -> Inspection:
-    """What `inspect` answered.
+    """Read the reply of `inspect`.
 
     Raises:
-        UnreadableError: a balance or counter cannot be read.
+        UnreadableError: a balance or counter is unreadable.
     """
     now, account, ledger, holds, leases = reply
     record = _pairs(account)
     ends = {call_id: _milliseconds(score) for call_id, score in _pairs(leases).items()}
-    state = stored.parse(record, _pairs(ledger), _pairs(holds), ends)
+    state = decoding.parse(record, _pairs(ledger), _pairs(holds), ends)
     return Inspection(int(now), bool(record) and "deleted" not in record, state)
 
 
 def _milliseconds(score: str) -> int:
-    """The end of a lease; somebody may have written that it never ends."""
+    """Return the end of a lease, bounded: an edited score may be infinite."""
     return int(min(max(float(score), 0.0), float(MAX_AMOUNT)))
 
 
@@ -98,25 +116,54 @@ def grant(
     """Grant a consent; `CREATED` when there was no record.
 
     Args:
-        issuer_id: with `account`, whose.
-        account: with `issuer_id`, whose.
+        issuer_id: issuer of the account.
+        account: the account.
         subject: None for every subject.
         client_id: the client.
-        scopes: those the record shall list; None lists none.
-        others: for every subject: keys of this client's consents that exist, to be granted as well.
+        scopes: scopes of the record; None lists none.
+        others: for every subject: keys of the client's existing consents, which are granted too.
     """
-    return _consent(GRANT, (issuer_id, account, subject, client_id), others, scopes)
+    revocation = account_keys(issuer_id, account).revocation
+    return _consent(GRANT, (issuer_id, account, subject, client_id), (revocation, *others), scopes)
 
 
 def revoke(issuer_id: str, account: str, subject: str | None, client_id: str, *, others: Sequence[str] = ()) -> Command:
-    """Revoke a consent, and tell every sidecar; arguments as in `grant`."""
+    """Revoke a consent, and notify every sidecar; arguments as in `grant`."""
     return _consent(REVOKE, (issuer_id, account, subject, client_id), others, None)
 
 
+def revoke_all(issuer_id: str, account: str, records: Sequence[str] = (), part: Revoke = Revoke.ALL) -> Command:
+    """Revoke every client of an account, also unknown ones, and notify every sidecar; `revoked_all` reads the reply.
+
+    Args:
+        issuer_id: issuer of the account.
+        account: the account.
+        records: keys of its consents and client records.
+        part: what to write.
+    """
+    keys = account_keys(issuer_id, account)
+    args = (issuer_id, account, REVOKED_CHANNEL, f"{keys.digest} {EVERY_CLIENT_TAG}", part.value)
+    return Command(REVOKE_ALL, (keys.revocation, keys.ledger, keys.usage, *records), args)
+
+
+def revoked_all(reply: Any) -> tuple[ChangeCode, int]:
+    """Return the code of `revoke_all`, `CREATED` when there was no revocation, and the number of revoked records."""
+    return ChangeCode(int(reply[0])), int(reply[1])
+
+
+def lift(issuer_id: str, account: str) -> Command:
+    """Lift the revocation of all clients; `UNKNOWN` when there is none.
+
+    Consents that it covers count again, unless `revoke_all` with `Revoke.COVERED` has revoked them before.
+    """
+    keys = account_keys(issuer_id, account)
+    return Command(LIFT, (keys.revocation, keys.ledger, keys.usage))
+
+
 def _consent(
-    script: Script, whose: tuple[str, str, str | None, str], others: Sequence[str], scopes: Iterable[str] | None
+    script: Script, party: tuple[str, str, str | None, str], others: Sequence[str], scopes: Iterable[str] | None
 ) -> Command:
-    issuer_id, account, subject, client_id = whose
+    issuer_id, account, subject, client_id = party
     keys = account_keys(issuer_id, account)
     if subject is None:
         record, tag = keys.client(client_id), client_digest(client_id)
@@ -137,16 +184,16 @@ def set_account(
     drop: Sequence[tuple[str, Window]] = (),
     create: bool = False,
 ) -> Command:
-    """Change an account's record; what is None stays.
+    """Change an account's record; values that are None stay.
 
     Args:
-        issuer_id: with `account`, whose.
-        account: with `issuer_id`, whose.
+        issuer_id: issuer of the account.
+        account: the account.
         plan: the new plan.
         active: the new status.
-        quotas: own limits per (quota, window); None there removes the plan's limit.
-        drop: (quota, window) whose own limit goes, so that the plan's holds again.
-        create: an unknown or deleted account is created, else it is `UNKNOWN`.
+        quotas: own limits per (quota, window); a limit of None removes the plan's limit.
+        drop: (quota, window) of own limits to remove, so that the plan's limits apply again.
+        create: whether to create an unknown or deleted account; otherwise the reply is `UNKNOWN`.
     """
     keys = account_keys(issuer_id, account)
     fields: list[Argument] = []
@@ -162,12 +209,12 @@ def set_account(
 
 
 def delete_account(issuer_id: str, account: str, *, others: Sequence[str] = ()) -> Command:
-    """Delete all but the revocations of an account, and leave it disabled.
+    """Delete everything of an account except its revocations, and leave it disabled.
 
     Args:
-        issuer_id: with `account`, whose.
-        account: with `issuer_id`, whose.
-        others: keys of its consents, its records per client, its sessions and tasks, found by SCAN.
+        issuer_id: issuer of the account.
+        account: the account.
+        others: keys of its consents, client records, sessions and tasks, found by SCAN.
     """
     keys = account_keys(issuer_id, account)
     return Command(
@@ -190,15 +237,15 @@ def change_credits(
     """Grant, spend or set credits of a pool.
 
     Args:
-        issuer_id: with `account`, whose.
-        account: with `issuer_id`, whose.
+        issuer_id: issuer of the account.
+        account: the account.
         verb: `grant`, `spend` or `set`.
         pool: the pool.
         amount: credits, at least 0.
-        operation: an id of this change: repeated within `lease` milliseconds it changes nothing.
-        lease: how long the operation is remembered, in milliseconds.
-        included: for `spend`: window and included credits of the account's plan, spent first.
-        create: an unknown account is created, else it is `UNKNOWN`.
+        operation: id of this change; a repetition within `lease` milliseconds changes nothing.
+        lease: milliseconds for which the operation is remembered.
+        included: for `spend`: window and included credits of the account's plan, which are spent first.
+        create: whether to create an unknown account; otherwise the reply is `UNKNOWN`.
     """
     if verb not in ("grant", "spend", "set"):
         raise ValueError("credits can be granted, spent or set")
@@ -209,7 +256,7 @@ def change_credits(
 
 
 def credited(reply: Any) -> CreditChange:
-    """What `change_credits` answered."""
+    """Read the reply of `change_credits`."""
     return CreditChange(ChangeCode(int(reply[0])), int(reply[1]), int(reply[2]))
 
 

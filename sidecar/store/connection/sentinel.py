@@ -1,7 +1,7 @@
-"""A primary that sentinels name: asked for at every connecting, and left as soon as they name another.
+"""Connection to the primary that sentinels name, and reconnection as soon as they name another.
 
-A primary that was cut off from its sentinels goes on taking writes that the new one will never know. So the
-sentinels are asked again and again, not only when a connection breaks.
+A primary that is partitioned from its sentinels still accepts writes that the new primary will never have. So the
+sentinels are asked at intervals, not only when a connection breaks.
 """
 
 from __future__ import annotations
@@ -10,35 +10,35 @@ import asyncio
 import contextlib
 from typing import Final
 
-from sidecar.ledger.connection import CALL_TIMEOUT, CONNECT_TIMEOUT, Connection, Prepare
-from sidecar.ledger.diagnosis import together
-from sidecar.ledger.endpoint import Address, Endpoint
-from sidecar.ledger.wire import Pushed, StoreError
+from sidecar.store.connection.diagnosis import combine
+from sidecar.store.connection.resp import OnPush, StoreError
+from sidecar.store.connection.store_connection import CALL_TIMEOUT, CONNECT_TIMEOUT, Prepare, StoreConnection
+from sidecar.store.connection.store_url import Address, StoreLocation
 
-ASK_EVERY: Final = 1.0
-"""Seconds between two questions where the primary is."""
+ASK_INTERVAL: Final = 1.0
+"""Seconds between two queries for the primary's address."""
 
-_ANSWER_WITHIN: Final = 0.4
+_ANSWER_TIMEOUT: Final = 0.4
 _ROLES: Final = frozenset({b"sentinel"})
 
 
 class Sentinels:
-    """Connections to all of them, kept open because they are asked so often."""
+    """Connections to all sentinels, kept open because they are asked often."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._service, self._tls = endpoint.service, endpoint.trust is not None
+    def __init__(self, endpoint: StoreLocation) -> None:
+        self._service, self._tls = endpoint.service, endpoint.store_tls is not None
         self._all = {
-            address: Connection(endpoint.sentinel(address), timeout=_ANSWER_WITHIN, roles=_ROLES)
+            address: StoreConnection(endpoint.sentinel(address), timeout=_ANSWER_TIMEOUT, roles=_ROLES)
             for address in endpoint.addresses
         }
 
     async def primary(self) -> Address:
-        """Where the primary is, by the newest of the configurations that sentinels answer.
+        """Return the primary's address in the newest configuration of all sentinels.
 
-        One that was cut off from the others still names the old primary; its configuration is older.
+        A sentinel that is partitioned from the others still names the old primary; its configuration is older.
 
         Raises:
-            StoreError: none of them says; an `UnsentError` when none could be asked.
+            StoreError: no sentinel names a primary; an `UnsentError` if none was reachable.
         """
         answers = await asyncio.gather(*map(self._ask, self._all.values()), return_exceptions=True)
         named = [answer for answer in answers if isinstance(answer, tuple)]
@@ -48,15 +48,15 @@ class Sentinels:
                 for (address, sentinel), answer in zip(self._all.items(), answers, strict=True)
                 if isinstance(answer, BaseException)
             }
-            raise together(f"no sentinel names the primary of {self._service}", faults, tls=self._tls)
-        # Of several with the same configuration the first counts: they may write one name in different ways.
+            raise combine(f"no sentinel names the primary of {self._service}", faults, tls=self._tls)
+        # Of several with the same configuration use the first: they may write one name in different ways.
         return max(named, key=lambda answer: answer[0])[1]
 
     async def close(self) -> None:
-        """Disconnect from all."""
+        """Disconnect from all sentinels."""
         await asyncio.gather(*(each.close() for each in self._all.values()))
 
-    async def _ask(self, sentinel: Connection) -> tuple[int, Address]:
+    async def _ask(self, sentinel: StoreConnection) -> tuple[int, Address]:
         sentinel.open()
         reply = await sentinel.call("SENTINEL", "MASTER", self._service)
         try:
@@ -64,44 +64,44 @@ class Sentinels:
             facts = dict(zip(words[::2], words[1::2], strict=False))
             return int(facts.get("config-epoch", "0")), (facts["ip"], int(facts["port"]))
         except (ValueError, TypeError, AttributeError, LookupError) as error:
-            raise StoreError("the sentinel answers what names no server") from error
+            raise StoreError("the sentinel's reply names no server") from error
 
 
-class SentinelConnection(Connection):
-    """One connection to whatever server the sentinels name.
+class SentinelConnection(StoreConnection):
+    """Connection to the primary that the sentinels name.
 
     Args:
-        endpoint: where the sentinels are.
-        prepare: as for `Connection`.
-        timeout: as for `Connection`.
-        pushed: as for `Connection`.
+        endpoint: addresses of the sentinels.
+        prepare: as for `StoreConnection`.
+        timeout: as for `StoreConnection`.
+        on_push: as for `StoreConnection`.
     """
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: StoreLocation,
         *,
         prepare: Prepare | None = None,
         timeout: float = CALL_TIMEOUT,
-        pushed: Pushed | None = None,
+        on_push: OnPush | None = None,
     ) -> None:
         self._sentinels = Sentinels(endpoint)
         super().__init__(
             endpoint,
             prepare=prepare,
             timeout=timeout,
-            pushed=pushed,
-            where=self._sentinels.primary,
-            attempt=2 * CONNECT_TIMEOUT,  # the sentinels are asked, too
+            on_push=on_push,
+            locate=self._sentinels.primary,
+            attempt_timeout=2 * CONNECT_TIMEOUT,  # it includes asking the sentinels
         )
         self._watcher: asyncio.Task[None] | None = None
 
-    def beside(self, prepare: Prepare, pushed: Pushed) -> Connection:
-        """Another connection to the same primary, not yet started, that hears what is published there."""
-        return SentinelConnection(self._endpoint, prepare=prepare, pushed=pushed)
+    def subscriber(self, prepare: Prepare, on_push: OnPush) -> StoreConnection:
+        """Return another connection to the same primary, not yet started, for a subscription."""
+        return SentinelConnection(self._endpoint, prepare=prepare, on_push=on_push)
 
     def open(self) -> None:
-        """Begin to connect, and keep connected until `close`."""
+        """Start to connect, and stay connected until `close`."""
         super().open()
         if self._watcher is None:
             self._watcher = asyncio.create_task(self._watch(), name="store sentinels")
@@ -118,10 +118,10 @@ class SentinelConnection(Connection):
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(ASK_EVERY)
+            await asyncio.sleep(ASK_INTERVAL)
             if not self.up:
-                continue  # whoever connects asks, too
-            with contextlib.suppress(StoreError):  # nobody says where another is: this one is as good as any
+                continue  # connecting asks the sentinels itself
+            with contextlib.suppress(StoreError):  # no sentinel names a primary: keep this one
                 named = await self._sentinels.primary()
                 if named != self.address:
-                    self.leave(f"the sentinels name another primary of {self._endpoint.service}")
+                    self.reconnect(f"the sentinels name another primary of {self._endpoint.service}")

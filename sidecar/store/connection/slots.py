@@ -1,4 +1,4 @@
-"""The slots of a cluster: which one a key is in, and which primary has which, as one node sees it."""
+"""Slots of a cluster: the slot of a key, and the primary of each slot in one node's view."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, Final
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
-from sidecar.ledger.connection import Connection
-from sidecar.ledger.endpoint import Address
-from sidecar.ledger.wire import StoreError
+from sidecar.store.connection.resp import StoreError
+from sidecar.store.connection.store_connection import StoreConnection
+from sidecar.store.connection.store_url import Address
 
 SLOTS: Final = REDIS_CLUSTER_HASH_SLOTS
-"""How many there are."""
+"""Number of slots."""
 
 _REMEMBERED: Final = 65_536
 
@@ -24,19 +24,19 @@ Range = tuple[int, int, Address]
 
 @lru_cache(_REMEMBERED)
 def slot_of(key: str) -> int:
-    """The slot of a key, which its hash tag decides."""
+    """Return the slot of a key, which its hash tag decides."""
     return int(key_slot(key.encode()))
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """Which primary has which slots, as one node sees it.
+class SlotMap:
+    """Primary of each slot in one node's view.
 
     Attributes:
-        epoch: grows with every failover and every move of slots: of two views the greater is newer.
-        healthy: whether the node takes commands; one that was cut off from most others does not.
-        ranges: first slot, last slot, and the primary that has them.
-        nodes: where any node is, replicas included.
+        epoch: increases with every failover and every move of slots; the map with the greater epoch is newer.
+        healthy: whether the node accepts commands; one that is partitioned from the majority does not.
+        ranges: first slot, last slot and primary.
+        nodes: addresses of all nodes, including replicas.
     """
 
     epoch: int
@@ -45,13 +45,13 @@ class View:
     nodes: frozenset[Address]
 
 
-async def view_of(node: Connection) -> View:
-    """What one node says of the cluster.
+async def fetch_slot_map(node: StoreConnection) -> SlotMap:
+    """Read the slot map of one node.
 
     Raises:
-        StoreError: nothing that can be used.
+        StoreError: the reply is unusable.
     """
-    asked = node.send("CLUSTER", "INFO", now=False), node.send("CLUSTER", "SLOTS")
+    asked = node.send("CLUSTER", "INFO"), node.send("CLUSTER", "SLOTS")
     info, slots = await asyncio.gather(*asked)
     try:
         facts = dict(line.partition(":")[::2] for line in info.decode(errors="replace").splitlines())
@@ -65,12 +65,12 @@ async def view_of(node: Connection) -> View:
             if found and found[0] is not None:
                 ranges.append((int(first), int(last), found[0]))
     except (ValueError, TypeError, IndexError, AttributeError) as error:
-        raise StoreError("a node of the cluster answers what is no map of its slots") from error
-    return View(epoch, healthy, tuple(ranges), frozenset(nodes))
+        raise StoreError("the reply of a cluster node is not a slot map") from error
+    return SlotMap(epoch, healthy, tuple(ranges), frozenset(nodes))
 
 
 def _addresses(servers: Iterable[Sequence[Any]], asked: str) -> Iterable[Address | None]:
-    """Where the servers of one range are: no host is the one that was asked, `?` one that is not known."""
+    """Return the addresses of a range's servers: no host means the node that was asked, `?` an unknown one."""
     for host, port, *_ in servers:
         name = asked if not host else host.decode()
         yield None if name == "?" else (name, int(port))

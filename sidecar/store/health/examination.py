@@ -1,4 +1,4 @@
-"""What a new connection asks of the server before anything is kept there; `durability` judges the answers."""
+"""Examine a server on every new connection, before anything is written; `durability` judges the replies."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sidecar.ledger import durability
-from sidecar.ledger.durability import PARAMETERS, Server, Warned
-from sidecar.ledger.permissions import permitted
-from sidecar.ledger.wire import RejectedError, StoreError
+from sidecar.store.connection.resp import RejectedError, StoreError
+from sidecar.store.health import durability
+from sidecar.store.health.durability import PARAMETERS, DurabilityWarning, Server
+from sidecar.store.health.permissions import check_permissions
 
 Send = Callable[..., asyncio.Future[Any]]
 
 
-async def capable(send: Send) -> tuple[Mapping[str, str], bool]:
-    """See that the scripts can run: for commands, which must be able to revoke on a store that is otherwise unfit.
+async def check_capabilities(send: Send) -> tuple[Mapping[str, str], bool]:
+    """Check that the scripts can run; CLI commands check only this, because revoking must work on an unfit store.
 
     Args:
-        send: sends one command and gives its reply.
+        send: sends one command and returns its reply.
 
     Returns:
-        The server's INFO, and whether its parameters can be seen.
+        The server's INFO, and whether CONFIG GET is permitted.
 
     Raises:
         StoreError: the server is too old, or its user lacks permissions.
@@ -32,29 +32,29 @@ async def capable(send: Send) -> tuple[Mapping[str, str], bool]:
     info = _fields(reply)
     if old := durability.too_old(info):
         raise StoreError(old)
-    return info, await permitted(send, cluster=info.get("cluster_enabled") == "1")
+    return info, await check_permissions(send, cluster=info.get("cluster_enabled") == "1")
 
 
-async def examine(send: Send, *, managed: bool = False) -> tuple[Warned, ...]:
-    """See that the server can be relied on, and what of it the operator should know.
+async def examine(send: Send, *, managed: bool = False) -> tuple[DurabilityWarning, ...]:
+    """Check that the server may be used, and return warnings for the operator.
 
     Args:
-        send: sends one command and gives its reply.
-        managed: whether Sentinel looks after it.
+        send: sends one command and returns its reply.
+        managed: whether Sentinel manages it.
 
     Raises:
-        StoreError: it must not be used; the message says why.
+        StoreError: the server must not be used; the message gives the reason.
     """
-    info, open_ = await capable(send)
+    info, shows_config = await check_capabilities(send)
     if unsafe := durability.unsafe(info):
         raise StoreError(unsafe)
-    return durability.warnings(Server(info, await _parameters(send) if open_ else None, managed))
+    return durability.warnings(Server(info, await _parameters(send) if shows_config else None, managed))
 
 
 async def _parameters(send: Send) -> Mapping[str, str] | None:
     try:
         flat = await send("CONFIG", "GET", *PARAMETERS)
-    except RejectedError:  # managed services take the command away altogether
+    except RejectedError:  # managed services remove the command
         return None
     words = [each.decode(errors="replace") for each in flat]
     return dict(zip(words[::2], words[1::2], strict=False))

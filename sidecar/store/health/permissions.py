@@ -1,7 +1,7 @@
-"""What the user of the store must be permitted: everything that sidecars, commands and scripts run.
+"""Check the permissions of the store's user: every command that sidecars, the CLI and scripts run.
 
-A script that meets a command it may not run stops in the middle of its work. So the whole list is asked
-about on every new connection, and what is missing is named at once, before anything is written.
+A script that may not run one of its commands stops halfway. So the whole list is checked on every new connection,
+and missing permissions are reported before anything is written.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any, Final
 
 import orjson
 
-from sidecar.ledger.keys import REVOKED_CHANNEL
-from sidecar.ledger.layout import LAYOUT_KEY
-from sidecar.ledger.scripts import PERMISSIONS
-from sidecar.ledger.wire import StoreError
+from sidecar.store.commands.keys import REVOKED_CHANNEL
+from sidecar.store.commands.scripts import PERMISSIONS
+from sidecar.store.connection.layout import LAYOUT_KEY
+from sidecar.store.connection.resp import StoreError
 
 _KEY: Final = "mcp:{any}:key"  # stands for every key: the user needs `~mcp:*`
 
-# As scripts, sidecar and commands use them, with any arguments that are enough.
+# Each command with the fewest arguments that the server accepts.
 KEYED: Final[tuple[tuple[str, ...], ...]] = (
     ("GET", LAYOUT_KEY),
     ("SET", LAYOUT_KEY, "1"),
@@ -47,27 +47,27 @@ OTHERS: Final[tuple[tuple[str, ...], ...]] = (
     ("SUBSCRIBE", REVOKED_CHANNEL),
     ("PUBLISH", REVOKED_CHANNEL, ""),
 )
-"""Commands on no key."""
+"""Commands without a key."""
 
 CLUSTERED: Final[tuple[tuple[str, ...], ...]] = (("CLUSTER", "SLOTS"), ("CLUSTER", "INFO"), ("ASKING",))
-"""Commands on the nodes of a cluster, besides."""
+"""Further commands on the nodes of a cluster."""
 
 _OPTIONAL: Final = ("CONFIG", "GET", "appendfsync")
-_PARTS: Final = frozenset({"SCRIPT", "CLUSTER"})  # commands whose parts are permitted one by one
+_WITH_SUBCOMMANDS: Final = frozenset({"SCRIPT", "CLUSTER"})  # each subcommand is permitted separately
 
 
-async def permitted(send: Callable[..., asyncio.Future[Any]], *, cluster: bool = False) -> bool:
-    """See that the user of a connection may do all that is needed.
+async def check_permissions(send: Callable[..., asyncio.Future[Any]], *, cluster: bool = False) -> bool:
+    """Check that the user of a connection has every permission.
 
     Args:
-        send: sends one command and gives its reply.
-        cluster: whether the server is a node of one.
+        send: sends one command and returns its reply.
+        cluster: whether the server is a node of a cluster.
 
     Returns:
-        Whether it may also see the server's parameters.
+        True if the user may also read the server's parameters.
 
     Raises:
-        StoreError: something is missing; names all of it.
+        StoreError: permissions are missing; the message names all of them.
     """
     needed = (*KEYED, *OTHERS, *(CLUSTERED if cluster else ()))
     asked = (*needed, _OPTIONAL)
@@ -75,17 +75,17 @@ async def permitted(send: Callable[..., asyncio.Future[Any]], *, cluster: bool =
     answered = send("EVALSHA", PERMISSIONS.sha, 0, *map(orjson.dumps, asked))
     await loaded
     answer = dict(zip(asked, await answered, strict=True))
-    if lacking := [words for words in needed if not answer[words]]:
-        raise StoreError(f"the store's user lacks permissions: {_named(lacking)}; docs/store.md lists what it needs")
+    if missing := [words for words in needed if not answer[words]]:
+        raise StoreError(f"the store's user lacks permissions: {_named(missing)}; docs/store.md lists all")
     return bool(answer[_OPTIONAL])
 
 
-def _named(lacking: list[tuple[str, ...]]) -> str:
-    if all(words in lacking for words in KEYED):  # not each for itself
-        return ", ".join(["keys ~mcp:*", *(_command(words) for words in lacking if words not in KEYED)])
-    return ", ".join(_command(words) for words in lacking)
+def _named(missing: list[tuple[str, ...]]) -> str:
+    if all(words in missing for words in KEYED):  # the key pattern is missing, not each command
+        return ", ".join(["keys ~mcp:*", *(_command(words) for words in missing if words not in KEYED)])
+    return ", ".join(_command(words) for words in missing)
 
 
 def _command(words: tuple[str, ...]) -> str:
-    name = "|".join(words[:2]) if words[0] in _PARTS else words[0]
+    name = "|".join(words[:2]) if words[0] in _WITH_SUBCOMMANDS else words[0]
     return f"+{name.lower()}" + (f" with channel &{REVOKED_CHANNEL}" if REVOKED_CHANNEL in words else "")

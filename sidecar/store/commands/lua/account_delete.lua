@@ -1,38 +1,38 @@
 #!lua flags=allow-oom
--- Delete an account's money, holds, paid items, journal, sessions, tasks and granted consents. Revocations
--- stay, a record that keeps the account disabled until it is set again, and a journal that begins with what
--- was forfeited.
+-- Delete an account's money, holds, paid items, journal, sessions, tasks and granted consents. Revocations stay, a
+-- record that keeps the account disabled until it is set again, and a journal that begins with the forfeited credits.
 --
 -- KEYS  1 ledger  2 holds  3 leases  4 paid  5 requests  6 usage  7 account  8... consents, client
 --       records, sessions and tasks, and the two lists of those
 -- ARGV  1 issuer id  2 account
--- Returns changes.ChangeCode: 0, or 2 when nothing is known of the account
+-- Returns command.ChangeCode: 0, or 2 for an unknown account
 -- include clock.lua
 local LEDGER, USAGE = KEYS[1], KEYS[6]
 -- include checked.lua
 -- include journal.lua
-local POOLS_MOST = 1000 -- what one entry names
+-- generate ChangeCode
+local MAX_POOLS = 1000 -- pools that one entry names
 local known = false
 for _, key in ipairs(KEYS) do -- one by one: sessions and tasks may be more than fit on Lua's stack
   known = redis.call('EXISTS', key) == 1
   if known then break end
 end
-if not known then return 2 end
+if not known then return UNKNOWN end
 local entry = {'event', 'account_deleted'}
 if redis.call('TYPE', LEDGER).ok == 'hash' then
   local ledger = redis.call('HGETALL', LEDGER)
   for i = 1, #ledger, 2 do
-    if string.sub(ledger[i], 1, 6) == 'total:' and #entry < 2 * POOLS_MOST then
+    if string.sub(ledger[i], 1, 6) == 'total:' and #entry < 2 * MAX_POOLS then
       entry[#entry + 1] = 'forfeited:' .. string.sub(ledger[i], 7)
       entry[#entry + 1] = string.match(ledger[i + 1], '^%-?%d+$') or 'unknown'
     end
   end
 end
 for i = 8, #KEYS do
-  -- A key that is no hash is no revocation.
+  -- A key that is not a hash is not a revocation.
   if redis.pcall('HGET', KEYS[i], 'status') ~= 'revoked' then redis.call('DEL', KEYS[i]) end
 end
 for i = 1, 7 do redis.call('DEL', KEYS[i]) end
 redis.call('HSET', KEYS[7], 'issuer', ARGV[1], 'account', ARGV[2], 'status', 'disabled', 'deleted', seconds())
 write_journal({entry})
-return 0
+return DONE

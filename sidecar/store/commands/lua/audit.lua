@@ -1,6 +1,6 @@
 #!lua flags=no-writes
--- What recomputing an account needs at one moment, whatever types its keys have; it resolves nothing.
--- `journal.verify` compares it with the entries.
+-- Read the stored state of an account at one moment, whatever types its keys have; it resolves no hold.
+-- `verification.verify` compares it with the entries.
 --
 -- KEYS  1 ledger  2 holds  3 usage  4 account  5 paid
 -- Returns {their five types, then ledger and holds as flat pairs, id of the newest entry or '0-0', number of

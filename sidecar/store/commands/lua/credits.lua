@@ -1,34 +1,36 @@
 #!lua
--- Grant, spend or set the credits of a pool: for commands, and for other programs that spend from it.
--- Idempotent on the operation id. An account that was deleted has to be set again first. After `set`, balance
--- and open holds agree with the journal again, whatever somebody had written there.
+-- Grant, spend or set the credits of a pool, for CLI commands and other programs. Idempotent on the operation id. A
+-- deleted account must be set again first. After `set`, balance and open holds agree with the journal again, also when
+-- they were edited by hand.
 --
 -- KEYS  1 ledger  2 holds  3 leases  4 paid  5 requests  6 usage  7 account  8 done of this operation
 -- ARGV  1 operation id  2 grant, spend or set  3 pool  4 credits  5 ms to remember the operation
 --       6 window ('' none) and 7 number of the plan's included credits, which a spend takes first
 --       8 whether to create the account (1, 0)  9 issuer id  10 account
--- Returns {changes.ChangeCode, balance, taken from included credits}; only 0 and 1 are remembered. An error
---       says which argument is wrong; nothing was changed then
+-- Returns {command.ChangeCode, balance, taken from included credits}; only 0 and 1 are remembered. An error names the
+--       argument that is wrong; nothing was changed then
 -- include clock.lua
 local LEDGER, HOLDS, LEASES, PAID, REQUESTS, USAGE = unpack(KEYS)
 -- include ledger.lua
+-- include hold.lua
+-- include expiry.lua
 
-local DONE, CREATED, UNKNOWN, TOO_LITTLE, TOO_MUCH = 0, 1, 2, 3, 4
+-- generate ChangeCode
 local operation, verb, pool, amount = ARGV[1], ARGV[2], ARGV[3], amount_of(ARGV[4])
 
--- Other programs' slips: read as numbers, a negative spend would be a grant, and half a credit would stay.
+-- Check the arguments of other programs: a negative spend would be a grant, and half a credit would remain.
 local whole = amount_of
 local function wrong()
   if #KEYS ~= 8 or #ARGV ~= 10 then return '8 KEYS and 10 ARGV' end
   if operation == '' then return 'operation id: not empty' end
   if verb ~= 'grant' and verb ~= 'spend' and verb ~= 'set' then return 'grant, spend or set' end
   if pool == '' or string.find(pool, ':', 1, true) then return 'pool: a name without a colon' end
-  if not whole(ARGV[4]) then return 'credits: an integer from 0 to 9007199254740991' end
+  if not whole(ARGV[4]) then return 'credits: ' .. AN_AMOUNT end
   if not whole(ARGV[5]) or tonumber(ARGV[5]) == 0 then return 'ms to remember: an integer from 1' end
-  if ARGV[6] ~= '' and ARGV[6] ~= 'month' and not LENGTH[ARGV[6]] then
-    return 'window: minute, hour, day, month or empty'
+  if ARGV[6] ~= '' and not WINDOW_RULES[ARGV[6]] then
+    return 'window: ' .. table.concat(WINDOWS, ', ') .. ' or empty'
   end
-  if not whole(ARGV[7]) then return 'included credits: an integer from 0 to 9007199254740991' end
+  if not whole(ARGV[7]) then return 'included credits: ' .. AN_AMOUNT end
 end
 local fault = wrong()
 if fault then return redis.error_reply('ERR credits.lua accepts ' .. fault) end
@@ -44,12 +46,12 @@ local deleted = redis.call('HEXISTS', KEYS[7], 'deleted') == 1
 if deleted or (not exists and ARGV[8] ~= '1') then return {UNKNOWN, '0', '0'} end
 expire()
 
--- Credits that open holds have taken from the balance of the pool.
+-- Returns the credits that open holds reserve from the balance of the pool.
 local function held()
-  local resolved, taken, flat = {}, 0, redis.call('HGETALL', HOLDS)
-  for _, call in ipairs(gone) do resolved[call] = true end
+  local closed, taken, flat = {}, 0, redis.call('HGETALL', HOLDS)
+  for _, call in ipairs(lists.resolved or {}) do closed[call] = true end
   for i = 1, #flat, 2 do
-    local hold = not resolved[flat[i]] and (hold_of(flat[i + 1]) or malformed(HOLDS, flat[i], 'a hold'))
+    local hold = not closed[flat[i]] and (hold_of(flat[i + 1]) or malformed(HOLDS, flat[i], 'a hold'))
     for _, each in ipairs(hold and hold.amounts or {}) do
       if each.kind == 'credit' and each.name == pool then taken = taken + tonumber(each.balance) end
     end
@@ -61,7 +63,7 @@ local balance, total = units('balance:' .. pool), total_of(pool)
 local included, placed_in = 0, ''
 local change = amount
 if verb == 'set' then
-  -- Told by what the journal knows, not by the balance found: else an edited one would never be in order again.
+  -- Computed from the journal, not from the stored balance: otherwise an edited one would never be consistent again.
   change = amount + held() - total
 elseif verb == 'spend' then
   if ARGV[6] ~= '' then

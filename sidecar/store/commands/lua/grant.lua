@@ -1,27 +1,31 @@
 #!lua
 -- Grant the consent of one subject, or of every subject, to a client.
 --
--- KEYS  1 the record  2 the client's record for every subject  3 ledger  4 usage  5... further records to
---       grant with it
+-- KEYS  1 the record  2 the client's record for every subject  3 ledger  4 usage  5... further records to grant, and
+--       the account's `revocation` of all clients, which only makes this grant newer than itself
 -- ARGV  1 issuer id  2 account  3 subject ('' every)  4 client id  5, 6 not used here
 --       7 scopes, separated by spaces; absent lists none
--- Returns changes.ChangeCode: 1 when there was no record, else 0
+-- Returns command.ChangeCode: 1 when there was no record, else 0
 -- include clock.lua
 local LEDGER, USAGE = KEYS[3], KEYS[4]
 -- include checked.lua
 -- include journal.lua
+-- generate ChangeCode
 -- include consent.lua
--- Whatever has the wrong type refuses here, before anything is written.
+local function is_revocation(key) return string.sub(key, -12) == '}:revocation' end
+-- Keys of the wrong type fail here, before the first write.
 redis.call('XLEN', USAGE)
 redis.call('HLEN', LEDGER)
 for i, key in ipairs(KEYS) do
   if i < 3 or i > 4 then redis.call('HLEN', key) end
 end
-local created = 1 - redis.call('EXISTS', KEYS[1])
--- A grant must be newer than what it cures, also when the clock has stood still or gone back.
+local created = redis.call('EXISTS', KEYS[1]) == 0 and CREATED or DONE
+-- A grant must be newer than the revocation that it overrides, also when the clock has stopped or gone back.
 local at = now_ms / 1000
-local every = plain_seconds(redis.call('HGET', KEYS[2], 'at'))
-if every and every >= at then at = every + 0.001 end
+for i = 2, #KEYS do
+  local older = (i == 2 or is_revocation(KEYS[i])) and plain_seconds(redis.call('HGET', KEYS[i], 'at'))
+  if older and older >= at then at = older + 0.001 end
+end
 local entry = {'event', 'consent_granted', 'client', ARGV[4]}
 if ARGV[3] ~= '' then
   entry[#entry + 1] = 'subject'
@@ -29,7 +33,7 @@ if ARGV[3] ~= '' then
 end
 write_journal({entry})
 for i, key in ipairs(KEYS) do
-  if i == 1 or i > 4 then
+  if i == 1 or i > 4 and not is_revocation(key) then
     redis.call('HSET', key, 'status', 'granted', 'at', string.format('%.3f', at))
     if ARGV[7] then redis.call('HSET', key, 'scopes', ARGV[7]) else redis.call('HDEL', key, 'scopes') end
   end

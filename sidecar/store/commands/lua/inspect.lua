@@ -1,12 +1,13 @@
 #!lua
--- One account as it stands, after resolving what dead owners left. `accounts.parse` reads the answer.
+-- Read the current state of an account, after resolving expired holds. `changes.inspected` reads the reply.
 --
 -- KEYS  1 ledger  2 holds  3 leases  4 paid  5 requests  6 usage  7 account
 -- Returns {ms since the epoch, account, ledger, holds, leases}, the last four as flat pairs
 -- include clock.lua
 local LEDGER, HOLDS, LEASES, PAID, REQUESTS, USAGE = unpack(KEYS)
 -- include ledger.lua
-local account = redis.call('HGETALL', KEYS[7]) -- first: a record of the wrong type refuses before anything is written
+-- include expiry.lua
+local account = redis.call('HGETALL', KEYS[7]) -- first: a record of the wrong type fails before the first write
 expire()
 flush()
 return {

@@ -1,20 +1,22 @@
 #!lua flags=allow-oom
--- A response has passed on a stream that was not its call's own: find the hold of that call. One whose
--- owner has not deferred it is left to its owner; if that one has died, and the response was a result, the
--- lease charges what was reserved. `settlement.recall` is its model.
+-- Find the hold of a call after its response has passed on another call's stream. A hold that its owner has not
+-- deferred is left to the owner; if the owner is dead and the response is a result, the reserve is charged when the
+-- lease expires. `settlement.recall` is the model.
 --
--- Ids are used again, and streams replayed, by whom that serves: so it is told whether the stream is the
--- call's own that was resumed. On any other the response may be that of an earlier request. It may write when
--- memory is short: what settles a call has to pass.
+-- A client may reuse ids and replay streams to its advantage: so the reply says whether the stream is the resumed one
+-- of the call itself. On any other stream the response may belong to an earlier request. It may write when memory is
+-- short: settling a call must work.
 --
 -- KEYS  1 holds  2 requests
--- ARGV  1 digest of session and request id  2 whether it is a result that costs something (1, 0)
+-- ARGV  1 digest of session and request id  2 whether it is a result with a price (1, 0)
 --       3 digest of session and the event id that the stream was resumed from ('' for none)
--- Returns {call id, what pricing the response needs, on_unknown, whether the stream is the call's own (1, 0)},
---       or nil when nothing is to be settled
+-- Returns {call id, pricing context of the response, on_unknown, whether the stream is the call's own (1, 0)},
+--       or nil when there is nothing to settle, or 0 for a result after its hold was released when the lease expired:
+--       it must not be delivered
 local HOLDS = KEYS[1]
 -- include hold.lua
 local call = redis.call('HGET', KEYS[2], ARGV[1])
+if call == '' then return ARGV[2] == '1' and 0 or false end
 local hold = call and hold_of_call(call)
 if not hold then return false end
 if hold.deferred and hold.deferred ~= '' then

@@ -1,16 +1,18 @@
 #!lua flags=allow-oom
--- Settle or release one call, exactly once. `settlement.settle` and `settlement.release` are its model.
--- A repetition gets the first answer; what comes when the hold is gone is late and changes nothing. It
--- leaves a tombstone all the same: an admission of the call that arrives later is refused. It may write
--- when memory is short, or holds would stay open; admissions, which make them, may not.
+-- Settle or release one call, exactly once. `settlement.settle` and `settlement.release` are the model. A repetition
+-- gets the first reply; a command without a hold is late and changes nothing, but leaves a tombstone: an admission of
+-- the call that arrives later is refused. It may write when memory is short, or holds would stay open; admissions,
+-- which create holds, may not.
 --
 -- KEYS  1 ledger  2 holds  3 leases  4 paid  5 requests  6 usage  7 outcome of this call
--- ARGV  1 call id  2 settled or released  3 whether it was forwarded (1, 0)  4 ms to remember it
---       5 charges: JSON [units, or [item, ...], or null for the reserve, ...]; missing ones are null
+-- ARGV  1 call id  2 settled or released  3 whether it was forwarded (1, 0)  4 ms to remember the outcome
+--       5 charges: JSON [units, or [item, ...], or null for the reserve, or false for the reserve without marking any
+--       item as paid, ...]; missing ones are null
 -- Returns {late (1, 0), then kind, name, units of each amount}
 -- include clock.lua
 local LEDGER, HOLDS, LEASES, PAID, REQUESTS, USAGE = unpack(KEYS)
 -- include ledger.lua
+-- include resolution.lua
 
 local call, how, life = ARGV[1], ARGV[2], ARGV[4]
 
@@ -29,8 +31,8 @@ if known then
 end
 local hold = hold_of_call(call)
 if not hold then
-  if how == 'settled' then write_journal({{'event', 'late', 'call', call}}) end
-  remember('late', {})
+  if how == SETTLED then write_journal({{'event', LATE, 'call', call}}) end
+  remember(LATE, {})
   return {1}
 end
 local receipt = resolve(call, hold, how, ARGV[3] == '1', cjson.decode(ARGV[5]))

@@ -1,19 +1,21 @@
 #!lua flags=allow-oom
--- Revoke the consent of one subject, or of every subject, to a client, and tell every sidecar. It writes
--- when memory is short, and when the journal cannot be written: access that was withdrawn must end.
+-- Revoke the consent of one subject, or of every subject, to a client, and notify every sidecar. It writes when memory
+-- is short, and when the journal cannot be written: revoked access must end.
 --
--- KEYS  1 the record  2 the client's record for every subject  3 ledger  4 usage  5... further records to
---       revoke with it
--- ARGV  1 issuer id  2 account  3 subject ('' every)  4 client id  5 channel  6 message
--- Returns changes.ChangeCode: 1 when there was no record, else 0
+-- KEYS  1 the record  2 the client's record for every subject  3 ledger  4 usage  5... further records to revoke
+-- ARGV  1 issuer id  2 account  3 subject ('' every)  4 client id  5 channel: mcp:revoked
+--       6 message: digest(issuer id, account), a space, then digest(subject, client id), or digest(client id) for
+--       every subject; sidecars that receive it close the client's streams at once
+-- Returns command.ChangeCode: 1 when there was no record, else 0
 -- include clock.lua
 local LEDGER, USAGE = KEYS[3], KEYS[4]
 -- include checked.lua
 -- include journal.lua
-local created = 1 - redis.call('EXISTS', KEYS[1])
+-- generate ChangeCode
+local created = redis.call('EXISTS', KEYS[1]) == 0 and CREATED or DONE
 for i, key in ipairs(KEYS) do
   if i == 1 or i > 4 then
-    if not is(key, 'hash') then redis.call('DEL', key) end -- what is no record grants nobody anything
+    if not has_type(key, 'hash') then redis.call('DEL', key) end -- a key of another type grants nothing
     redis.call('HSET', key, 'status', 'revoked', 'at', seconds())
   end
 end
@@ -25,6 +27,6 @@ if ARGV[3] ~= '' then
   entry[#entry + 1] = 'subject'
   entry[#entry + 1] = ARGV[3]
 end
--- What somebody made of the journal is what `usage --verify` names; it keeps nobody's access alive.
+-- `usage --verify` reports a corrupt journal; it must not keep access alive.
 pcall(write_journal, {entry})
 return created

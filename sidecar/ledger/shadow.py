@@ -1,0 +1,28 @@
+"""Refusals that gates 6 and 7 would have made, if their rules in shadow mode were enforced.
+
+Pure. A quota in shadow mode is counted as any other and refuses nothing; a tool list in shadow mode includes every
+tool. The reply of the store says enough about both.
+"""
+
+from __future__ import annotations
+
+from sidecar.errors import ErrorCode, ShadowRefusal
+from sidecar.model import AdmissionReply, Application
+
+
+def shadow_refusals(admission: AdmissionReply, application: Application) -> tuple[ShadowRefusal, ...]:
+    """Return the refusals of rules in shadow mode that the admission passed.
+
+    Args:
+        admission: reply of the store.
+        application: application that was sent.
+    """
+    found: list[ShadowRefusal] = []
+    plans, plan = application.terms.plans, admission.plan
+    if plans and plan and plan in plans and (shadow := plans[plan].shadow) is not None:
+        found.append(ShadowRefusal(shadow, ErrorCode.PLAN_REQUIRED))
+    for demand, price in zip(application.demands, admission.prices, strict=False):
+        if demand.shadow is not None and price.left is not None and price.needed > price.left:
+            detail = f"{price.needed} of {price.name} needed, {price.left} of {price.limit} per {price.window} left"
+            found.append(ShadowRefusal(demand.shadow, ErrorCode.QUOTA_EXCEEDED, detail))
+    return tuple(found)

@@ -1,0 +1,135 @@
+"""Counters and histograms of one thread: a count is an addition.
+
+Those of prometheus_client take a lock and check their labels for each count. A call is counted about ten times, always
+by the event loop, so these have no lock. They are exposed by the same registry, under the same names.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+from itertools import accumulate
+from typing import Final, Generic, TypeVar
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+
+_INFINITE: Final = "+Inf"
+
+
+class CounterSeries:
+    """Value of a counter for one combination of its labels."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+    def inc(self, amount: float = 1) -> None:
+        """Add an amount, which is not negative."""
+        self.value += amount
+
+
+class HistogramSeries:
+    """Observations of a histogram for one combination of its labels.
+
+    Args:
+        bounds: upper bounds of the buckets but the last, which has none.
+
+    Attributes:
+        counts: observations in each bucket alone.
+        total: sum of the observed values.
+    """
+
+    __slots__ = ("_bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count a value in the first bucket whose bound is not below it."""
+        self.total += value
+        self.counts[bisect_left(self._bounds, value)] += 1
+
+
+_Series = TypeVar("_Series", CounterSeries, HistogramSeries)
+
+
+class _LabelledSeries(Generic[_Series]):
+    """Series by the values of their labels, in the order in which they began."""
+
+    def __init__(self, labels: tuple[str, ...], begin: Callable[[], _Series]) -> None:
+        self.label_names = labels
+        self._begin: Callable[[], _Series] = begin
+        self._series: dict[tuple[str, ...], _Series] = {}
+
+    def labels(self, *values: str) -> _Series:
+        """Return the series of these values of the labels; a new one begins at 0."""
+        try:
+            return self._series[values]
+        except KeyError:
+            if len(values) != len(self.label_names):
+                raise ValueError(f"this metric has the labels {self.label_names}") from None
+            # Keys are plain strings: a member of an enum would be kept and found as well, but printed by its class.
+            return self._series.setdefault(tuple(str(value) for value in values), self._begin())
+
+
+class PlainCounter(_LabelledSeries[CounterSeries]):
+    """Counter with labels that one thread counts.
+
+    Args:
+        name: without the suffix `_total`.
+        text: its help text.
+        labels: their names.
+        registry: exposes it.
+    """
+
+    def __init__(self, name: str, text: str, labels: tuple[str, ...], registry: CollectorRegistry) -> None:
+        super().__init__(labels, CounterSeries)
+        self._name, self._text = name, text
+        registry.register(self)
+
+    def describe(self) -> Iterable[Metric]:
+        """Return the metric without its series."""
+        return [CounterMetricFamily(self._name, self._text, labels=self.label_names)]
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metric with its series."""
+        family = CounterMetricFamily(self._name, self._text, labels=self.label_names)
+        for values, series in self._series.items():
+            family.add_metric(values, series.value)
+        return [family]
+
+
+class PlainHistogram(_LabelledSeries[HistogramSeries]):
+    """Histogram with labels that one thread counts.
+
+    Args:
+        name: of the metric.
+        text: its help text.
+        labels: their names.
+        registry: exposes it.
+        bounds: upper bounds of its buckets, ascending; one more bucket has none.
+    """
+
+    def __init__(
+        self, name: str, text: str, labels: tuple[str, ...], registry: CollectorRegistry, bounds: tuple[float, ...]
+    ) -> None:
+        super().__init__(labels, lambda: HistogramSeries(bounds))
+        self._name, self._text = name, text
+        self._buckets = (*(str(float(bound)) for bound in bounds), _INFINITE)
+        registry.register(self)
+
+    def describe(self) -> Iterable[Metric]:
+        """Return the metric without its series."""
+        return [HistogramMetricFamily(self._name, self._text, labels=self.label_names)]
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metric with its series; a bucket counts the observations of those below it, too."""
+        family = HistogramMetricFamily(self._name, self._text, labels=self.label_names)
+        for values, series in self._series.items():
+            buckets = list(zip(self._buckets, accumulate(series.counts), strict=True))
+            family.add_metric(values, buckets, series.total)
+        return [family]

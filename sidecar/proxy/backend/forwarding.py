@@ -1,0 +1,126 @@
+"""Headers of the request to the backend, and headers of its answer that a client sees: both are newly built.
+
+Of the client's head only the headers named here are forwarded, so no header can carry an identity,
+a credential or a second meaning past the gates. Pure functions, but for the random ids of a trace.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from math import ceil
+from typing import Final
+from urllib.parse import quote
+
+from sidecar.model import Call, Caller, CallKind
+from sidecar.protocol import headers as message_headers
+from sidecar.proxy.backend.answer import Fields
+from sidecar.system.random_ids import random_id
+
+Header = tuple[str, str]
+
+_POSTED: Final = (("Accept", "application/json, text/event-stream"), ("Content-Type", "application/json"))
+_ACCEPTED: Final = {
+    CallKind.STREAM: (("Accept", "text/event-stream"),),
+    CallKind.END_SESSION: (("Accept", "application/json"),),
+}
+_RELAYED: Final = ("Allow", "Content-Type", "MCP-Protocol-Version", "Retry-After")
+_KEYS: Final = [(name, name.lower().encode()) for name in _RELAYED]
+_WAIT_LENGTH: Final = 64  # characters of a `Retry-After`: more than any date has
+_WAIT_MOST: Final = 30 * 86_400  # seconds
+# RFC 3986: characters that stay as they are in a header value; `%` and all others are percent-encoded.
+_PLAIN: Final = "!#$&'()*+,-./:;=?@_~"
+# W3C Trace Context: version 00 alone is understood, all-zero ids are invalid.
+_TRACEPARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
+
+
+def trace(inbound: str | None, request_id: str) -> tuple[str, str]:
+    """Continue the caller's trace or begin one (W3C Trace Context).
+
+    Args:
+        inbound: the caller's `traceparent`; None without one.
+        request_id: 32 hexadecimal digits at random, which begin a trace: it is found by the id in the log, too.
+
+    Returns:
+        The trace id, and the `traceparent` for the backend with a parent id of this hop.
+    """
+    match = None if inbound is None else _TRACEPARENT.fullmatch(inbound)
+    trace_id, flags = (match[1], match[2]) if match else (request_id, "00")
+    return trace_id, f"00-{trace_id}-{random_id()[:16]}-{flags}"
+
+
+def caller_lines(call: Call, caller: Caller, scopes: frozenset[str]) -> bytes:
+    """Build the header lines to the backend that are the same for all calls of one kind of a caller.
+
+    Args:
+        call: the message as judged.
+        caller: the verified identity.
+        scopes: the scopes that count for this call: token and consent record, expanded.
+    """
+    kind = CallKind.REQUEST if call.document is not None else call.kind
+    return _caller_lines(kind, caller.issuer, caller.account, caller.client_id, scopes)
+
+
+def call_headers(call: Call, request_id: str, traceparent: str) -> list[Header]:
+    """Build the other headers to the backend, but for those of the connection (Host, Content-Length).
+
+    Args:
+        call: the message as judged; `Mcp-*` headers are generated from it.
+        request_id: the sidecar's id of this call.
+        traceparent: from `trace`.
+    """
+    return [*message_headers.backend_headers(call), ("X-Request-Id", request_id), ("traceparent", traceparent)]
+
+
+@lru_cache(1024)  # the same few callers recur with every call
+def _caller_lines(kind: CallKind, issuer: str, account: str, client: str, scopes: frozenset[str]) -> bytes:
+    identity = (
+        ("X-MCP-Issuer", _encoded(issuer)),
+        ("X-MCP-Account", _encoded(account)),
+        ("X-MCP-Client", _encoded(client)),
+        ("X-MCP-Scopes", " ".join(map(_encoded, sorted(scopes)))),
+    )
+    return header_lines((*_ACCEPTED.get(kind, _POSTED), *identity))
+
+
+def header_lines(headers: Iterable[tuple[str, str]]) -> bytes:
+    """Build header lines. A value that could end its line would let a caller write its own headers."""
+    lines = [f"{name}: {value}\r\n" for name, value in headers]
+    text, count = "".join(lines), len(lines)
+    try:
+        if text.count("\n") != count or text.count("\r") != count or "\0" in text:
+            raise ValueError
+        return text.encode("ascii")
+    except ValueError:
+        raise ValueError("a header for the backend holds a line break, NUL or non-ASCII text") from None
+
+
+def _encoded(value: str) -> str:
+    return quote(value, safe=_PLAIN)
+
+
+def relayed_headers(fields: Fields) -> list[Header]:
+    """Return the backend's response headers that a client may see: no cookies, no identity of the server."""
+    return [(name, fields[key].decode("latin-1")) for name, key in _KEYS if key in fields]
+
+
+def retry_after(value: str | None, now: float) -> int | None:
+    """Return the seconds of a `Retry-After` value; None when it is neither seconds nor a date (RFC 9110, 10.2.3).
+
+    Args:
+        value: the header's, as the backend sent it.
+        now: seconds since the epoch, which a date is counted from.
+    """
+    if value is None or not 0 < len(value) <= _WAIT_LENGTH:
+        return None
+    if value.isascii() and value.isdigit():
+        return min(int(value), _WAIT_MOST)
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    if date.tzinfo is None:  # `-0000`, which HTTP dates do not have
+        return None
+    return min(max(0, ceil(date.timestamp() - now)), _WAIT_MOST)

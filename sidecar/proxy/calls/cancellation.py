@@ -1,0 +1,43 @@
+"""Cancellation of a call by its client, from the moment that the call is in flight."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from sidecar.outcome import Event
+from sidecar.proxy.backend.pool import Outgoing, UpstreamError
+
+CANCEL_GRACE: Final = 5.0
+"""Seconds that the backend has to end a call that its client has cancelled."""
+
+
+class Cancellation:
+    """State that a cancellation and the call that it names share.
+
+    Attributes:
+        requested: True when the client has cancelled the call, perhaps before it was admitted: an end without a
+            result is then caused by the client, and costs the reserved amounts.
+    """
+
+    __slots__ = ("_outgoing", "requested")
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._outgoing: Outgoing | None = None
+
+    def attach(self, outgoing: Outgoing) -> None:
+        """Set the backend request to end."""
+        self._outgoing = outgoing
+
+    def request(self) -> None:
+        """Cancel the call; end its exchange after `CANCEL_GRACE`.
+
+        Servers should not answer a cancelled call (2025-11-25, cancellation), and some do not end it either.
+        """
+        self.requested = True
+        asyncio.get_running_loop().call_later(CANCEL_GRACE, self._end_exchange)
+
+    def _end_exchange(self) -> None:
+        if self._outgoing is not None and self._outgoing.answer is not None:
+            self._outgoing.answer.fail(UpstreamError(Event.CLIENT_GONE, "the call was cancelled and never ended"))

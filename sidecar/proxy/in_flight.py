@@ -1,0 +1,70 @@
+"""Requests in flight by the ids that their clients chose: a backend must not confuse two requests."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+from sidecar.errors import ErrorCode, Refusal
+from sidecar.ledger.admission_refusals import REQUEST_IN_FLIGHT
+from sidecar.model import Call, Caller, CallKind, RequestId
+from sidecar.protocol.jsonrpc import canonical
+from sidecar.proxy.calls.steps import ParsedCall
+
+
+class InFlightRequests:
+    """Registry of the requests in flight in this process."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[Hashable, list[ParsedCall]] = {}
+
+    def __iter__(self) -> Iterator[ParsedCall]:
+        """Iterate over the requests in flight."""
+        return (each for requests in list(self._by_key.values()) for each in requests)
+
+    def begin(self, parsed: ParsedCall) -> Hashable:
+        """Add a request; give the returned key to `end`.
+
+        Raises:
+            Refusal: the id is already in flight on the session: the two answers could be confused.
+        """
+        call = parsed.call
+        if call.kind is not CallKind.REQUEST or call.id is None:
+            return None
+        key = _key(parsed.caller, call, call.id)
+        if key not in self._by_key:
+            self._by_key[key] = [parsed]
+        elif call.session is None:
+            self._by_key[key].append(parsed)
+        else:
+            raise Refusal(ErrorCode.MESSAGE_MALFORMED, REQUEST_IN_FLIGHT)
+        return key
+
+    def end(self, key: Hashable, parsed: ParsedCall) -> None:
+        """Remove a request that is over."""
+        if key is None:
+            return
+        requests = self._by_key[key]
+        requests.remove(parsed)
+        if not requests:
+            del self._by_key[key]
+
+    def ended_by(self, caller: Caller, call: Call) -> list[ParsedCall]:
+        """Return the requests that a cancellation names, or all of a session that its client ends."""
+        if call.kind is CallKind.END_SESSION:
+            return [
+                each
+                for requests in self._by_key.values()
+                for each in requests
+                if each.call.session == call.session and _owner(each.caller) == _owner(caller)
+            ]
+        named: Any = call.params.get("requestId")
+        return list(self._by_key.get(_key(caller, call, named), ()))
+
+
+def _owner(caller: Caller) -> Hashable:
+    return (caller.issuer_id, caller.subject, caller.account, caller.client_id)
+
+
+def _key(caller: Caller, call: Call, id_: RequestId) -> Hashable:
+    return (_owner(caller), call.session, canonical(id_))

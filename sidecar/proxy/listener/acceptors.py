@@ -1,0 +1,293 @@
+"""Listening sockets that accept no more connections than this process can hold.
+
+Event loops accept until there are no descriptors, log an error for each connection that they cannot accept, and
+leave no descriptor for the calls in flight. Here a full listener stops accepting: clients wait in the kernel's
+queue until a connection ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from typing import Final
+
+from sidecar.config.settings.scalars import Address
+from sidecar.config.settings.settings import Limits
+from sidecar.observe.metrics import Metrics
+from sidecar.observe.repeats import Repeats
+from sidecar.proxy.listener.client_server import ClientServer
+from sidecar.system.descriptors import Descriptors
+from sidecar.system.resolver import AddressInfo, Resolver
+
+BACKLOG: Final = 1024
+"""Connections that wait to be accepted, if the kernel lets them."""
+HANDSHAKE_WITHIN: Final = 15.0
+"""Seconds of a TLS handshake."""
+
+_AT_ONCE: Final = 32  # connections accepted in one turn of the event loop
+_REST: Final = 1.0  # seconds without accepting after the kernel has refused a descriptor
+_ENDED: Final = frozenset({errno.ECONNABORTED, errno.EAGAIN, errno.EINTR, errno.EPROTO, errno.EPERM})
+_ABSENT: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+
+
+class Pause(StrEnum):
+    """Reason why no more connections are accepted at the moment."""
+
+    LIMIT = "limit"  # clients hold as many as they may
+    DESCRIPTORS = "descriptors"  # the kernel gives no more descriptors
+
+
+@dataclass(frozen=True, slots=True)
+class BoundAddress:
+    """Bound address with its listening sockets.
+
+    Attributes:
+        address: as bound: port 0 has become a port.
+        sockets: several where a name has several addresses.
+        tls: the context; None for plain HTTP.
+    """
+
+    address: Address
+    sockets: tuple[socket.socket, ...]
+    tls: ssl.SSLContext | None = None
+
+    def close(self) -> None:
+        """Stop listening."""
+        for each in self.sockets:
+            each.close()
+
+
+async def bind(
+    addresses: Sequence[Address], tls: Sequence[ssl.SSLContext | None], resolver: Resolver | None = None
+) -> list[BoundAddress]:
+    """Listen on every address.
+
+    `[::]` takes IPv4 as well, unless an IPv4 address with the same port is among them.
+
+    Raises:
+        OSError: one of them cannot be listened on; then none is.
+    """
+    bound: list[BoundAddress] = []
+    try:
+        for address, context in zip(addresses, tls, strict=True):
+            others = [each for each in addresses if each is not address and each.port == address.port != 0]
+            found = await (resolver or Resolver()).addresses(address.host, address.port)
+            bound.append(_bind(address, found, context, any(":" not in each.host for each in others)))
+    except BaseException:
+        for each in bound:
+            each.close()
+        raise
+    return bound
+
+
+def _bind(address: Address, found: Sequence[AddressInfo], tls: ssl.SSLContext | None, only_6: bool) -> BoundAddress:
+    sockets: list[socket.socket] = []
+    port, absent = address.port, None
+    try:
+        for family, place in dict.fromkeys((each[0], each[4]) for each in found):
+            try:
+                sockets.append(_listening(family, (place[0], port, *place[2:]), only_6 or place[0] != "::"))
+            except OSError as error:
+                if error.errno not in _ABSENT or len(found) == 1:
+                    raise
+                absent = error  # such as ::1 of localhost, on a machine without IPv6
+                continue
+            port = sockets[0].getsockname()[1]
+        if not sockets and absent is not None:
+            raise absent
+    except OSError as error:
+        for each in sockets:
+            each.close()
+        raise OSError(error.errno, f"cannot listen on {address}: {(error.strerror or str(error)).lower()}") from None
+    return BoundAddress(Address(address.host, port), tuple(sockets), tls)
+
+
+def _listening(family: int, place: tuple[object, ...], only_6: bool) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_6)
+        made.setblocking(False)
+        made.bind(place)
+        made.listen(BACKLOG)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+class Acceptor:
+    """Accept connections for one server.
+
+    Args:
+        bound: the addresses; closed with it.
+        server: serves the connections.
+        most: connections at one time.
+        paused: called with the reason each time that accepting stops.
+
+    Attributes:
+        open: number of accepted connections that have not ended.
+    """
+
+    def __init__(
+        self, bound: Iterable[BoundAddress], server: ClientServer, most: int, paused: Callable[[Pause], None]
+    ) -> None:
+        self._bound = tuple(bound)
+        self.server = server
+        self._most = most
+        self._paused = paused
+        self._loop = asyncio.get_running_loop()
+        self._accepting = False
+        self._stopped = False
+        self._rest: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self.open = 0
+
+    def start(self) -> None:
+        """Accept from now on."""
+        self._resume()
+
+    def stop(self) -> None:
+        """Stop accepting; the server ends open connections."""
+        self._stopped = True
+        self._pause()
+        if self._rest is not None:
+            self._rest.cancel()
+        for task in list(self._handshakes):
+            task.cancel()
+        for each in self._bound:
+            each.close()
+
+    def _resume(self) -> None:
+        self._rest = None
+        if self._accepting or self._stopped:
+            return
+        self._accepting = True
+        for bound in self._bound:
+            for each in bound.sockets:
+                self._loop.add_reader(each.fileno(), self._accept, each, bound.tls)
+
+    def _pause(self) -> None:
+        if not self._accepting:
+            return
+        self._accepting = False
+        for bound in self._bound:
+            for each in bound.sockets:
+                self._loop.remove_reader(each.fileno())
+
+    def _accept(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
+        for _ in range(_AT_ONCE):
+            if self.open >= self._most:
+                self._pause()  # until a connection ends
+                self._paused(Pause.LIMIT)
+                return
+            try:
+                accepted, _ = listener.accept()
+            except OSError as error:
+                if error.errno not in _ENDED:  # EMFILE, ENFILE, ENOBUFS, ENOMEM
+                    self._pause()
+                    self._rest = self._loop.call_later(_REST, self._resume)
+                    self._paused(Pause.DESCRIPTORS)
+                return
+            self.open += 1
+            task = self._loop.create_task(self._serve(accepted, tls))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            if tls is not None:
+                self._handshakes.add(task)
+                task.add_done_callback(self._handshakes.discard)
+
+    async def _serve(self, accepted: socket.socket, tls: ssl.SSLContext | None) -> None:
+        """Hand one connection to the server; it counts until the server loses it, or could not take it."""
+        connection = self.server.connection(self._ended)
+        within = None if tls is None else HANDSHAKE_WITHIN
+        try:
+            accepted.setblocking(False)
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            await self._loop.connect_accepted_socket(
+                lambda: connection, accepted, ssl=tls, ssl_handshake_timeout=within
+            )
+        except (OSError, RuntimeError):
+            pass  # the client has disconnected (a RuntimeError under uvloop), or its TLS fails
+        finally:
+            if not connection.met:
+                accepted.close()
+                self._ended()
+
+    def _ended(self) -> None:
+        self.open -= 1
+        if self._rest is None and self.open < self._most:
+            self._resume()
+
+
+class Listeners:
+    """Listeners of this process, each with its share of the descriptors.
+
+    Args:
+        stack: closes them, in reverse order.
+        metrics: count the pauses of accepting.
+        repeats: the log, which reports a pause once a minute.
+
+    Attributes:
+        most: connections at one time, by the listener's name.
+        addresses: the bound addresses of each: port 0 has become a port.
+    """
+
+    def __init__(self, stack: AsyncExitStack, metrics: Metrics, repeats: Repeats) -> None:
+        share = Descriptors.available()
+        self.most = {"listen": share.clients, "admin": share.admin}
+        self.addresses: dict[str, list[Address]] = {}
+        self._limit = share.limit
+        self._stack = stack
+        self._paused = metrics.accepts_paused
+        self._repeats = repeats
+        self._acceptors: dict[str, Acceptor] = {}
+        metrics.begin(metrics.accepts_paused, self.most, [each.value for each in Pause])
+
+    @property
+    def connections(self) -> int:
+        """Number of open connections of clients."""
+        return self._acceptors["listen"].open
+
+    def words(self, name: str) -> str:
+        """Return the addresses of one listener for the log."""
+        return ", ".join(map(str, self.addresses[name]))
+
+    def limit(self, limits: Limits) -> None:
+        """Bound the heads of connections that begin from now on."""
+        for acceptor in self._acceptors.values():
+            acceptor.server.limit(limits)
+
+    async def open(
+        self,
+        name: str,
+        addresses: Sequence[Address],
+        tls: Sequence[ssl.SSLContext | None],
+        server: ClientServer,
+        grace: Callable[[], float],
+    ) -> None:
+        """Serve on these addresses until the end, when requests in flight have as many seconds as `grace` returns then.
+
+        Raises:
+            OSError: one of them cannot be listened on.
+        """
+        bound = await bind(addresses, tls)
+        acceptor = self._acceptors[name] = Acceptor(bound, server, self.most[name], partial(self._report, name))
+        # The time is asked for when it begins: a reload may have changed it.
+        self._stack.push_async_callback(lambda: server.shutdown(grace()))
+        self._stack.callback(acceptor.stop)  # runs first
+        acceptor.start()
+        self.addresses[name] = [each.address for each in bound]
+
+    def _report(self, listener: str, reason: Pause) -> None:
+        self._paused.labels(listener, reason.value).inc()
+        self._repeats.event("accepts_paused", "warning", listener=listener, why=reason.value, limit=self._limit)

@@ -1,0 +1,266 @@
+"""Writing half of a client's connection: answers in one write, and an end to those that the client does not read."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, cast
+
+from aiohttp import StreamReader
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from sidecar.proxy.listener.http_answers import LAST_CHUNK, Answer, answer_head, chunk
+
+_NO_HEADERS: Final[CIMultiDictProxy[str]] = CIMultiDictProxy(CIMultiDict())
+
+
+class ClientRequest:
+    """Request of a client.
+
+    Args:
+        message: the parsed head.
+        content: the body, as it arrives.
+        connection: the client's connection.
+
+    Attributes:
+        method: as sent.
+        raw_path: the request target, as sent.
+        version: HTTP version, such as (1, 1).
+        headers: without regard to case.
+        raw_headers: names and values as bytes, in the order sent.
+        content_length: its `Content-Length` in bytes; None without one.
+        keeps_alive: True when the client lets the connection serve another request.
+        chunks: True when the client reads chunked answers, which HTTP/1.0 does not have.
+        answered: True once the head of its answer is written.
+    """
+
+    __slots__ = (
+        "answered",
+        "chunks",
+        "connection",
+        "content",
+        "content_length",
+        "headers",
+        "keeps_alive",
+        "method",
+        "raw_headers",
+        "raw_path",
+        "version",
+    )
+
+    def __init__(self, message: RawRequestMessage, content: StreamReader, connection: AnsweringConnection) -> None:
+        self.method: str = message.method
+        self.raw_path: str = message.path
+        self.version: tuple[int, int] = message.version
+        self.headers: CIMultiDictProxy[str] = message.headers
+        self.raw_headers: tuple[tuple[bytes, bytes], ...] = message.raw_headers
+        self.keeps_alive = not message.should_close
+        self.chunks = self.version >= (1, 1)
+        length = self.headers.get("Content-Length")
+        self.content_length = None if length is None else int(length)  # the parser accepts digits only
+        self.answered = False
+        self.content = content
+        self.connection = connection
+
+    @property
+    def can_read_body(self) -> bool:
+        """True while a part of its body is not read."""
+        return not self.content.at_eof()
+
+
+class AnsweringConnection(BaseProtocol):
+    """Connection with its answers, and two timers: for a client that asks nothing and one that reads nothing.
+
+    Args:
+        loop: the event loop.
+        idle: seconds until a connection closes that is idle, or on which the client reads nothing.
+
+    Attributes:
+        loop: as given.
+        closing: True when no further request is read.
+        last: True when the answer in progress is the last one, because the process ends.
+        serving: True from the arrival of a request until its answer is written and its body read.
+        handling: True while a handler works on it, which has its own timeouts for a client that reads slowly.
+    """
+
+    __slots__ = (
+        "_idle",
+        "_idle_timer",
+        "_since",
+        "_stall",
+        "_unsent",
+        "_wire",
+        "closing",
+        "handling",
+        "last",
+        "loop",
+        "serving",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, idle: float) -> None:
+        super().__init__(loop)
+        self.loop = loop
+        self.closing = False
+        self.last = False
+        self.serving = False
+        self.handling = False
+        self._idle = idle
+        self._wire: asyncio.Transport | None = None  # until it is lost; `transport` only until it is closed
+        self._since = 0.0  # when the connection became idle, on the event loop's clock
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
+        self._unsent = 0  # bytes, when that timer began
+
+    def parse_with(self, parser: HttpRequestParser) -> None:
+        """Set the parser of the requests; it needs the connection, so it is made after it."""
+        self._parser = parser
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take over the connection, and wait for its first request."""
+        self._wire = cast(asyncio.Transport, transport)
+        super().connection_made(transport)
+        self.rest()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End the timers."""
+        self._wire = self._parser = None
+        self.closing = True
+        for timer in (self._stall, self._idle_timer):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Wait for the client to read, within bounds."""
+        super().pause_writing()
+        self._watch()
+
+    @property
+    def unsent(self) -> int:
+        """Number of bytes that are written and wait for the client to read."""
+        return 0 if self._wire is None else self._wire.get_write_buffer_size()
+
+    def close(self) -> None:
+        """Close the connection once what was written is sent; a client that does not read it is disconnected."""
+        self.closing = True
+        if self.transport is not None:
+            self.transport.close()
+            self.transport = None
+        self._watch()
+
+    def abort(self) -> None:
+        """Disconnect the client at once."""
+        if self._wire is not None:
+            self._wire.abort()
+
+    def rest(self) -> None:
+        """Wait for the next request."""
+        self._since = self.loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(self._idle, self._check_idle)
+
+    def _check_idle(self) -> None:
+        self._idle_timer = None
+        if self.serving or self._wire is None:
+            return  # `rest` follows
+        left = self._since + self._idle - self.loop.time()
+        if left <= 0:
+            self.close()
+        else:
+            self._idle_timer = self.loop.call_later(left, self._check_idle)
+
+    def _watch(self) -> None:
+        """Bound the wait for bytes that the client does not read."""
+        if self._stall is not None:
+            self._stall.cancel()
+        self._stall = None
+        if self._wire is not None:
+            self._unsent = self._wire.get_write_buffer_size()
+            self._stall = self.loop.call_later(self._idle, self._check_progress)
+
+    def _check_progress(self) -> None:
+        """Disconnect a client that has read nothing since the last check."""
+        self._stall = None
+        if self._wire is None or not (self._paused or self.closing):
+            return
+        if not self.handling and self._wire.get_write_buffer_size() >= self._unsent:
+            self._wire.abort()
+        else:
+            self._watch()
+
+    # --- answers ---
+
+    def send(self, request: ClientRequest, answer: Answer) -> None:
+        """Write a whole answer.
+
+        Raises:
+            ConnectionError: the connection is lost.
+            ValueError: a header of the answer holds a line break or NUL; nothing was sent.
+        """
+        head = answer_head(answer, chunks=request.chunks, keep_alive=self.keeps_alive(request, answer))
+        request.answered = answer.sent = answer.ended = True
+        self._open().write(head if request.method == "HEAD" or not answer.body else head + answer.body)
+
+    def begin_stream(self, request: ClientRequest, answer: Answer) -> None:
+        """Write the head of a stream.
+
+        Raises:
+            ConnectionError: the connection is lost.
+            ValueError: as for `send`.
+        """
+        if not request.chunks:
+            answer.closing = True  # its end is the end of the connection
+        head = answer_head(answer, chunks=request.chunks, keep_alive=self.keeps_alive(request, answer))
+        request.answered = answer.sent = True
+        self._open().write(head)
+
+    def write_stream(self, request: ClientRequest, data: bytes) -> None:
+        """Write a part of a stream; nothing for an empty one, which would end it.
+
+        Raises:
+            ConnectionError: the connection is lost.
+        """
+        if data:
+            self._open().write(chunk(data) if request.chunks else data)
+
+    def end_stream(self, request: ClientRequest, answer: Answer) -> None:
+        """Write the end of a stream.
+
+        Raises:
+            ConnectionError: the connection is lost.
+        """
+        answer.ended = True
+        if request.chunks:
+            self._open().write(LAST_CHUNK)
+
+    def release(self, request: ClientRequest) -> None:
+        """Drop the parser and the head of a request whose answer is a stream for hours: they are half of its memory.
+
+        The connection serves no further request.
+        """
+        self._parser = None
+        request.headers, request.raw_headers, request.content = _NO_HEADERS, (), EMPTY_PAYLOAD
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+
+    async def drain(self) -> None:
+        """Wait while the client is slow to read.
+
+        Raises:
+            ConnectionError: the connection is lost.
+        """
+        if self._paused:
+            await self._drain_helper()
+
+    def keeps_alive(self, request: ClientRequest, answer: Answer) -> bool:
+        """Return True when the connection serves another request after this one."""
+        return request.keeps_alive and not (answer.closing or self.closing or self.last)
+
+    def _open(self) -> asyncio.Transport:
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client has disconnected")
+        return transport

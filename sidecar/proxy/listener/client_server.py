@@ -1,0 +1,296 @@
+"""Server of a listener, and the connections of its clients: one task for requests that arrive together.
+
+aiohttp's own request handler takes two tasks and some seventy function calls a request, quotes requests that it
+cannot parse, and does not notice a disconnected client by default. What is kept of it: its parser in C, and the flow
+control of bodies (`BaseProtocol`, `StreamReader`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import StreamReader
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.web import RequestPayloadError
+
+from sidecar.config.settings.settings import Limits
+from sidecar.proxy.listener.answering_connection import AnsweringConnection, ClientRequest
+from sidecar.proxy.listener.http_answers import Answer, answer_head
+
+MAX_HEADS: Final = 4
+"""A request's head may be this many times as long as `limits.header`; a longer one closes the connection."""
+MAX_BEHIND: Final = 64 * 1024
+"""Bytes of further requests that may wait on a connection while one is served; more close it (RFC 9112 section 9.3.2:
+clients should not send any behind a POST)."""
+READ_AHEAD: Final = 32 * 1024
+"""Bytes of a body that may be read ahead of its reader; a connection is paused at twice as many."""
+
+IDLE_CONNECTION: Final = 75.0
+"""Seconds until a client's connection is closed that is idle, or on which the client reads nothing of an answer."""
+
+_QUEUED: Final = 32  # parsed requests that wait on a connection, which is paused then
+_LINGER: Final = 10.0  # seconds to read a body that is not needed any more, so that its client reads the answer
+
+Handler = Callable[[ClientRequest], Awaitable[Answer]]
+ErrorAnswer = Callable[[int, BaseException | None], Answer]
+_Parsed = tuple[RawRequestMessage | HttpProcessingError, StreamReader]
+
+
+class ClientConnection(AnsweringConnection):
+    """One connection.
+
+    Args:
+        server: its handler serves the requests.
+        ended: called when the connection is lost, once it was handed over.
+
+    Attributes:
+        met: True once the connection was handed over.
+    """
+
+    __slots__ = ("_behind", "_body", "_ended", "_head", "_server", "_tail", "_task", "_waiting", "met")
+
+    def __init__(self, server: ClientServer, ended: Callable[[], None]) -> None:
+        super().__init__(server.loop, server.idle)
+        self._server = server
+        self._ended = ended
+        self.met = False
+        self._waiting: list[_Parsed] = []  # requests that are not served yet
+        self._task: asyncio.Task[None] | None = None  # serves them
+        self._head = 0  # bytes of a head that is not complete yet
+        self._body: StreamReader | None = None  # body of the last request
+        self._behind = 0  # bytes of requests that were sent before the one in progress was answered
+        self._tail = b""  # bytes after a request for another protocol, which are read after its refusal
+        parser = HttpRequestParser(
+            self,
+            server.loop,
+            READ_AHEAD,
+            max_line_size=server.max_header,
+            max_field_size=server.max_header,
+            payload_exception=RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=_QUEUED,
+        )
+        self.parse_with(parser)
+
+    # --- events of the transport ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take over the connection."""
+        self.met = True
+        super().connection_made(transport)
+        self._server.connections.add(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Cancel the request in progress, and report the end of the connection."""
+        super().connection_lost(exc)
+        self._waiting.clear()
+        if self._task is None:
+            self._server.connections.discard(self)
+        else:
+            self._task.cancel()
+        self._ended()
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser, and bound its buffers: the parser itself limits single headers and single bodies only."""
+        if self.closing:
+            return
+        was_serving = self.serving
+        if self._upgraded:
+            self._tail += data
+        else:
+            self._parse(data)
+        if not (self._waiting or self._tail):
+            self._behind = 0
+        elif was_serving:
+            self._behind += len(data)
+            if self._behind > MAX_BEHIND:
+                self.close()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Read on, if reading was paused: each body asks for it at its end."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
+    def _parse(self, data: bytes) -> None:
+        if self._parser is None:
+            return
+        try:
+            parsed, self._upgraded, tail = self._parser.feed_data(data)
+        except HttpProcessingError as error:
+            parsed, tail = [(error, EMPTY_PAYLOAD)], b""
+        if not parsed:
+            if self._body is None or self._body.is_eof():
+                self._head += len(data)
+                if self._head > MAX_HEADS * self._server.max_header:
+                    self.close()
+            return
+        self._tail = tail
+        self._head = 0
+        self._body = parsed[-1][1]
+        self._waiting += parsed
+        if len(self._waiting) >= _QUEUED and not self._buffer_paused:
+            self._pause_reading_for_buffer()
+        if not self.serving:
+            self.serving = True
+            self._task = self.loop.create_task(self._serve())
+
+    def release(self, request: ClientRequest) -> None:
+        """Drop what the parser holds; see `AnsweringConnection.release`."""
+        super().release(request)
+        self._waiting.clear()
+        self._body = None
+
+    # --- requests ---
+
+    async def _serve(self) -> None:
+        """Serve the requests that have arrived, in their order."""
+        try:
+            while self._waiting and not self.closing:
+                request = self._next()
+                if isinstance(request, HttpProcessingError):
+                    self._answer_error(request)
+                else:
+                    self.handling = True
+                    try:
+                        answer = await self._server.handle(request)
+                    except Exception as error:  # noqa: BLE001 - a fault ends in an answer, or cuts off the one begun
+                        answer = self._faulty(request, error)
+                    finally:
+                        self.handling = False
+                    await self._finish(request, answer)
+        finally:
+            self.serving, self._task = False, None
+            if self._wire is None:
+                self._server.connections.discard(self)
+            elif self.closing:
+                self.close()
+            else:
+                self.rest()
+
+    def _next(self) -> ClientRequest | HttpProcessingError:
+        """Take the next request from those that have arrived."""
+        head, body = self._waiting.pop(0)
+        self._refill()
+        return head if isinstance(head, HttpProcessingError) else ClientRequest(head, body, self)
+
+    async def _finish(self, request: ClientRequest, answer: Answer) -> None:
+        """Send what the handler has not sent of its answer, and get ready for the next request."""
+        if self.transport is None:
+            self.closing = True
+            return
+        try:
+            if not answer.sent:
+                self.send(request, answer)
+            elif not answer.ended:
+                self.end_stream(request, answer)
+            if self._paused:
+                await self._drain_helper()
+        except ConnectionError:
+            self.closing = True
+            return
+        except ValueError as error:  # a header that would have become two; nothing was sent, and the log says so
+            self._server.error(500, error)
+            self.closing = True
+            return
+        if not request.content.is_eof():
+            await self._linger(request.content)
+        if not self.keeps_alive(request, answer):
+            self.closing = True
+        elif self._upgraded:
+            self._decline_upgrade()
+
+    def _faulty(self, request: ClientRequest, error: Exception) -> Answer:
+        """Return the answer to a request whose handler has failed; break off one that has begun."""
+        answer = self._server.error(500, error)
+        answer.closing = True
+        if request.answered:
+            self.abort()
+        return answer
+
+    def _answer_error(self, error: HttpProcessingError) -> None:
+        """Answer bytes that are no request."""
+        self.closing = True
+        answer = self._server.error(400, error)
+        if self.transport is not None:
+            self.transport.write(answer_head(answer, chunks=True, keep_alive=False) + (answer.body or b""))
+
+    def _refill(self) -> None:
+        """Free a place among the parsed requests; the parser has paused when there was none."""
+        if self._parser is not None:
+            self._parser.message_consumed()
+            if self._buffer_paused and len(self._waiting) <= _QUEUED // 2:
+                self._parse(b"")
+                if len(self._waiting) < _QUEUED:
+                    self._resume_reading_for_buffer()
+
+    def _decline_upgrade(self) -> None:
+        """Read on in HTTP after the answer to a request for another protocol (RFC 9110 section 7.8)."""
+        if self._parser is None:
+            return
+        self._parser.set_upgraded(False)
+        self._upgraded = False
+        tail, self._tail = self._tail, b""
+        self._parse(tail)
+
+    async def _linger(self, body: StreamReader) -> None:
+        """Read and drop the rest of a body for a while: closing at once could lose the answer."""
+        try:
+            async with asyncio.timeout(_LINGER):
+                while not body.is_eof():
+                    await body.readany()
+        except (TimeoutError, HttpProcessingError, RequestPayloadError):
+            self.closing = True
+
+    async def shutdown(self, grace: float) -> None:
+        """Close once the request in progress is answered; cancel it after `grace` seconds."""
+        task, self.last = self._task, True
+        if task is not None:
+            _, running = await asyncio.wait([task], timeout=grace)
+            if running:
+                task.cancel()
+                await asyncio.wait([task], timeout=_LINGER)
+        self.close()
+
+
+class ClientServer:
+    """Server of one listener.
+
+    Args:
+        handle: serves one request, and is cancelled when its client disconnects.
+        error: answers an error that no handler has answered; gets its HTTP status and the exception.
+        limits: `header` bounds the request line and each header.
+        idle: seconds; see `IDLE_CONNECTION`.
+
+    Attributes:
+        connections: open connections, and closed ones whose last request has not ended.
+        loop: the event loop.
+        max_header: bytes of a request line and of a header, for connections that begin from now on.
+    """
+
+    def __init__(self, handle: Handler, error: ErrorAnswer, limits: Limits, idle: float = IDLE_CONNECTION) -> None:
+        self.handle = handle
+        self.error = error
+        self.idle = idle
+        self.loop = asyncio.get_running_loop()
+        self.connections: set[ClientConnection] = set()
+        self.limit(limits)
+
+    def limit(self, limits: Limits) -> None:
+        """Bound the heads of connections that begin from now on."""
+        self.max_header = limits.header
+
+    def connection(self, ended: Callable[[], None]) -> ClientConnection:
+        """Make the protocol of a new connection; `ended` is called when it is lost."""
+        return ClientConnection(self, ended)
+
+    def __call__(self) -> ClientConnection:
+        """Make the protocol of a connection that is not counted."""
+        return self.connection(lambda: None)
+
+    async def shutdown(self, grace: float) -> None:
+        """End all connections: requests in progress have `grace` seconds."""
+        await asyncio.gather(*(each.shutdown(grace) for each in list(self.connections)))

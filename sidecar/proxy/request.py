@@ -1,0 +1,169 @@
+"""Values of one request, from its head to its log line: the values that the steps returned, and its outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Hashable
+
+from sidecar.errors import ErrorCode, Gate, Refusal, ShadowRefusal, Shape
+from sidecar.outcome import Event, Exchange
+from sidecar.protocol.answers import LocalAnswer, refusal_answer
+from sidecar.protocol.jsonrpc import Message
+from sidecar.proxy.admit import Admitted, Rejected
+from sidecar.proxy.calls.steps import Authenticated, Decided, ParsedCall, Received
+from sidecar.proxy.forward import BackendRequest
+from sidecar.proxy.listener.documents import challenge
+from sidecar.proxy.listener.http_answers import Answer
+from sidecar.proxy.listener.reply import ClientReply
+from sidecar.proxy.relay.streams import OpenStream
+from sidecar.proxy.scope_challenges import challenged_scopes
+from sidecar.proxy.settle import Settled
+
+
+class RequestContext:
+    """Values that the steps of one request have returned; None for a step that was not reached.
+
+    Only the pipeline writes it, and only the end of the request reads it: each step takes the value of the step
+    before.
+
+    Attributes:
+        message: the message, before its headers say which revision it belongs to.
+        slot: the key of its slot in `in_flight_limits`.
+        key: its key among the requests in flight.
+        stream: the open stream that it is.
+        relaying: the task that outlives the client where the call must be read to its end.
+        refusal: the last refusal, for the log.
+    """
+
+    __slots__ = (
+        "admission",
+        "authenticated",
+        "decided",
+        "forwarded",
+        "key",
+        "message",
+        "parsed",
+        "received",
+        "refusal",
+        "relaying",
+        "slot",
+        "stream",
+    )
+
+    def __init__(self, received: Received) -> None:
+        self.received = received
+        self.authenticated: Authenticated | None = None
+        self.message: Message | None = None
+        self.parsed: ParsedCall | None = None
+        self.decided: Decided | None = None
+        self.admission: Admitted | Rejected | None = None
+        self.forwarded: BackendRequest | None = None
+        self.relaying: asyncio.Task[None] | None = None
+        self.key: Hashable = None
+        self.slot: str | None = None
+        self.stream: OpenStream | None = None
+        self.refusal: Refusal | None = None
+
+    @property
+    def holds_slot(self) -> bool:
+        """True once the request counts as one in flight or as an open stream."""
+        return self.slot is not None or self.stream is not None
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer with a refusal, and keep it for the log."""
+        self.refusal = refusal
+        reply, snapshot = self.received.reply, self.received.snapshot
+        if reply.started:
+            return  # the head of the stream is out: the relay has written the refusal into the stream
+        if refusal.gate is Gate.TRANSPORT and refusal.code is not ErrorCode.OVERLOADED:
+            reply.close_after()
+        wanted = None
+        if refusal.shape is Shape.CHALLENGE:
+            issuer = None if self.authenticated is None else self.authenticated.caller.issuer_id
+            issuer = issuer or refusal.specifics.get("issuer")
+            scopes = snapshot.published.spelled(challenged_scopes(refusal, snapshot.policy), issuer)
+            wanted = challenge(refusal.code, snapshot.settings.resource, scopes, refusal.detail)
+        call = self.parsed.call if self.parsed is not None else None
+        answer_locally(reply, refusal_answer(refusal, call or self.message, wanted))
+
+    def response(self) -> Answer:
+        """Return the response that the server sends or has sent."""
+        response = self.received.reply.response
+        return Answer(500) if response is None else response
+
+    def release_memory(self) -> None:
+        """Release the memory of the message and its answer."""
+        if self.authenticated is not None:
+            self.authenticated.memory.close()
+        if self.forwarded is not None:
+            self.forwarded.outgoing.memory.close()
+
+    def abandoned(self, *, stopping: bool) -> Event:
+        """Classify a call that ended without an outcome.
+
+        Args:
+            stopping: True when this process is shutting down; then it is not the client that ended the call.
+        """
+        if self.forwarded is None or not self.forwarded.outgoing.sent:
+            return Event.NOT_SENT
+        if stopping or not self.received.reply.disconnected:
+            return Event.OWNER_DIED
+        return Event.CLIENT_GONE
+
+    def exchange(self, ended: float, settled: Settled | None) -> Exchange:
+        """Build the record of the request.
+
+        Args:
+            ended: when the answer was ready, on the monotonic clock.
+            settled: the end of an admitted call.
+        """
+        received, parsed, decided, forwarded = self.received, self.parsed, self.decided, self.forwarded
+        admitted = self.admission if isinstance(self.admission, Admitted) else None
+        decision = None if decided is None else decided.decision
+        response, refusal, stream = received.reply.response, self.refusal, self.stream
+        return Exchange(
+            received.id,
+            received.started,
+            ended=ended,
+            call=None if parsed is None else parsed.call,
+            caller=None if self.authenticated is None else self.authenticated.caller,
+            tool=None if decided is None or decided.tool is None else decided.tool.name,
+            method=None if decided is None else decided.method,
+            code=self._code(settled),
+            refusal=refusal,
+            http_status=None if response is None else response.status,
+            rule=(refusal.rule if refusal is not None else None) or (decision.rule if decision is not None else None),
+            rows=None if settled is None else settled.rows,
+            reserved=() if admitted is None else admitted.prices,
+            receipt=None if settled is None else settled.receipt,
+            hold_lost=settled is not None and settled.hold_lost,
+            action=None if settled is None else settled.action,
+            backend_seconds=None if forwarded is None else forwarded.outgoing.seconds,
+            plan=None if self.admission is None else self.admission.plan,
+            policy_revision=None if decided is None else received.snapshot.policy.revision,
+            trace_id=None if forwarded is None else forwarded.trace_id,
+            shadow=self._shadow(),
+            stream_end=None if stream is None or stream.ending is None else stream.ending.name.lower(),
+            notes=(
+                *(forwarded.outgoing.notes if forwarded is not None else ()),
+                *(settled.notes if settled is not None else ()),
+            ),
+        )
+
+    def _shadow(self) -> tuple[ShadowRefusal, ...]:
+        """Return the refusals that rules in shadow mode would have made, in the order of the gates."""
+        decided = () if self.decided is None else self.decided.decision.shadow
+        return decided if self.admission is None else (*decided, *self.admission.shadow)
+
+    def _code(self, settled: Settled | None) -> str:
+        if self.refusal is not None:
+            return self.refusal.code.id
+        if settled is not None:
+            return settled.code
+        # The client left before it was answered.
+        return "ok" if self.received.reply.response is not None else Event.CLIENT_GONE.value
+
+
+def answer_locally(reply: ClientReply, answer: LocalAnswer) -> None:
+    """Answer with a complete answer of the sidecar itself."""
+    reply.answer(answer.status, (*answer.headers, ("Cache-Control", "no-store")), answer.body)

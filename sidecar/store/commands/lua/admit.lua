@@ -1,0 +1,290 @@
+#!lua
+-- Gates 5-7 in one round trip: session and tasks, consent, account, plan, then quotas and credits, which are reserved
+-- all or none. `admission.py` is the model. Idempotent on the call id. A call without a price reads neither clock nor
+-- ledger.
+--
+-- KEYS  1 account  2 consent  3 client  4 revocation of all clients  5 ledger  6 holds  7 leases  8 paid
+--       9 requests  10 usage  11 outcome of this call  12... session and tasks, which must be bound to the
+--       subject and client of the consent; its digest ends the consent's key
+-- ARGV  1 issuer id  2 account  3 subject  4 client id  5 call id
+--       6 demands: JSON [[kind, name, reserve, fixed, items or null, each, shadow], ...], of which the last may be
+--       missing, or '' (a demand in shadow mode is counted and refuses nothing)
+--       7 owner  8 on_unknown (settle, release)  9 lease in ms  10 dry run (1 writes nothing)
+--       11 depth (0 consent, 1 plan, 2 price)  12 whether KEYS 12 is a session (1, 0)
+--       13 digest of session and request id ('' without a session)
+--       14 consent mode (required, first_use)  15 default plan ('' none)
+--       16 scopes: JSON [[scope, scope that implies it, ...], ...] or ''
+--       17 number of plans, or -1 without plans  18... name, terms of each plan; or the base terms: '' when the
+--       operation is not included, or JSON {"quotas": {name: [[place of the window in WINDOWS from 1, window, limit],
+--       ...]}, "credits": {pool: [window, included]}}
+-- Returns {code (model.AdmissionCode), plan, consent scopes, consent since, refused demand, held,
+--       then per demand: needed, left, limit, window (its place in WINDOWS, from 1), resets in}; nil where unknown
+-- include consent.lua
+-- generate AdmissionCode
+local demands = ARGV[6] ~= '' and cjson.decode(ARGV[6])
+local call, dry_run, depth = ARGV[5], ARGV[10] == '1', ARGV[11]
+local reserves = demands and not dry_run
+local answer = {ADMITTED, false, false, false, false, 0}
+
+-- Returns the status, the plan, and the account's own limits by field (nil when it has none).
+local function account()
+  if not demands then return unpack(redis.call('HMGET', KEYS[1], 'status', 'plan')) end
+  local flat, own = redis.call('HGETALL', KEYS[1]), nil
+  local status, plan = false, false
+  for i = 1, #flat, 2 do
+    local field = flat[i]
+    if field == 'plan' then
+      plan = flat[i + 1]
+    elseif field == 'status' then
+      status = flat[i + 1]
+    elseif string.sub(field, 1, 6) == 'quota:' then
+      own = own or {}
+      own[field] = flat[i + 1]
+    end
+  end
+  return status, plan, own
+end
+
+local function terms_of(plan)
+  if ARGV[17] == '-1' then return ARGV[18] end
+  for i = 18, 16 + 2 * tonumber(ARGV[17]), 2 do
+    if ARGV[i] == plan then return ARGV[i + 1] end
+  end
+  return ''
+end
+
+local function lists_scopes(scopes)
+  local listed = ' ' .. string.gsub(scopes, '%s+', ' ') .. ' '
+  for _, granting in ipairs(cjson.decode(ARGV[16])) do
+    local found = false
+    for _, scope in ipairs(granting) do
+      found = found or string.find(listed, ' ' .. scope .. ' ', 1, true)
+    end
+    if not found then return false end
+  end
+  return true
+end
+
+-- Gates 5 and 6. Returns the code, whether a consent record exists, the terms of the plan (JSON), and the account's own
+-- limits.
+local function standing()
+  for i = 12, #KEYS do
+    if redis.call('HGET', KEYS[i], 'consent') ~= string.sub(KEYS[2], -32) then
+      return i == 12 and ARGV[12] == '1' and SESSION_UNKNOWN or TASK_UNKNOWN
+    end
+  end
+  local record = consent(KEYS[2], KEYS[3], KEYS[4])
+  if record then
+    local at = plain_seconds(record[2])
+    answer[3], answer[4] = record[3], at and math.floor(at) or false
+    if record[1] ~= 'granted' then return CONSENT_REVOKED end
+  elseif ARGV[14] ~= 'first_use' then
+    return CONSENT_MISSING
+  end
+  local status, plan, own = account()
+  if status and status ~= 'active' then return ACCOUNT_DISABLED end
+  if depth == '0' then return ADMITTED, record end
+  if ARGV[17] ~= '-1' then
+    if not plan or plan == '' then plan = ARGV[15] end
+    if plan == '' then return ACCOUNT_UNKNOWN end
+    answer[2] = plan
+  end
+  local terms = terms_of(plan)
+  if terms == '' then return PLAN_REQUIRED end
+  if record and record[3] and ARGV[16] ~= '' and not lists_scopes(record[3]) then return CONSENT_SCOPES end
+  return ADMITTED, record, terms, own
+end
+
+if reserves and redis.call('EXISTS', KEYS[11]) == 1 then
+  answer[1] = RESOLVED_ALREADY
+  return answer
+end
+local code, record, terms, own = standing()
+local priced = code == ADMITTED and depth == '2' and demands
+local first_use = code == ADMITTED and not record and not dry_run
+local is_bound = code ~= SESSION_UNKNOWN and code ~= TASK_UNKNOWN
+local used = not dry_run and is_bound and #KEYS > 11
+if not (priced or first_use or used) then
+  answer[1] = code
+  return answer
+end
+
+-- include clock.lua
+local LEDGER, HOLDS, LEASES, PAID, REQUESTS, USAGE = unpack(KEYS, 5, 10)
+-- include ledger.lua
+-- include expiry.lua
+
+-- Returns an account's own limit; nil for none. An unreadable one is 0, which allows nothing.
+local function own_limit(value)
+  if value == 'unlimited' then return nil end
+  return amount_of(value) or 0
+end
+
+-- Returns the limits of a quota, {place of the window, its name, limit}: those of the plan, unless the account has its
+-- own.
+local function own_limits(name, planned)
+  local limits, list = {}, {}
+  for _, bound in ipairs(planned) do limits[bound[2]] = bound[3] end
+  for place, window_name in ipairs(WINDOWS) do
+    local value = own['quota:' .. name .. ':' .. window_name]
+    local limit = limits[window_name]
+    if value then limit = own_limit(value) end
+    if limit then list[#list + 1] = {place, window_name, limit} end
+  end
+  return list
+end
+
+-- Returns the limits of each demand: as `own_limits`, and for credits {window, included}.
+local function bounds()
+  local granted, all, fields = cjson.decode(terms), {}, {}
+  for i, demand in ipairs(demands) do
+    local name = demand[2]
+    if demand[1] == 'credit' then
+      all[i] = granted.credits[name]
+      fields[#fields + 1] = 'balance:' .. name
+      if all[i] then fields[#fields + 1] = 'included:' .. name .. ':' .. all[i][1] end
+    else
+      all[i] = granted.quotas[name] or {}
+      if own then all[i] = own_limits(name, all[i]) end
+      for _, bound in ipairs(all[i]) do fields[#fields + 1] = 'quota:' .. name .. ':' .. bound[2] end
+    end
+  end
+  preload(fields)
+  return all
+end
+
+-- Price one amount of a quota, and add its counters to `uses`: field, number and units of each window. Of the windows
+-- that refuse, report the last to end: waiting for an earlier one would not help; otherwise report the one with the
+-- least left.
+local function price_quota(amount, needed, list, uses)
+  local tightest, tightest_left, tightest_rest
+  for _, bound in ipairs(list) do
+    local field = 'quota:' .. amount.name .. ':' .. bound[2]
+    local number, used, rest = current(field, bound[2])
+    local left = math.max(0, bound[3] - used)
+    amount.windows[bound[2]] = number
+    uses[#uses + 1] = {field, number, used}
+    if needed > left or not tightest or (needed <= tightest_left and left <= tightest_left) then
+      tightest, tightest_left, tightest_rest = bound, left, rest
+    end
+  end
+  if tightest then return tightest_left, tightest[3], tightest[1], tightest_rest end
+end
+
+local function price_credit(amount, needed, grant, uses)
+  local balance = units('balance:' .. amount.name)
+  if not grant then
+    amount.balance = text(needed)
+    return balance
+  end
+  local field = 'included:' .. amount.name .. ':' .. grant[1]
+  local number, used, rest = current(field, grant[1])
+  local unused = math.max(0, grant[2] - used)
+  amount.windows[grant[1]] = number
+  uses[1] = {field, number, used}
+  amount.balance = text(math.max(0, needed - unused))
+  return math.min(MAX, unused + balance), nil, nil, rest
+end
+
+local function take(amount, needed, uses)
+  if amount.kind == 'credit' then
+    local taken, field = tonumber(amount.balance), 'balance:' .. amount.name
+    needed = needed - taken
+    if taken > 0 then put(field, text(units(field) - taken)) end
+  end
+  for _, use in ipairs(uses) do
+    count(use[1], use[2], math.min(MAX, use[3] + needed)) -- a quota in shadow mode has no limit
+  end
+end
+
+-- Gate 7. Returns the refusing code or nil, and the amounts to hold; the ledger in memory has them reserved.
+local function price(held_already)
+  local limits, amounts, refused = bounds(), {}, nil
+  for i, demand in ipairs(demands) do
+    local needed, items, uses = demand[3], nil, {}
+    if demand[5] and demand[5] ~= cjson.null then
+      items = unpaid(demand[1], demand[2], demand[5])
+      needed = #items * demand[6]
+    end
+    local amount = {kind = demand[1], name = demand[2], reserved = text(needed), windows = {}, items = items}
+    if demand[4] then amount.fixed = true end
+    if items then amount.each = text(demand[6]) end
+    local pricing = amount.kind == 'quota' and price_quota or price_credit
+    local left, limit, order, rest = pricing(amount, needed, limits[i], uses)
+    local at = 2 + 5 * i
+    answer[at], answer[at + 1], answer[at + 2] = needed, left or false, limit or false
+    answer[at + 3], answer[at + 4] = order or false, rest or false
+    if not refused and not held_already and not demand[7] and left and needed > left then
+      refused = amount.kind == 'quota' and QUOTA_EXCEEDED or INSUFFICIENT_CREDITS
+      answer[5] = i - 1
+    end
+    if not refused then take(amount, needed, uses) end
+    amounts[i] = amount
+  end
+  return refused, amounts
+end
+
+-- Returns whether another call in flight on the session has this request id: their responses would be ambiguous.
+local function in_flight()
+  if ARGV[13] == '' then return false end
+  local other = redis.call('HGET', REQUESTS, ARGV[13])
+  if not other or other == call then return false end
+  for _, ended in ipairs(lists.resolved or {}) do
+    if ended == other then return false end
+  end
+  return redis.call('HEXISTS', HOLDS, other) == 1
+end
+
+-- Returns the hold to write, and notes its request.
+local function hold(amounts)
+  local document = {owner = ARGV[7], client = ARGV[4], on_unknown = ARGV[8], amounts = amounts}
+  if ARGV[13] ~= '' then
+    document.request = ARGV[13]
+    note('new_requests', ARGV[13])
+    note('new_requests', call)
+  end
+  return cjson.encode(document)
+end
+
+local amounts
+if priced then
+  redis.call('XLEN', USAGE) -- a journal of the wrong type fails here, before the first write
+  expire()
+  if reserves and in_flight() then
+    code = REQUEST_IN_FLIGHT
+  else
+    local held_already = reserves and redis.call('HEXISTS', HOLDS, call) == 1
+    local expired, refused = changed, nil
+    changed = {}
+    refused, amounts = price(held_already)
+    code = refused or ADMITTED
+    if reserves and not refused then answer[6] = 1 end
+    if refused or held_already then
+      amounts = nil
+    else
+      for field, value in pairs(changed) do expired[field] = value end
+    end
+    changed = expired -- reserve everything or nothing
+  end
+end
+answer[1] = code
+if dry_run then return answer end
+first_use = first_use and code == ADMITTED
+if first_use then
+  journal[#journal + 1] = {'event', 'consent_granted', 'client', ARGV[4], 'subject', ARGV[3], 'first_use', '1'}
+end
+local held = amounts and hold(amounts)
+if priced or first_use then flush() end -- first: writing the journal may still fail
+if held then
+  redis.call('HSET', HOLDS, call, held)
+  redis.call('ZADD', LEASES, text(now_ms + tonumber(ARGV[9])), call)
+end
+if first_use then
+  redis.call('HSET', KEYS[2], 'status', 'granted', 'at', seconds(), 'issuer', ARGV[1], 'account', ARGV[2],
+    'subject', ARGV[3], 'client_id', ARGV[4])
+end
+for i = 12, used and #KEYS or 0 do
+  redis.call('EXPIRE', KEYS[i], 86400, 'GT') -- a longer expiry stays
+  redis.call('HSET', KEYS[i], 'used', text(now_ms))
+end
+return answer

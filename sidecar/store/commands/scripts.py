@@ -1,0 +1,244 @@
+"""Scripts of the store, and the commands and replies of calls.
+
+Nothing here talks to a store; this module implements `command.Scripts` for `store.Store`. Scripts of calls are
+idempotent on the call id. Commands for accounts are in `changes`, those for sessions and tasks in `bindings`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any, Final
+
+import orjson
+
+from sidecar.bulk_strings import EncodedWords, bulk, encode_words
+from sidecar.model import AdmissionCode, AdmissionReply, AmountKind, Application, Demand, Depth, OnUnknown, Price
+from sidecar.outcome import Charge, Receipt, Resolution
+from sidecar.store.commands.command import Command, EncodedCommand, Script, text
+from sidecar.store.commands.generated import LISTS
+from sidecar.store.commands.keys import AccountKeys, caller_keys, caller_words
+from sidecar.window_rules import WINDOWS
+
+
+def _load(name: str) -> Script:
+    return Script(name, "\n".join(_lines(f"{name}.lua", set())) + "\n")
+
+
+def _lines(file: str, made: set[str]) -> list[str]:
+    """Return the lines of a script with its includes and lists, each once; `made` are those that it already has."""
+    lines: list[str] = []
+    for line in (files("sidecar.store.commands") / "lua" / file).read_text("utf-8").splitlines():
+        name = line.rpartition(" ")[2]
+        if not line.startswith(("-- include ", "-- generate ")):
+            lines.append(line)
+        elif name not in made:
+            made.add(name)
+            lines += [*_lines(name, made), ""] if line.startswith("-- include ") else LISTS[name]
+    return lines
+
+
+ADMIT: Final = _load("admit")
+RESOLVE: Final = _load("resolve")
+DEFER: Final = _load("defer")
+FOLLOW: Final = _load("follow")
+RECALL: Final = _load("recall")
+STANDING: Final = _load("standing")
+SWEEP: Final = _load("sweep")
+INSPECT: Final = _load("inspect")
+AUDIT: Final = _load("audit")
+BINDING: Final = _load("binding")
+CLAIM: Final = _load("claim")
+GRANT: Final = _load("grant")
+REVOKE: Final = _load("revoke")
+REVOKE_ALL: Final = _load("revoke_all")
+LIFT: Final = _load("lift")
+ACCOUNT_SET: Final = _load("account_set")
+ACCOUNT_DELETE: Final = _load("account_delete")
+CREDITS: Final = _load("credits")
+PERMISSIONS: Final = _load("permissions")
+STREAM_KEY: Final = _load("stream_key")
+
+scripts: Final[Sequence[Script]] = (
+    ADMIT,
+    RESOLVE,
+    DEFER,
+    FOLLOW,
+    RECALL,
+    STANDING,
+    SWEEP,
+    INSPECT,
+    AUDIT,
+    BINDING,
+    CLAIM,
+    GRANT,
+    REVOKE,
+    REVOKE_ALL,
+    LIFT,
+    ACCOUNT_SET,
+    ACCOUNT_DELETE,
+    CREDITS,
+    PERMISSIONS,
+    STREAM_KEY,
+)
+"""All scripts: they are loaded on every new connection, and again after NOSCRIPT."""
+
+
+# --- calls -------------------------------------------------------------------------------------
+
+
+def admit(application: Application) -> Command:
+    """Run gates 5-7 and reserve, or only examine the call (`dry_run`)."""
+    caller = application.caller
+    words = caller_words(caller.issuer_id, caller.account, caller.subject, caller.client_id)
+    call_id, terms = application.call_id.encode(), application.terms.encoded
+    size = len(call_id)
+    keys, bound = 11, b""
+    if application.session is not None or application.tasks:
+        bound_words = _bound(application)
+        keys, bound = keys + bound_words.count, bound_words.packed
+    count = 3 + keys + 13 + terms.count
+    packed = (
+        *(b"*%d\r\n" % count, ADMIT.head, _ELEVEN if keys == 11 else bulk(keys)),
+        *(words.admission, b"$%d\r\n%b%b\r\n" % (words.outcome_size + size, words.outcome, call_id), bound),
+        *(words.arguments, b"$%d\r\n%b\r\n" % (size, call_id), _encode_demands(application.demands)),
+        _encode_conditions(
+            *(application.owner, application.on_unknown, application.lease),
+            *(application.dry_run, application.depth, application.session is not None),
+        ),
+        _EMPTY if application.request is None else bulk(application.request),
+        terms.packed,
+    )
+    return EncodedCommand(ADMIT, words.key, b"".join(packed))
+
+
+def _bound(application: Application) -> EncodedWords:
+    """Return the keys that must be bound to the caller: the session, then the tasks."""
+    keys = caller_keys(application.caller)
+    session = () if application.session is None else (keys.session(application.session),)
+    return encode_words(*session, *map(keys.task, application.tasks))
+
+
+def admitted(application: Application, reply: Any) -> AdmissionReply:
+    """Read the reply of `admit`."""
+    code, plan, scopes, since, refused, held = reply[:6]
+    words = reply[6::5], reply[7::5], reply[8::5], reply[9::5], reply[10::5]
+    prices = [
+        Price(demand.kind, demand.name, needed, left, limit, None if window is None else WINDOWS[window - 1], rest)
+        for demand, needed, left, limit, window, rest in zip(application.demands, *words, strict=False)
+    ]
+    return AdmissionReply(
+        _CODES[code],
+        None if plan is None else text(plan),
+        None if scopes is None else frozenset(text(scopes).split()),
+        since,
+        tuple(prices),
+        refused,
+        held == 1,
+    )
+
+
+def settle(application: Application, charges: Sequence[Charge] | None) -> Command:
+    """Charge an admitted application.
+
+    Args:
+        application: the admitted application.
+        charges: charge per demand, in order; a missing one, or None for all, charges the reserve.
+    """
+    costs = [False if each.unmarked else each.amount if each.items is None else each.items for each in charges or ()]
+    return _resolve(application, Resolution.SETTLED, True, orjson.dumps(costs))
+
+
+def release(application: Application, *, forwarded: bool = False) -> Command:
+    """Return the units that an application reserved, and reject its admission if that arrives late.
+
+    Args:
+        application: the application given to `admit`.
+        forwarded: whether the call was sent to the backend: then fixed amounts stay charged.
+    """
+    return _resolve(application, Resolution.RELEASED, forwarded, b"[]")
+
+
+def _resolve(application: Application, how: Resolution, forwarded: bool, costs: bytes) -> Command:
+    caller = application.caller
+    words = caller_words(caller.issuer_id, caller.account, caller.subject, caller.client_id)
+    call_id = application.call_id.encode()
+    size = len(call_id)
+    packed = (
+        *(_RESOLVE_HEAD, words.ledger),
+        b"$%d\r\n%b%b\r\n" % (words.outcome_size + size, words.outcome, call_id),
+        b"$%d\r\n%b\r\n" % (size, call_id),
+        _encode_resolution(how, forwarded, application.lease),
+        b"$%d\r\n%b\r\n" % (len(costs), costs),
+    )
+    return EncodedCommand(RESOLVE, words.key, b"".join(packed))
+
+
+def receipt(reply: Any) -> Receipt:
+    """Read the reply of `settle` and `release`."""
+    if reply[0]:
+        return Receipt(late=True)
+    paid: dict[str, int] = {}
+    used: dict[str, int] = {}
+    for kind, name, units in zip(reply[1::3], reply[2::3], reply[3::3], strict=True):
+        total, name = paid if kind in _CREDIT else used, text(name)
+        if name in total:
+            total[name] += int(units)
+        else:
+            total[name] = int(units)
+    return Receipt(paid, used)
+
+
+def defer(application: Application, context: bytes, events: Sequence[str] = ()) -> Command:
+    """Keep the hold of an admitted application open for a response on another stream; the reply is 0 without a hold.
+
+    Args:
+        application: the admitted application.
+        context: pricing context of the response (`deferral.write`).
+        events: `keys.event_digest` of the events from which the stream can be resumed.
+    """
+    keys = caller_keys(application.caller)
+    return Command(DEFER, (keys.holds, keys.requests), (application.call_id, context, *events))
+
+
+def sweep(keys: AccountKeys) -> Command:
+    """Resolve expired holds of one account; the reply is their number, at most `EXPIRY_BATCH`."""
+    return Command(SWEEP, keys.money)
+
+
+# --- encoding ----------------------------------------------------------------------------------
+
+_CODES: Final = tuple(AdmissionCode)
+_DEPTHS: Final = {Depth.CONSENT: 0, Depth.PLAN: 1, Depth.PRICE: 2}
+_CREDIT: Final = (AmountKind.CREDIT.value.encode(), AmountKind.CREDIT.value)
+_EMPTY: Final = bulk("")
+_ELEVEN: Final = bulk(11)
+_RESOLVE_HEAD: Final = b"*15\r\n" + RESOLVE.head + bulk(7)
+
+
+def _encode_demands(demands: Sequence[Demand]) -> bytes:
+    """Return the demands for `admit.lua`: without the last members, where they are the usual ones."""
+    if not demands:
+        return _EMPTY
+    shown = [
+        (d.kind, d.name, d.reserve)
+        if d.items is None and d.shadow is None and not d.fixed
+        else (d.kind, d.name, d.reserve, d.fixed, d.items, d.each, d.shadow is not None)
+        for d in demands
+    ]
+    raw = orjson.dumps(shown)
+    return b"$%d\r\n%b\r\n" % (len(raw), raw)
+
+
+@lru_cache(1024)
+def _encode_conditions(
+    owner: str, on_unknown: OnUnknown, lease: int, dry_run: bool, depth: Depth, with_session: bool
+) -> bytes:
+    """Return the arguments that many calls share."""
+    return encode_words(owner, on_unknown.value, lease, int(dry_run), _DEPTHS[depth], int(with_session)).packed
+
+
+@lru_cache(1024)
+def _encode_resolution(how: Resolution, forwarded: bool, lease: int) -> bytes:
+    return encode_words(how.value, int(forwarded), lease).packed
