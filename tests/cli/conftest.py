@@ -1,4 +1,4 @@
-"""Running commands, and a config beside a real store."""
+"""Fixtures that run commands, and a config with a real store."""
 
 from pathlib import Path
 
@@ -23,5 +23,5 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def config(tmp_path: Path, store_server: StoreServer) -> Path:
-    """A config whose store is a real, empty server."""
+    """A config with a real, empty server as its store."""
     return write(tmp_path, store=store_server.url)

@@ -42,6 +42,10 @@ tests:
     caller: {scopes: [read]}
     call: {tool: search}
     expect: allow
+  - name: revealing needs its scope
+    caller: {scopes: [read], plan: growth}
+    call: {tool: reveal}
+    expect: insufficient_scope
 """
 
 
@@ -63,5 +67,7 @@ def write(folder: Path, *, store: str = "embedded", config: str = CONFIG, policy
     """A config and its policy; gives the config's path."""
     (folder / "policies").mkdir(exist_ok=True)
     (folder / "policies" / "p.yaml").write_text(policy)
-    (folder / "config.yaml").write_text(config.replace("STORE", store))
+    # Any free ports, so that no other process of this machine causes a warning.
+    free = "".join(f"{key}: 127.0.0.1:0\n" for key in ("listen", "admin") if f"{key}:" not in config)
+    (folder / "config.yaml").write_text(config.replace("STORE", store).rstrip("\n") + "\n" + free)
     return folder / "config.yaml"

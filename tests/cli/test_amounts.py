@@ -43,7 +43,7 @@ YAML = [
     "010",
     "1_000",
 ]
-ACCEPTED = "an amount is an integer from 0 to 9007199254740991"
+ACCEPTED = "an amount must be an integer from 0 to 9007199254740991"
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +108,6 @@ def test_the_largest_amounts_are_taken_and_one_more_is_too_much(run: Run) -> Non
     assert run("credits", "grant", "ann", "contact", most, "--create").status == 0
     refused = run("credits", "grant", "ann", "contact", 1)
     assert refused.status == 1
-    assert "would be more than can be counted" in refused.err
+    assert "would exceed the largest amount" in refused.err
     assert f"balance {most}" in run("usage", "ann").out
     assert run("usage", "ann", "--verify").status == 0

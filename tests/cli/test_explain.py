@@ -1,5 +1,7 @@
 """`explain` and `schema`: what authors of policies ask."""
 
+import io
+import json
 import time
 from pathlib import Path
 
@@ -21,21 +23,25 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_an_allowed_call(run: Run, here: Path) -> None:
-    result = run(*REVEAL, "--scopes", "reveal", "--plan", "growth", "--client", "c", "--account", "a")
+    result = run(*REVEAL, "--scopes", "reveal", "--plan", "growth", "--client", "c", "--account", "a", "--offline")
     assert (result.status, result.err) == (0, "")
     assert "=> allow" in result.out
     assert "policies/p.yaml:" in result.out
-    told = run(*REVEAL, "--scopes", "read reveal", "--plan", "growth", "--format", "json").json
-    assert told["outcome"] == "allow"
-    assert told["caller"]["scopes"] == ["read", "reveal"]
-    assert [(each["name"], each["needed"]) for each in told["price"]] == [("requests", 1), ("contact", 2), ("email", 0)]
+    output = run(*REVEAL, "--scopes", "read reveal", "--plan", "growth", "--format", "json").json
+    assert output["outcome"] == "allow"
+    assert output["caller"]["scopes"] == ["read", "reveal"]
+    assert [(each["name"], each["needed"]) for each in output["price"]] == [
+        ("requests", 1),
+        ("contact", 2),
+        ("email", 0),
+    ]
 
 
 def test_a_refused_call_was_explained_all_the_same(run: Run, here: Path) -> None:
     result = run(*REVEAL, "--scopes", "read", "--plan", "growth")
     assert result.status == 0
     assert "=> insufficient_scope (HTTP 403, challenge)" in result.out
-    assert "a challenge asks for: reveal read" in result.out
+    assert "a challenge requests: reveal read" in result.out
 
 
 @pytest.mark.parametrize(
@@ -45,12 +51,17 @@ def test_a_refused_call_was_explained_all_the_same(run: Run, here: Path) -> None
         (("--arguments", "{"), "--arguments must be a JSON object"),
         (("--arguments", '{"a": 1, "a": 2}'), "--arguments must be a JSON object"),
         (("--plan", "none"), "there is no plan 'none': free, growth"),
-        (("--token-file", "x", "--scopes", "read"), "--token-file says all of the caller: not beside --scopes"),
-        (("--token-file", "x", "--plan", "free"), "--token-file says all of the caller: not beside --plan"),
-        (("--issuer", "none"), "there is no issuer 'none': --issuer one of main"),
+        (("--token-file", "x", "--scopes", "read"), "--token-file describes the whole caller: use it without --scopes"),
+        (("--token-file", "x", "--plan", "free"), "--token-file describes the whole caller: use it without --plan"),
+        (("--issuer", "none"), "there is no issuer 'none': use --issuer with one of main"),
+        (("--account", "a", "--client", "c", "--plan", "free"), "the store has the plan of --account"),
+        (("--account", "a"), "the store has consents by client: add --client"),
+        (("--request-id", "x"), "a past call needs both --request-id and --log"),
+        (("--log", "x"), "a past call needs both --request-id and --log"),
+        (("--request-id", "x", "--log", "y"), "--request-id names a whole call: use it without --tool"),
     ],
 )
-def test_what_cannot_be_explained_is_2(run: Run, here: Path, words: tuple[str, ...], wrong: str) -> None:
+def test_a_wrong_command_line_of_explain_is_2(run: Run, here: Path, words: tuple[str, ...], wrong: str) -> None:
     result = run("explain", "--tool", "search", *words)
     assert (result.status, result.out) == (2, "")
     assert wrong in result.err
@@ -77,9 +88,9 @@ methods: {completion/complete: {scopes: []}}
 )
 def test_what_is_no_tool(run: Run, here: Path, words: tuple[str, ...], outcome: str) -> None:
     write(here, policy=POLICY + OTHERS)
-    told = run("explain", *words, "--scopes", "read", "--format", "json").json
-    assert told["outcome"] == outcome
-    assert set(told["call"].values()) <= set(words)
+    output = run("explain", *words, "--scopes", "read", "--format", "json").json
+    assert output["outcome"] == outcome
+    assert set(output["call"].values()) <= set(words)
 
 
 @pytest.mark.parametrize(
@@ -88,12 +99,15 @@ def test_what_is_no_tool(run: Run, here: Path, words: tuple[str, ...], outcome: 
         ((), "the call: names nothing to call; accepted: tool, resource, prompt or method"),
         (("--tool", "search", "--prompt", "greet"), "the call: names tool and prompt; accepted: one of them"),
         (("--tool", "search", "--method", "ping"), "the call: a tool is called by its name"),
-        (("--method", "resources/read"), "the call: does not say what resources/read is about; accepted: resource"),
-        (("--method", "ping", "--prompt", "greet"), "the call: ping is about no prompt; accepted: the method alone"),
-        (("--resource", "docs://a", "--arguments", '{"a": 1}'), "the call: gives arguments to what takes none"),
+        (("--method", "resources/read"), "the call: does not say what resources/read refers to; accepted: resource"),
+        (("--method", "ping", "--prompt", "greet"), "the call: ping takes no prompt; accepted: the method alone"),
+        (
+            ("--resource", "docs://a", "--arguments", '{"a": 1}'),
+            "the call: has arguments although its method takes none",
+        ),
     ],
 )
-def test_what_is_no_call_is_2(run: Run, here: Path, words: tuple[str, ...], wrong: str) -> None:
+def test_an_invalid_call_is_2(run: Run, here: Path, words: tuple[str, ...], wrong: str) -> None:
     result = run("explain", *words)
     assert (result.status, result.out) == (2, "")
     assert wrong in result.err
@@ -112,9 +126,9 @@ def test_a_token_s_own_claims(run: Run, here: Path) -> None:
         "scope": "read",
     }
     (here / "token").write_text(signer.sign(header, claims) + "\n")
-    told = run("explain", "--tool", "search", "--token-file", "token", "--format", "json").json
-    assert told["outcome"] == "allow"
-    assert (told["caller"]["account"], told["caller"]["client_id"]) == ("alice", "app")
+    output = run("explain", "--tool", "search", "--token-file", "token", "--offline", "--format", "json").json
+    assert output["outcome"] == "allow"
+    assert (output["caller"]["account"], output["caller"]["client_id"]) == ("alice", "app")
     (here / "token").write_text(signer.sign(header, {**claims, "aud": "https://other.example.com"}))
     result = run("explain", "--tool", "search", "--token-file", "token")
     assert result.status == 0
@@ -138,13 +152,13 @@ def test_an_opaque_token_is_not_guessed_at(run: Run, here: Path) -> None:
     assert "--account, --client and --scopes" in result.err
     assert "opaque-token" not in result.out + result.err
     (here / "token").write_text("a.b.c")
-    assert "it is not a well-formed JWT" in run("explain", "--tool", "search", "--token-file", "token").out
+    assert "its header is empty or not base64url" in run("explain", "--tool", "search", "--token-file", "token").out
 
 
 def test_one_of_several_issuers(run: Run, here: Path) -> None:
     write(here, config="\n".join([*(CONFIG.splitlines()[:2]), TWO_ISSUERS, ""]))
-    told = run("explain", "--tool", "search", "--issuer", "b", "--format", "json").json
-    assert told["caller"]["issuer"] == "b"
+    output = run("explain", "--tool", "search", "--issuer", "b", "--format", "json").json
+    assert output["caller"]["issuer"] == "b"
 
 
 # --- schema ------------------------------------------------------------------------------------
@@ -160,7 +174,64 @@ def test_schemas_accept_the_files_they_are_for(run: Run, here: Path) -> None:
 
 
 def test_schemas_offer_nothing_that_is_not_enforced(run: Run) -> None:
-    config, policy = (run("schema", document).out for document in ("config", "policy"))
-    assert '"const": 1' in config  # workers
-    for word in ("shadow", "mode"):
-        assert f'"{word}"' not in policy
+    assert '"const": 1' in run("schema", "config").out  # workers
+
+
+def test_a_token_alone_is_reported_check_by_check(run: Run, here: Path) -> None:
+    claims = {"iss": "https://example.com/api/auth", "aud": "https://other.example.com", "exp": 1, "iat": 0}
+    (here / "token").write_text(Signer("ES256").sign({"alg": "ES256", "typ": "JWT"}, claims))
+    result = run("explain", "--token-file", "token")
+    assert result.status == 0
+    assert "aud        FAIL  it was issued for another resource" in result.out
+    assert "exp        FAIL" in result.out
+    output = run("explain", "--token-file", "token", "--format", "json").json
+    by_name = {each["check"]: each for each in output["checks"]}
+    assert (by_name["aud"]["passed"], by_name["aud"]["found"]) == (False, "https://other.example.com")
+    assert by_name["aud"]["accepted"] == "https://mcp.example.com/mcp"
+    assert by_name["iss"]["passed"] is True
+    with_call = run("explain", "--tool", "search", "--token-file", "token", "--format", "json").json
+    assert with_call["token"]["checks"] == output["checks"]
+    assert [step["question"] for step in with_call["steps"]] == [each["check"] for each in output["checks"]]
+
+
+# --- past calls --------------------------------------------------------------------------------
+
+PAST = {
+    "ts": "2026-11-23T06:47:08.369Z",
+    "event": "call",
+    "request_id": "r-1",
+    "issuer": "https://example.com/api/auth",
+    "account": "ada",
+    "client_id": "app",
+    "tool": "search",
+    "code": "arguments_refused",
+    "gate": "policy",
+    "rule": "policies/p.yaml:12",
+    "http_status": 200,
+    "detail": {"argument": "arguments.limit", "keyword": "maximum", "arguments": "limit must be at most 10."},
+}
+
+
+def test_a_past_call_is_explained_from_the_log(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    revision = run("check", "--format", "json").json["revision"]
+    text = json.dumps({**PAST, "revision": revision}) + "\n"
+    (here / "log").write_text(text)
+    result = run("explain", "--request-id", "r-1", "--log", "log")
+    assert (result.status, result.err) == (0, "")
+    assert "FAIL  arguments_refused: argument arguments.limit, keyword maximum" in result.out
+    assert f"policies/p.yaml:12: {POLICY.splitlines()[11].strip()}" in result.out
+    output = run("explain", "--request-id", "r-1", "--log", "log", "--format", "json").json
+    assert output["detail"] == PAST["detail"]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    assert run("explain", "--request-id", "r-1", "--log", "-").out == result.out
+    (here / "policies" / "p.yaml").write_text("tools: [")
+    assert "note: the policy on disk does not load" in run("explain", "--request-id", "r-1", "--log", "log").out
+
+
+def test_a_past_call_that_the_log_does_not_have_is_1(run: Run, here: Path) -> None:
+    (here / "log").write_text("{}\n")
+    result = run("explain", "--request-id", "r-2", "--log", "log")
+    assert (result.status, result.out) == (1, "")
+    assert "log has no line of request r-2 among 1 lines" in result.err
+    result = run("explain", "--request-id", "r-2", "--log", "none")
+    assert result.err == "mcp-sidecar: none cannot be read: No such file or directory\n"

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from sidecar.ledger import changes, scripts
-from sidecar.ledger.keys import account_keys
 from sidecar.ledger.windows import window_at
+from sidecar.store.commands import changes, scripts
+from sidecar.store.commands.keys import account_keys
 from tests.cli.support import Result, Run, write
-from tests.ledger.support import CALLER, KEYS, RealLedger, application, demand, reveal
+from tests.store.support import CALLER, KEYS, RealLedger, application, demand, reveal
 from tests.support.rig import rig
 from tests.support.store import StoreServer
 
@@ -49,9 +49,9 @@ def history(run: Run) -> None:
 
 def differences(result: Result) -> list[tuple[str, str | None, str, str]]:
     assert result.status == 1
-    told = result.json
-    assert told["ok"] is False
-    return [(each["where"], each["pool"], each["expected"], each["found"]) for each in told["differences"]]
+    output = result.json
+    assert output["ok"] is False
+    return [(each["where"], each["pool"], each["expected"], each["found"]) for each in output["differences"]]
 
 
 def verify(run: Run, account: str = "alice") -> Result:
@@ -110,22 +110,22 @@ def test_a_revocation_needs_no_memory_and_no_journal(run: Run, store: Any, histo
 
 
 def test_an_account_in_order_verifies(run: Run, history: None, here: Path) -> None:
-    told = verify(run)
-    assert (told.status, told.json["ok"], told.json["entries"], told.json["folded"]) == (0, True, 4, "0")
+    output = verify(run)
+    assert (output.status, output.json["ok"], output.json["entries"], output.json["folded"]) == (0, True, 4, "0")
     assert "ok" in run("usage", "alice", "--verify").out
     (here / "policies" / "p.yaml").write_text("broken: [")
     assert verify(run).status == 0
-    assert verify(run, "nobody").status == 1
-    assert "knows nothing of account nobody" in verify(run, "nobody").err
+    assert verify(run, "unknown").status == 1
+    assert "has no data of account unknown" in verify(run, "unknown").err
     assert run("usage", "alice", "--verify", "--follow").status == 2
 
 
 def test_a_balance_edited_by_hand_is_found(run: Run, store: Any, history: None) -> None:
     store.hincrby(ALICE.ledger, "balance:contact", 7)
     assert differences(verify(run)) == [("ledger balance:contact", "contact", "5", "12")]
-    told = run("usage", "alice", "--verify")
-    assert told.status == 1
-    assert "ledger balance:contact: contact: balance and held: expected 5, found 12" in told.out
+    output = run("usage", "alice", "--verify")
+    assert output.status == 1
+    assert "ledger balance:contact: contact: balance and held: expected 5, found 12" in output.out
     store.hincrby(ALICE.ledger, "total:contact", 7)
     assert len(differences(verify(run))) == 2
     store.hset(ALICE.ledger, mapping={"balance:contact": 5, "total:contact": 5, "balance:email": 3})
@@ -202,8 +202,8 @@ def test_a_trimmed_journal_verifies_and_trimming_hides_nothing(run: Run, store_s
                 real.run(changes.change_credits("main", "acme", "grant", "contact", 2, operation=f"o{number}"))
 
         grant(0, 20)
-        told = verify(run, "acme").json
-        assert (told["ok"], told["entries"], told["folded"]) == (True, 5, "15")
+        output = verify(run, "acme").json
+        assert (output["ok"], output["entries"], output["folded"]) == (True, 5, "15")
         assert real.client.hget(KEYS.ledger, "checkpoint:contact") == "30:30:0"
         (_, _), (second, _), *_ = real.client.xrange(KEYS.usage)
         real.client.xdel(KEYS.usage, second)
@@ -236,7 +236,7 @@ def test_counters_and_paid_items_edited_by_hand_are_found(run: Run, store: Any, 
         assert (f"ledger {month}", "contact", "NUMBER:USED", "'many'") in differences(verify(run, "acme"))
 
 
-def test_a_call_that_the_store_has_lost_is_found_until_somebody_has_set_the_balance(
+def test_a_call_that_the_store_has_lost_is_found_until_the_balance_is_set(
     run: Run, store: Any, history: None, store_server: StoreServer
 ) -> None:
     real = RealLedger(store_server)
@@ -265,17 +265,17 @@ def test_a_balance_is_not_set_while_a_hold_cannot_be_read(run: Run, store: Any, 
 def test_counters_of_an_earlier_version_are_not_compared_and_that_is_said(run: Run, store: Any, history: None) -> None:
     store.xadd(ALICE.usage, {"n": "5", "event": "settled", "call": "c", "client": "app", "quota:requests": "1"})
     store.hset(ALICE.ledger, mapping={"journal:written": 5, "quota:requests:month": f"{99_999}:7"})
-    told = verify(run).json
+    output = verify(run).json
     assert differences(verify(run)) == [("ledger quota:requests:month", None, "nothing", "99999:7")]
     month = window_at("month", int(store.time()[0]) * 1000)[0]
     store.hset(ALICE.ledger, "quota:requests:month", f"{month}:7")
-    told = verify(run).json
-    assert told["ok"] is True
-    assert told["uncounted_until"].startswith("20")
+    output = verify(run).json
+    assert output["ok"] is True
+    assert output["uncounted_until"].startswith("20")
     store.sadd(ALICE.paid, "credit:contact:old")
     assert verify(run).json["ok"] is True
     shown = run("usage", "alice", "--verify").out
-    assert f"not compared: paid items, and counters of windows that had begun by {told['uncounted_until']}" in shown
+    assert f"not compared: paid items, and counters of windows that began before {output['uncounted_until']}" in shown
 
 
 # --- following -----------------------------------------------------------------------------------
@@ -316,11 +316,11 @@ def test_follow_survives_a_restart_of_the_store_and_ends_with_0(run: Run, here: 
             assert entry_of(process)["total:contact"] == "9"
             assert process.stderr is not None
             server.kill()
-            assert "waiting for it" in process.stderr.readline()
+            assert "waiting for the store" in process.stderr.readline()
             server.start()
             assert run("credits", "spend", "alice", "contact", "2").status == 0
             assert entry_of(process)["total:contact"] == "7"
-            assert "it is back" in process.stderr.readline()
+            assert "reachable again" in process.stderr.readline()
             process.send_signal(signal.SIGINT)
             assert process.wait() == 0
     finally:
@@ -341,5 +341,5 @@ async def test_follow_sees_a_call_as_it_is_settled(tmp_path: Path, store_server:
             assert not {"a", "b"} & {*settled.values()}
 
 
-def test_follow_of_nobody_ends_with_1(run: Run) -> None:
-    assert run("usage", "nobody", "--follow").status == 1
+def test_follow_of_an_unknown_account_ends_with_1(run: Run) -> None:
+    assert run("usage", "unknown", "--follow").status == 1

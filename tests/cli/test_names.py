@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sidecar.ledger.keys import account_keys
+from sidecar.model import Caller
+from sidecar.outcome import Bound
+from sidecar.store.commands import bindings, scripts
+from sidecar.store.commands.keys import account_keys
 from tests.cli.support import Run
 from tests.support.store import StoreServer
 
@@ -61,23 +65,45 @@ def test_an_account_of_any_printable_name_is_that_account_and_no_other(
     assert run("account", "delete", account).status == 0
 
 
+def test_a_deleted_account_leaves_no_claim_of_a_session_or_task(run: Run, store_server: StoreServer) -> None:
+    """An id that it had may be given to another account."""
+    assert run("account", "set", "ann", "--plan", "growth", "--create").status == 0
+    caller = Caller("main", "https://issuer", "sub", "ann", "app", frozenset(), 0, 0)
+    other = bindings.claim(Bound.TASK, replace(caller, account="bob"), "bobs")
+    with store_server.client() as client:
+        for each in scripts.scripts:
+            client.script_load(each.source)
+        for command in (
+            bindings.claim(Bound.SESSION, caller, "s"),
+            bindings.bind_session(caller, "s"),
+            bindings.claim(Bound.TASK, caller, "t"),
+            bindings.bind_tasks(caller, ["t"], 0),
+            other,
+        ):
+            client.execute_command(*command.words())
+        assert run("account", "delete", "ann").status == 0
+        prefix = account_keys("main", "ann").prefix
+        kept = {f"{prefix}{name}" for name in ("account", "ledger", "usage")}
+        assert {*client.scan_iter("mcp:{*")} == {*kept, *other.keys}
+
+
 @pytest.mark.parametrize("account", REFUSED, ids=ascii)
 @pytest.mark.parametrize("words", [("account", "show"), ("credits", "show"), ("usage",), ("consent", "list")])
-def test_what_could_not_stand_in_a_token_is_refused(run: Run, words: tuple[str, ...], account: str) -> None:
+def test_names_that_tokens_cannot_contain_are_refused(run: Run, words: tuple[str, ...], account: str) -> None:
     refused = run(*words, account)
     assert (refused.status, refused.out) == (2, "")
-    assert "a name is printable, not empty, and has no blanks around it" in refused.err
+    assert "a name must be printable and not empty, without blanks around it" in refused.err
     assert "\x1b" not in refused.err
 
 
 def test_a_name_longer_than_in_any_token_is_refused(run: Run) -> None:
-    for words in (("account", "show", "a" * 10_000), ("account", "show", "a" * 256)):
+    for words in (("account", "show", "a" * 10_000), ("account", "show", "a" * 2121)):
         refused = run(*words)
         assert refused.status == 2
-        assert "a name has 255 characters at most, as in a token" in refused.err
+        assert "a name must have at most 2120 characters, as in a token" in refused.err
     refused = run("consent", "revoke", "ann", "c" * 2049)
     assert refused.status == 2
-    assert "a name has 2048 characters at most" in refused.err
+    assert "a name must have at most 2048 characters" in refused.err
 
 
 @pytest.mark.parametrize("words", [
@@ -89,7 +115,7 @@ def test_a_name_longer_than_in_any_token_is_refused(run: Run) -> None:
     ("usage", "ann", "--verify"),
 ], ids=" ".join)  # fmt: skip
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_what_others_wrote_into_the_store_cannot_steer_a_terminal(
+def test_text_of_other_programs_in_the_store_cannot_steer_a_terminal(
     run: Run, store_server: StoreServer, words: tuple[str, ...], form: str
 ) -> None:
     _fill(store_server)
@@ -107,7 +133,7 @@ def test_what_others_wrote_into_the_store_cannot_steer_a_terminal(
     ("usage", "ann"),
     ("credits", "grant", "ann", "contact", "1"),
 ])  # fmt: skip
-def test_what_cannot_be_read_is_named_by_key_and_field(
+def test_corrupt_records_are_named_by_key_and_field(
     run: Run, store_server: StoreServer, words: tuple[str, ...]
 ) -> None:
     assert run("account", "set", "ann", "--plan", "growth", "--create").status == 0
@@ -150,7 +176,7 @@ def test_a_hold_that_cannot_be_read_is_shown_as_such(run: Run, store_server: Sto
         client.hset(account_keys("main", "ann").holds, f"c1{EVIL}", "[]")
     shown = run("usage", "ann")
     assert shown.status == 0
-    assert "cannot be read: it keeps what it took until it is repaired" in shown.out
+    assert "cannot be read: it keeps its amounts until it is repaired" in shown.out
     assert "holds    none" not in shown.out
     assert _harmless(shown.out)
 

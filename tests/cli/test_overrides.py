@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.ledger.keys import account_keys
+from sidecar.store.commands.keys import account_keys
 from tests.cli.support import POLICY, Run, write
 from tests.support.store import StoreServer
 
@@ -29,10 +29,10 @@ def test_own_limits_are_set_shown_and_dropped(run: Run) -> None:
         "minute": 60,
         "hour": 9,
     }
-    told = run("usage", "alice").out
-    assert "rows per month: 0 of 7 used (the account's own limit), 7 left" in told
-    assert "requests per minute: 0 of 60 used, 60 left" in told
-    assert "requests per day: unlimited (the account's own limit)" in told
+    output = run("usage", "alice").out
+    assert "rows per month: 0 of 7 used (the account's own limit), 7 left" in output
+    assert "requests per minute: 0 of 60 used, 60 left" in output
+    assert "requests per day: unlimited (the account's own limit)" in output
     assert run("account", "set", "alice", "--quota", "rows.month=plan", "--quota", "requests.day=plan").status == 0
     usage = run("usage", "alice", "--format", "json").json
     assert usage["overrides"] == {"requests.hour": 9}
@@ -50,7 +50,7 @@ def test_quotas_and_windows_are_those_of_the_policy(run: Run, store_server: Stor
         in run("account", "set", "alice", "--create", "--quota", "rows.year=7").err
     )
     assert (
-        "rows.month: an amount is an integer from 0 to 9007199254740991, or unlimited, or plan"
+        "rows.month: an amount must be an integer from 0 to 9007199254740991, or unlimited, or plan"
         in run("account", "set", "alice", "--create", "--quota", "rows.month=many").err
     )
     twice = run("account", "set", "alice", "--create", "--quota", "rows.month=7", "--quota", "rows.month=plan")
@@ -91,13 +91,13 @@ def test_limits_written_by_hand_are_shown_as_they_hold(run: Run, store_server: S
     assert set(run("usage", "alice", "--format", "json").json["quotas"]["rows"]) == {"month"}
 
 
-def test_what_another_program_wrote_cannot_steer_a_terminal(run: Run, store_server: StoreServer) -> None:
+def test_text_of_another_program_cannot_steer_a_terminal(run: Run, store_server: StoreServer) -> None:
     with store_server.client() as client:
         fields = {"plan": "growth", "quota:a\x1b[2J:month": "5", "quota:b\nc:day": "unlimited"}
         client.hset(account_keys("main", "alice").account, mapping=fields)
     for words in (("account", "list"), ("account", "show", "alice"), ("usage", "alice")):
-        told = run(*words)
-        assert told.status == 0
-        assert "\x1b" not in told.out
-        assert r"a\x1b[2J" in told.out
-        assert r"b\nc" in told.out
+        output = run(*words)
+        assert output.status == 0
+        assert "\x1b" not in output.out
+        assert r"a\x1b[2J" in output.out
+        assert r"b\nc" in output.out

@@ -1,4 +1,4 @@
-"""What docs/repair.md says of repairing damage, done: afterwards balances verify and calls are admitted."""
+"""Repairs of docs/repair.md, performed: afterwards balances verify and calls are admitted."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from sidecar.ledger import changes
+from sidecar.store.commands import changes
 from tests.cli.support import Run
-from tests.ledger.support import KEYS, LEASE, NOW, RealLedger, application, demand, reveal
+from tests.store.support import KEYS, LEASE, NOW, RealLedger, application, demand, reveal
 from tests.support.store import StoreServer
 
 
@@ -31,8 +31,8 @@ def ledger(store_server: StoreServer) -> Iterator[RealLedger]:
 
 
 def differences(run: Run) -> dict[str, Any]:
-    told = run("usage", "acme", "--verify", "--format", "json").json
-    return {each["where"]: each["expected"] for each in told["differences"]}
+    output = run("usage", "acme", "--verify", "--format", "json").json
+    return {each["where"]: each["expected"] for each in output["differences"]}
 
 
 def works(run: Run, ledger: RealLedger) -> None:

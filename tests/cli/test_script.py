@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from sidecar.ledger import scripts
+from sidecar.store.commands import scripts
 from tests.cli.support import Run
 from tests.support.store import StoreServer
 

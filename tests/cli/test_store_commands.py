@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.cli import store as cli_store
-from sidecar.ledger import scripts
-from sidecar.ledger.connection import Connection, UnansweredError
-from sidecar.ledger.embedded import EmbeddedStore
-from sidecar.ledger.endpoint import parse_url
-from sidecar.ledger.keys import REVOKED_CHANNEL, account_keys
+from sidecar.cli import operator_store as cli_store
 from sidecar.model import AdmissionCode, Application, Caller, Demand, Depth
-from sidecar.workbench.load import load
+from sidecar.store.commands import scripts
+from sidecar.store.commands.keys import REVOKED_CHANNEL, account_keys
+from sidecar.store.connection.resp import RespTransport
+from sidecar.store.connection.store_connection import StoreConnection, UnansweredError
+from sidecar.store.connection.store_url import parse_url
+from sidecar.store.embedded.embedded_server import EmbeddedStore
+from sidecar.workbench.loading import load
 from tests.cli.support import CONFIG, TWO_ISSUERS, Run, write
 from tests.support.store import StoreServer
 
@@ -30,7 +31,7 @@ def admit(server: StoreServer, tool: str, *demands: Demand, subject: str = "alic
     application = Application(call, "owner", caller, False, Depth.PRICE, terms, demands)
 
     async def ask() -> AdmissionCode:
-        connection = Connection(parse_url(server.url), prepare=cli_store._prepare)
+        connection = StoreConnection(parse_url(server.url), prepare=cli_store._prepare)
         await connection.start()
         try:
             reply = await connection.call(*scripts.admit(application).words())
@@ -48,7 +49,7 @@ def test_an_account_s_life(run: Run, here: Path, store_server: StoreServer) -> N
     assert run("account", "list").out == "ACCOUNT  PLAN  STATUS  QUOTAS\n"
     refused = run("account", "set", "alice", "--plan", "growth")
     assert (refused.status, refused.out) == (1, "")
-    assert "the store does not know account alice (main): --create makes a record" in refused.err
+    assert "the store has no record of account alice (main): create one with --create" in refused.err
     assert run("account", "set", "alice", "--plan", "growth", "--create").out == "account alice (main): created\n"
     assert run("account", "set", "alice", "--status", "disabled").out == "account alice (main): changed\n"
     assert run("account", "show", "alice", "--format", "json").json == {
@@ -59,6 +60,7 @@ def test_an_account_s_life(run: Run, here: Path, store_server: StoreServer) -> N
         "quotas": {},
         "balances": {},
         "consents": 0,
+        "all_clients_revoked": False,
     }
     assert "alice    growth  disabled" in run("account", "list").out
     assert "plan      growth" in run("account", "show", "alice").out
@@ -66,10 +68,10 @@ def test_an_account_s_life(run: Run, here: Path, store_server: StoreServer) -> N
     with store_server.client() as client:
         for key in (keys.session("s"), keys.task("t")):
             client.hset(key, "consent", "x")
-    told = run("account", "delete", "alice")
+    output = run("account", "delete", "alice")
     with store_server.client() as client:
         assert not client.exists(keys.session("s"), keys.task("t"))
-    assert "the account stays disabled until `account set --create`" in told.out
+    assert "the account stays disabled until `account set --create`" in output.out
     assert run("account", "list", "--format", "json").json[0]["status"] == "deleted"
     assert run("account", "set", "alice", "--status", "active").status == 1
     assert run("account", "set", "alice", "--create").out == "account alice (main): created\n"
@@ -85,13 +87,13 @@ def test_what_account_set_needs(run: Run) -> None:
     assert run("account", "delete", "alice").status == 1
 
 
-def test_accounts_of_several_issuers_are_told_apart(run: Run, here: Path, store_server: StoreServer) -> None:
+def test_accounts_of_several_issuers_are_separate(run: Run, here: Path, store_server: StoreServer) -> None:
     write(
         here, config="\n".join([*CONFIG.splitlines()[:2], TWO_ISSUERS, CONFIG.splitlines()[3]]), store=store_server.url
     )
     result = run("account", "set", "alice", "--create")
     assert (result.status, result.out) == (2, "")
-    assert "several issuers are configured: --issuer one of a, b" in result.err
+    assert "several issuers are configured: use --issuer with one of a, b" in result.err
     assert run("account", "set", "alice", "--create", "--issuer", "c").status == 2
     assert run("account", "set", "alice", "--create", "--issuer", "b").status == 0
     for words in (("account", "list"), ("consent", "list", "alice"), ("usage", "alice"), ("credits", "show", "alice")):
@@ -104,8 +106,8 @@ def test_accounts_of_several_issuers_are_told_apart(run: Run, here: Path, store_
 def test_quotas_written_by_another_program_are_shown(run: Run, store_server: StoreServer) -> None:
     with store_server.client() as client:
         client.hset(account_keys("main", "alice").account, mapping={"plan": "growth", "quota:rows:month": "7"})
-    told = run("account", "show", "alice", "--format", "json").json
-    assert told["quotas"] == {"rows.month": 7}
+    output = run("account", "show", "alice", "--format", "json").json
+    assert output["quotas"] == {"rows.month": 7}
     assert run("usage", "alice", "--format", "json").json["quotas"]["rows"]["month"]["limit"] == 7
     assert f"({account_keys('main', 'alice').digest})" in run("account", "list").out
 
@@ -115,15 +117,15 @@ def test_quotas_written_by_another_program_are_shown(run: Run, store_server: Sto
 
 def test_a_consent_s_life(run: Run, store_server: StoreServer) -> None:
     url = "https://app.example.com/client"
-    told = run("consent", "grant", "alice", url, "--subject", "anna", "--scopes", "read", "reveal")
-    assert told.out == f"granted: client {url} of account alice (main), subject anna: a record was created\n"
+    output = run("consent", "grant", "alice", url, "--subject", "anna", "--scopes", "read", "reveal")
+    assert output.out == f"granted: client {url} of account alice (main), subject anna: a record was created\n"
     (listed,) = run("consent", "list", "alice", "--format", "json").json
     assert (listed["client_id"], listed["subject"], listed["status"]) == (url, "anna", "granted")
     assert listed["scopes"] == ["read", "reveal"]
-    told = run("consent", "revoke", "alice", url)
-    assert told.out == (
+    output = run("consent", "revoke", "alice", url)
+    assert output.out == (
         f"revoked: client {url} of account alice (main), every subject: a record was created; "
-        "with it 1 consent of single subjects\n"
+        "1 consent of single subjects changed as well\n"
     )
     assert "the record was changed" in run("consent", "revoke", "alice", url, "--subject", "anna").out
     everyone, anna = run("consent", "list", "alice", url, "--format", "json").json
@@ -157,7 +159,7 @@ def test_consents_decide_the_next_call(run: Run, store_server: StoreServer) -> N
     assert admit(store_server, "search") is AdmissionCode.ADMITTED
 
 
-def test_a_revocation_is_told_to_every_sidecar_and_needs_no_policy(
+def test_a_revocation_reaches_every_sidecar_and_needs_no_policy(
     run: Run, here: Path, store_server: StoreServer
 ) -> None:
     (here / "policies" / "p.yaml").write_text("broken: [")
@@ -176,15 +178,15 @@ def test_a_revocation_is_told_to_every_sidecar_and_needs_no_policy(
 def test_credits(run: Run) -> None:
     refused = run("credits", "grant", "alice", "contact", "10")
     assert refused.status == 1
-    assert "--create makes a record" in refused.err
-    told = run("credits", "grant", "alice", "contact", "10", "--create")
-    assert told.out == "account alice (main): granted 10 contact: the balance is 10; a record was created\n"
+    assert "create one with --create" in refused.err
+    output = run("credits", "grant", "alice", "contact", "10", "--create")
+    assert output.out == "account alice (main): granted 10 contact: the balance is 10; a record was created\n"
     run("account", "set", "alice", "--plan", "growth")
-    told = run("credits", "spend", "alice", "contact", "5")
-    assert told.out == "account alice (main): spent 5 contact (3 of them included in the plan): the balance is 8\n"
-    told = run("credits", "spend", "alice", "contact", "9")
-    assert (told.status, told.out) == (1, "")
-    assert "has too few contact credits: the balance is 8" in told.err
+    output = run("credits", "spend", "alice", "contact", "5")
+    assert output.out == "account alice (main): spent 5 contact (3 of them included in the plan): the balance is 8\n"
+    output = run("credits", "spend", "alice", "contact", "9")
+    assert (output.status, output.out) == (1, "")
+    assert "has too few contact credits: the balance is 8" in output.err
     assert run("credits", "set", "alice", "contact", "2", "--format", "json").json["balance"] == 2
     shown = run("credits", "show", "alice", "--format", "json").json
     assert shown["contact"]["left"] == 2
@@ -212,17 +214,19 @@ def test_usage_shows_windows_balances_and_holds(run: Run, store_server: StoreSer
         for amount in policy.tools["reveal"].prices.amounts[:2]
     )
     assert admit(store_server, "reveal", *demands) is AdmissionCode.ADMITTED
-    told = run("usage", "alice", "--format", "json").json
-    assert (told["plan"], told["status"], told["known"]) == ("growth", "active", True)
-    assert told["quotas"]["requests"]["minute"]["used"] == 5
-    assert told["credits"]["contact"]["held"] == 2
-    assert told["credits"]["contact"]["left"] == 8
-    (hold,) = told["holds"]
+    output = run("usage", "alice", "--format", "json").json
+    assert (output["plan"], output["status"], output["known"]) == ("growth", "active", True)
+    assert output["quotas"]["requests"]["minute"]["used"] == 5
+    assert output["credits"]["contact"]["held"] == 2
+    assert output["credits"]["contact"]["left"] == 8
+    (hold,) = output["holds"]
     assert (hold["call"], hold["client_id"], hold["on_unknown"]) == ("c1", "app", "release")
     assert 110 <= hold["lease_seconds"] <= 120
     text = run("usage", "alice").out
-    assert "quota    requests per minute: 5 of 60 used, 55 left, anew in" in text
-    assert "credits  contact: 8 left; balance 8, 2 of it held by open calls; included 3 of 3 used per month" in text
+    assert "quota    requests per minute: 5 of 60 used, 55 left, resets in" in text
+    assert (
+        "credits  contact: 8 left; balance 8, 2 of it held by calls in flight; included 3 of 3 used per month" in text
+    )
     assert "hold     c1 of client app: 5 requests, 5 contact credits; release in" in text
 
 
@@ -305,16 +309,16 @@ def test_an_answer_that_is_lost_is_asked_for_again_and_nothing_is_done_twice(
     run: Run, here: Path, store_server: StoreServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost: list[object] = []
-    call = Connection.call
+    write = RespTransport.write
 
-    async def losing(self, *words):
-        reply = await call(self, *words)
-        if words[0] == "EVALSHA" and not lost:
-            lost.append(words)
-            raise UnansweredError("the reply was lost")
-        return reply
+    def losing(self, command, reply, now=True):
+        if b"EVALSHA" in command and not lost:
+            lost.append(command)
+            waiting, reply = reply, asyncio.get_running_loop().create_future()
+            reply.add_done_callback(lambda _: waiting.set_exception(UnansweredError("the reply was lost")))
+        write(self, command, reply, now)
 
-    monkeypatch.setattr(Connection, "call", losing)
+    monkeypatch.setattr(RespTransport, "write", losing)
     assert run("credits", "grant", "alice", "contact", "5", "--create").status == 0
     assert lost
     assert run("credits", "show", "alice", "contact", "--format", "json").json["contact"]["balance"] == 5

@@ -1,4 +1,4 @@
-"""What may reach a backend: what the documentation says, made by the sidecar, and nothing that a client made up."""
+"""Headers and messages that may reach a backend: those of the documentation, none that a client invented."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _REGION: Final = "mcp-param-region"
 
 @dataclass(frozen=True, slots=True)
 class Disguise:
-    """Headers with which a client claims to be somebody else, on every request; each value has the mark in it."""
+    """Headers with which a client claims to be another one, on every request; each value has the mark in it."""
 
     mark: str
     headers: Mapping[str, str]
@@ -103,7 +103,7 @@ def _check_mirrors(request: Received, revision: str) -> None:
 
 
 def spoken(requests: list[Received]) -> list[Json]:
-    """What was said in these requests, but for how often and in which order, and names chosen by chance."""
+    """Content of these requests without their number, order and random names."""
     found: dict[str, Json] = {}
     for request in requests:
         said = {name: value for name, value in request.message.items() if name != "id"} or {"verb": request.method}

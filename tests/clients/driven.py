@@ -1,4 +1,4 @@
-"""A TypeScript client that a test leads step by step: see `drivers/driver.mjs`."""
+"""A TypeScript client that a test drives step by step: see `drivers/driver.mjs`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Json = dict[str, Any]
 
 
 class ClientError(Exception):
-    """What the SDK raised: its class, its code (an HTTP status, or a JSON-RPC number) and words."""
+    """Error of the SDK: its class, its code (an HTTP status or a JSON-RPC number) and message."""
 
     def __init__(self, name: str, code: Any, message: str) -> None:
         super().__init__(f"{name} {code}: {message}")
@@ -76,8 +76,8 @@ class Driven:
 
     async def answers(self) -> list[Seen]:
         """The answers since this was last asked."""
-        told = (await self.do("look"))["answers"]
-        return [Seen(**{**one, "body": one["body"] and base64.b64decode(one["body"])}) for one in told]
+        answers = (await self.do("look"))["answers"]
+        return [Seen(**{**one, "body": one["body"] and base64.b64decode(one["body"])}) for one in answers]
 
     async def seen(self, asked: str) -> Seen:
         """Wait for the answer to a method, or to a GET or DELETE."""
@@ -95,21 +95,30 @@ DRIVERS = {"v1": ("v1.mjs", "legacy"), "v2-legacy": ("v2.mjs", "legacy"), "v2-mo
 
 @asynccontextmanager
 async def driven(
-    kind: str, url: str, *, token: str | None = None, headers: Mapping[str, str] | None = None, mode: str | None = None
+    kind: str,
+    url: str,
+    *,
+    token: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    mode: str | None = None,
+    browser: str | None = None,
 ) -> AsyncIterator[Driven]:
     """A client that has not connected yet.
 
     Args:
         kind: one of `DRIVERS`.
         url: where it connects to.
-        token: sent with every request; without one it signs in where it is told to.
+        token: sent with every request; without one it signs in where the challenge says.
         headers: sent with every request.
         mode: another mode than the kind's own.
+        browser: signs in there (`person.Person.url`) instead of where the challenge says itself.
     """
     script, usual = DRIVERS[kind]
     wanted = {"url": url, "headers": dict(headers or {}), "mode": mode or usual}
     if token is not None:
         wanted["token"] = token
+    if browser is not None:
+        wanted["browser"] = browser
     async with started(HERE / "drivers" / script, json.dumps(wanted), stdin=PIPE) as process:
         yield Driven(process)
 
@@ -121,6 +130,6 @@ def text_of(result: Json) -> str:
 
 
 def code_of(result: Json) -> str:
-    """What the sidecar refused by."""
+    """Code of the sidecar's refusal."""
     assert result["isError"]
     return str(result["_meta"][REFUSAL]["code"])

@@ -1,4 +1,4 @@
-"""The official Python client, led as `driven` leads the TypeScript ones: it signs in wherever it is sent."""
+"""The official Python client, driven like the TypeScript ones in `driven`; it signs in at any issuer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx2
 from mcp import Client
@@ -51,11 +51,13 @@ class DrivenPython:
     Args:
         url: where it connects to.
         mode: `legacy` or `2026-07-28`.
+        browser: signs in there (`person.Person.url`); else the authorization server answers with the redirect itself.
     """
 
-    def __init__(self, url: str, mode: str) -> None:
+    def __init__(self, url: str, mode: str, browser: str | None = None) -> None:
         self._url = url
         self._mode = mode
+        self._browser = browser
         self._stack = AsyncExitStack()
         self._asked: list[str] = []
         self._seen: list[Seen] = []
@@ -111,16 +113,18 @@ class DrivenPython:
         self._asked.append(url)
 
     async def _come_back(self) -> AuthorizationCodeResult:
-        async with httpx2.AsyncClient() as browser:
-            answer = await browser.get(self._asked[-1], follow_redirects=False)
+        async with httpx2.AsyncClient(timeout=30) as http:
+            asked = self._asked[-1]
+            to = asked if self._browser is None else f"{self._browser}?{urlencode({'to': asked})}"
+            answer = await http.get(to, follow_redirects=False)
         params = {name: values[0] for name, values in parse_qs(urlsplit(answer.headers["location"]).query).items()}
         return AuthorizationCodeResult(code=params["code"], state=params["state"], iss=params["iss"])
 
 
 @asynccontextmanager
-async def driven_python(kind: str, url: str) -> AsyncIterator[DrivenPython]:
+async def driven_python(kind: str, url: str, browser: str | None = None) -> AsyncIterator[DrivenPython]:
     """A client that has not connected yet; `kind` is one of `MODES`."""
-    made = DrivenPython(url, MODES[kind])
+    made = DrivenPython(url, MODES[kind], browser)
     try:
         yield made
     finally:

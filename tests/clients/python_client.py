@@ -38,7 +38,7 @@ def text_of(result: types.CallToolResult) -> str:
 
 
 def code_of(result: types.CallToolResult) -> str:
-    """What the sidecar refused by."""
+    """Code of the sidecar's refusal."""
     assert result.is_error
     assert result.meta is not None
     return str(result.meta[REFUSAL]["code"])

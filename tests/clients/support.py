@@ -1,4 +1,4 @@
-"""What the clients' tests share: servers to put behind the sidecar, and a policy that allows all that they have."""
+"""Shared parts of the clients' tests: servers to put behind the sidecar, and a policy that allows all they offer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sidecar.demo.backend import serving
+from demo.backend import serving
 from tests.clients.servers.chatter import Chatter
 from tests.support.node import run_script, started
 from tests.support.rig import MODERN

@@ -1,4 +1,4 @@
-"""The official Python client and a server that talks back: what a call costs however it ends."""
+"""The official Python client and a server that sends requests and notifications: the cost of each outcome."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import mcp_types as types
 import pytest
 from mcp import MCPError
 
-from sidecar.demo.backend import serving
-from sidecar.ledger.keys import account_keys
+from demo.backend import serving
+from sidecar.store.commands.keys import account_keys
 from tests.clients.python_client import both_eras, connected, legacy, text_of
 from tests.clients.servers.chatter import Chatter
 from tests.clients.support import TOOLS
@@ -60,7 +60,7 @@ async def test_progress_arrives_before_the_result(chat: Chat, mode: str):
     async def progressed(progress: float, total: float | None, message: str | None) -> None:
         assert total == 2
         seen.append((progress, message))
-        backend.gates["k"].set()  # the server does not answer before: whoever buffers waits for ever
+        backend.gates["k"].set()  # the server does not answer before: a proxy that buffers waits for ever
 
     async with connected(built, mode) as client:
         async with asyncio.timeout(20):
@@ -109,9 +109,9 @@ async def test_log_messages_and_the_servers_own_stream(chat: Chat, mode: str):
 
     async with connected(built, mode, logging_callback=heard, message_handler=handle) as client:
         async with asyncio.timeout(20):
-            assert text_of(await client.call_tool("tell")) == "told"
+            assert text_of(await client.call_tool("tell")) == "notified"
             assert await logged.get() == "something happened"
-            while not await built.metric("mcp_sidecar_open_streams"):  # noqa: ASYNC110 - it opens beside the calls
+            while not await built.metric("mcp_sidecar_open_streams"):  # noqa: ASYNC110 - it opens in parallel to the calls
                 await asyncio.sleep(0.01)
             await client.call_tool("change")
             await changed.wait()
@@ -129,11 +129,11 @@ async def test_a_cancelled_call_ends_at_the_backend_and_is_charged(chat: Chat, m
         await asyncio.gather(call, return_exceptions=True)
         await until(lambda: backend.waits["k"].cancelled == 1)
         assert (await client.list_tools()).tools != []  # the connection goes on
-    await spent(built, 1)  # nobody saw a result: the reserve
+    await spent(built, 1)  # no client saw a result: the reserve
 
 
 @legacy
-async def test_a_session_that_ended_elsewhere_is_told_as_such(chat: Chat, mode: str):
+async def test_a_session_that_ended_elsewhere_is_reported_as_such(chat: Chat, mode: str):
     built, _ = chat
     async with connected(built, mode) as client:
         assert (await client.list_tools()).tools != []

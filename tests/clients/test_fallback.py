@@ -1,4 +1,4 @@
-"""Clients find out which era a server speaks from how it refuses a probe: they must get that byte for byte."""
+"""Clients detect a server's revision by its refusal of a probe: the refusal must arrive byte for byte."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ JSON = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """How a server that knows nothing of 2026-07-28 answers `server/discover`."""
+    """Answer `server/discover` like a server that does not know 2026-07-28."""
 
     status: int
     body: bytes
@@ -70,7 +70,7 @@ async def old(tmp_path: Path, store_server: StoreServer) -> AsyncIterator[Rig]:
 
 @pytest.mark.node
 @every_refusal
-async def test_typescript_falls_back_on_what_the_server_itself_said(old: Rig, refusal: Refusal):
+async def test_typescript_falls_back_on_the_server_s_own_error(old: Rig, refusal: Refusal):
     old.backend.on("server/discover", http(refusal.status, refusal.body, media=refusal.media))
     async with driven("v2-modern", old.url, token=old.issuer.mint(), mode="auto") as client:
         await client.connect()
@@ -84,7 +84,7 @@ async def test_typescript_falls_back_on_what_the_server_itself_said(old: Rig, re
 
 
 @every_refusal
-async def test_python_falls_back_on_what_the_server_itself_said(old: Rig, refusal: Refusal):
+async def test_python_falls_back_on_the_server_s_own_error(old: Rig, refusal: Refusal):
     body = refusal.body.replace(b'"server-discover-probe-1"', b"1")  # each client names its probe in its own way
     old.backend.on("server/discover", http(refusal.status, body, media=refusal.media))
     answers: list[Refusal] = []
@@ -103,7 +103,7 @@ async def test_python_falls_back_on_what_the_server_itself_said(old: Rig, refusa
 
 
 @pytest.mark.node
-async def test_a_real_server_of_the_older_revisions_is_heard_to_the_byte(tmp_path: Path, store_server: StoreServer):
+async def test_the_error_of_a_real_older_server_arrives_byte_for_byte(tmp_path: Path, store_server: StoreServer):
     async with (
         node_server("v1.mjs") as url,
         Recorder(url) as arrived,
@@ -126,18 +126,18 @@ async def test_a_real_server_of_the_older_revisions_is_heard_to_the_byte(tmp_pat
     [(("v1.mjs",), "2026-07-28"), (("v2.mjs", "strict"), "legacy")],
     ids=["a new client at an old server", "an old client at a new server"],
 )
-async def test_who_cannot_agree_is_told_what_the_bare_server_tells(
+async def test_a_client_without_a_common_revision_gets_the_bare_server_s_error(
     tmp_path: Path, store_server: StoreServer, server: tuple[str, ...], mode: str
 ):
     async with (
         node_server(*server) as url,
         rig(tmp_path, store_server, policy=ALLOW_ALL, backend_url=url, shutdown_grace="100ms") as built,
     ):
-        told = []
+        errors = []
         for target in (url, built.url):
             async with driven("v2-modern", target, token=built.issuer.mint(), mode=mode) as client:
                 with pytest.raises(ClientError) as refused:
                     await client.connect()
                 [answer] = await client.answers()
-                told.append((str(refused.value), answer))
-        assert told[0] == told[1]
+                errors.append((str(refused.value), answer))
+        assert errors[0] == errors[1]

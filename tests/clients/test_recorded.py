@@ -1,4 +1,4 @@
-"""What never reaches a backend, whatever an unmodified client is made to send beside its messages."""
+"""Headers that never reach a backend, whatever an unmodified client adds to its messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
-from sidecar.demo.backend import serving
+from demo.backend import serving
 from tests.clients.arrived import Disguise, check_arrived
 from tests.clients.servers.chatter import Chatter
 from tests.clients.support import ALLOW_ALL
@@ -40,7 +40,7 @@ HOP_BY_HOP = {
 
 
 @pytest.mark.parametrize("mode", ["legacy", MODERN])
-async def test_headers_about_the_connection_stay_on_it(tmp_path: Path, store_server: StoreServer, mode: str):
+async def test_hop_by_hop_headers_are_not_forwarded(tmp_path: Path, store_server: StoreServer, mode: str):
     disguise = Disguise.make()
     odd = {name: value.format(mark=disguise.mark) for name, value in HOP_BY_HOP.items()}
     # Where they mean something they are passed on: a stream's last event, and an argument that no schema here names.
@@ -75,7 +75,7 @@ async def test_headers_about_the_connection_stay_on_it(tmp_path: Path, store_ser
     ],
     ids=lambda forged: next(iter(forged)),
 )
-async def test_what_contradicts_a_message_keeps_it_away(
+async def test_headers_that_contradict_a_message_refuse_it(
     tmp_path: Path, store_server: StoreServer, forged: dict[str, str]
 ):
     """A hook changes the headers after the client has made them, as something on its way might."""

@@ -27,7 +27,7 @@ METHODS: Final = (
     *("completion/complete", "logging/setLevel", "subscriptions/listen"),
     *("tasks/get", "tasks/update", "tasks/cancel"),
 )
-"""What a policy declares by its method, because no tool, resource or prompt is named in it."""
+"""Methods that a policy declares by name, because they name no tool, resource or prompt."""
 
 
 @asynccontextmanager

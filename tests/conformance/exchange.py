@@ -1,7 +1,6 @@
-"""The same words to two servers, and all that each of them says: for telling whether one is the other.
+"""Send the same requests to two servers and record everything that each answers, to compare them.
 
-What is different by its nature - the ids of sessions and tasks, times, sealed states - is replaced by
-a word that says what it was.
+Values that differ in every run (ids of sessions and tasks, times, sealed states) are replaced by their names.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from tests.support.rig import ACCEPT, LEGACY, MODERN
 Json = dict[str, Any]
 
 OLDEST: Final = "2025-03-26"
-"""The revision without a header for the version."""
+"""Oldest revision, which has no `MCP-Protocol-Version` header."""
 
 _META: Final = "io.modelcontextprotocol"
 _NAMED_BY: Final = {
@@ -31,12 +30,12 @@ _NAMED_BY: Final = {
     "tasks/update": "taskId",
     "tasks/cancel": "taskId",
 }
-_OWN: Final = frozenset({"taskId", "createdAt", "lastUpdatedAt", "requestState"})
+_VOLATILE: Final = frozenset({"taskId", "createdAt", "lastUpdatedAt", "requestState"})
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """One answer: what was asked, its status and media type, and its messages in their order."""
+class RecordedAnswer:
+    """One answer: the request that it answers, its status and media type, and its messages in order."""
 
     asked: str
     status: int
@@ -45,7 +44,7 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class StreamEvent:
     """One event of a stream.
 
     Attributes:
@@ -57,14 +56,14 @@ class Said:
     message: Any = None
 
 
-class Ear:
-    """An answer that arrives event by event, whatever its lines end in."""
+class EventStream:
+    """An answer that is read event by event; lines end in LF or CRLF."""
 
     def __init__(self, answer: aiohttp.ClientResponse) -> None:
         self.answer = answer
 
-    async def event(self) -> Said | None:
-        """The next event, with comments left out; None when the stream has ended."""
+    async def event(self) -> StreamEvent | None:
+        """Return the next event without comments; None when the stream has ended."""
         fields: dict[str, str] = {}
         async with asyncio.timeout(20):
             while line := await self.answer.content.readline():
@@ -73,62 +72,63 @@ class Ear:
                     fields[name] = value.removeprefix(" ")
                 elif line.strip() == b"" and fields:
                     data = fields.pop("data", "")
-                    return Said(fields, json.loads(data) if data else None)
+                    return StreamEvent(fields, json.loads(data) if data else None)
         return None
 
     async def message(self) -> Any:
-        """The next message; None when the stream has ended."""
-        while (said := await self.event()) is not None:
-            if said.message is not None:
-                return said.message
+        """Return the next message; None when the stream has ended."""
+        while (event := await self.event()) is not None:
+            if event.message is not None:
+                return event.message
         return None
 
 
 @dataclass(slots=True)
-class Talk:
-    """A client of one revision at one server.
+class RecordingClient:
+    """A client of one revision at one server, which records every answer.
 
     Attributes:
-        heard: everything that was said, oldest first.
-        session: the session that `initialize` has opened.
+        answers: every answer, oldest first.
+        session: id of the session that `initialize` has opened.
+        first: number of the first event id that this client has received.
     """
 
     http: aiohttp.ClientSession
     url: str
     revision: str
     capabilities: Json = field(default_factory=dict)
-    heard: list[Heard] = field(default_factory=list)
+    answers: list[RecordedAnswer] = field(default_factory=list)
     session: str | None = None
     ids: int = 0
     first: int | None = None
 
-    async def ask(self, method: str, headers: Mapping[str, str] | None = None, **params: Any) -> Json:
-        """Send a request and read the answer whole; its last message."""
+    async def request(self, method: str, headers: Mapping[str, str] | None = None, **params: Any) -> Json:
+        """Send a request, read the whole answer, and return its last message."""
         message = self.message(method, params)
         async with self.http.post(self.url, json=message, headers=self.headers(message, headers)) as answer:
             if method == "initialize":
                 self.session = answer.headers.get("Mcp-Session-Id")
-            messages = await self._hear(method, answer)
+            messages = await self._read_and_record(method, answer)
         return dict(messages[-1])
 
     async def call(self, tool: str, arguments: Json | None = None, **params: Any) -> Json:
-        """Call a tool; the result."""
-        return dict((await self.ask("tools/call", name=tool, arguments=arguments or {}, **params))["result"])
+        """Call a tool and return the result."""
+        return dict((await self.request("tools/call", name=tool, arguments=arguments or {}, **params))["result"])
 
-    async def tell(self, message: Json) -> None:
-        """Send what has no answer: a notification, or a response."""
+    async def notify(self, message: Json) -> None:
+        """Send a message that has no answer: a notification or a response."""
         async with self.http.post(self.url, json=message, headers=self.headers(message)) as answer:
-            await self._hear(str(message.get("method", "response")), answer)
+            await self._read_and_record(str(message.get("method", "response")), answer)
 
     async def send(self, what: str, verb: str, headers: Mapping[str, str], body: bytes | None = None) -> None:
-        """Send anything; only its status is kept, for texts are everybody's own."""
+        """Send any request and record only its status, because servers word their errors differently."""
         async with self.http.request(verb, self.url, data=body, headers=headers) as answer:
             await answer.read()
-            self.heard.append(Heard(what, answer.status, "", []))
+            self.answers.append(RecordedAnswer(what, answer.status, "", []))
 
     @asynccontextmanager
-    async def stream(self, method: str | None = None, **params: Any) -> AsyncIterator[Ear]:
-        """Send a request, or without one GET, and read the answer as it arrives; leaving disconnects."""
+    async def stream(self, method: str | None = None, **params: Any) -> AsyncIterator[EventStream]:
+        """Send a request, or GET without a method, and read the answer as it arrives; disconnect on exit."""
         if method is None:
             headers = {**self.headers({}), "Accept": "text/event-stream", **params.pop("headers", {})}
             asked = self.http.get(self.url, headers=headers)
@@ -137,17 +137,19 @@ class Talk:
             asked = self.http.post(self.url, json=message, headers=self.headers(message))
         async with asked as answer:
             try:
-                yield Ear(answer)
+                yield EventStream(answer)
             finally:
                 answer.close()
 
-    def note(self, asked: str, stream: Ear, *messages: Any) -> None:
-        """Remember what came on a stream."""
+    def record(self, asked: str, stream: EventStream, *messages: Any) -> None:
+        """Record the messages that were read from a stream."""
         answer = stream.answer
-        self.heard.append(Heard(asked, answer.status, answer.content_type, [plain(each) for each in messages]))
+        self.answers.append(
+            RecordedAnswer(asked, answer.status, answer.content_type, [without_volatile(each) for each in messages])
+        )
 
     def message(self, method: str, params: Json) -> Json:
-        """A request as this revision has it."""
+        """Return a request in the form of this revision."""
         self.ids += 1
         if self.revision == MODERN:
             meta = {f"{_META}/protocolVersion": MODERN, f"{_META}/clientCapabilities": self.capabilities}
@@ -155,7 +157,7 @@ class Talk:
         return {"jsonrpc": "2.0", "id": self.ids, "method": method, "params": params}
 
     def headers(self, message: Json, more: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The headers of this revision."""
+        """Return the headers that this revision requires for a message."""
         made = {"Accept": ACCEPT}
         method = message.get("method", "")
         if self.revision == MODERN or (self.revision != OLDEST and method != "initialize"):
@@ -169,67 +171,75 @@ class Talk:
                 made["Mcp-Name"] = name
         return {**made, **(more or {})}
 
-    async def _hear(self, asked: str, answer: aiohttp.ClientResponse) -> list[Any]:
+    async def _read_and_record(self, asked: str, answer: aiohttp.ClientResponse) -> list[Any]:
         body = await answer.read()
         messages: list[Any]
         if answer.content_type == "text/event-stream":
-            messages = self._events(body.decode())
+            messages = self._events(body.decode(), asked)
         else:
             messages = [json.loads(body)] if body else []
         media_type = answer.content_type if body else ""
-        self.heard.append(Heard(asked, answer.status, media_type, [plain(each) for each in messages]))
+        self.answers.append(
+            RecordedAnswer(asked, answer.status, media_type, [without_volatile(each) for each in messages])
+        )
         return messages
 
-    def _events(self, text: str) -> list[Any]:
-        """The messages of a stream, and what else an event says of itself, with comments left out."""
+    def _events(self, text: str, asked: str) -> list[Any]:
+        """Return the messages of a stream, and the other fields of its events, without comments.
+
+        The sidecar puts its mark before the server's event ids, and gives none to the stream of `initialize`, which
+        belongs to no session yet.
+        """
         found: list[Any] = []
         for event in text.replace("\r\n", "\n").split("\n\n"):
             fields = [line.partition(":") for line in event.splitlines() if line and not line.startswith(":")]
-            said = {name: value.removeprefix(" ") for name, _, value in fields}
-            data = said.pop("data", "")
-            if "id" in said:  # counted from the first one that this client has heard
-                number = int(said["id"])
+            others = {name: value.removeprefix(" ") for name, _, value in fields}
+            data = others.pop("data", "")
+            if asked == "initialize":
+                others.pop("id", None)
+            if "id" in others:  # numbers differ per server; count from the first one that this client has received
+                number = int(others["id"].rpartition(".")[2])
                 self.first = number if self.first is None else self.first
-                said["id"] = f"first + {number - self.first}"
-            if said:
-                found.append(said)
+                others["id"] = f"first + {number - self.first}"
+            if others:
+                found.append(others)
             if data:
                 found.append(json.loads(data))
         return found
 
 
-def plain(value: Any) -> Any:
-    """A message without what is different each time."""
+def without_volatile(value: Any) -> Any:
+    """Return a message with placeholders for the values that differ in every run."""
     if isinstance(value, list):
-        return [plain(each) for each in value]
+        return [without_volatile(each) for each in value]
     if not isinstance(value, dict):
         return value
-    made: Json = {key: f"<{key}>" if key in _OWN else plain(each) for key, each in value.items()}
-    if made.get("status") == "input_required":  # a task's questions have made-up names
+    made: Json = {key: f"<{key}>" if key in _VOLATILE else without_volatile(each) for key, each in value.items()}
+    if made.get("status") == "input_required":  # the keys of a task's questions are random
         made["inputRequests"] = list(made["inputRequests"].values())
     return made
 
 
-async def until_status(talk: Talk, task: str, *wanted: str) -> Json:
-    """Ask for a task until it has one of these statuses; only the last answer is kept."""
+async def until_status(client: RecordingClient, task: str, *wanted: str) -> Json:
+    """Poll a task until it has one of these statuses; record only the last answer."""
     async with asyncio.timeout(30):
         while True:
-            found: Json = (await talk.ask("tasks/get", taskId=task))["result"]
+            found: Json = (await client.request("tasks/get", taskId=task))["result"]
             if found["status"] in wanted:
                 return found
-            talk.heard.pop()
+            client.answers.pop()
             await asyncio.sleep(0.01)
 
 
-def modern(http: aiohttp.ClientSession, url: str, **capabilities: Any) -> Talk:
-    """A client of 2026-07-28."""
-    return Talk(http, url, MODERN, capabilities)
+def modern(http: aiohttp.ClientSession, url: str, **capabilities: Any) -> RecordingClient:
+    """Return a client of 2026-07-28."""
+    return RecordingClient(http, url, MODERN, capabilities)
 
 
-async def opened(http: aiohttp.ClientSession, url: str, revision: str = LEGACY, **capabilities: Any) -> Talk:
-    """A client of an older revision with a session."""
-    talk = Talk(http, url, revision, capabilities)
-    about = {"name": "talk", "version": "1"}
-    await talk.ask("initialize", protocolVersion=revision, capabilities=capabilities, clientInfo=about)
-    await talk.tell({"jsonrpc": "2.0", "method": "notifications/initialized"})
-    return talk
+async def opened(http: aiohttp.ClientSession, url: str, revision: str = LEGACY, **capabilities: Any) -> RecordingClient:
+    """Return a client of an older revision that has opened a session."""
+    client = RecordingClient(http, url, revision, capabilities)
+    about = {"name": "recording-client", "version": "1"}
+    await client.request("initialize", protocolVersion=revision, capabilities=capabilities, clientInfo=about)
+    await client.notify({"jsonrpc": "2.0", "method": "notifications/initialized"})
+    return client

@@ -1,4 +1,4 @@
-"""Runs the official conformance suite at a server, bare and behind the sidecar, and shows both beside each other."""
+"""Run the official conformance suite on a server, bare and behind the sidecar, and show both results."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def measure(wanted: Mapping[str, Requirements], folder: Path) -> dict[str,
 
 
 def chosen(revisions: Sequence[str], scenarios: Sequence[str]) -> dict[str, Requirements]:
-    """What is to be run: of these revisions these scenarios, or all of them; revisions that have none are left out."""
+    """Select scenarios by revision: these, or all; revisions without one are omitted."""
     made: dict[str, Requirements] = {}
     for revision in revisions:
         every = requirements(revision)
@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _without_node(missing: node.UnavailableError) -> int:
-    """Where tests are run for somebody else, what cannot be tested has failed."""
+    """Return if this is CI, where a test that cannot run has failed."""
     if os.environ.get("CI") == "true":
         print(f"the conformance suite cannot be run: {missing}", file=sys.stderr)
         return 1

@@ -1,8 +1,8 @@
-"""What the conformance suite cannot do itself: a proxy that gives every request a bearer token.
+"""A proxy that adds a bearer token to every request, which the conformance suite cannot do itself.
 
 It works on bytes. But for that header, and one that lets a connection carry one request only, what
 clients send arrives as they have sent it: Host, Origin, the spelling of names and the blanks round
-values. What comes back is passed on as it arrives, and whoever hangs up on one side is seen to do so
+values. What comes back is passed on as it arrives, and a disconnect on one side is visible
 on the other.
 """
 
@@ -65,7 +65,7 @@ class Shim:
         up_reader, up_writer = await asyncio.open_connection(*self.target)
         try:
             up_writer.write(authorized(head, self._token()))
-            # Whoever ends first ends the other: a client that leaves, or an answer that is complete.
+            # The first end closes both sides: a client that leaves, or an answer that is complete.
             inward = asyncio.create_task(_pump(reader, up_writer))
             outward = asyncio.create_task(_pump(up_reader, writer))
             try:
@@ -101,7 +101,7 @@ def _is_connection(field: bytes) -> bool:
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """Let the end of a connection be a reset, which nobody takes for the end of an answer."""
+    """Let the end of a connection be a reset, which no client takes for the end of an answer."""
     connection: socket.socket = writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 

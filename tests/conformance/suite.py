@@ -1,4 +1,4 @@
-"""Runs the official conformance suite against one URL and reads what it has found."""
+"""Run the official conformance suite against one URL and read its results."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Check:
 
 
 Found = dict[str, list[Check]]
-"""What was found by each scenario, in the order of the checks."""
+"""Findings of each scenario, in the order of the checks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Requirements:
 
     Attributes:
         required: those that an implementation of this revision must pass.
-        unscored: those that are run beside them.
+        unscored: further scenarios that are run.
     """
 
     required: tuple[str, ...]
@@ -64,7 +64,7 @@ class Requirements:
 
 
 def requirements(revision: str) -> Requirements:
-    """What the installed suite asks of servers of this revision."""
+    """Return the scenarios of the installed suite for servers of this revision."""
     document: Any = yaml.safe_load(package(PACKAGE, "requirements", f"{revision}.yaml").read_text())
     unscored = [entry["scenario"] for entry in document.get("not_scored", []) if entry["leg"] == "server"]
     return Requirements(tuple(document["server"]), tuple(unscored))

@@ -60,12 +60,12 @@ async def test_bytes_pass_as_they_are_in_both_directions():
         assert await seen == (authorized(REQUEST, "tok"), b"\x00\xff\r\n")
 
 
-async def test_what_arrives_is_passed_on_before_the_rest_is_there():
+async def test_data_is_forwarded_as_it_arrives():
     read = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"data: 1\n\n")
-        await read.wait()  # whoever buffers waits for ever
+        await read.wait()  # a proxy that buffers waits for ever
         writer.write(b"data: 2\n\n")
         writer.close()
 
@@ -76,7 +76,7 @@ async def test_what_arrives_is_passed_on_before_the_rest_is_there():
         assert await reader.read() == b"data: 2\n\n"
 
 
-async def test_a_client_that_leaves_is_seen_to_leave():
+async def test_a_client_s_disconnect_is_forwarded():
     left = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -95,7 +95,7 @@ async def test_a_client_that_leaves_is_seen_to_leave():
         await left.wait()
 
 
-async def test_a_server_that_breaks_off_is_seen_to_break_off():
+async def test_a_server_s_reset_is_forwarded():
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\n\r\npart")

@@ -1,4 +1,4 @@
-"""The suite's results are read whole or not at all, and a sidecar that takes something away is found out."""
+"""The suite's results are read completely or not at all, and a regression behind the sidecar is found."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_results_are_read_by_scenario(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["client-ping-2026-11-25T22-01-06-340Z", "server-ping", "server-ping-2026-11-25"])
-def test_what_is_no_result_of_a_server_is_not_read_as_one(tmp_path: Path, name: str):
+def test_other_files_are_not_read_as_results(tmp_path: Path, name: str):
     write(tmp_path, name)
     with pytest.raises(SuiteError, match="unexpected result"):
         read(tmp_path)
@@ -69,7 +69,7 @@ def test_scenarios_are_chosen_from_the_revisions_that_have_them():
 
 
 @pytest.mark.node
-def test_a_scenario_that_is_none_is_a_wrong_command_line():
+def test_an_unknown_scenario_is_a_usage_error():
     with pytest.raises(SystemExit) as ended:
         main(["--scenario", "ping", "--scenario", "pong"])
     assert ended.value.code == 2
@@ -86,11 +86,11 @@ async def test_one_scenario_is_run_in_both_columns(tmp_path: Path):
 
 
 @pytest.mark.node
-async def test_a_scenario_without_a_result_is_told_with_what_the_suite_said(tmp_path: Path):
+async def test_a_scenario_without_a_result_is_reported_with_the_suite_s_output(tmp_path: Path):
     async with bare() as url:
-        with pytest.raises(SuiteError, match="no result of no-such-scenario") as told:
+        with pytest.raises(SuiteError, match="no result of no-such-scenario") as caught:
             await run(url, "2025-11-25", tmp_path, ["no-such-scenario"])
-    assert "Unknown" in str(told.value)
+    assert "Unknown" in str(caught.value)
 
 
 @pytest.mark.parametrize(

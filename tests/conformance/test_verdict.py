@@ -1,4 +1,4 @@
-"""What counts as lost, what does not, and what is said of it."""
+"""Checks that count as lost, checks that do not, and their report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def checks(*statuses: str, id_: str = "a", description: str = "does it") -> list
         ("INFO", "INFO"),
     ],
 )
-def test_what_is_no_worse_is_not_lost(bare: str, behind: str):
+def test_a_check_that_is_not_worse_is_not_lost(bare: str, behind: str):
     assert list(lost(checks(bare), checks(behind))) == []
 
 
@@ -41,7 +41,7 @@ def test_what_is_no_worse_is_not_lost(bare: str, behind: str):
         ("SUCCESS", "INFO"),
     ],
 )
-def test_what_is_worse_is_lost(bare: str, behind: str):
+def test_a_check_that_is_worse_is_lost(bare: str, behind: str):
     [found] = lost(checks(bare), checks(behind))
     assert (found.id, found.bare, found.behind) == ("a", bare, "" if behind == "INFO" else behind)
 
@@ -84,7 +84,7 @@ def test_a_lost_check_fails_the_run_and_is_shown_under_its_scenario():
     assert summary([needed, extra]).splitlines()[-2:] == ["lost behind the sidecar: 1", "1 passed, 1 failed"]
 
 
-def test_what_fails_in_both_is_shown_as_such_and_fails_the_run_only_where_it_is_required():
+def test_a_check_that_fails_in_both_fails_the_run_only_if_required():
     failing = {"needed": checks("FAILURE"), "extra": checks("FAILURE")}
     [needed, extra] = rows(WANTED, failing, failing)
     assert (needed.wrong, needed.remark) == (True, "THE SERVER ITSELF MUST PASS THIS")
@@ -99,5 +99,5 @@ def test_a_required_scenario_in_which_nothing_is_checked_is_no_pass():
     assert (extra.wrong, extra.remark, str(extra.bare)) == (False, "nothing is checked", "-")
 
 
-def test_tallies_count_what_says_something():
+def test_tallies_count_checks_with_a_verdict():
     assert Tally.of(checks("SUCCESS", "INFO", "SKIPPED", "WARNING", "FAILURE")) == Tally(1, 3)

@@ -1,4 +1,4 @@
-"""What two runs of the suite say about the sidecar between them: a conformant server may lose nothing behind it."""
+"""Compare two runs of the suite, bare and behind the sidecar: a conformant server may lose nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many checks passed, of those that said something."""
+    """Number of passed checks, of those with a verdict."""
 
     passed: int
     total: int
@@ -62,12 +62,12 @@ class Row:
 
     @property
     def wrong(self) -> bool:
-        """Whether the sidecar is at fault, or the server is no measure: it does not pass what it must."""
+        """Return if the sidecar is at fault, or the bare server fails a required check."""
         return bool(self.lost) or (self.required and not (self.bare.whole and self.bare.total))
 
     @property
     def remark(self) -> str:
-        """What is to be said of it."""
+        """Report of it."""
         if self.lost:
             return f"LOST BEHIND THE SIDECAR: {len(self.lost)}"
         if self.wrong:
@@ -93,7 +93,7 @@ def rows(wanted: Requirements, bare: Found, behind: Found) -> list[Row]:
 
 
 def lost(bare: Iterable[Check], behind: Iterable[Check]) -> Iterator[Lost]:
-    """What came off worse behind the sidecar: each check of a kind is compared with its like, in their order."""
+    """Return the checks that are worse behind the sidecar; checks of one kind are compared in order."""
     before, after = _by_kind(bare), _by_kind(behind)
     for kind in before | after:
         for was, is_ in zip_longest(before.get(kind, ()), after.get(kind, ())):
@@ -112,7 +112,7 @@ def _by_kind(checks: Iterable[Check]) -> dict[tuple[str, str], list[Check]]:
 
 def _worse(was: Check | None, is_: Check | None) -> bool:
     if was is None:
-        return is_ is not None and is_.status == "FAILURE"  # some checks are told of only when they fail
+        return is_ is not None and is_.status == "FAILURE"  # the suite reports some checks only if they fail
     if is_ is None:
         return was.status == "SUCCESS"
     return _RANK[is_.status] < _RANK[was.status]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sidecar.demo.answers import Answer, read_answer
+from demo.answers import Answer, read_answer
 from sidecar.errors import ErrorCode
 from sidecar.protocol.meta import REFUSAL_KEY
 
@@ -43,7 +43,7 @@ def test_the_last_event_is_the_response():
 
 
 @pytest.mark.parametrize(("status", "body"), [(502, "<html>"), (500, ""), (404, "[1]")])
-def test_what_cannot_be_read_is_still_a_refusal(status, body):
+def test_unreadable_answers_count_as_refusals(status, body):
     answer = read(status, body, "text/html")
     assert answer.refused
     assert not answer.shows(ErrorCode.BACKEND_UNAVAILABLE, 502)

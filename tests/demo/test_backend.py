@@ -11,8 +11,8 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from sidecar.demo.backend import BROKEN_DOMAIN, HUGE_DOMAIN, SLOW_DOMAIN, Backend, serving
-from sidecar.demo.catalogue import CONTACTS, STORES
+from demo.backend import BROKEN_DOMAIN, HUGE_DOMAIN, SLOW_DOMAIN, Backend, serving
+from demo.catalogue import CONTACTS, STORES
 
 MODES = ["legacy", "auto", "2026-07-28"]
 TOOLS = {
@@ -83,7 +83,7 @@ async def test_previews_have_no_channels_and_reveals_do(url):
 
 async def test_unknown_and_repeated_contacts_are_not_shown_twice(url):
     async with Client(url) as client:
-        result = await client.call_tool("reveal_contacts", {"contact_ids": ["c1", "nobody", "c1"]})
+        result = await client.call_tool("reveal_contacts", {"contact_ids": ["c1", "unknown", "c1"]})
     assert [contact["id"] for contact in result.structured_content["contacts"]] == ["c1"]
 
 
@@ -118,7 +118,7 @@ async def test_a_slow_and_a_huge_answer(url):
     assert len(huge.structured_content["description"]) == 100_000
 
 
-async def test_what_arrived_is_remembered_with_its_headers(backend, url):
+async def test_received_messages_are_recorded_with_their_headers(backend, url):
     async with (
         httpx2.AsyncClient(headers={"X-MCP-Account": "acme"}) as http,
         Client(streamable_http_client(url, http_client=http)) as client,
@@ -132,18 +132,18 @@ async def test_what_arrived_is_remembered_with_its_headers(backend, url):
     assert backend.seen[0].tool is None
 
 
-async def test_backstage_tells_what_has_arrived_and_changes_how_it_behaves(backend, url):
+async def test_backstage_returns_counts_and_changes_the_behaviour(backend, url):
     behind = url.removesuffix("/mcp") + "/demo"
     async with httpx2.AsyncClient() as http, Client(url) as client:
         await client.call_tool("list_taxonomy", {})
-        told = (await http.get(behind)).json()
-        assert (told["tool_calls"], told["tools"]) == (1, {"list_taxonomy": 1})
-        assert told["requests"] == backend.requests > 1  # and this question is none of them
+        counts = (await http.get(behind)).json()
+        assert (counts["tool_calls"], counts["tools"]) == (1, {"list_taxonomy": 1})
+        assert counts["requests"] == backend.requests > 1  # and this question is none of them
         await http.post(behind, json={"locked": True, "slow": 0})
     assert (backend.locked, backend.slow, backend.huge) == (True, 0, 100_000)
 
 
-async def test_a_locked_backend_answers_401_and_hears_nothing(backend, url):
+async def test_a_locked_backend_answers_401_and_records_nothing(backend, url):
     backend.locked = True
     async with httpx2.AsyncClient() as http:
         assert (await http.post(url, json={})).status_code == 401
@@ -164,15 +164,15 @@ async def test_the_address_is_free_again_afterwards():
         assert again == url
 
 
-def test_the_data_is_the_same_for_everybody():
+def test_the_data_is_the_same_for_every_client():
     assert len(STORES) == 40
     assert list(CONTACTS)[:2] == ["c1", "c2"]
     assert len(CONTACTS) == 80
     assert all(domain.endswith(".example") for domain in STORES)
 
 
-def test_the_command_says_where_it_listens():
-    command = [sys.executable, "-m", "sidecar.demo.backend", "--port", "0"]
+def test_the_command_prints_its_url():
+    command = [sys.executable, "-m", "demo.backend", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

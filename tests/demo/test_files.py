@@ -4,14 +4,14 @@ from pathlib import Path
 
 import yaml
 
-from sidecar.demo.files import POLICY
+from demo.files import POLICY
 
 SHIPPED = Path(__file__).parents[2] / "policies" / "storeinspect.yaml"
 
 
 def test_the_demo_runs_on_the_shipped_policy():
     shipped, demo = yaml.safe_load(SHIPPED.read_text()), yaml.safe_load(POLICY)
-    for section in ("scopes", "base_scopes", "consent", "manage_url", "listing", "credits", "defaults"):
+    for section in ("scopes", "consent", "manage_url", "listing", "credits", "defaults"):
         assert demo[section] == shipped[section]
     assert list(demo["tools"]) == list(shipped["tools"])
     for name, tool in shipped["tools"].items():

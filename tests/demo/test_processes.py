@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from sidecar.demo.processes import GaveUpError, Process, until
+from demo.processes import ConditionNotMetError, Process, until
 
 STUBBORN = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
 
@@ -14,7 +14,7 @@ def process(folder, code):
     return Process("played", folder, "player")
 
 
-async def test_a_process_that_ignores_the_end_is_ended(tmp_path):
+async def test_a_process_that_ignores_sigterm_is_killed(tmp_path):
     player = process(tmp_path, STUBBORN)
     player.start([])
     assert await player.line("up") == "up"
@@ -25,28 +25,28 @@ async def test_a_process_that_ignores_the_end_is_ended(tmp_path):
     player.end()  # once more is nothing
 
 
-async def test_after_a_kill_only_what_is_new_is_waited_for(tmp_path):
+async def test_after_a_kill_only_new_output_is_waited_for(tmp_path):
     player = process(tmp_path, STUBBORN)
     for _ in range(2):
         player.start([])
         await player.line("up")
         player.kill()
     assert player.lines() == ["up", "up"]
-    with pytest.raises(GaveUpError):
+    with pytest.raises(ConditionNotMetError):
         _ = player.pid
 
 
-async def test_a_process_that_ends_says_why(tmp_path):
+async def test_the_last_output_of_an_ended_process_is_reported(tmp_path):
     player = process(tmp_path, "raise SystemExit('no such thing')")
     player.start([])
-    with pytest.raises(GaveUpError, match="no such thing"):
+    with pytest.raises(ConditionNotMetError, match="no such thing"):
         await player.line("up")
     player.end()
 
 
-async def test_waiting_ends():
+async def test_waiting_times_out():
     async def never():
         return None
 
-    with pytest.raises(GaveUpError, match="a miracle: not within"):
+    with pytest.raises(ConditionNotMetError, match="a miracle: not within"):
         await until("a miracle", never, 0.1)

@@ -1,4 +1,4 @@
-"""What the documentation says is what the program does."""
+"""Check the documentation against the program."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sidecar.cli import _parser
-from sidecar.config.load import load_settings
+from sidecar.cli import _parser, main
+from sidecar.config.files import load_settings
 from sidecar.errors import ErrorCode
 from sidecar.ledger import receipts
-from sidecar.observe.record import Status, fields
+from sidecar.observe.record import fields
+from sidecar.observe.statuses import Status
 from sidecar.outcome import Event, Exchange
-from sidecar.policy.models import PolicyDocument
-from sidecar.proxy.forward import _RELAYED
-from sidecar.workbench.load import load_policy
-from tests.docs import tables
+from sidecar.policy.language.models import PolicyDocument
+from sidecar.proxy.backend.forwarding import _RELAYED
+from sidecar.workbench.loading import load_policy
+from tests.docs import map, tables
 from tests.docs.tables import PAGES, ROOT
 from tests.support.rig import rig
 
@@ -28,6 +29,16 @@ README = ROOT / "README.md"
 FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 COMMAND = re.compile(r"(?:^|[|`$] ?|\.venv/bin/)(mcp-sidecar [a-z][^`|\n]*)")
+
+
+PROVIDERS = sorted((ROOT / "docs" / "providers").glob("*.md"))
+LINKING = [
+    *PAGES,
+    *PROVIDERS,
+    *(ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "tests/README.md")),
+]
+LINKING += sorted((ROOT / "examples").glob("*/README.md"))
+BANNED = re.compile(r"\b(told|nobody|somebody|whoever|whomever|anew|beside)\b", re.IGNORECASE)
 
 
 def text(page: Path) -> str:
@@ -41,7 +52,7 @@ def blocks(page: Path, language: str) -> Iterator[str]:
 
 
 def section(page: str, heading: str) -> str:
-    """What stands under a heading, to the next one of any level."""
+    """Return the text under a heading, up to the next one of any level."""
     return re.split(r"^#+ ", re.split(rf"^#+ {re.escape(heading)}\n", text(ROOT / page), flags=re.M)[1], flags=re.M)[0]
 
 
@@ -53,12 +64,19 @@ def first_column(page: str, heading: str) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_tables_are_those_of_the_code(page):
+def test_tables_equal_the_code(page):
     assert text(page) == tables.rendered(text(page)), "run: python -m tests.docs.tables --write"
 
 
 def test_every_table_is_used_once():
     assert sorted(tables.used()) == sorted(tables.TABLES)
+
+
+def test_shorter_descriptions_replace_some_that_the_code_has():
+    shown = [model.model_json_schema()["properties"].values() for model in tables.SHOWN_MODELS]
+    assert set(tables._SHORTER) <= {entry["description"] for entries in shown for entry in entries}
+    rows = {row.partition("`")[2].partition("`")[0] for row in tables.settings().splitlines()}
+    assert set(tables._MEANINGS) | set(tables._TYPES) <= rows
 
 
 def test_every_code_has_its_runbook_heading_and_every_heading_its_code():
@@ -69,7 +87,7 @@ def test_every_code_has_its_runbook_heading_and_every_heading_its_code():
         assert 1 <= len(body.strip().splitlines()) <= 5, heading
 
 
-def test_every_event_of_a_settlement_is_told():
+def test_the_settlement_page_names_every_event():
     assert all(f"`{event.value}`" in text(ROOT / "docs/settlement.md") for event in Event)
 
 
@@ -88,16 +106,16 @@ def test_the_log_page_names_every_event():
 def test_the_receipts_shown_have_the_members_that_receipts_have():
     shown = [json.loads(each) for each in blocks(ROOT / "docs/receipts.md", "json")]
     entries = [entry for each in shown for kind in ("quotas", "credits") for entry in each.get(kind, {}).values()]
-    told = {name for each in [*shown, *entries] for name in each}
-    assert told == set(receipts.FIELDS)
+    members = {name for each in [*shown, *entries] for name in each}
+    assert members == set(receipts.FIELDS)
 
 
 def test_the_protocol_page_names_the_headers_that_are_relayed():
-    told = section("docs/protocol.md", "Answers").lower()
-    assert all(f"`{name}`" in told for name in _RELAYED)
+    answers = section("docs/protocol.md", "Answers").lower()
+    assert all(f"`{name.lower()}`" in answers.lower() for name in _RELAYED)
 
 
-def test_alerts_ask_for_metrics_and_codes_that_exist():
+def test_alerts_use_metrics_and_codes_that_exist():
     rules = yaml.safe_load(text(ROOT / "deploy/alerts.yaml"))["groups"][0]["rules"]
     names = {name.strip("`") for name, *_ in tables.metric_rows()}
     expressions = [rule["expr"] for rule in rules] + list(blocks(ROOT / "docs/metrics.md", "promql"))
@@ -107,6 +125,32 @@ def test_alerts_ask_for_metrics_and_codes_that_exist():
         assert {name.removesuffix("_bucket") for name in used} <= names
         codes = "|".join(re.findall(r'code=~?"([^"]+)"', expression))
         assert set(filter(None, codes.split("|"))) <= {code.id for code in ErrorCode}
+
+
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_pages_keep_to_the_words_of_the_field(page):
+    """Tables come from the code, whose own test checks its words."""
+    assert BANNED.findall(tables.MARKED.sub("", text(page))) == []
+
+
+def test_the_picture_shows_the_imports_of_the_code():
+    assert text(map.PICTURE) == map.drawn(), "run: python -m tests.docs.map"
+
+
+def test_files_that_the_development_page_names_exist():
+    named = set(re.findall(r"`([a-z_]+/[a-z_/]+(?:\.(?:py|lua)|/))`", text(ROOT / "docs/development.md")))
+    assert len(named) > 10
+    assert [name for name in named if not (ROOT / name).exists() and not (ROOT / "sidecar" / name).exists()] == []
+
+
+@pytest.mark.parametrize("name", tables.PUBLIC_SCRIPTS)
+def test_the_script_command_prints_the_headers_shown(name: str, capsys):
+    assert main(["script", name]) == 0
+    printed = {line.removeprefix("--").strip() for line in capsys.readouterr().out.splitlines()}
+    assert {
+        line.strip()
+        for line in next(iter(re.findall(r"```text\n(.*?)```", section("docs/scripts.md", name), re.S))).splitlines()
+    } <= printed
 
 
 # --- what the reader copies --------------------------------------------------------------------
@@ -143,38 +187,32 @@ def test_policies_load_and_pass_their_tests(tmp_path):
 
 
 def test_parts_of_policies_have_keys_that_exist():
-    known = {*PolicyDocument.model_fields, "confirm", "resource", "groups"}
+    known = {*PolicyDocument.model_fields, "confirm", "pin", "resource", "groups"}
     for block, value in documents():
-        assert set(value) <= known | {"backend", "issuers", "listen", "store"}, block
+        assert set(value) <= known | {"backend", "issuers", "listen", "store", "scrape_configs", "rule_files"}, block
 
 
 def commands() -> list[str]:
     found = []
-    for page in PAGES:
+    for page in [*PAGES, *PROVIDERS]:
         for match in COMMAND.finditer(text(page).replace("\\\n", " ")):
             found.append(re.split(r" [|>] ", match[1])[0].strip().rstrip(".;,:"))
     return sorted(set(found))
 
 
 @pytest.mark.parametrize("line", commands())
-def test_every_command_line_is_understood(line):
+def test_command_lines_parse(line):
     words = shlex.split(line)[1:]
     assert _parser().parse_args(["1" if word == "N" else word for word in words])
 
 
-def test_options_that_are_not_enforced_are_named():
-    told = section("README.md", "Not enforced yet")
-    for command, option in (
-        ("check", "--live"), ("explain", "--request-id"),
-    ):  # fmt: skip
-        assert option in told
-        with pytest.raises(SystemExit):
-            _parser().parse_args([*command.split(), option, *(["x"] if command != "check" else [])])
-    listed = re.findall(r"^- `([^`]+)`", tables.config_later() + "\n" + tables.policy_later(), re.M)
-    assert all(f"`{key}`" in told for key in listed if not key.startswith("plans."))
+def test_keys_that_are_not_enforced_are_named():
+    named = section("README.md", "Not enforced yet")
+    listed = re.findall(r"^- `([^`]+)`", tables.config_later(), re.M)
+    assert all(f"`{key}`" in named for key in listed)
 
 
-def test_pages_that_messages_name_are_there():
+def test_pages_that_messages_name_exist():
     source = "\n".join(text(path) for path in (ROOT / "sidecar").rglob("*.py"))
     named = set(re.findall(r"docs/[a-z]+\.md", source))
     assert {"docs/store.md", "docs/repair.md"} <= named
@@ -186,8 +224,8 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
-def test_links_lead_somewhere(page):
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_resolve(page):
     for target in LINK.findall(text(page)):
         if target.startswith("https://"):
             continue
@@ -209,8 +247,8 @@ def test_the_readme_is_short_and_begins_with_problem_policy_command_and_refusal(
     assert kinds[:3] == ["yaml", "console", "json"]
 
 
-def test_nothing_is_left_to_do():
-    for page in [*PAGES, ROOT / "CHANGELOG.md", ROOT / "Dockerfile", *(ROOT / "deploy").iterdir()]:
+def test_no_page_has_an_open_task():
+    for page in [*PAGES, *PROVIDERS, ROOT / "CHANGELOG.md", ROOT / "Dockerfile", *(ROOT / "deploy").iterdir()]:
         assert not re.search(r"\bTODO\b|\bFIXME\b|\bTBD\b", text(page)), page
 
 

@@ -1,4 +1,4 @@
-"""The example programs, run as they are printed."""
+"""Run the example programs as they are printed."""
 
 from __future__ import annotations
 

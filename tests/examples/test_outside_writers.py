@@ -1,8 +1,9 @@
-"""The examples of other programs, run as they are printed, on the store of a running sidecar."""
+"""Run the examples of other programs, as they are printed, on the store of a running sidecar."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import re
 from collections.abc import AsyncIterator
@@ -11,16 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.ledger.keys import account_keys
+from sidecar.store.commands import changes
+from sidecar.store.commands.keys import account_keys
+from sidecar.store.commands.scripts import REVOKE
 from tests.examples.programs import LANGUAGES, PYTHON, TYPESCRIPT, Program, program
 from tests.support import node
+from tests.support.backend import Backend
 from tests.support.rig import Rig, rig
 from tests.support.store import StoreServer
 
 
 @dataclass(frozen=True)
 class Outside:
-    """A sidecar, and another program beside it.
+    """A sidecar, and another program that uses its store.
 
     Attributes:
         run: runs the program for account `ada` and gives exit status and what it printed.
@@ -58,9 +62,52 @@ async def test_plan_status_and_consent_written_directly_count_from_the_next_call
     assert await outside.run("plan", "free") == (0, {"code": "done"})
     assert await reveal(rig, "c1") == "plan_required"
     assert await outside.run("consent", "revoked", "ada", "cli-1") == (0, {"code": "done"})
-    made = len(await rig.recorded())
     await rig.call("get_usage")  # 401 or not, as the token is older or not: what refused stands in the log
-    assert (await rig.recorded(made + 1))[-1]["code"] == "consent_revoked"
+    assert (await rig.line(code="consent_revoked"))["tool"] == "get_usage"
+
+
+async def test_a_new_approval_can_narrow_and_widen_a_consent(outside: Outside):
+    rig = outside.rig
+    await rig.account(plan="growth")
+    assert await outside.run("consent", "granted", "ada", "cli-1", "--scopes", "usage:read") == (0, {"code": "done"})
+    assert (await rig.call("get_usage")).code is None
+    assert (await rig.call("list_taxonomy")).code == "insufficient_scope"
+    assert await outside.run("consent", "granted", "ada", "cli-1", "--scopes", "usage:read stores:read") == (
+        0,
+        {"code": "done"},
+    )
+    assert (await rig.call("list_taxonomy")).code is None
+    assert await reveal(rig, "c1") == "insufficient_scope"
+    assert await outside.run("consent", "granted", "ada", "cli-1") == (0, {"code": "done"})
+    with rig.redis() as client:
+        assert not client.hexists(account_keys("main", "ada").consent("ada", "cli-1"), "scopes")
+    # All that the token has, contacts included: what refuses now is the money.
+    assert await reveal(rig, "c1") in (None, "insufficient_credits")
+
+
+async def test_a_revocation_with_the_documented_message_ends_open_streams(tmp_path: Path, store_server: StoreServer):
+    account, consent, client_record = digest("main", "ada"), digest("ada", "cli-1"), digest("cli-1")
+    assert changes.revoke("main", "ada", "ada", "cli-1").arguments[-2:] == ("mcp:revoked", f"{account} {consent}")
+    assert changes.revoke("main", "ada", None, "cli-1").arguments[-1] == f"{account} {client_record}"
+    prefix = f"mcp:{{{account}}}:"
+    keys = [prefix + name for name in (f"consent:{consent}", f"client:{client_record}", "ledger", "usage")]
+    words = ("main", "ada", "ada", "cli-1", "mcp:revoked", f"{account} {consent}")
+    async with rig(tmp_path, store_server, scripted=Backend(sessions=True)) as running:
+        await running.account(plan="growth")
+        await running.grant()
+        async with running.stream(session=await running.session()) as stream:
+            with running.redis() as client:
+                assert client.eval(REVOKE.source, len(keys), *keys, *words) == 0
+            while await stream.message() is not None:
+                pass
+        await running.recorded(2)
+        assert [line["stream_end"] for line in running.calls if "stream_end" in line] == ["access_withdrawn"]
+
+
+def digest(*parts: str) -> str:
+    """As the documentation defines it."""
+    raw = (part.encode() for part in parts)
+    return hashlib.sha256(b"".join(b"%d:%b," % (len(each), each) for each in raw)).hexdigest()[:32]
 
 
 async def test_it_spends_from_the_same_pool_and_a_repetition_changes_nothing(outside: Outside):
@@ -100,7 +147,7 @@ async def test_many_programs_at_once_spend_one_operation_once_and_no_credit_twic
     assert (await rig.books()).balance == {"contact": 0}
 
 
-async def test_what_is_refused_changes_nothing(outside: Outside):
+async def test_a_refused_change_changes_nothing(outside: Outside):
     rig = outside.rig
     assert await outside.run("grant", "contact", 5, "order-1") == (
         1,

@@ -1,4 +1,4 @@
-"""The examples beside a sidecar whose store is a cluster, or a primary that sentinels know."""
+"""The examples with a sidecar whose store is a cluster, or a primary that sentinels know."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def servers(request: pytest.FixtureRequest) -> Iterator[ClusterServers | Sentine
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-async def test_what_they_write_is_what_the_commands_find(
+async def test_commands_read_the_records_of_the_examples(
     servers: ClusterServers | SentinelServers, tmp_path: Path, language: str, capsys: pytest.CaptureFixture[str]
 ):
     config = tmp_path / "config.yaml"
     policy = tmp_path / "policy.yaml"
-    policy.write_text("credits: {contact: One each.}\nplans: {growth: {}}\ntools: {}\n")
+    policy.write_text("credits: {contact: One each.}\nplans: {growth: {}}\nempty: true\n")
     config.write_text(
         "resource: http://127.0.0.1:8080/mcp\nbackend: {url: 'http://127.0.0.1:9/mcp'}\n"
         f"issuers: [{{issuer: 'http://127.0.0.1:9'}}]\nstore: {{url: '{servers.url}'}}\npolicies: [policy.yaml]\n"

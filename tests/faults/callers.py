@@ -1,4 +1,4 @@
-"""Callers that call again and again, each call paying one credit for an item that nobody has paid before."""
+"""Callers that call again and again, each call paying one credit for an item that was not paid before."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ async def reveal(built: House, sidecar: SidecarProcess, account: str, *items: st
 
 async def command(built: House, *words: str) -> tuple[int, str]:
     """Run one of the commands as an operator does; its status and what it printed."""
-    told = io.StringIO()
+    output = io.StringIO()
 
     def run() -> int:
-        with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             return mcp_sidecar([*words, "--config", str(built.config)])
 
-    return await asyncio.to_thread(run), told.getvalue()
+    return await asyncio.to_thread(run), output.getvalue()
 
 
 @dataclass(slots=True)
 class Callers:
-    """What the callers of one account were answered, and the seconds that the slowest answer took."""
+    """Answers to the callers of one account, and the seconds that the slowest took."""
 
     built: House
     sidecar: SidecarProcess

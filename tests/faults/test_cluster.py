@@ -1,4 +1,4 @@
-"""The whole sidecar on a cluster of three nodes: accounts on each, slots that move, nodes that die."""
+"""The sidecar on a cluster of three nodes: accounts on each node, slots that move, nodes that are killed."""
 
 from __future__ import annotations
 
@@ -11,27 +11,26 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.ledger import changes, scripts
-from sidecar.ledger.keys import REVOKED_CHANNEL, account_keys, client_digest
-from sidecar.ledger.slots import slot_of
-from sidecar.ledger.store import Store
-from sidecar.model import Caller, ConsentMode
-from sidecar.proxy.revocations import Revocations
-from sidecar.proxy.streams import Ending, OpenStreams
+from sidecar.model import Caller
+from sidecar.proxy.relay.list_changes import VisibleLists
+from sidecar.proxy.relay.revocations import Revocations
+from sidecar.proxy.relay.streams import OpenStreams, StreamEnding
+from sidecar.store.commands import changes, scripts
+from sidecar.store.commands.keys import REVOKED_CHANNEL, account_keys, claim_key, client_digest
+from sidecar.store.connection.slots import slot_of
+from sidecar.store.store import Store
 from tests.faults.callers import Callers, command, reveal
-from tests.support.backend import Backend, after, default, silent
-from tests.support.processes import Accounts, accounts, house, paid_policy, succeeded, wait_for
+from tests.policy.support import policy
+from tests.support.backend import Backend, after, default, http, result, silent
+from tests.support.open_streams import opened_stream
+from tests.support.processes import Accounts, House, accounts, house, paid_policy, succeeded, wait_for
+from tests.support.rig import LEGACY, Json
 from tests.support.store import until
 from tests.support.topology import ClusterServers, TcpServer
 
 GRANTED = 10_000
+AT = "2026-11-23T10:30:00Z"
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture
-def cluster() -> Iterator[ClusterServers]:
-    with ClusterServers() as made:
-        yield made
 
 
 @contextlib.contextmanager
@@ -72,6 +71,26 @@ async def test_accounts_of_every_node_are_served_and_managed(tmp_path: Path, clu
             assert (await command(built, "account", "list"))[1].count("deleted") == 3
 
 
+async def test_a_client_is_revoked_in_the_accounts_of_every_node(tmp_path: Path, cluster: ClusterServers):
+    with one_on_each(cluster) as books:
+        async with house(tmp_path, cluster.url) as built:
+            sidecar = await built.start()
+            for name in books:
+                assert succeeded(await reveal(built, sidecar, name, "a"))
+            status, listed = await command(built, "consent", "list", "--client", "cli-1")
+            assert status == 0
+            assert all(name in listed for name in books)
+            assert (await command(built, "consent", "revoke", "--client", "cli-1", "--all-accounts"))[0] == 0
+            for name in books:
+                assert (await reveal(built, sidecar, name, "a")).code == "consent_revoked"
+                assert (await command(built, "consent", "grant", name, "cli-1"))[0] == 0
+                assert succeeded(await reveal(built, sidecar, name, "a"))
+                assert (await command(built, "consent", "revoke", name, "--all"))[0] == 0
+                assert (await reveal(built, sidecar, name, "a")).code == "consent_revoked"
+                assert (await command(built, "consent", "grant", name, "--all"))[0] == 0
+                assert (await reveal(built, sidecar, name, "a")).code == "consent_revoked"
+
+
 async def test_the_journal_is_followed_wherever_it_is(tmp_path: Path, cluster: ClusterServers):
     with one_on_each(cluster) as books:
         async with house(tmp_path, cluster.url) as built:
@@ -90,7 +109,7 @@ async def test_the_journal_is_followed_wherever_it_is(tmp_path: Path, cluster: C
                     await following.wait()
 
 
-async def test_what_dead_sidecars_left_is_resolved_on_every_node(tmp_path: Path, cluster: ClusterServers):
+async def test_open_calls_of_dead_sidecars_are_resolved_on_every_node(tmp_path: Path, cluster: ClusterServers):
     backend = Backend()
     backend.on("reveal_contacts", silent())
     with one_on_each(cluster) as books:
@@ -108,11 +127,65 @@ async def test_what_dead_sidecars_left_is_resolved_on_every_node(tmp_path: Path,
 
 
 def ended(node: TcpServer) -> bool:
-    """Whether all leases of a node's accounts have ended, by its own clock."""
+    """Return if all leases of a node's accounts have expired by its own clock."""
     with node.client() as client:
         seconds, _ = client.time()
         keys = list(client.scan_iter("mcp:{*}:leases"))
         return all(not client.zrange(key, (seconds - 1) * 1000, "+inf", byscore=True) for key in keys)
+
+
+# --- one id for two accounts ---------------------------------------------------------------------
+
+
+def asking(built: House, account: str, session: str | None = None) -> dict[str, str]:
+    headers = {
+        "Accept": "application/json, text/event-stream",
+        "Authorization": f"Bearer {built.issuer.mint(subject=account)}",
+        "MCP-Protocol-Version": LEGACY,
+    }
+    return headers if session is None else {**headers, "Mcp-Session-Id": session}
+
+
+TASKS = paid_policy() + 'methods: {"tasks/get": {scopes: []}, "tasks/result": {scopes: []}}\n'
+
+
+async def test_an_id_that_the_backend_gives_to_accounts_on_two_nodes_is_refused_to_the_second(
+    tmp_path: Path, cluster: ClusterServers
+):
+    task = {"taskId": "same", "status": "working", "ttl": 60_000, "createdAt": AT, "lastUpdatedAt": AT}
+    call: Json = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
+    call["params"] = {"name": "reveal_contacts", "arguments": {"contact_ids": ["a"]}, "task": {"ttl": 60_000}}
+    opening: Json = {"jsonrpc": "2.0", "id": 2, "method": "initialize"}
+    opening["params"] = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    backend = Backend()
+    backend.on("tools/call", result({"task": task}))
+    backend.on("tasks/get", result(task))
+    greeting = b'{"jsonrpc":"2.0","id":2,"result":{}}'
+    backend.on("initialize", http(200, greeting, ("Mcp-Session-Id", "same")))
+    backend.on("DELETE", http(204))
+    with one_on_each(cluster) as books:
+        first, *others = books
+        async with house(tmp_path, cluster.url, policy=TASKS, backend=backend) as built:
+            sidecars = [await built.start(), await built.start()]
+
+            async def post(message: Json, account: str, at: int, session: str | None = None) -> int:
+                headers = asking(built, account, session)
+                async with built.http.post(sidecars[at].url, json=message, headers=headers) as answer:
+                    return answer.status
+
+            assert await post(call, first, 0) == await post(opening, first, 0) == 200
+            for other in others:
+                for at in (0, 1):
+                    assert await post(call, other, at) == await post(opening, other, at) == 502
+                    assert await post(call, other, at, "same") == 404
+            for at in (0, 1):
+                assert await post(call, first, at) == await post(call, first, at, "same") == 200
+            async with built.http.delete(sidecars[1].url, headers=asking(built, first, "same")) as answer:
+                assert answer.status < 300
+            await wait_for(
+                lambda: not cluster.owner(claim_key("session", "same")).client().exists(claim_key("session", "same"))
+            )
+            assert await post(opening, others[0], 0) == 200
 
 
 # --- revocations ---------------------------------------------------------------------------------
@@ -122,11 +195,11 @@ def ended(node: TcpServer) -> bool:
 async def watched(url: str) -> AsyncIterator[tuple[Store, OpenStreams, Revocations]]:
     store = Store(url, scripts)
     streams = OpenStreams()
-    revocations = Revocations(store, streams, lambda: ConsentMode.FIRST_USE, 3600.0)
+    revocations = Revocations(store, streams, lambda: VisibleLists(policy("consent: first_use")), 3600.0)
     watching = asyncio.create_task(revocations.watch())
     try:
         await store.start(60)
-        await until(lambda: revocations.heard, 60)
+        await until(lambda: revocations.subscription_up, 60)
         yield store, streams, revocations
     finally:
         watching.cancel()
@@ -134,31 +207,31 @@ async def watched(url: str) -> AsyncIterator[tuple[Store, OpenStreams, Revocatio
         await store.close(0)
 
 
-async def test_a_revocation_on_any_node_ends_streams_also_when_the_one_that_told_is_dead(cluster: ClusterServers):
-    async with watched(cluster.url) as (store, streams, revocations):
+async def test_a_revocation_on_any_node_ends_streams_also_after_the_subscribed_node_died(own_cluster: ClusterServers):
+    async with watched(own_cluster.url) as (store, streams, revocations):
         listening = revocations._channel.address
-        for node in cluster.nodes:
-            await revoked(cluster, store, streams, node)
-        dead = next(node for node in cluster.nodes if node.address == listening)
+        for node in own_cluster.nodes:
+            await revoked(own_cluster, store, streams, node)
+        dead = next(node for node in own_cluster.nodes if node.address == listening)
         dead.kill()
-        await until(lambda: revocations.heard and revocations._channel.address != listening, 60)
-        for node in cluster.nodes:
+        await until(lambda: revocations.subscription_up and revocations._channel.address != listening, 60)
+        for node in own_cluster.nodes:
             if node is not dead:
-                await revoked(cluster, store, streams, node)
+                await revoked(own_cluster, store, streams, node)
 
 
 async def revoked(cluster: ClusterServers, store: Store, streams: OpenStreams, node: TcpServer) -> None:
-    """What a node's script publishes is heard, wherever it is published; and what it writes counts."""
+    """Check that a revocation written on a node is received by the subscriber and takes effect."""
     name = cluster.account_on(node)
     keys, caller = account_keys("main", name), Caller("main", "https://issuer", name, name, "cli-1", frozenset(), 0, 0)
-    with streams.opened(caller, 1, 3600, lambda: None) as stream:
+    with opened_stream(streams, caller, 1, 3600, lambda: None) as stream:
         async with asyncio.timeout(60):
-            while stream.ending is not Ending.ACCESS_WITHDRAWN:  # what nodes tell each other may be lost
+            while stream.ending is not StreamEnding.ACCESS_WITHDRAWN:  # what nodes tell each other may be lost
                 node.ask("PUBLISH", REVOKED_CHANNEL, f"{keys.digest} {client_digest('cli-1')}")
                 await asyncio.sleep(0.05)
-    with streams.opened(caller, 1, 3600, lambda: None) as stream:
+    with opened_stream(streams, caller, 1, 3600, lambda: None) as stream:
         await store.run(changes.revoke("main", name, None, "cli-1"))
-        await until(lambda: stream.ending is Ending.ACCESS_WITHDRAWN, 60)
+        await until(lambda: stream.ending is StreamEnding.ACCESS_WITHDRAWN, 60)
     await store.run(changes.grant("main", name, None, "cli-1"))
 
 
@@ -176,20 +249,20 @@ def key_by_key(cluster: ClusterServers, slot: int, source: TcpServer, target: Tc
 
 
 @pytest.mark.parametrize("move", [at_once, key_by_key])
-async def test_a_slot_that_moves_under_load_costs_nobody_a_credit(
-    tmp_path: Path, cluster: ClusterServers, move: Callable[[ClusterServers, int, TcpServer, TcpServer], None]
+async def test_a_slot_that_moves_under_load_costs_no_credit(
+    tmp_path: Path, own_cluster: ClusterServers, move: Callable[[ClusterServers, int, TcpServer, TcpServer], None]
 ):
-    source, target, other = cluster.nodes
-    names = {node: cluster.account_on(node) for node in cluster.nodes}
+    source, target, other = own_cluster.nodes
+    names = {node: own_cluster.account_on(node) for node in own_cluster.nodes}
     slot = slot_of(account_keys("main", names[source]).account)
-    with one_on_each(cluster):
-        async with house(tmp_path, cluster.url) as built:
+    with one_on_each(own_cluster):
+        async with house(tmp_path, own_cluster.url) as built:
             sidecar = await built.start()
             moving, staying = (Callers(built, sidecar, names[node]) for node in (source, other))
             async with moving.calling(), staying.calling(2):
                 for one, another in ((source, target), (target, source), (source, target)):
                     await moving.succeeding()
-                    await asyncio.to_thread(move, cluster, slot, one, another)
+                    await asyncio.to_thread(move, own_cluster, slot, one, another)
                 await moving.succeeding()
                 await staying.succeeding()
             await wait_for(lambda: len(sidecar.events("call")) == len(moving.replies) + len(staying.replies))
@@ -203,26 +276,26 @@ async def test_a_slot_that_moves_under_load_costs_nobody_a_credit(
 
 
 async def test_while_a_slot_moves_key_by_key_its_accounts_wait_and_settles_arrive(
-    tmp_path: Path, cluster: ClusterServers
+    tmp_path: Path, own_cluster: ClusterServers
 ):
-    source, target, _ = cluster.nodes
-    name = cluster.account_on(source)
+    source, target, _ = own_cluster.nodes
+    name = own_cluster.account_on(source)
     slot = slot_of(account_keys("main", name).account)
     work, backend = asyncio.Event(), Backend(contacts=["a"])  # of two that are asked for
     backend.once(after(work, default()))
     with accounts(source.path, 10, name):
-        async with house(tmp_path, cluster.url, backend=backend) as built:
+        async with house(tmp_path, own_cluster.url, backend=backend) as built:
             sidecar = await built.start()
             call = asyncio.create_task(reveal(built, sidecar, name, "a", "b"))
             await wait_for(lambda: len(backend.received) == 1)
-            cluster.begin_move(slot, source, target)
+            own_cluster.begin_move(slot, source, target)
             work.set()
             assert succeeded(await call)
             refused = await reveal(built, sidecar, name, "c")
             assert (refused.status, refused.code) == (503, "store_unavailable")  # some of its keys may be there
-            cluster.move_keys(slot, source, target)
+            own_cluster.move_keys(slot, source, target)
             assert (await reveal(built, sidecar, name, "c")).code == "store_unavailable"
-            cluster.end_move(slot, source, target)
+            own_cluster.end_move(slot, source, target)
             with accounts(target.path, account=name) as books:
                 await wait_for(lambda: not books.look().holds)
                 assert (books.look().balance, books.look().spent, books.look().paid) == (9, 1, {"a"})
@@ -233,12 +306,12 @@ async def test_while_a_slot_moves_key_by_key_its_accounts_wait_and_settles_arriv
 # --- a node that dies ----------------------------------------------------------------------------
 
 
-async def test_a_dead_primary_takes_only_its_own_accounts_along(tmp_path: Path, cluster: ClusterServers):
-    dead = cluster.nodes[0]
+async def test_a_dead_primary_takes_only_its_own_accounts_along(tmp_path: Path, own_cluster: ClusterServers):
+    dead = own_cluster.nodes[0]
     work, backend = asyncio.Event(), Backend(contacts=["a"])
-    with one_on_each(cluster) as books:
+    with one_on_each(own_cluster) as books:
         name, *others = books
-        async with house(tmp_path, cluster.url, backend=backend) as built:
+        async with house(tmp_path, own_cluster.url, backend=backend) as built:
             sidecar = await built.start()
             backend.once(after(work, default()))
             call = asyncio.create_task(reveal(built, sidecar, name, "a", "b"))
@@ -250,15 +323,15 @@ async def test_a_dead_primary_takes_only_its_own_accounts_along(tmp_path: Path, 
                 refused = await reveal(built, sidecar, name, "c")
                 assert (refused.status, refused.code) == (503, "store_unavailable")
                 assert all([succeeded(await reveal(built, sidecar, other, "a")) for other in others])
-            assert (await built.ready(sidecar))[0] == 200  # or nobody would serve the others
-            assert await metric(built.http, sidecar.admin, "mcp_sidecar_store_primaries_away") == 1
+            assert (await built.ready(sidecar))[0] == 200  # otherwise the other accounts would not be served
+            assert await metric(built.http, sidecar.admin, "mcp_sidecar_store_primaries_unreachable") == 1
             assert (await command(built, "usage", others[0], "--verify"))[0] == 0
             assert (await command(built, "consent", "revoke", others[1], "cli-1"))[0] == 0
             assert (await reveal(built, sidecar, others[1], "a")).code == "consent_revoked"
-            status, told = await command(built, "account", "list")  # half a list would look like a whole one
-            assert (status, str(dead.port) in told) == (1, True)
+            status, output = await command(built, "account", "list")  # half a list would look like a whole one
+            assert (status, str(dead.port) in output) == (1, True)
             dead.start()
-            await asyncio.to_thread(cluster.await_agreement)
+            await asyncio.to_thread(own_cluster.await_agreement)
             await wait_for(lambda: not books[name].look().holds)
             assert (books[name].look().balance, books[name].look().paid) == (GRANTED - 1, {"a"})
             backend.contacts = None
@@ -270,9 +343,7 @@ async def test_a_dead_primary_takes_only_its_own_accounts_along(tmp_path: Path, 
                 assert (await command(built, "usage", each, "--verify"))[0] == 0
 
 
-async def test_nodes_that_are_killed_in_turn_lose_nothing_that_they_have_written_down(
-    tmp_path: Path, cluster: ClusterServers
-):
+async def test_nodes_that_are_killed_in_turn_lose_no_persisted_write(tmp_path: Path, cluster: ClusterServers):
     with one_on_each(cluster) as books:
         async with house(tmp_path, cluster.url) as built:
             sidecar = await built.start()
@@ -287,8 +358,8 @@ async def test_nodes_that_are_killed_in_turn_lose_nothing_that_they_have_written
                     await asyncio.gather(*(other.succeeding(5) for other in loads if other is not load))
                     await asyncio.to_thread(node.start)
                     await load.succeeding()
-            told = sum(len(load.replies) for load in loads)
-            await wait_for(lambda: len(sidecar.events("call")) == told)
+            count = sum(len(load.replies) for load in loads)
+            await wait_for(lambda: len(sidecar.events("call")) == count)
             await wait_for(lambda: not any(each.look().holds for each in books.values()))  # releases have no line
             for load in loads:
                 seen = books[load.account].look()

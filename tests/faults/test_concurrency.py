@@ -1,4 +1,4 @@
-"""Many calls at once over two sidecars that share a store: the sums are right, whatever becomes of each call."""
+"""Concurrent calls over two sidecars that share a store: the sums are right whatever the outcome of each call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from sidecar.ledger.keys import account_keys
+from sidecar.store.commands.keys import account_keys
 from tests.support.backend import (
     Backend,
     Behaviour,
@@ -67,11 +67,11 @@ async def test_one_credit_buys_one_of_two_hundred_calls(
             seen = poor.look()
         assert await built.verified()
         assert sum(succeeded(reply) for reply in replies) == 1
-        assert Counter(told(reply) for reply in replies if not succeeded(reply)) == {NO_CREDIT_LEFT: 199}
+        assert Counter(refusal(reply) for reply in replies if not succeeded(reply)) == {NO_CREDIT_LEFT: 199}
         assert len(built.backend.executed) == 1
         assert (seen.balance, seen.held, seen.spent) == (0, 0, 1)
         assert [entry["event"] for _, entry in seen.entries] == ["settled"]
-        with own_server.client() as client:  # and so it stands in the store, whoever reads it
+        with own_server.client() as client:  # and so it stands in the store, for every reader
             stored: Any = client.hgetall(account_keys("main", "ada").ledger)
         assert (stored["balance:contact"], stored["total:contact"]) == ("0", "0")
 
@@ -79,8 +79,8 @@ async def test_one_credit_buys_one_of_two_hundred_calls(
 NO_CREDIT_LEFT = (200, True, "insufficient_credits", "This call costs 1 contact credits, and the account has 0.")
 
 
-def told(reply: Reply) -> tuple[int, bool, str | None, str]:
-    """What a refused client is told: a result that its model can read."""
+def refusal(reply: Reply) -> tuple[int, bool, str | None, str]:
+    """The refusal as its client sees it: a result that a model can read."""
     result = reply.json["result"]
     return reply.status, result["isError"], reply.code, result["content"][0]["text"]
 
@@ -110,7 +110,7 @@ def misbehaving(dice: random.Random) -> Behaviour:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_every_hold_is_resolved_whatever_becomes_of_its_call(
+async def test_every_hold_is_resolved_whatever_the_outcome_of_its_call(
     tmp_path: Path, rich: Accounts, own_server: StoreServer, seed: int
 ):
     dice = random.Random(seed)
@@ -157,7 +157,7 @@ async def test_every_hold_is_resolved_whatever_becomes_of_its_call(
     assert seen.balanced
     assert not [entry for _, entry in seen.entries if "expired" in entry]  # each by its own sidecar
     assert len(seen.entries) == len({entry["call"] for _, entry in seen.entries})  # and each once
-    # Nobody got an item that was not paid, no item was paid twice, and the log says what the store says.
+    # No item was delivered unpaid or paid twice, and the log says what the store says.
     assert got <= seen.paid
     costs: Counter[str] = Counter()
     for line in (line for sidecar in sidecars for line in sidecar.events("call")):

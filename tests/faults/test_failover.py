@@ -1,4 +1,4 @@
-"""A replica takes over: calls go on, nothing is spent twice on what it knows, and what it does not know is named."""
+"""Failover to a replica: calls go on, replicated credits are spent once, and lost writes are reported."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ async def test_a_promotion_in_the_middle_of_calls_loses_nothing(tmp_path: Path, 
         assert seen.balanced
 
 
-async def test_a_killed_primary_is_replaced_and_nobody_pays_twice(tmp_path: Path, pair: Pair):
+async def test_a_killed_primary_is_replaced_and_no_call_is_paid_twice(tmp_path: Path, pair: Pair):
     granted(pair, GRANTED)
     async with house(tmp_path, pair.url) as built:
         sidecar = await built.start()
@@ -122,11 +122,11 @@ async def test_a_killed_primary_is_replaced_and_nobody_pays_twice(tmp_path: Path
             seen = ada.look()  # of a settle that was lost the hold may be open until its lease ends
         assert load.refusals == {(503, "store_unavailable")}
         assert seen.balanced
-        # The last writes may be lost; what is there was charged once, and every loss has been told.
-        status, told = await verified(built, pair)
+        # The last writes may be lost; the others were charged once, and every loss is reported.
+        status, output = await verified(built, pair)
         lost = [line for line in sidecar.events("call") if "lost the hold" in str(line.get("notes"))]
-        assert (status == 0) == (not lost), told
-        assert all(line["request_id"] in told for line in lost)
+        assert (status == 0) == (not lost), output
+        assert all(line["request_id"] in output for line in lost)
 
 
 async def admitted_and_lost(built: House, pair: Pair, sidecar: SidecarProcess, work: asyncio.Event) -> str:
@@ -156,15 +156,15 @@ async def test_a_reservation_that_the_failover_has_lost_is_named(tmp_path: Path,
         await wait_for(lambda: bool(sidecar.events("call")))
         [line] = sidecar.events("call")
         assert (line["level"], line["credits"], line["request_id"]) == ("warning", None, request)
-        assert line["notes"] == ["the store has lost the hold before its lease ended; nothing was charged"]
+        assert line["notes"] == ["the store lost the hold before its lease ended; nothing was charged"]
         async with built.http.get(f"{sidecar.admin}/metrics") as answer:
-            assert "mcp_sidecar_forgotten_holds_total 1.0" in (await answer.text()).splitlines()
+            assert "mcp_sidecar_lost_holds_total 1.0" in (await answer.text()).splitlines()
         with accounts(pair.replica.path, account=pair.account) as ada:
             assert (ada.look().balance, ada.look().spent) == (10, 0)
-        status, told = await verified(built, pair)
+        status, output = await verified(built, pair)
         assert status == 1
-        assert f"call {request}" in told
-        assert told.count("expected") == 1
+        assert f"call {request}" in output
+        assert output.count("expected") == 1
         # And it goes on: what the new primary knows is right.
         assert succeeded(await reveal(built, sidecar, pair.account, "c"))
 
@@ -224,7 +224,7 @@ async def test_a_primary_that_must_have_a_replica_refuses_what_would_be_lost(tmp
         assert (await verified(built, pair))[0] == 0
 
 
-async def test_what_was_owed_to_the_dead_primary_is_given_to_the_new_one(tmp_path: Path, pair: Pair):
+async def test_pending_settles_of_the_dead_primary_are_sent_to_the_new_one(tmp_path: Path, pair: Pair):
     granted(pair, 10)
     work, backend = asyncio.Event(), Backend(contacts=["a"])  # of two that are asked for
     backend.once(after(work, default()))

@@ -1,4 +1,4 @@
-"""A sidecar that dies in the middle of a paid call: its lease is waited for, in real time, and then decides.
+"""A sidecar that is killed during a paid call: its lease expires in real time and decides.
 
 What it decides at every point of a call is in `tests/settlement`.
 """

@@ -1,4 +1,4 @@
-"""A store that dies, hangs and comes back: calls are refused at once, nothing is guessed, nothing is lost."""
+"""A store that is killed, hangs and recovers: calls are refused at once, and nothing is lost."""
 
 from __future__ import annotations
 

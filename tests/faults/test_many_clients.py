@@ -1,4 +1,4 @@
-"""A crowd of clients, two sidecars, and a network that fails on the way to the store: every call costs what it must."""
+"""Many clients, two sidecars and a faulty network to the store: every call costs what the table says."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.support.backend import (
     truncated,
 )
 from tests.support.processes import Accounts, Json, accounts, paid_policy, wait_for
-from tests.support.rig import LEGACY, MODERN, Reply, Rig, beside, rig
+from tests.support.rig import LEGACY, MODERN, Reply, Rig, rig, second_sidecar
 from tests.support.store import FaultProxy, StoreServer
 
 pytestmark = pytest.mark.timeout(180)
@@ -185,7 +185,7 @@ async def two_sidecars(
             scripted=backend(dice),
             store_url=one.url,
         ) as first,
-        beside(first, other, store_url=two.url) as second,
+        second_sidecar(first, other, store_url=two.url) as second,
     ):
         yield [first, second], [one, two]
 
@@ -195,14 +195,14 @@ async def at_rest(sidecars: list[Rig], ada: Accounts) -> set[str]:
 
     Gives those calls.
 
-    Leases are longer than this test: whoever lives has told the store itself.
+    Leases are longer than this test: every sidecar that is alive has settled itself.
     """
     async with asyncio.timeout(90):
         for each in sidecars:
             await ready(each)
             while each.sidecar.pipeline.in_flight:  # noqa: ASYNC110 - calls go on without their clients
                 await asyncio.sleep(0.01)
-            await each.sidecar.store.delivered()
+            await each.sidecar.store.drain()
         left = ada.look().holds
         assert {call: hold for call, hold in left.items() if "deferred" not in hold} == {}
         ada.end_leases()
@@ -229,7 +229,7 @@ async def test_every_call_costs_what_the_table_says(tmp_path: Path, own_server: 
         got = {item for each in crowd.attempts if each.ending is Ending.RESULT for item in each.items}
         assert got <= seen.paid
         assert {entry["call"] for entry in ended if "expired" in entry} == deferred
-        # The log says what the store says, of all that a sidecar has told it.
+        # The log says what the store says, for all that a sidecar has settled.
         costs = {entry["call"]: int(entry["credit:contact"]) for entry in ended}
         await wait_for(lambda: costs.keys() <= lines(sidecars).keys())
         logged = {call: (line["credits"] or {}).get("contact", 0) for call, line in lines(sidecars).items()}

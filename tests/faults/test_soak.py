@@ -1,4 +1,4 @@
-"""Sidecars and store killed at random moments: a short run of what `make soak` does for as long as it is told."""
+"""Sidecars and store killed at random moments: a short run of `make soak`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Every way in which a server says no, or nothing: the call is refused, nothing is lost, nothing runs twice.
+"""Every way a store refuses or does not answer: the call is refused, nothing is lost, nothing runs twice.
 
 One call is at the backend when the server begins to refuse, and its settle meets the refusal; another one
-comes meanwhile and is not let through. Then the server recovers, and nobody restarts the sidecar.
+comes meanwhile and is not let through. Then the server recovers, without a restart of the sidecar.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Final
 import pytest
 import redis
 
-from sidecar.ledger.keys import account_keys
+from sidecar.store.commands.keys import account_keys
 from tests.proxy.support import POLICY, contacts
 from tests.support.backend import Backend, after, default
 from tests.support.rig import Reply, Rig, rig
@@ -69,7 +69,7 @@ async def meanwhile(
 
 
 def answers(place: Place, code: str) -> bool:
-    """Whether the server refuses everybody with this code now; asked without a library, which would ask again."""
+    """Return if the server now refuses all clients with this code; a library would retry."""
     with socket.socket(socket.AF_UNIX) as plain:
         plain.settimeout(5)
         try:
@@ -106,7 +106,7 @@ async def no_replicas(place: Place) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def no_snapshot(place: Place) -> AsyncIterator[None]:
-    """A snapshot that cannot be put in its place, on a server that is told to stop writing then."""
+    """A snapshot that cannot be put in its place, on a server that is configured to stop writing then."""
     obstacle = place.server.directory / "dump.rdb"
     obstacle.mkdir()
     place.ask("CONFIG", "SET", "save", "3600 1")
@@ -179,7 +179,7 @@ async def no_requests(place: Place) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def nobody(place: Place) -> AsyncIterator[None]:
+async def no_listener(place: Place) -> AsyncIterator[None]:
     await place.proxy.refuse()
     yield
     await place.proxy.listen()
@@ -192,7 +192,7 @@ async def stopped(place: Place) -> AsyncIterator[None]:
     place.server.resume()
 
 
-# What the operator is told of the call that was refused: the server's code, or what did not come.
+# The note in the log for the refused call: the server's code, or the reply that is missing.
 FAULTS: Final[dict[str, tuple[Fault, str]]] = {
     "READONLY": (readonly, "READONLY"),
     "OOM": (no_memory, "OOM"),
@@ -205,7 +205,7 @@ FAULTS: Final[dict[str, tuple[Fault, str]]] = {
     "a deleted user": (a_user_less, "WRONGPASS"),
     "no answers": (no_answers, "the store did not answer in time"),
     "no requests": (no_requests, "the store did not answer in time"),
-    "nobody": (nobody, "the store cannot be reached"),
+    "no listener": (no_listener, "the store cannot be reached"),
     "stopped": (stopped, "the store did not answer in time"),
 }
 AT_ONCE: Final = {"OOM"}
@@ -234,7 +234,7 @@ async def working(tmp_path: Path, place: Place, backend: Backend) -> AsyncIterat
 
 
 def entries(place: Place) -> Counter[tuple[str, str]]:
-    """What the journal says became of calls: how often each event of each call."""
+    """Count the journal's events of each call."""
     with place.server.client() as client:
         listed: Any = client.xrange(KEYS.usage)
     calls = [(fields["call"], fields["event"]) for _, fields in listed if fields["event"] in ("settled", "released")]
@@ -247,7 +247,7 @@ async def recovered(built: Rig) -> None:
 
 @pytest.mark.parametrize("name", FAULTS)
 async def test_calls_are_refused_and_nothing_is_lost_or_done_twice(tmp_path: Path, place: Place, name: str):
-    fault, told = FAULTS[name]
+    fault, note = FAULTS[name]
     work = asyncio.Event()
     backend = Backend()
     backend.once(after(work, default()))
@@ -270,8 +270,8 @@ async def test_calls_are_refused_and_nothing_is_lost_or_done_twice(tmp_path: Pat
         last = await built.call("reveal_contacts", contacts("a", "c"))
         assert (last.status, "error" in last.json) == (200, False)
         refusal = next(line for line in await built.recorded(3) if line["request_id"] == id_of(refused))
-        assert (refusal["code"], told in " ".join(refusal["notes"])) == ("store_unavailable", True), refusal["notes"]
-        assert built.sidecar.store.lost == 0
+        assert (refusal["code"], note in " ".join(refusal["notes"])) == ("store_unavailable", True), refusal["notes"]
+        assert built.sidecar.store.abandoned == 0
         books = await built.books()
     assert (books.balance, books.holds) == ({"contact": 8}, 0)
     taken_back = {(id_of(refused), "released"): 1} if name in MAY_HAVE_RUN else {}
@@ -280,7 +280,7 @@ async def test_calls_are_refused_and_nothing_is_lost_or_done_twice(tmp_path: Pat
     assert PASSWORD not in built.lines.read_text()
 
 
-async def test_scripts_that_are_flushed_all_the_time_are_no_reason_to_refuse(tmp_path: Path, place: Place):
+async def test_calls_succeed_while_scripts_are_flushed_all_the_time(tmp_path: Path, place: Place):
     async with working(tmp_path, place, Backend()) as built:
         over = asyncio.Event()
 
@@ -301,7 +301,7 @@ async def test_scripts_that_are_flushed_all_the_time_are_no_reason_to_refuse(tmp
     assert entries(place) == {(id_of(reply), "settled"): 1 for reply in replies}
 
 
-async def test_an_answer_that_is_cut_refuses_one_call_and_takes_it_back(tmp_path: Path, place: Place):
+async def test_a_truncated_reply_refuses_one_call_and_releases_it(tmp_path: Path, place: Place):
     async with working(tmp_path, place, Backend()) as built:
         place.proxy.cut_on_reply = True
         refused = await built.call("reveal_contacts", contacts("a"))
@@ -315,7 +315,7 @@ async def test_an_answer_that_is_cut_refuses_one_call_and_takes_it_back(tmp_path
     assert entries(place)[id_of(refused), "released"] == 1
 
 
-async def test_what_is_owed_is_not_asked_of_a_refusing_server_in_a_circle(tmp_path: Path, place: Place):
+async def test_pending_settles_are_not_retried_in_a_tight_loop_on_a_refusing_server(tmp_path: Path, place: Place):
     """Many settles meet a server that takes no writes: each is tried again, and more and more rarely."""
     work = asyncio.Event()
     backend = Backend()
@@ -329,11 +329,11 @@ async def test_what_is_owed_is_not_asked_of_a_refusing_server_in_a_circle(tmp_pa
             await asyncio.gather(*calls)
             await until(lambda: place.info("cmdstat_evalsha")["rejected_calls"] >= 200)
             assert built.sidecar.store.undelivered == 50
-            assert built.sidecar.store._courier._pause > 1
+            assert built.sidecar.store._outbox._pause > 1
         await recovered(built)
         assert sum(count for (_, event), count in entries(place).items() if event == "settled") == 50
 
 
 def id_of(reply: Reply) -> str:
-    """What names a call in the log, and its hold in the store."""
+    """The id of a call in the log and of its hold in the store."""
     return reply.headers["X-Request-Id"]

@@ -1,4 +1,4 @@
-"""TLS to all nodes of a cluster, to sentinels and to the primary that they name: verified, or nothing is said."""
+"""TLS to all nodes of a cluster, to sentinels and to their primary: verified, or no command is sent."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import pytest
 from cryptography import x509
 
 from sidecar.cli import main as mcp_sidecar
-from sidecar.ledger import changes, scripts
-from sidecar.ledger.connection import Send, UnsentError
-from sidecar.ledger.diagnosis import refuses
-from sidecar.ledger.endpoint import parse_url
-from sidecar.ledger.keys import account_keys
-from sidecar.ledger.layout import LAYOUT_KEY, check
-from sidecar.ledger.slots import slot_of
-from sidecar.ledger.store import Store
-from sidecar.ledger.topology import servers
+from sidecar.store.commands import changes, scripts
+from sidecar.store.commands.keys import account_keys
+from sidecar.store.connection.diagnosis import is_permanent
+from sidecar.store.connection.layout import LAYOUT_KEY, check
+from sidecar.store.connection.slots import slot_of
+from sidecar.store.connection.store_connection import Send, UnsentError
+from sidecar.store.connection.store_url import parse_url
+from sidecar.store.connection.topology import servers
+from sidecar.store.store import Store
 from tests.cli.support import write
 from tests.faults.callers import Callers, command, reveal
 from tests.support import debian
@@ -86,7 +86,7 @@ def showing(tls: ServerTls, pair: Pair, *nodes: TcpServer) -> Iterator[None]:
 
 
 def checked(folder: Path, url: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    """What `check` says of a store: its status, and its errors and warnings.
+    """Run `check` on a store: its status, and its errors and warnings.
 
     It asks once, for a second at most, and is asked again while a busy machine does not answer that soon.
     """
@@ -94,10 +94,10 @@ def checked(folder: Path, url: str, capsys: pytest.CaptureFixture[str]) -> tuple
     for _ in range(20):
         capsys.readouterr()
         status = mcp_sidecar(["check", "--config", config])
-        told = capsys.readouterr().err
-        if "it cannot be reached" not in told:
-            return status, told
-    raise TimeoutError(told)
+        output = capsys.readouterr().err
+        if "it cannot be reached" not in output:
+            return status, output
+    raise TimeoutError(output)
 
 
 # --- a cluster -----------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ def settled(books: Accounts) -> bool:
     return not books.look().holds
 
 
-async def test_where_a_node_says_that_a_slot_has_moved_is_spoken_to_over_tls(cluster: ClusterServers, tls: ServerTls):
+async def test_the_target_of_a_moved_slot_is_connected_over_tls(cluster: ClusterServers, tls: ServerTls):
     source, target, _ = cluster.nodes
     name = next(each for each in map("moved-{}".format, range(10_000)) if owner(cluster, each) is source)
     slot = slot_of(account_keys("main", name).account)
@@ -152,7 +152,7 @@ def owner(cluster: ClusterServers, account: str) -> TcpServer:
 
 
 def moved(node: TcpServer) -> int:
-    """How often a node has answered MOVED."""
+    """Number of MOVED replies of a node."""
     return int(node.ask("INFO", "errorstats").get("errorstat_MOVED", {"count": 0})["count"])
 
 
@@ -163,10 +163,10 @@ def test_a_cluster_of_another_authority_is_refused(
     stranger: Authority,
     capsys: pytest.CaptureFixture[str],
 ):
-    status, told = checked(tmp_path, trusted(cluster.url, tls, stranger), capsys)
+    status, output = checked(tmp_path, trusted(cluster.url, tls, stranger), capsys)
     assert status == 1
-    assert "no node of the cluster could be asked for its slots: " in told
-    assert f"127.0.0.1:{cluster.nodes[0].port}: the store cannot be trusted: its certificate is not trusted (" in told
+    assert "no node of the cluster could be asked for its slots: " in output
+    assert f"127.0.0.1:{cluster.nodes[0].port}: the store cannot be trusted: its certificate is not trusted (" in output
     assert checked(tmp_path, trusted(cluster.url, tls), capsys)[0] == 0
 
 
@@ -176,17 +176,17 @@ def test_nodes_must_be_named_by_their_certificates_as_the_cluster_announces_them
     named = tls.authority.issue("named", alternatives=THE_NAME)
     url = trusted(f"redis+cluster://localhost:{cluster.nodes[0].port}", tls)
     with showing(tls, named, *cluster.nodes):
-        status, told = checked(tmp_path, url, capsys)  # the map is had from `localhost`, and names 127.0.0.1
-        assert (status, MISMATCH in told) == (1, True), told
+        status, output = checked(tmp_path, url, capsys)  # the map is had from `localhost`, and names 127.0.0.1
+        assert (status, MISMATCH in output) == (1, True), output
         with called(cluster, "localhost"):
             assert checked(tmp_path, url, capsys)[0] == 0
     for node in cluster.nodes:  # whichever it is, and whatever the others wait for then: one is enough
         with showing(tls, named, node):
-            status, told = checked(tmp_path, trusted(cluster.url, tls), capsys)
-            assert (status, MISMATCH in told, f"127.0.0.1:{node.port}: " in told) == (1, True, True), told
+            status, output = checked(tmp_path, trusted(cluster.url, tls), capsys)
+            assert (status, MISMATCH in output, f"127.0.0.1:{node.port}: " in output) == (1, True, True), output
 
 
-async def test_a_node_that_is_not_trusted_is_told_before_those_that_only_wait_for_it(
+async def test_a_node_that_is_not_trusted_is_reported_before_those_that_only_wait_for_it(
     cluster: ClusterServers, tls: ServerTls
 ):
     """Waiting cures the others, and not this one; `check` ends with an error only for what waiting does not cure."""
@@ -202,7 +202,7 @@ async def test_a_node_that_is_not_trusted_is_told_before_those_that_only_wait_fo
             with pytest.raises(UnsentError):
                 await connection.start(within=0)
             await wait_for(lambda: (connection.error or "").count("cannot be trusted") == 3)  # in one each
-            assert refuses(connection.fault)
+            assert is_permanent(connection.fault)
         finally:
             await connection.close()
 
@@ -226,7 +226,7 @@ def called(cluster: ClusterServers, name: str) -> Iterator[None]:
         announce("", "ip")
 
 
-async def test_a_node_that_speaks_no_tls_hears_no_command_and_no_password(cluster: ClusterServers, tls: ServerTls):
+async def test_a_node_without_tls_receives_no_command_and_no_password(cluster: ClusterServers, tls: ServerTls):
     """The cluster announces it, so that only the client's own strictness keeps the password from it."""
     heard: list[bytes] = []
 
@@ -302,10 +302,10 @@ def test_sentinels_and_the_primary_that_they_name_are_verified(
     capsys: pytest.CaptureFixture[str],
 ):
     assert checked(tmp_path, trusted(group.url, tls), capsys)[0] == 0
-    status, told = checked(tmp_path, trusted(group.url, tls, stranger), capsys)
+    status, output = checked(tmp_path, trusted(group.url, tls, stranger), capsys)
     assert status == 1
     asked = f"no sentinel names the primary of accounts: 127.0.0.1:{group.sentinels[0].port}: "
-    assert f"{asked}the store cannot be trusted: its certificate is not trusted (" in told
+    assert f"{asked}the store cannot be trusted: its certificate is not trusted (" in output
     with showing(tls, tls.authority.issue("named", alternatives=THE_NAME), group.primary):
-        status, told = checked(tmp_path, trusted(group.url, tls), capsys)
-    assert (status, MISMATCH in told, "no sentinel" in told) == (1, True, False), told
+        status, output = checked(tmp_path, trusted(group.url, tls), capsys)
+    assert (status, MISMATCH in output, "no sentinel" in output) == (1, True, False), output

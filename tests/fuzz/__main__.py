@@ -1,4 +1,4 @@
-"""Fuzz for as long as it is told: `python -m tests.fuzz --minutes 10 [--seed N] [TARGET…]`.
+"""Fuzz for some minutes: `python -m tests.fuzz --minutes 10 [--seed N] [TARGET…]`.
 
 What is found is made smaller, printed, and kept in the corpus, where every run of the tests replays it: give the
 file a name that says what it is once it is understood.
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def _run(chosen: Mapping[str, Target], seed: int, end: float) -> dict[str, Found]:
-    """What was found, one input per reason."""
+    """Findings, one input per reason."""
     found: dict[str, Found] = {}
     done = 0
     for target in chosen.values():

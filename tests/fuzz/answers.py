@@ -1,4 +1,4 @@
-"""JSON answers and events of the backend: read as any parser reads them, or called unusable."""
+"""JSON answers and events of the backend: read like other parsers read them, or unusable."""
 
 from __future__ import annotations
 

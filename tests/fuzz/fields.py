@@ -1,4 +1,4 @@
-"""Header lines that say something of a message, a token or a body: read as simple readers do, or refused."""
+"""Header lines about a message, a token or a body: read like simple readers do, or refused."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Final, ParamSpec, TypeVar
 from mcp.shared.inbound import decode_header_value
 
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.identity import claims, claims_jwt
+from sidecar.identity import claims
+from sidecar.identity.jwt import jwt_claims
 from sidecar.protocol import headers
-from sidecar.proxy.forward import trace
+from sidecar.proxy.backend.forwarding import trace
 
 SNIPPETS: Final = (
     *(b"Mcp-Name: a\r\n", b"mcp-name: b\r\n", b"Mcp-Method: tools/call\r\n", b"MCP-Protocol-Version: 2026-07-28\r\n"),
@@ -41,14 +42,14 @@ def check(data: bytes, _: Random) -> None:
     _check_accept(_values(fields, "accept"))
     _check_token(_values(fields, "authorization"))
     for value in _values(fields, "traceparent"):
-        trace_id, made = trace(value)
+        trace_id, made = trace(value, "5" * 32)
         assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", made)
         assert made.split("-")[1] == trace_id
         assert made != value
 
 
 def attempt(read: Callable[P, T], *args: P.args, **keywords: P.kwargs) -> T | Refusal:
-    """What it read, or why it refused."""
+    """Return the parsed fields, or the reason of the refusal."""
     try:
         return read(*args, **keywords)
     except Refusal as refusal:
@@ -99,9 +100,9 @@ def _check_accept(values: list[str]) -> None:
     if refused is not None:
         assert refused.code is ErrorCode.NOT_ACCEPTABLE
         return
-    told = ",".join(values).lower()
-    assert any(media in told for media in ("text/event-stream", "text/*", "*/*"))
-    assert any(media in told for media in ("application/json", "application/*", "*/*"))
+    accepted = ",".join(values).lower()
+    assert any(media in accepted for media in ("text/event-stream", "text/*", "*/*"))
+    assert any(media in accepted for media in ("application/json", "application/*", "*/*"))
 
 
 def _check_token(values: list[str]) -> None:
@@ -111,8 +112,8 @@ def _check_token(values: list[str]) -> None:
         return
     (only,) = values
     scheme, _, rest = only.strip(" \t").partition(" ")
-    assert (scheme.lower(), rest) == ("bearer", token)
-    read = attempt(claims_jwt.read, token)
+    assert (scheme.lower(), rest.lstrip(" ")) == ("bearer", token)
+    read = attempt(jwt_claims.read, token)
     if isinstance(read, Refusal):
         assert read.code is ErrorCode.TOKEN_INVALID
         assert token not in f"{read.detail}{read.log}" or len(token) < 8

@@ -1,4 +1,4 @@
-"""Changes bytes at random, with a leaning towards what a format cares about; a seed names a change."""
+"""Mutate bytes at random, preferring the special characters of a format; a seed names a mutation."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ from random import Random
 from typing import Final, cast
 
 from sidecar.outcome import Event
-from sidecar.proxy.answer import Headers, UpstreamError
-from sidecar.proxy.connection import Connection
+from sidecar.proxy.backend.answer import Headers, UpstreamError
+from sidecar.proxy.backend.backend_connection import BackendConnection
 from tests.fuzz.mutate import pieces
 
 SNIPPETS: Final = (
@@ -71,7 +71,7 @@ class Transport:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one request: an answer, or the event to settle by; and whether the connection lives."""
+    """Outcome of one request: an answer or the event to settle by, and if the connection stays open."""
 
     status: int
     headers: Headers
@@ -86,7 +86,7 @@ def check(data: bytes, random: Random) -> None:
         whole = runner.run(outcome([data]))
         cut = runner.run(outcome(pieces(random, data)))
     assert (cut.status, cut.headers, cut.body, cut.event) == (whole.status, whole.headers, whole.body, whole.event)
-    # Line ends behind an answer are nobody's, unless they come when nobody waits for an answer.
+    # Line ends behind an answer are ignored, unless no request waits for an answer.
     assert whole.alive or not cut.alive
     assert whole.status == 0 or 200 <= whole.status <= 599
     lengths = {int(value) for name, value in whole.headers if name == "content-length"}
@@ -97,7 +97,9 @@ def check(data: bytes, random: Random) -> None:
 async def outcome(chunks: list[bytes]) -> Outcome:
     """Send one request on a connection that answers with these bytes and is closed behind them."""
     transport, kept = Transport(), list[bool]()
-    connection = Connection(asyncio.get_running_loop(), lambda _, reusable: kept.append(reusable), lambda _: None)
+    connection = BackendConnection(
+        asyncio.get_running_loop(), lambda _, reusable: kept.append(reusable), lambda _: None
+    )
     connection.connection_made(cast(asyncio.Transport, transport))
     answer = connection.start(REQUEST, None)
     for chunk in chunks:
@@ -115,7 +117,7 @@ async def outcome(chunks: list[bytes]) -> Outcome:
     return Outcome(answer.status, answer.headers, body, None, alive)
 
 
-async def _check_next(connection: Connection) -> None:
+async def _check_next(connection: BackendConnection) -> None:
     """On a connection that is kept the next request gets its own answer, whatever came before."""
     answer = connection.start(REQUEST, None)
     connection.data_received(NEXT)

@@ -1,4 +1,4 @@
-"""Rounds of a target: its corpus as it is, then what is made of it, one seed after another."""
+"""Rounds of a target: its corpus unchanged, then mutations of it, one seed after another."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def fuzzed(target: Target, seeds: range) -> Iterator[Found]:
 
 
 def tried(target: Target, origin: str, data: bytes, seed: int) -> Found | None:
-    """What came of one input; None when everything held."""
+    """Return the broken invariant of one input; None if all hold."""
     try:
         target.check(data, Random(seed))
     except Exception:  # noqa: BLE001 - whatever a reader raises is what is looked for

@@ -6,7 +6,7 @@ import re
 from random import Random
 from typing import Final
 
-from sidecar.protocol.sse import EventTooLarge, Parser, ServerEvent
+from sidecar.protocol.sse.sse import EventTooLarge, Parser, ServerEvent
 from tests.fuzz.mutate import pieces
 
 SNIPPETS: Final = (

@@ -1,4 +1,4 @@
-"""What reads bytes that others chose, each with what must hold whatever they are.
+"""Parsers of untrusted bytes, each with the invariants of its result.
 
 A target takes one input and raises `AssertionError` when a promise is broken; any other exception is a crash.
 """

@@ -1,4 +1,4 @@
-"""Every input that was ever kept, and a short round of new ones; `python -m tests.fuzz` goes on for longer."""
+"""Every input of the corpus, and a short round of new ones; `python -m tests.fuzz` runs longer."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ ROUND = 1500
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_every_kept_input_is_read_as_promised(name: str):
+def test_every_input_of_the_corpus_keeps_the_invariants(name: str):
     assert len(TARGETS[name].corpus()) > 20
     assert not [str(found) for found in replayed(TARGETS[name])]
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_a_round_of_made_inputs(name: str):
+def test_a_round_of_generated_inputs(name: str):
     found = list(islice(fuzzed(TARGETS[name], range(ROUND)), 3))
     assert not found, "\n\n".join(map(str, found))

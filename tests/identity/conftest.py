@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
+from pytest_aiohttp import AiohttpServer
 
-from sidecar.identity.ring import KeyRing
+from sidecar.identity.issuers import IssuerRegistry
 from tests.identity.support import Clock, Gates
 from tests.support.introspection import Introspection
 from tests.support.issuer import Issuer
@@ -25,23 +26,24 @@ async def issuer(clock: Clock) -> AsyncIterator[Issuer]:
 
 
 @pytest.fixture
-async def endpoint(issuer: Issuer, clock: Clock) -> AsyncIterator[Introspection]:
-    async with Introspection(issuer=issuer.url, clock=clock) as served:
-        yield served
+async def endpoint(issuer: Issuer, clock: Clock, aiohttp_server: AiohttpServer) -> Introspection:
+    return await Introspection(issuer=issuer.url, clock=clock).serve(aiohttp_server)
 
 
 @pytest.fixture
 def outcomes() -> Counter[str]:
-    """What became of the questions."""
+    """Outcomes of the introspection requests."""
     return Counter()
 
 
 @pytest.fixture
-async def ring(clock: Clock, outcomes: Counter[str]) -> AsyncIterator[KeyRing]:
-    async with KeyRing(monotonic=clock, clock=clock, introspected=lambda outcome: outcomes.update([outcome])) as opened:
+async def ring(clock: Clock, outcomes: Counter[str]) -> AsyncIterator[IssuerRegistry]:
+    async with IssuerRegistry(
+        monotonic=clock, clock=clock, introspected=lambda outcome: outcomes.update([outcome])
+    ) as opened:
         yield opened
 
 
 @pytest.fixture
-def gates(issuer: Issuer, endpoint: Introspection, ring: KeyRing, clock: Clock) -> Gates:
+def gates(issuer: Issuer, endpoint: Introspection, ring: IssuerRegistry, clock: Clock) -> Gates:
     return Gates(issuer, endpoint, ring, clock)

@@ -1,4 +1,4 @@
-"""What the tests of gate 2 share: an issuer as configured, and clocks that stand still."""
+"""Shared parts of the tests of gate 2: a configured issuer, and clocks that stand still."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from sidecar.config.settings import Issuer as Settings
+from sidecar.config.settings.settings import IssuerSettings
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.identity.authenticator import Authenticator
-from sidecar.identity.endpoint import Endpoint
-from sidecar.identity.opaque import OpaqueTokens
-from sidecar.identity.ring import KeyRing
+from sidecar.identity.issuers import IssuerRegistry
+from sidecar.identity.opaque.introspection_endpoint import IntrospectionEndpoint
+from sidecar.identity.opaque.opaque_tokens import OpaqueTokens
 from sidecar.model import Caller
 from tests.support.introspection import Introspection
 from tests.support.issuer import RESOURCE, Issuer
@@ -33,9 +33,9 @@ class Clock:
         return self.now
 
 
-def configured(issuer: Issuer, **keys: Any) -> Settings:
+def configured(issuer: Issuer, **keys: Any) -> IssuerSettings:
     """The issuer as the config has it."""
-    return Settings.model_validate({"issuer": issuer.url, **keys})
+    return IssuerSettings.model_validate({"issuer": issuer.url, **keys})
 
 
 @contextmanager
@@ -53,13 +53,13 @@ def refused(code: ErrorCode, phrase: str = "") -> Iterator[pytest.ExceptionInfo[
 class Gates:
     """Makes gate 2 for a config with `introspection`; `issuer` are further settings of the issuer."""
 
-    def __init__(self, issuer: Issuer, endpoint: Introspection, ring: KeyRing, clock: Clock) -> None:
+    def __init__(self, issuer: Issuer, endpoint: Introspection, ring: IssuerRegistry, clock: Clock) -> None:
         self._issuer = issuer
         self._endpoint = endpoint
         self._ring = ring
         self._clock = clock
 
-    def settings(self, issuer: dict[str, Any] | None = None, **changes: Any) -> Settings:
+    def settings(self, issuer: dict[str, Any] | None = None, **changes: Any) -> IssuerSettings:
         return configured(self._issuer, introspection={**self._endpoint.settings, **changes}, **(issuer or {}))
 
     def __call__(self, issuer: dict[str, Any] | None = None, **changes: Any) -> Authenticator:
@@ -71,7 +71,7 @@ async def enter(gate: Authenticator, token: str) -> Caller:
 
 
 async def code(gate: Authenticator, token: str) -> ErrorCode | None:
-    """What refuses a token; None when nothing does."""
+    """Return the code with which a token is refused; None if it is accepted."""
     try:
         await enter(gate, token)
     except Refusal as refusal:
@@ -83,7 +83,9 @@ def made_up(count: int) -> list[str]:
     return [secrets.token_urlsafe(24) for _ in range(count)]
 
 
-def tokens_of(settings: Settings, asked: Endpoint | None, clock: Clock, capacity: int = 100) -> OpaqueTokens:
+def tokens_of(
+    settings: IssuerSettings, asked: IntrospectionEndpoint | None, clock: Clock, capacity: int = 100
+) -> OpaqueTokens:
     """The part of gate 2 that is about opaque tokens."""
     introspection = settings.introspection
     assert introspection is not None
@@ -96,7 +98,7 @@ async def ask(tokens: OpaqueTokens, token: str) -> Caller:
 
 
 async def verdict(tokens: OpaqueTokens, token: str) -> ErrorCode | None:
-    """What refuses a token; None when nothing does."""
+    """Return the code with which a token is refused; None if it is accepted."""
     try:
         await ask(tokens, token)
     except Refusal as refusal:

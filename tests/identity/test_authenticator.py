@@ -5,18 +5,19 @@ from typing import Any
 
 import pytest
 
-from sidecar.config.settings import ALGORITHMS
+from sidecar.config.settings.settings import ALGORITHMS
 from sidecar.errors import ErrorCode
-from sidecar.identity import jwks
 from sidecar.identity.authenticator import Authenticator
-from sidecar.identity.keys import INTERVAL, STALE
-from sidecar.identity.ring import KeyRing
+from sidecar.identity.issuers import IssuerRegistry
+from sidecar.identity.jwt import key_set
+from sidecar.identity.jwt.issuer_keys import INTERVAL, STALE
 from tests.identity.support import Clock, configured, refused
 from tests.support.issuer import RESOURCE, Issuer, Signer
+from tests.support.work import calls
 
 
 @pytest.fixture
-def gate(issuer: Issuer, ring: KeyRing, clock: Clock) -> Authenticator:
+def gate(issuer: Issuer, ring: IssuerRegistry, clock: Clock) -> Authenticator:
     return Authenticator(RESOURCE, [configured(issuer)], ring, clock=clock)
 
 
@@ -24,13 +25,13 @@ def gate(issuer: Issuer, ring: KeyRing, clock: Clock) -> Authenticator:
 def verifications(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
     """The `kid` of every signature verified."""
     seen: list[str | None] = []
-    original = jwks.KeyTable.verifies
+    original = key_set.KeyTable.verifies
 
-    def counting(self: jwks.KeyTable, token: str, kid: str | None, algorithm: str) -> bool | None:
+    def counting(self: key_set.KeyTable, token: str, kid: str | None, algorithm: str) -> bool | None:
         seen.append(kid)
         return original(self, token, kid, algorithm)
 
-    monkeypatch.setattr(jwks.KeyTable, "verifies", counting)
+    monkeypatch.setattr(key_set.KeyTable, "verifies", counting)
     return seen
 
 
@@ -57,7 +58,7 @@ async def test_no_token_is_missing(gate: Authenticator):
         {"aud": "https://other.example"},
         {"exp": 1},
         {"iat": None},
-        {"sub": None},
+        {"sub": None, "username": "ada"},
         {"client_id": None},
         {"scope": 7},
         {"header": {"typ": "id_token"}},
@@ -66,7 +67,7 @@ async def test_no_token_is_missing(gate: Authenticator):
         {"header": {"crit": ["x"]}},
     ],
 )
-async def test_what_no_signature_could_make_good_asks_nobody(
+async def test_faults_that_no_signature_repairs_fetch_no_keys(
     issuer: Issuer, gate: Authenticator, change: dict[str, Any]
 ):
     with refused(ErrorCode.TOKEN_INVALID):
@@ -85,17 +86,17 @@ async def test_surrogates_in_a_header_are_refused(gate: Authenticator):
 
 
 async def test_an_issuer_that_is_down_is_not_the_tokens_fault(
-    issuer: Issuer, ring: KeyRing, gate: Authenticator, clock: Clock
+    issuer: Issuer, ring: IssuerRegistry, gate: Authenticator, clock: Clock
 ):
     issuer.fault = 500
     with refused(ErrorCode.ISSUER_UNAVAILABLE) as info:
         await gate.authenticate(header(issuer))
     assert info.value.retry_after
-    assert "500" in (ring.lack(configured(issuer)) or "")
+    assert "500" in (ring.unavailable_reason(configured(issuer)) or "")
     issuer.fault = None
     clock.now += INTERVAL
     await gate.authenticate(header(issuer))
-    assert ring.lack(configured(issuer)) is None
+    assert ring.unavailable_reason(configured(issuer)) is None
 
 
 # --- remembering ---------------------------------------------------------------------------------
@@ -112,6 +113,21 @@ async def test_a_token_is_verified_once(issuer: Issuer, gate: Authenticator, ver
     assert len(verifications) == 1
 
 
+async def test_a_token_is_recalled_once_it_is_verified_and_until_it_expires(
+    issuer: Issuer, gate: Authenticator, clock: Clock
+):
+    token = header(issuer, lifetime=60)
+    assert gate.remembered(token) is None
+    who = await gate.authenticate(token)
+    assert gate.remembered(token) is who
+    clock.now += 70
+    assert gate.remembered(token) is None
+    with refused(ErrorCode.TOKEN_MISSING):
+        gate.remembered([])
+    with refused(ErrorCode.TOKEN_INVALID):
+        gate.remembered([*token, *token])
+
+
 async def test_a_remembered_token_expires(issuer: Issuer, gate: Authenticator, clock: Clock):
     token = header(issuer, lifetime=60)
     await gate.authenticate(token)
@@ -122,13 +138,16 @@ async def test_a_remembered_token_expires(issuer: Issuer, gate: Authenticator, c
         await gate.authenticate(token)
 
 
-async def test_a_remembered_token_ends_with_its_key(issuer: Issuer, ring: KeyRing, gate: Authenticator, clock: Clock):
+async def test_a_remembered_token_ends_with_its_key(
+    issuer: Issuer, ring: IssuerRegistry, gate: Authenticator, clock: Clock
+):
     token = header(issuer)
     await gate.authenticate(token)
     issuer.rotate(drop=True)
     clock.now += INTERVAL
     await gate.authenticate(token)
     await ring.of(configured(issuer)).refresh()
+    assert gate.remembered(token) is None
     with refused(ErrorCode.ISSUER_UNAVAILABLE):  # young: the next fetch decides
         await gate.authenticate(token)
     clock.now += INTERVAL
@@ -144,6 +163,7 @@ async def test_a_remembered_token_ends_with_stale_keys(issuer: Issuer, gate: Aut
     await gate.authenticate(token)
     await asyncio.sleep(0.05)
     clock.now += INTERVAL
+    assert gate.remembered(token) is None
     with refused(ErrorCode.ISSUER_UNAVAILABLE):
         await gate.authenticate(token)
 
@@ -155,8 +175,8 @@ async def test_refused_tokens_are_not_remembered(issuer: Issuer, gate: Authentic
     assert len(gate._remembered) == 0
 
 
-async def test_what_is_remembered_is_bounded(issuer: Issuer, ring: KeyRing, clock: Clock):
-    gate = Authenticator(RESOURCE, [configured(issuer)], ring, clock=clock, capacity=3)
+async def test_the_memory_is_bounded(issuer: Issuer, ring: IssuerRegistry, clock: Clock):
+    gate = Authenticator(RESOURCE, [configured(issuer)], ring, clock=clock, capacity=6)
     tokens = [header(issuer) for _ in range(5)]
     for token in [*tokens, *tokens]:
         await gate.authenticate(token)
@@ -172,7 +192,7 @@ async def test_no_token_is_kept(issuer: Issuer, gate: Authenticator):
 # --- several issuers, and reloads ----------------------------------------------------------------
 
 
-async def test_each_issuer_has_its_own_keys_and_rules(issuer: Issuer, ring: KeyRing, clock: Clock):
+async def test_each_issuer_has_its_own_keys_and_rules(issuer: Issuer, ring: IssuerRegistry, clock: Clock):
     async with Issuer(Signer(kid=issuer.signer.kid, number=5), clock=clock) as other:
         settings = [configured(issuer, id="one"), configured(other, id="two", audience="api")]
         gate = Authenticator(RESOURCE, settings, ring, clock=clock)
@@ -186,7 +206,7 @@ async def test_each_issuer_has_its_own_keys_and_rules(issuer: Issuer, ring: KeyR
             await gate.authenticate(header(other, iss=issuer.url))
 
 
-async def test_one_issuer_that_is_down_does_not_stop_the_other(issuer: Issuer, ring: KeyRing, clock: Clock):
+async def test_one_issuer_that_is_down_does_not_stop_the_other(issuer: Issuer, ring: IssuerRegistry, clock: Clock):
     async with Issuer(clock=clock) as other:
         other.fault = 500
         settings = [configured(issuer, id="one"), configured(other, id="two")]
@@ -194,11 +214,11 @@ async def test_one_issuer_that_is_down_does_not_stop_the_other(issuer: Issuer, r
         with refused(ErrorCode.ISSUER_UNAVAILABLE):
             await gate.authenticate(header(other))
         await gate.authenticate(header(issuer))
-        assert [ring.lack(each) is None for each in settings] == [True, False]
+        assert [ring.unavailable_reason(each) is None for each in settings] == [True, False]
 
 
 async def test_a_reload_keeps_keys_and_forgets_verdicts(
-    issuer: Issuer, ring: KeyRing, gate: Authenticator, clock: Clock
+    issuer: Issuer, ring: IssuerRegistry, gate: Authenticator, clock: Clock
 ):
     token = header(issuer)
     await gate.authenticate(token)
@@ -211,29 +231,47 @@ async def test_a_reload_keeps_keys_and_forgets_verdicts(
     assert issuer.key_fetches == 1
 
 
-async def test_other_algorithms_are_other_keys(issuer: Issuer, ring: KeyRing):
+async def test_other_algorithms_are_other_keys(issuer: Issuer, ring: IssuerRegistry):
     settings = configured(issuer)
     assert ring.of(settings) is ring.of(configured(issuer, leeway="5s"))
     assert ring.of(settings) is not ring.of(configured(issuer, algorithms=["RS256"]))
 
 
-async def test_an_issuer_that_is_no_longer_configured_is_forgotten(issuer: Issuer, ring: KeyRing):
+async def test_an_issuer_that_is_no_longer_configured_is_forgotten(issuer: Issuer, ring: IssuerRegistry):
     old = ring.of(configured(issuer))
     await ring.retain([])
     assert ring.of(configured(issuer)) is not old
 
 
-async def test_the_ring_fetches_without_being_asked(issuer: Issuer, ring: KeyRing, gate: Authenticator):
-    assert ring.lack(configured(issuer)) == "not fetched yet"
+async def test_the_registry_fetches_in_the_background(issuer: Issuer, ring: IssuerRegistry, gate: Authenticator):
+    assert ring.unavailable_reason(configured(issuer)) == "not fetched yet"
     await asyncio.sleep(1.5)
-    assert ring.lack(configured(issuer)) is None
+    assert ring.unavailable_reason(configured(issuer)) is None
     assert issuer.key_fetches == 1
 
 
-async def test_a_closed_ring_gives_no_keys(issuer: Issuer):
+async def test_a_closed_registry_has_no_keys(issuer: Issuer):
     with pytest.raises(RuntimeError, match="not open"):
-        KeyRing().of(configured(issuer))
+        IssuerRegistry().of(configured(issuer))
 
 
 def test_the_two_lists_of_algorithms_are_one():
-    assert set(ALGORITHMS) == jwks.ASYMMETRIC
+    assert set(ALGORITHMS) == key_set.ASYMMETRIC
+
+
+async def test_a_remembered_token_costs_its_digest_and_few_lookups(issuer: Issuer, gate: Authenticator):
+    sent = header(issuer)
+    who = await gate.authenticate(sent)
+    assert gate.remembered(sent) is who
+    assert calls(lambda: gate.remembered(sent)) <= 16
+
+
+async def test_what_is_not_remembered_is_left_to_the_verification(issuer: Issuer, gate: Authenticator, clock: Clock):
+    sent = header(issuer)
+    assert gate.remembered(sent) is None
+    who = await gate.authenticate(sent)
+    assert gate.remembered(header(issuer, subject="bob")) is None
+    clock.now = who.expires_at + configured(issuer).leeway
+    assert gate.remembered(sent) is None
+    with refused(ErrorCode.TOKEN_MISSING):
+        gate.remembered([])

@@ -9,8 +9,8 @@ from sidecar.ledger.accounts import AccountState, Consent
 from sidecar.ledger.admission import admit
 from sidecar.ledger.settlement import release, settle
 from sidecar.model import AmountKind, Demand, Price
-from sidecar.outcome import CHARGE_RESERVE, Action, Charge, Receipt
-from tests.ledger.support import CALLER, NOW, application, demand, reveal
+from sidecar.outcome import CHARGE_RESERVE, CHARGE_UNMARKED, Action, Charge, Receipt
+from tests.store.support import CALLER, NOW, application, demand, reveal
 
 REQUEST = Price(AmountKind.QUOTA, "requests", 1, 60, 60, "minute", 12)
 FIXED = demand("requests", fixed=True)
@@ -47,16 +47,16 @@ def test_a_receipt_says_what_was_spent_and_what_is_left():
         (Action.CHARGE_RESULT, [CHARGE_RESERVE, Charge(130), CHARGE_RESERVE], (130, 0), (3, 2)),
     ],
 )
-def test_what_each_end_of_a_call_costs(
+def test_each_end_of_a_call_has_its_cost(
     action: Action, charges: list[Charge] | None, rows: tuple[int, int], credits: tuple[int, int]
 ):
-    told = made(action, [FIXED, demand("rows", 10), demand("contact", 3)], [REQUEST, ROWS, CREDITS], charges)
-    assert (told["quotas"]["rows"]["spent"], told["quotas"]["rows"]["left"]) == rows
-    assert (told["credits"]["contact"]["spent"], told["credits"]["contact"]["left"]) == credits
-    assert told["quotas"]["requests"]["spent"] == 1  # it was forwarded, however it ended
+    shown = made(action, [FIXED, demand("rows", 10), demand("contact", 3)], [REQUEST, ROWS, CREDITS], charges)
+    assert (shown["quotas"]["rows"]["spent"], shown["quotas"]["rows"]["left"]) == rows
+    assert (shown["credits"]["contact"]["spent"], shown["credits"]["contact"]["left"]) == credits
+    assert shown["quotas"]["requests"]["spent"] == 1  # it was forwarded, however it ended
 
 
-def test_where_nothing_limits_a_quota_nothing_is_left_to_tell():
+def test_an_unlimited_quota_has_no_units_left():
     unlimited = Price(AmountKind.QUOTA, "requests", 1, None)
     assert made(Action.CHARGE_RESULT, [FIXED], [unlimited]) == {
         "request_id": "r-1",
@@ -69,34 +69,35 @@ def test_where_nothing_limits_a_quota_nothing_is_left_to_tell():
     [
         (2, Action.CHARGE_RESULT, Charge(items=("a",)), None),
         (2, Action.CHARGE_RESERVE, CHARGE_RESERVE, None),
+        (2, Action.CHARGE_RESULT, CHARGE_UNMARKED, 2),
         (2, Action.CHARGE_RESULT, Charge(items=()), 0),
         (0, Action.CHARGE_RESULT, Charge(items=("a", "b")), 0),  # paid before
         (2, Action.RELEASE, CHARGE_RESERVE, 0),
     ],
 )
-def test_only_the_store_knows_who_pays_for_items(needed: int, action: Action, charge: Charge, known: int | None):
+def test_only_the_store_knows_which_call_pays_for_items(needed: int, action: Action, charge: Charge, known: int | None):
     price = Price(AmountKind.CREDIT, "contact", needed, 5)
     assert receipts.costs(action, [reveal("a", "b")], [price], [charge]) == [known]
 
 
-def test_what_the_store_confirms_is_told():
+def test_a_confirmed_cost_is_shown():
     price = Price(AmountKind.CREDIT, "contact", 2, 5)
     confirmed = Receipt({"contact": 1})
-    told = receipts.receipt("r-1", [price], [None], confirmed)
-    assert told["credits"] == {"contact": {"spent": 1, "left": 4}}
+    shown = receipts.receipt("r-1", [price], [None], confirmed)
+    assert shown["credits"] == {"contact": {"spent": 1, "left": 4}}
 
 
 @pytest.mark.parametrize("confirmed", [None, Receipt(late=True)], ids=["silent", "late"])
-def test_what_the_store_has_not_confirmed_is_pending(confirmed: Receipt | None):
+def test_an_unconfirmed_cost_is_pending(confirmed: Receipt | None):
     price = Price(AmountKind.CREDIT, "contact", 2, 5)
-    told = receipts.receipt("r-1", [price], [None], confirmed)
-    assert told["credits"] == {"contact": {"pending": True, "reserved": 2, "left": 3}}
+    shown = receipts.receipt("r-1", [price], [None], confirmed)
+    assert shown["credits"] == {"contact": {"pending": True, "reserved": 2, "left": 3}}
 
 
 def test_every_member_has_its_row_in_the_documentation():
     pending = receipts.receipt("r-1", [CREDITS, REQUEST], [None, 1], None)
     settled = receipts.receipt("r-1", [CREDITS, REQUEST], [2, 1], None)
-    entries = [each for told in (pending, settled) for kind in ("credits", "quotas") for each in told[kind].values()]
+    entries = [each for shown in (pending, settled) for kind in ("credits", "quotas") for each in shown[kind].values()]
     assert {name for each in [pending, settled, *entries] for name in each} == set(receipts.FIELDS)
 
 
@@ -113,7 +114,7 @@ CHARGES = [None, [CHARGE_RESERVE], [Charge(0)], [Charge(1)], [Charge(30)]]
 @pytest.mark.parametrize("demands", FORMS, ids=lambda demands: "+".join(each.name for each in demands))
 @pytest.mark.parametrize("charge", CHARGES, ids=str)
 @pytest.mark.parametrize("action", [Action.CHARGE_RESULT, Action.CHARGE_RESERVE, Action.RELEASE])
-def test_what_is_told_is_what_the_ledger_does(demands: list[Demand], charge: list[Charge] | None, action: Action):
+def test_a_receipt_shows_what_the_ledger_does(demands: list[Demand], charge: list[Charge] | None, action: Action):
     """The model of the scripts, which a test of its own holds equal to them, settles the same to the same."""
     consents = {(CALLER.subject, CALLER.client_id): Consent(granted=True, at=NOW)}
     state = AccountState(plan="growth", balances={"contact": 7}, consents=consents)
@@ -126,11 +127,11 @@ def test_what_is_told_is_what_the_ledger_does(demands: list[Demand], charge: lis
         receipt, after = release(state, "c1", forwarded=True, now=NOW, lease=1000)
     else:
         receipt, after = settle(state, "c1", charges, now=NOW, lease=1000)
-    told = receipts.receipt("c1", admission.prices, known, receipt)
-    asked, _ = admit(after, application("c2", *demands, look=True), NOW)
+    shown = receipts.receipt("c1", admission.prices, known, receipt)
+    asked, _ = admit(after, application("c2", *demands, dry_run=True), NOW)
     for price in asked.prices:
         credit = price.kind is AmountKind.CREDIT
-        entry = told["credits" if credit else "quotas"][price.name]
+        entry = shown["credits" if credit else "quotas"][price.name]
         assert entry["spent"] == (receipt.paid if credit else receipt.used)[price.name]
         assert entry["left"] == price.left
         assert (entry.get("window"), entry.get("limit")) == (price.window, price.limit)

@@ -1,4 +1,4 @@
-"""What each event costs, for every tool; and settling on the pure model."""
+"""Cost of each event, for every tool; and settling on the pure model."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from sidecar.ledger.accounts import AccountState, Consent
 from sidecar.ledger.settlement import action
 from sidecar.ledger.windows import Counter, window_at
 from sidecar.model import AmountKind, Application, OnUnknown
-from sidecar.outcome import Action, Charge, Event, Receipt
-from tests.ledger.support import CALLER, LEASE, NOW, application, demand, reveal
+from sidecar.outcome import CHARGE_UNMARKED, Action, Charge, Event, Receipt
+from tests.store.support import CALLER, LEASE, NOW, application, demand, reveal
 
 _CHARGED = Action.CHARGE_RESULT
 _RESERVE = Action.CHARGE_RESERVE
@@ -98,7 +98,7 @@ def test_a_fixed_amount_is_consumed_by_a_call_that_was_forwarded():
         assert after.quotas["requests", "minute"].used == used
 
 
-def test_of_two_calls_for_one_item_the_second_to_settle_gets_its_credit_back():
+def test_the_second_of_two_calls_for_one_item_gets_its_credit_back():
     first = _admitted(application("c1", reveal("a", "b")))
     answer, both = admission.admit(first, application("c2", reveal("b", "c")), NOW)
     assert [price.needed for price in answer.prices] == [2]
@@ -110,11 +110,18 @@ def test_of_two_calls_for_one_item_the_second_to_settle_gets_its_credit_back():
     assert (AmountKind.CREDIT, "contact", "c") not in state.paid
 
 
-def test_items_that_nobody_reserved_cost_nothing_and_are_not_marked():
+def test_items_without_a_reservation_cost_nothing_and_are_not_marked():
     held = _admitted(application("c", reveal("a", "b", each=2)))
     receipt, after = settlement.settle(held, "c", [Charge(items=("a", "z"))], now=NOW, lease=LEASE)
     assert receipt.paid == {"contact": 2}
     assert {item for _, _, item in after.paid} == {"a"}
+
+
+def test_a_reserve_charged_without_marking_leaves_every_item_to_be_paid():
+    held = _admitted(application("c", reveal("a", "b", each=2)))
+    receipt, after = settlement.settle(held, "c", [CHARGE_UNMARKED], now=NOW, lease=LEASE)
+    assert receipt.paid == {"contact": 4}
+    assert after.paid == set()
 
 
 def test_a_repetition_gets_the_first_answer_and_anything_else_is_late():
@@ -128,9 +135,11 @@ def test_a_repetition_gets_the_first_answer_and_anything_else_is_late():
 
 
 @pytest.mark.parametrize(("on_unknown", "paid"), [(OnUnknown.SETTLE, 2), (OnUnknown.RELEASE, 0)])
-def test_a_dead_owner_s_hold_is_resolved_by_the_next_call_from_what_it_records(on_unknown: OnUnknown, paid: int):
+def test_a_dead_owner_s_hold_is_resolved_by_the_next_call_with_a_price(on_unknown: OnUnknown, paid: int):
     held = _admitted(application("c", demand("contact", 6), demand("requests", fixed=True), on_unknown=on_unknown))
-    answer, after = admission.admit(held, application("next"), NOW + LEASE)
+    _, same = admission.admit(held, application("free"), NOW + LEASE)
+    assert same.holds.keys() == {"c"}
+    answer, after = admission.admit(held, application("next", demand("contact", 15)), NOW + LEASE)
     assert not answer.held
     assert not after.holds
     assert after.totals == {"contact": 10 - paid}
@@ -147,6 +156,6 @@ def test_a_deferred_hold_settles_at_its_reserve_whatever_on_unknown_says():
     assert held.totals == {"contact": 8}
 
 
-def test_a_lease_that_has_not_run_out_is_nobody_else_s():
+def test_a_hold_is_not_resolved_by_others_before_its_lease_expires():
     held = _admitted(application("c", demand("contact")))
     assert settlement.expire(held, NOW + LEASE - 1) == 0

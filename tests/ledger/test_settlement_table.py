@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.ledger.settlement import action
-from sidecar.ledger.settlement_table import BY_NAME, ENDINGS, Cost, Ending, Theme
+from sidecar.ledger.settlement_table import BY_NAME, ENDINGS, Cost, SettlementRow, Theme
 from sidecar.model import OnUnknown
 from sidecar.outcome import Action, Event
 
@@ -20,7 +20,7 @@ COSTS = {
 
 @pytest.mark.parametrize("ending", ENDINGS, ids=[ending.name for ending in ENDINGS])
 @pytest.mark.parametrize("on_unknown", OnUnknown)
-def test_a_row_costs_what_its_last_event_does(ending: Ending, on_unknown: OnUnknown):
+def test_a_row_costs_what_its_last_event_does(ending: SettlementRow, on_unknown: OnUnknown):
     assert ending.costs[on_unknown] is COSTS[action(ending.events[-1], on_unknown, ending.charge_errors)]
 
 

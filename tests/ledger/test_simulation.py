@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from sidecar.ledger import admission, settlement
-from sidecar.ledger.accounts import AccountState, Done
+from sidecar.ledger.accounts import AccountState, ResolvedCall
 from sidecar.ledger.windows import Counter as Used
 from sidecar.ledger.windows import window_at
-from sidecar.model import Admission, AdmissionCode, AmountKind, Application, OnUnknown
-from sidecar.outcome import Action, Event, Receipt
+from sidecar.model import AdmissionCode, AdmissionReply, AmountKind, Application, OnUnknown
+from sidecar.outcome import Action, Event, Receipt, Resolution
 from tests.ledger.simulation.rules import Rules, ViolationError
 from tests.ledger.simulation.run import run
 
@@ -29,7 +29,7 @@ _FOUND_WITHIN = 1000
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, _AT_ONCE))
-def test_no_order_of_events_bends_the_ledger(first: int):
+def test_every_order_of_events_keeps_the_ledger_consistent(first: int):
     met: Counter[str] = Counter()
     for seed in range(first, first + _AT_ONCE):
         met += run(seed).met
@@ -47,9 +47,9 @@ _BENDS = {
         "ACCOUNT_DISABLED",
         "PLAN_REQUIRED",
     ),
-    *("settled", "released", "told again", "released without a hold", "settled after its lease"),
+    *("settled", "released", "repeated", "released without a hold", "settled after its lease"),
     *("expired, settled, orphaned", "expired, released, orphaned", "expired, settled, deferred"),
-    *("settled after the store had lost them", "counters begun anew by a clock that went back"),
+    *("settled after the store had lost them", "counters restarted by a clock that went back"),
     *("failover", "items another call has paid meanwhile", "windows that have ended", "followed"),
     *("recalled on its own stream", "recalled on another stream", "recalled before its owner has deferred it"),
 }
@@ -60,7 +60,7 @@ _BENDS = {
 State = AccountState
 
 
-def _spends_what_is_held(before: State, asked: Application, now: int) -> tuple[Admission, State]:
+def _spends_what_is_held(before: State, asked: Application, now: int) -> tuple[AdmissionReply, State]:
     """An admission that looks at the total instead of the balance."""
     rich = replace(before, balances=dict(before.totals))
     answer, after = admission.admit(rich, asked, now)
@@ -68,13 +68,13 @@ def _spends_what_is_held(before: State, asked: Application, now: int) -> tuple[A
     return answer, replace(after, balances={pool: units - taken[pool] for pool, units in before.balances.items()})
 
 
-def _admits_what_is_resolved(before: State, asked: Application, now: int) -> tuple[Admission, State]:
+def _admits_what_is_resolved(before: State, asked: Application, now: int) -> tuple[AdmissionReply, State]:
     """An admission that looks for no tombstone."""
-    answer, after = admission.admit(replace(before, done={}), asked, now)
-    return answer, replace(after, done=before.copy(now).done)
+    answer, after = admission.admit(replace(before, resolved={}), asked, now)
+    return answer, replace(after, resolved=before.copy(now).resolved)
 
 
-def _admits_one_request_twice(before: State, asked: Application, now: int) -> tuple[Admission, State]:
+def _admits_one_request_twice(before: State, asked: Application, now: int) -> tuple[AdmissionReply, State]:
     """An admission that does not ask whose request is in flight."""
     answer, after = admission.admit(before, replace(asked, request=None), now)
     if answer.held:
@@ -82,7 +82,7 @@ def _admits_one_request_twice(before: State, asked: Application, now: int) -> tu
     return answer, after
 
 
-def _takes_a_part(before: State, asked: Application, now: int) -> tuple[Admission, State]:
+def _takes_a_part(before: State, asked: Application, now: int) -> tuple[AdmissionReply, State]:
     """An admission that was refused keeps what it had taken by then."""
     answer, after = admission.admit(before, asked, now)
     if answer.refused:
@@ -91,7 +91,7 @@ def _takes_a_part(before: State, asked: Application, now: int) -> tuple[Admissio
     return answer, after
 
 
-def _begins_a_window_anew(before: State, asked: Application, now: int) -> tuple[Admission, State]:
+def _begins_a_window_anew(before: State, asked: Application, now: int) -> tuple[AdmissionReply, State]:
     """An admission that counts by the clock alone, which was set back."""
     state = before.copy(now)
     for counters in (state.quotas, state.included):
@@ -104,7 +104,7 @@ def _begins_a_window_anew(before: State, asked: Application, now: int) -> tuple[
 def _forgets_that_it_settled(before: State, call: str, charges: Any, *, now: int, lease: int) -> tuple[Receipt, State]:
     """A settle that is given twice finds no hold the second time."""
     receipt, after = settlement.settle(before, call, charges, now=now, lease=lease)
-    after.done.pop(call, None)
+    after.resolved.pop(call, None)
     return receipt, after
 
 
@@ -182,7 +182,7 @@ def _remembers_what_expired(state: State, now: int) -> int:
     """A lease whose end the late settle takes for its own."""
     over = [call for call, hold in state.holds.items() if hold.until <= now]
     count = settlement.expire(state, now)
-    state.done |= {call: Done("settled", Receipt({}, {}), now + 1000) for call in over}
+    state.resolved |= {call: ResolvedCall(Resolution.SETTLED, Receipt({}, {}), now + 1000) for call in over}
     return count
 
 
@@ -244,7 +244,7 @@ _MISTAKES: Sequence[Rules] = (
 
 
 def _name(rules: Rules) -> str:
-    """What is wrong with them."""
+    """Return the name of the wrong rule."""
     right = Rules()
     [wrong] = [name for name in Rules.__dataclass_fields__ if getattr(rules, name) != getattr(right, name)]
     function = getattr(rules, wrong)
@@ -265,12 +265,12 @@ def test_a_mistake_in_the_ledger_is_found(rules: Rules):
 # --- by hand -----------------------------------------------------------------------------------
 
 
-def test_one_seed_is_always_the_same_run():
-    told: list[list[str]] = [[], []]
-    for lines in told:
-        run(5, tell=lines.append)
-    assert told[0] == told[1]
-    assert any("Admit" in line for line in told[0])
+def test_a_seed_always_gives_the_same_run():
+    traces: list[list[str]] = [[], []]
+    for lines in traces:
+        run(5, trace=lines.append)
+    assert traces[0] == traces[1]
+    assert any("Admit" in line for line in traces[0])
 
 
 def test_a_seed_is_rerun_by_hand_with_its_trace():

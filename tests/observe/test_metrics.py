@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from sidecar.errors import ErrorCode, Refusal
+from sidecar.errors import ErrorCode, Gate, Refusal, ShadowRefusal
 from sidecar.model import AmountKind, Call, CallKind, Price, Revision
 from sidecar.observe.metrics import CODES, OTHER, Metrics, credits_of, tool_label
-from sidecar.outcome import Action, Exchange, Receipt
+from sidecar.observe.series import MAX_SERIES, TOOL_CODES
+from sidecar.observe.statuses import status_of
+from sidecar.outcome import Action, Event, Exchange, Receipt
 
 
 def exchange(**values: Any) -> Exchange:
@@ -37,7 +39,7 @@ def test_a_call_is_counted_by_method_tool_status_and_code():
     assert value(metrics, "overhead_seconds_sum", **labels) == 0.75
 
 
-def test_nothing_a_client_says_becomes_a_label():
+def test_no_client_data_becomes_a_label():
     metrics = Metrics()
     for number in range(50):
         metrics.count(exchange(code=f"CANARY-{number}"), "ok", 0.1)
@@ -102,12 +104,12 @@ def test_credits_reserved_are_spent_or_released(
         assert value(metrics, "settlements_total", action=action.value) == 1
 
 
-@pytest.mark.parametrize("forgotten", [True, False])
-def test_holds_that_the_store_has_lost_are_counted_apart(forgotten: bool):
+@pytest.mark.parametrize("hold_lost", [True, False])
+def test_holds_that_the_store_has_lost_are_counted_apart(hold_lost: bool):
     metrics = Metrics()
-    late = exchange(action=Action.CHARGE_RESULT, receipt=Receipt(late=True), forgotten=forgotten)
+    late = exchange(action=Action.CHARGE_RESULT, receipt=Receipt(late=True), hold_lost=hold_lost)
     metrics.count(late, "ok", 0.1)
-    assert (value(metrics, "forgotten_holds_total"), value(metrics, "late_settlements_total")) == (forgotten, 1)
+    assert (value(metrics, "lost_holds_total"), value(metrics, "late_settlements_total")) == (hold_lost, 1)
 
 
 def test_two_amounts_of_one_pool_are_added():
@@ -116,9 +118,82 @@ def test_two_amounts_of_one_pool_are_added():
 
 def test_shadow_refusals_and_settling_problems_are_counted_by_tool():
     metrics = Metrics()
-    metrics.count(exchange(tool="reveal_contacts", shadow=("p.yaml:3",), notes=["a", "b"]), "ok", 0.1)
-    assert value(metrics, "shadow_refusals_total", tool="reveal_contacts") == 1
+    quota = ShadowRefusal("p.yaml:3", ErrorCode.QUOTA_EXCEEDED)
+    plan = ShadowRefusal("p.yaml:9", ErrorCode.PLAN_REQUIRED)
+    metrics.count(exchange(tool="reveal_contacts", shadow=(quota, plan, quota), notes=["a", "b"]), "ok", 0.1)
+    for code in ("quota_exceeded", "plan_required"):
+        assert value(metrics, "shadow_refusals_total", tool="reveal_contacts", code=code) == 1
     assert value(metrics, "settle_problems_total", tool="reveal_contacts") == 2
+
+
+def test_counters_with_known_labels_begin_at_0():
+    """A rate does not see the first count of a series that begins with it."""
+    metrics = Metrics()
+    for code in ErrorCode:
+        assert value(metrics, "refusals_total", gate=code.row.gate.value, code=code.id) == 0
+    for action in Action:
+        assert value(metrics, "settlements_total", action=action.value) == 0
+    for name in ("log_lines_dropped", "reload_failures", "store_errors", "late_settlements", "lost_holds"):
+        assert value(metrics, f"{name}_total") == 0
+    metrics.expect(["reveal_contacts"], ["contact"], [("reveal_contacts", "quota_exceeded")])
+    assert value(metrics, "shadow_refusals_total", tool="reveal_contacts", code="quota_exceeded") == 0
+    assert money(metrics) == (0, 0, 0)
+    for tool in ("reveal_contacts", OTHER):
+        assert value(metrics, "settle_problems_total", tool=tool) == 0
+        for status, kind in (("ok", "ok"), ("failed", "backend_timeout"), ("refused", "store_unavailable")):
+            labels = {"method": "tools/call", "tool": tool, "status": status, "code": kind}
+            assert value(metrics, "requests_total", **labels) == 0
+
+
+def request_series(metrics: Metrics) -> int:
+    return metrics.expose().count(b"\nmcp_sidecar_requests_total{")
+
+
+REFUSALS = [code for code in ErrorCode if code.id in TOOL_CODES]
+EVENTS = ["ok", *(event.value for event in Event if event.value in TOOL_CODES)]
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+def test_a_refusal_of_a_declared_tool_is_counted_from_0(code: ErrorCode):
+    """Under other labels a series would begin at 1 after all."""
+    metrics = Metrics()
+    metrics.expect(["reveal_contacts"], [])
+    refused = exchange(tool="reveal_contacts", refusal=Refusal(code), code=code.id)
+    before = request_series(metrics)
+    metrics.count(refused, status_of(refused).value, 0.1)
+    assert request_series(metrics) == before
+
+
+@pytest.mark.parametrize("code", EVENTS)
+def test_an_outcome_of_a_declared_tool_is_counted_from_0(code: str):
+    metrics = Metrics()
+    metrics.expect(["reveal_contacts"], [])
+    ended = exchange(tool="reveal_contacts", code=code)
+    before = request_series(metrics)
+    metrics.count(ended, status_of(ended).value, 0.1)
+    assert request_series(metrics) == before
+
+
+def test_codes_behind_the_policy_are_those_of_every_tool():
+    behind = {Gate.CONSENT, Gate.ACCOUNT, Gate.BUDGET, Gate.FORWARD}
+    assert {code.id for code in ErrorCode if code.row.gate in behind} <= TOOL_CODES.keys()
+    assert "tool_unknown" in TOOL_CODES
+    assert not {"resource_unknown", "prompt_unknown", "token_missing"} & TOOL_CODES.keys()
+
+
+def test_very_many_tools_begin_with_the_codes_of_alerts():
+    """The series of a scrape stay few; a reload with fewer tools begins the others."""
+    metrics = Metrics()
+    most = MAX_SERIES // len(TOOL_CODES)
+    metrics.expect([f"tool{number}" for number in range(most + 1)], [])
+    few = request_series(metrics)
+    assert few < MAX_SERIES / 2
+    labels = {"method": "tools/call", "tool": "tool1"}
+    assert value(metrics, "requests_total", **labels, status="failed", code="backend_timeout") == 0
+    assert value(metrics, "requests_total", **labels, status="refused", code="quota_exceeded") is None
+    metrics.expect([f"tool{number}" for number in range(most)], [])
+    assert value(metrics, "requests_total", **labels, status="refused", code="quota_exceeded") == 0
+    assert request_series(metrics) > MAX_SERIES - len(TOOL_CODES)
 
 
 def test_one_policy_is_in_force():
@@ -130,7 +205,7 @@ def test_one_policy_is_in_force():
     assert value(metrics, "policy_info", revision="two") == 1
 
 
-def test_what_the_contract_names_is_exposed():
+def test_metrics_of_the_contract_are_exposed():
     text = Metrics().expose().decode()
     names = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     assert all(name.startswith("mcp_sidecar_") for name in names)
@@ -150,7 +225,9 @@ def test_two_processes_are_two_registries():
 
 WORKER = """
 from sidecar.observe.metrics import Metrics
+from sidecar.outcome import Action, Exchange, Receipt
 metrics = Metrics()
+metrics.count(Exchange("r", 0.0, tool="search", action=Action.RELEASE, receipt=Receipt()), "ok", 0.2)
 metrics.log_dropped.inc()
 metrics.open_streams.inc(2)
 metrics.policy("one")
@@ -169,3 +246,6 @@ def test_workers_are_added_up(tmp_path: Path):
     ]
     assert "mcp_sidecar_log_lines_dropped_total 2.0" in outputs[1]
     assert 'mcp_sidecar_policy_info{revision="two"} 1.0' in outputs[1]
+    assert 'mcp_sidecar_requests_total{code="ok",method="_other",status="ok",tool="search"} 2.0' in outputs[1]
+    assert 'mcp_sidecar_request_seconds_count{method="_other",tool="search"} 2.0' in outputs[1]
+    assert 'mcp_sidecar_settlements_total{action="release"} 2.0' in outputs[1]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.observe.redact import cut, identifier, sentence
+from sidecar.observe.redact import cut, identifier, operand, sentence
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
 
@@ -49,7 +49,7 @@ def test_secrets_do_not_survive(text: str):
         "is this a question?",
     ],
 )
-def test_sentences_that_say_what_is_wrong_do(text: str):
+def test_error_sentences_survive(text: str):
     assert sentence(text) == text
 
 
@@ -58,6 +58,34 @@ def test_identifiers_stay_whole_but_for_a_url_s_query_and_userinfo():
     assert identifier("https://client.example/id.json") == "https://client.example/id.json"
     assert identifier("https://u:p@client.example/id?key=CANARY") == "https://[hidden]@client.example/id?[hidden]"
     assert identifier("what?ever") == "what?ever"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "api://0f8fad5b-d9cb-469f-a165-70867728950e",
+        "https://login.microsoftonline.com/0f8fad5b-d9cb-469f-a165-70867728950e/v2.0",
+        "its aud is not accepted (found 0f8fad5bd9cb469fa16570867728950e; accepted https://mcp.example.com/mcp)",
+        "mcp:token:read api://x/contacts.reveal",
+        "https://example.com/claims#roles",
+    ],
+)
+def test_values_to_compare_stay_whole(text: str):
+    assert operand(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"found {JWT.replace('c2lnbmF0dXJl', 'CANARY')}",
+        "https://host/path?code=CANARY",
+        "https://host/callback#access_token=CANARY",
+        "https://user:CANARY@host/",
+        "https://CANARY@host/",
+    ],
+)
+def test_values_to_compare_hold_no_token_or_query(text: str):
+    assert "CANARY" not in operand(text)
 
 
 @given(st.text(), st.integers(1, 50))
@@ -75,3 +103,5 @@ def test_long_runs_take_no_long_time():
     assert len(sentence("a" * 1_000_000)) <= 300
     assert len(sentence("token" * 200_000)) <= 300
     assert len(sentence("?" * 1_000_000)) <= 300
+    for text in ("#" * 1_000_000, "eyJ" * 300_000, "://" * 300_000, "a?" * 500_000):
+        assert len(operand(text)) <= 256

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from sidecar.config.documents import DocumentError, parse
+from sidecar.config.documents.merging import DocumentError, parse
 from sidecar.model import Call, Caller, CallKind, Decision, Revision
-from sidecar.policy.compile import compile_policy
 from sidecar.policy.decide import decide
+from sidecar.policy.language.compile import compile_policy
 from sidecar.policy.rules import Policy
 
 
@@ -18,6 +18,9 @@ def policy(*texts: str, items: int = 500) -> Policy:
 
 
 def documents(*texts: str):
+    """Parse the files of a policy; one without tools says that it is meant."""
+    if not any(line.startswith(("tools:", "empty:")) for text in texts for line in dedent(text).splitlines()):
+        texts = (*texts[:-1], f"{dedent(texts[-1])}\nempty: true\n")
     return [parse(f"p{index}.yaml", dedent(text)) for index, text in enumerate(texts, 1)]
 
 

@@ -36,7 +36,7 @@ def test_defaults_are_judged_priced_and_forwarded(arguments):
     assert decision.demands[0].reserve == 25
 
 
-def test_what_needs_no_default_is_forwarded_as_it_came():
+def test_arguments_without_missing_defaults_are_forwarded_unchanged():
     decision = judge(TOOL, "t", {"limit": 3, "undeclared": {"x": 2**70}})
     assert decision.document is not None
     assert decision.document["params"]["arguments"] == {"limit": 3, "undeclared": {"x": 2**70}}
@@ -47,23 +47,24 @@ def test_null_is_no_absence():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "sentence", "argument", "keyword"),
     [
-        ({"limit": "hunter2"}, "limit must be of type integer."),
-        ({"limit": 101}, "limit must be at most 100."),
-        ({"limit": 0}, "limit must be at least 1."),
-        ({"ids": ["a", 7]}, "ids[1] must be of type string."),
-        ({"ids": ["hunter2"] * 4}, "ids must have at most 3 elements."),
-        ({"filter": {"country": 7}}, "filter.country must be of type string."),
-        ({"kind": "hunter2"}, "kind must be one of shop, person."),
+        ({"limit": "hunter2"}, "limit must be of type integer.", "limit", "type"),
+        ({"limit": 101}, "limit must be at most 100.", "limit", "maximum"),
+        ({"limit": 0}, "limit must be at least 1.", "limit", "minimum"),
+        ({"ids": ["a", 7]}, "ids[1] must be of type string.", "ids[1]", "type"),
+        ({"ids": ["hunter2"] * 4}, "ids must have at most 3 elements.", "ids", "maxItems"),
+        ({"filter": {"country": 7}}, "filter.country must be of type string.", "filter.country", "type"),
+        ({"kind": "hunter2"}, "kind must be one of shop, person.", "kind", "enum"),
     ],
 )
-def test_messages_say_what_is_accepted_and_never_what_was_sent(arguments, sentence):
+def test_messages_say_what_is_accepted_and_never_what_was_sent(arguments, sentence, argument, keyword):
     refusal = judge(TOOL, "t", arguments).refusal
     assert refusal is not None
     assert refusal.detail == sentence
+    assert refusal.specifics == {"argument": f"arguments.{argument}", "keyword": keyword, "arguments": sentence}
     assert refusal.rule == "p1.yaml:7"
-    assert "hunter2" not in json.dumps([refusal.detail, refusal.data, refusal.log])
+    assert "hunter2" not in json.dumps([refusal.detail, dict(refusal.data), refusal.log])
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_messages_say_what_is_accepted_and_never_what_was_sent(arguments, senten
 def test_names_that_the_caller_made_up_are_not_repeated(closed):
     refusal = judge(one_tool(closed), "t", {"a": 1, "hunter2": 2}).refusal
     assert refusal is not None
-    assert refusal.detail == "There are arguments that this tool does not accept; it accepts a."
+    assert refusal.detail == "The call has arguments that this tool does not accept; it accepts a."
 
 
 def test_a_made_up_name_in_a_path_is_not_repeated_either():
@@ -105,7 +106,7 @@ def test_a_poisoned_name_that_is_declared_is_an_ordinary_one():
     assert refused(one_tool("arguments: {properties: {constructor: {type: string}}}"), {"constructor": "Bosch"}) is None
 
 
-def test_what_only_an_expression_reads_cannot_be_disguised():
+def test_names_that_only_an_expression_reads_must_not_be_confusable():
     text = one_tool("arguments: {properties: {page: {}}}\nuses: {rows: arguments.page.size}")
     assert judge(text, "t", {"page": {"size": 3}}).demands[0].reserve == 3
     assert refused(text, {"page": {"size": 3, "Size": 300}}) is ErrorCode.ARGUMENTS_REFUSED
@@ -149,7 +150,7 @@ READ = [
 
 
 @pytest.mark.parametrize(("schema", "arguments"), READ)
-def test_a_name_that_any_keyword_reads_cannot_be_disguised(schema, arguments):
+def test_a_name_that_any_keyword_reads_must_not_be_confusable(schema, arguments):
     assert refused(one_tool(f"arguments: {{{schema}}}"), arguments) is ErrorCode.ARGUMENTS_REFUSED
 
 
@@ -193,7 +194,7 @@ METERED = one_tool("uses: {rows: {reserve: 'meta.units || `1`', settle: 'meta.li
 @pytest.mark.parametrize(
     "meta", [{"Units": 500}, {"units": 1, "UNIT\u017f": 500}, {"LIST": []}, {"list": [{"Size": 1}]}, {"__proto__": 1}]
 )
-def test_what_an_expression_reads_of_meta_cannot_be_disguised(meta):
+def test_names_that_an_expression_reads_in_meta_must_not_be_confusable(meta):
     decision = judge(METERED, "t", {}, _meta=meta)
     assert decision.refusal is not None
     assert decision.refusal.code is ErrorCode.ARGUMENTS_REFUSED

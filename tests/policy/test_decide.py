@@ -50,7 +50,7 @@ def test_methods_that_need_a_token_only(method):
     ("method", "revision"),
     [("server/discover", Revision.V2025_11_25), ("ping", Revision.V2026_07_28), ("initialize", Revision.V2026_07_28)],
 )
-def test_a_method_of_another_revision_is_as_good_as_unknown(method, revision):
+def test_a_method_of_another_revision_is_unknown(method, revision):
     decision = decide(COMPILED, request(method, revision=revision), caller())
     assert decision.refusal is not None
     assert decision.refusal.code is ErrorCode.METHOD_NOT_ALLOWED
@@ -108,7 +108,7 @@ def test_what_is_no_request(kind, method, outcome):
 
 
 @pytest.mark.parametrize("tool", ["delete", "Search", "search ", "search\u200b", "", None, 3, ["search"], {}])
-def test_what_is_not_declared_does_not_exist(tool):
+def test_undeclared_tools_do_not_exist(tool):
     decision = judged(tool, {}, "admin")
     assert decision.refusal is not None
     assert decision.refusal.code is ErrorCode.TOOL_UNKNOWN
@@ -133,15 +133,12 @@ def test_a_challenge_asks_for_everything_needed_and_keeps_what_the_token_has():
     assert refusal.rule == "p1.yaml:14"
 
 
-def test_a_missing_scope_comes_before_arguments_and_confirmation_and_still_has_its_price():
-    decision = judged("change", {"n": 2}, "read")
+@pytest.mark.parametrize("arguments", [{"n": 2}, {"n": "x"}, {"N": 2}, []])
+def test_a_missing_scope_comes_before_arguments_price_and_confirmation(arguments):
+    decision = judged("change", arguments, "read")
     assert decision.refusal is not None
     assert decision.refusal.code is ErrorCode.INSUFFICIENT_SCOPE
-    assert decision.depth is Depth.PRICE
-    assert decision.demands[0].reserve == 2
-    unpriced = judged("change", {"n": "x"}, "read")
-    assert unpriced.refusal is not None
-    assert (unpriced.refusal.code, unpriced.depth) == (ErrorCode.INSUFFICIENT_SCOPE, Depth.PLAN)
+    assert (decision.depth, decision.demands, decision.document) == (Depth.PLAN, (), None)
 
 
 def test_the_consents_scopes_are_asked_only_of_tokens_that_have_them():
@@ -197,7 +194,7 @@ def test_the_document_that_came_is_not_changed():
     }
 
 
-# --- what gates 5-7 are told -------------------------------------------------------------------
+# --- terms of gates 5-7 ------------------------------------------------------------------------
 
 
 def test_terms_hold_what_the_operation_uses_and_nothing_else():

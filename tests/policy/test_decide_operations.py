@@ -12,8 +12,8 @@ from sidecar.errors import ErrorCode, Shape
 from sidecar.model import Call, CallKind, Decision, Depth, Revision
 from sidecar.policy.decide import decide, judge
 from sidecar.policy.methods import TOKEN_ONLY, UNDECLARED
-from sidecar.protocol import uris
 from sidecar.protocol.revisions import METHODS
+from sidecar.protocol.uris import uris
 from tests.policy.support import caller, policy
 
 POLICY = """
@@ -169,13 +169,13 @@ def test_a_resource_is_judged_like_a_tool():
     assert decision.document is not None
 
 
-def test_a_missing_scope_is_a_challenge_with_the_price_still_known():
+def test_a_missing_scope_is_a_challenge_without_a_price():
     decision = judged("resources/read", "read", uri="docs://secret/x", _meta={"price": 4})
     refusal = decision.refusal
     assert refusal is not None
     assert (refusal.code, refusal.shape, refusal.status) == (ErrorCode.INSUFFICIENT_SCOPE, Shape.CHALLENGE, 403)
     assert (refusal.scopes, refusal.rule) == (("admin", "read"), "p1.yaml:11")
-    assert (decision.depth, decision.demands[1].reserve) == (Depth.PRICE, 4)
+    assert (decision.depth, decision.demands) == (Depth.PLAN, ())
     assert decision.terms is not None
     assert decision.terms.scopes == ()
 
@@ -190,7 +190,7 @@ def test_a_missing_scope_is_a_challenge_with_the_price_still_known():
         ({"price": 2**53}, ErrorCode.PARAMS_MALFORMED),
     ],
 )
-def test_what_cannot_be_priced_is_refused(meta: Any, expected: ErrorCode):
+def test_calls_without_a_price_are_refused(meta: Any, expected: ErrorCode):
     params = {"uri": "docs://secret/x"} if meta is None else {"uri": "docs://secret/x", "_meta": meta}
     decision = judged("resources/read", "admin", **params)
     assert code(decision) is expected

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from sidecar.errors import ErrorCode
 from sidecar.model import MAX_AMOUNT, AmountKind, Demand
-from sidecar.outcome import CHARGE_RESERVE, Charge
+from sidecar.outcome import CHARGE_RESERVE, CHARGE_UNMARKED, Charge
 from sidecar.policy import pricing
-from sidecar.policy.decide import completed_arguments, decide
+from sidecar.policy.decide import decide
 from tests.policy.support import call, caller, judge, one_tool, policy
 
 ROWS = one_tool(
@@ -34,7 +34,7 @@ def settle(text, arguments, result, **params):
     assert decision.refusal is None
     tool = compiled.tools["t"]
     meta = message.params.get("_meta")
-    return pricing.charges(tool.prices, decision.demands, completed_arguments(tool, message), meta, result)
+    return pricing.charges(tool.prices, decision.demands, decision.arguments, meta, result)
 
 
 # --- before the call ---------------------------------------------------------------------------
@@ -120,7 +120,7 @@ def test_a_price_beyond_the_largest_amount_is_refused():
 
 def test_rows_returned_are_charged_even_beyond_the_reserve():
     settled = settle(ROWS, {"limit": 2}, {"structuredContent": {"rows": [1, 2, 3]}})
-    assert settled == pricing.Settlement((CHARGE_RESERVE, Charge(3)), rows=3)
+    assert settled == pricing.SettledPrice((CHARGE_RESERVE, Charge(3)), rows=3)
 
 
 def test_credits_never_cost_more_than_was_reserved():
@@ -158,7 +158,7 @@ def test_without_settle_the_reserve_is_charged():
 )
 def test_a_result_that_cannot_be_read_charges_the_reserve_and_says_so(text, arguments, data, failure):
     settled = settle(text, arguments, {"structuredContent": data})
-    assert settled.charges[-1] == CHARGE_RESERVE
+    assert settled.charges[-1] == (CHARGE_UNMARKED if text is ONCE else CHARGE_RESERVE)
     assert len(settled.failures) == 1
     assert failure in settled.failures[0]
     assert "z9" not in settled.failures[0]
@@ -212,12 +212,13 @@ json_values = st.recursive(
 def test_no_answer_of_a_backend_makes_settling_fail(text):
     compiled = policy(text)
     message = call("t", {"ids": ["a", "b"], "limit": 5})
-    reserved = decide(compiled, message, caller("s")).demands
+    decision = decide(compiled, message, caller("s"))
+    reserved = decision.demands
     tool = compiled.tools["t"]
 
     @given(st.dictionaries(st.sampled_from(["structuredContent", "content"]), json_values))
     def settles(result):
-        settled = pricing.charges(tool.prices, reserved, completed_arguments(tool, message), None, result)
+        settled = pricing.charges(tool.prices, reserved, decision.arguments, None, result)
         assert len(settled.charges) == len(reserved)
         for charge, demand in zip(settled.charges, reserved, strict=True):
             assert charge.items is None or set(charge.items) <= set(demand.items or ())
@@ -227,3 +228,28 @@ def test_no_answer_of_a_backend_makes_settling_fail(text):
         json.dumps(settled.failures)
 
     settles()
+
+
+@pytest.mark.parametrize("kind", ["uses: {rows: {reserve: 3", "spends: {credit: {reserve: 3"])
+def test_rows_are_the_same_with_and_without_a_price_of_their_expression(kind):
+    """A quota that is settled by the expression of the rows gives their number."""
+    bodies = (f"{kind}, settle: data.n}}}}\nrows: '{rows}'" for rows in ("data.n", " data.n "))
+    shared, apart = (policy(one_tool(body)).tools["t"].prices for body in bodies)
+    demands = pricing.demands(shared, {}, None)
+    assert demands == pricing.demands(apart, {}, None)
+
+    @given(st.sampled_from([0, 2, 3, 4, MAX_AMOUNT, MAX_AMOUNT + 1, -1, 1.0, True, None, "3", [1]]))
+    def settles(rows):
+        result = {"structuredContent": {"n": rows}}
+        found = [pricing.charges(prices, demands, {}, None, result) for prices in (shared, apart)]
+        assert found[0] == found[1]
+
+    settles()
+
+
+def test_amounts_without_a_settlement_are_settled_once_for_all_results():
+    prices = policy(one_tool("uses: {requests: 1, rows: 2}\nspends: {credit: 3}")).tools["t"].prices
+    demands = pricing.demands(prices, {}, None)
+    settled = pricing.charges(prices, demands, {}, None, {"structuredContent": {}})
+    assert settled == pricing.SettledPrice((CHARGE_RESERVE,) * 3)
+    assert settled is pricing.charges(prices, demands, {}, None, {})

@@ -8,7 +8,7 @@ import pytest
 from sidecar.errors import ErrorCode, Refusal, Shape
 from sidecar.model import Call, CallKind, Revision
 from sidecar.protocol import answers
-from sidecar.protocol.answers import Answer
+from sidecar.protocol.answers import LocalAnswer
 from sidecar.protocol.jsonrpc import Message
 from sidecar.protocol.meta import REFUSAL_KEY
 
@@ -20,11 +20,11 @@ STREAM = Call(CallKind.STREAM, Revision.V2025_11_25)
 POSTED = Call(CallKind.RESPONSE, Revision.V2025_11_25, id=3)
 
 
-def body(answer: Answer) -> Any:
+def body(answer: LocalAnswer) -> Any:
     return json.loads(answer.body)
 
 
-def media(answer: Answer) -> str:
+def media(answer: LocalAnswer) -> str:
     return dict(answer.headers)["Content-Type"]
 
 
@@ -96,7 +96,7 @@ def test_a_request_is_always_answered_under_its_id(code: ErrorCode, call: Call):
 
 
 @pytest.mark.parametrize("code", [ErrorCode.MESSAGE_UNPARSABLE, ErrorCode.MESSAGE_MALFORMED])
-def test_what_could_not_be_read_has_the_id_null(code: ErrorCode):
+def test_an_unreadable_message_is_answered_with_the_id_null(code: ErrorCode):
     answer = answers.refusal_answer(Refusal(code), None)
     assert (answer.status, media(answer), body(answer)["id"]) == (400, "application/json", None)
     assert body(answer)["error"]["code"] == code.row.rpc
@@ -120,7 +120,7 @@ def test_a_revoked_consent_that_a_login_cures_is_a_challenge():
     assert (answer.status, dict(answer.headers)["WWW-Authenticate"]) == (401, "Bearer x")
 
 
-def test_a_declined_scope_challenge_is_a_tool_result_without_a_challenge():
+def test_a_repeated_scope_challenge_is_a_tool_result_without_a_challenge():
     refusal = Refusal(ErrorCode.INSUFFICIENT_SCOPE, shape=Shape.TOOL_RESULT)
     answer = answers.refusal_answer(refusal, MODERN, "Bearer x")
     assert (answer.status, "WWW-Authenticate" in dict(answer.headers)) == (200, False)
@@ -131,7 +131,7 @@ def test_a_declined_scope_challenge_is_a_tool_result_without_a_challenge():
     "code", [ErrorCode.OVERLOADED, ErrorCode.STORE_UNAVAILABLE, ErrorCode.ISSUER_UNAVAILABLE], ids=lambda code: code.id
 )
 @pytest.mark.parametrize("call", [None, NOTE, MODERN], ids=["none", "note", "call"])
-def test_a_503_says_when_to_come_back(code: ErrorCode, call: Call | None):
+def test_a_503_has_retry_after(code: ErrorCode, call: Call | None):
     assert dict(answers.refusal_answer(Refusal(code), call).headers)["Retry-After"] == str(answers.RETRY_AFTER)
     assert dict(answers.refusal_answer(Refusal(code, retry_after=9), call).headers)["Retry-After"] == "9"
 

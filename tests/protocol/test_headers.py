@@ -59,7 +59,7 @@ def test_nothing_is_read_from_other_headers():
     ],
     ids=str,
 )
-def test_what_two_readers_could_take_for_two_things_is_refused(pairs: list[tuple[str, str]]):
+def test_ambiguous_headers_are_refused(pairs: list[tuple[str, str]]):
     with pytest.raises(Refusal) as caught:
         headers.read(pairs)
     assert code(caught) is ErrorCode.HEADER_MISMATCH
@@ -100,12 +100,12 @@ def test_a_name_without_anything_to_mirror_is_refused():
 
 
 @pytest.mark.parametrize("session", [None, "a", "~!" * 500])
-def test_session_ids_that_can_be(session: str | None):
+def test_well_formed_session_ids(session: str | None):
     assert headers.check_session(session) == session
 
 
 @pytest.mark.parametrize("session", ["", "a b", "a\tb", "x" * 1025])
-def test_session_ids_that_cannot_be_are_unknown(session: str):
+def test_malformed_session_ids_are_unknown(session: str):
     with pytest.raises(Refusal) as caught:
         headers.check_session(session)
     assert code(caught) is ErrorCode.SESSION_UNKNOWN
@@ -138,7 +138,7 @@ def test_json_in_utf_8_is_served(value: str):
     ],
     ids=str,
 )
-def test_other_bodies_are_not(types: list[str], encodings: list[str]):
+def test_other_media_types_are_refused(types: list[str], encodings: list[str]):
     with pytest.raises(Refusal) as caught:
         headers.check_content(types, encodings)
     assert code(caught) is ErrorCode.MEDIA_TYPE_UNSUPPORTED
@@ -173,7 +173,7 @@ def test_clients_that_can_read_the_answer(values: list[str], method: str):
     ],
     ids=str,
 )
-def test_clients_that_cannot(values: list[str], method: str):
+def test_clients_that_cannot_read_the_answer_are_refused(values: list[str], method: str):
     with pytest.raises(Refusal) as caught:
         headers.check_accept(values, method)
     assert code(caught) is ErrorCode.NOT_ACCEPTABLE
@@ -226,3 +226,37 @@ def test_encoded_values_are_safe_and_mean_the_same_to_the_official_sdk(value: st
     assert encoded == encoded.strip()
     assert decode_header_value(encoded) == value
     assert headers.read([("Mcp-Name", encoded)]).name == value
+
+
+NAMES = ("mcp-protocol-version", "mcp-method", "mcp-name", "mcp-session-id", "mcp-param-a", "mcp-x", "last-event-id")
+OTHERS = ("last-modified", "mcp_name", "x-mcp-name", "m", "", "\u212acp-name", "la\u017ft-event-id")
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from((*NAMES, *OTHERS)).flatmap(
+                lambda name: st.sampled_from((name, name.upper(), name.title()))
+            ),
+            st.sampled_from(
+                ("", "a", "b c", " a ", "\ta", "é", "=?base64?YQ==?=", "=?Base64?YQ==?=", "=?base64?Y?=", "=?")
+            ),
+        ),
+        max_size=4,
+    )
+)
+def test_headers_are_read_as_by_a_simple_reader(pairs: list[tuple[str, str]]):
+    ours = [(name.lower(), value) for name, value in pairs if name.lower() in NAMES]
+    sent = {name: value.strip() for name, value in ours}
+    clear = len(sent) == len(ours) and all(32 <= ord(each) < 127 for _, value in ours for each in value)
+    encoded = sent.get("mcp-name", "").lower().startswith("=?base64?")
+    if not clear or (encoded and sent["mcp-name"] != "=?base64?YQ==?="):
+        with pytest.raises(Refusal) as caught:
+            headers.read(pairs)
+        assert code(caught) is ErrorCode.HEADER_MISMATCH
+        return
+    read = headers.read(pairs)
+    assert (read.version, read.method) == (sent.get("mcp-protocol-version"), sent.get("mcp-method"))
+    assert (read.session, read.last_event_id) == (sent.get("mcp-session-id"), sent.get("last-event-id"))
+    assert read.name == ("a" if encoded else sent.get("mcp-name"))
+    assert [value for _, value in read.params] == [value for name, value in sent.items() if name == "mcp-param-a"]

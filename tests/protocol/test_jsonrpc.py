@@ -7,7 +7,8 @@ import pytest
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import CallKind
-from sidecar.protocol import jsonrpc, strictjson
+from sidecar.protocol import jsonrpc
+from sidecar.protocol.strict import strictjson
 
 CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "search"}}
 
@@ -103,18 +104,29 @@ def test_other_ids_are_refused(id_: object):
     ],
     ids=str,
 )
-def test_what_is_not_one_message_is_refused(value: object):
+def test_bodies_without_exactly_one_message_are_refused(value: object):
     assert refused(value).code is ErrorCode.MESSAGE_MALFORMED
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b'{"jsonrpc":"2.0","jsonrpc":"2.0"}', b'{"a":NaN}'])
-def test_what_is_not_strict_json_is_unparsable(body: bytes):
+def test_bodies_without_strict_json_are_unparsable(body: bytes):
     assert refused(body).code is ErrorCode.MESSAGE_UNPARSABLE
 
 
-def test_the_depth_limit_is_the_callers():
+def test_the_depth_limit_is_an_argument():
     body = json.dumps({**CALL, "params": {"name": "search", "arguments": {"a": [[[]]]}}}).encode()
     assert jsonrpc.read(body, max_depth=6)
     with pytest.raises(Refusal) as caught:
         jsonrpc.read(body, max_depth=5)
     assert caught.value.code is ErrorCode.MESSAGE_UNPARSABLE
+
+
+@pytest.mark.parametrize("method", ["x" * 1025, "é" * 513, "x" + "\u0301\u0323" * 16])
+def test_an_overlong_method_is_refused(method: str):
+    refusal = refused({"jsonrpc": "2.0", "id": 1, "method": method})
+    assert refusal.code is ErrorCode.MESSAGE_MALFORMED
+    assert method not in refusal.detail
+
+
+def test_a_method_of_the_most_bytes_is_read():
+    assert read({"jsonrpc": "2.0", "id": 1, "method": "x" * 1024}).method == "x" * 1024

@@ -1,4 +1,4 @@
-"""What requests name beside their method, and what is not said clearly enough."""
+"""References of requests, and ambiguous ones."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def parsed(method: str, params: dict[str, Any]) -> None:
         ("vendor/x", {"uri": "docs://a"}, References()),
     ],
 )
-def test_what_a_request_names(method: str, params: dict[str, Any], named: References):
+def test_references_of_a_request(method: str, params: dict[str, Any], named: References):
     assert references(method, params) == named
     parsed(method, params)
 
@@ -103,7 +103,7 @@ def test_what_a_request_names(method: str, params: dict[str, Any], named: Refere
     ],
     ids=lambda value: value if isinstance(value, str) else json.dumps(value)[:70],
 )
-def test_what_could_be_read_in_two_ways_is_refused_before_any_rule_is_asked(method: str, params: dict[str, Any]):
+def test_ambiguous_references_are_refused_before_any_rule_is_applied(method: str, params: dict[str, Any]):
     with pytest.raises(Refusal) as caught:
         parsed(method, params)
     # Names that differ in case alone are no strict JSON to begin with.

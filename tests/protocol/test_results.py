@@ -28,7 +28,7 @@ def message(**members: Any) -> bytes:
     ],
     ids=str,
 )
-def test_what_a_response_means(members: dict[str, Any], event: Event):
+def test_outcomes_of_responses(members: dict[str, Any], event: Event):
     response = results.read_response(message(**members))
     assert (response.id, response.event, response.result) == (1, event, members.get("result"))
     assert results.read_event(message(**members).decode()) == response
@@ -59,7 +59,7 @@ def test_what_a_response_means(members: dict[str, Any], event: Event):
     ],
     ids=lambda data: repr(data[:60]),
 )
-def test_what_is_no_response_is_unusable(data: bytes):
+def test_other_messages_are_unusable(data: bytes):
     with pytest.raises(Unusable):
         results.read_response(data)
 
@@ -82,7 +82,7 @@ def test_the_result_can_be_exchanged():
     }
 
 
-def test_what_else_a_stream_carries():
+def test_other_messages_of_a_stream():
     note = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progress": 1}}
     ask = {"jsonrpc": "2.0", "id": 1, "method": "elicitation/create", "params": {}}
     assert results.read_event(json.dumps(note)) == Other(note)
@@ -97,24 +97,54 @@ def test_what_else_a_stream_carries():
         *('{"id":1,"method":"x","result":{"tools":[]}}', '{"id":1,"method":"x","error":{}}'),
     ],
 )
-def test_what_cannot_be_judged_is_nothing(data: str):
+def test_ambiguous_events_are_dropped(data: str):
     assert results.read_event(data) is None
 
 
-def test_ids_are_told_apart_by_type():
+def test_ids_are_distinguished_by_type():
     responses = [results.read_response(message(id=id_, result={})) for id_ in (1, "1")]
     assert isinstance(responses[0], Response)
     assert responses[0].id != responses[1].id
 
 
-def test_an_id_that_is_no_text_is_nobodys():
-    """Where a judged text has half a surrogate pair it gets a question mark; an id must not become another one's."""
+def test_an_id_with_half_a_surrogate_pair_matches_no_request():
+    """A question mark replaces half a surrogate pair in judged text; that must not turn an id into another one."""
     with pytest.raises(Unusable):
         results.read_response(b'{"jsonrpc":"2.0","id":"\\ud83d","result":{}}')
     assert results.read_response(b'{"jsonrpc":"2.0","id":"?","result":{"text":"\\ud83d"}}').id == "?"
 
 
-def test_a_result_may_be_deeper_than_it_is_written_at_once():
-    data = b'{"jsonrpc":"2.0","id":1,"result":{"a":' + b"[" * 400 + b"]" * 400 + b"}}"
-    response = results.read_response(data)
-    assert response.with_result(response.result or {}) == data
+def nested(depth: int, opening: str = "[", closing: str = "]", inner: str = "1") -> bytes:
+    """A response whose deepest value stands in that many containers."""
+    inside = depth - 2  # the message and its result
+    return f'{{"jsonrpc":"2.0","id":1,"result":{{"a":{opening * inside}{inner}{closing * inside}}}}}'.encode()
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+@pytest.mark.parametrize("inner", ["1", '"\\ud83d"', "12345678901234567890123"])
+def test_an_answer_nests_as_deep_as_a_message_may(opening: str, closing: str, inner: str):
+    for most in (4, 64, 128):
+        accepted, refused = (nested(depth, opening, closing, inner) for depth in (most, most + 1))
+        response = results.read_response(accepted, most)
+        assert response.result is not None
+        assert results.read_event(accepted.decode(), most) == response
+        assert results.read_response(response.with_result(response.result), most) == response
+        with pytest.raises(Unusable, match=rf"more than {most} levels"):
+            results.read_response(refused, most)
+        assert results.read_event(refused.decode(), most) is None
+
+
+@pytest.mark.parametrize("inner", ["1", '"\\ud83d"', "NaN", ""])
+@pytest.mark.parametrize("depth", [200, 1_030, 30_000, 300_000])
+def test_deep_values_reach_no_recursive_function(depth: int, inner: str):
+    """Interpreters bound recursion differently; 3.12 and later let C code go on for ten thousands of levels."""
+    for opening, closing in (("[", "]"), ('{"a":', "}"), ('{"a":[', "]}")):
+        data = nested(depth, opening, closing, inner)
+        with pytest.raises(Unusable):
+            results.read_response(data)
+        assert results.read_event(data.decode()) is None
+
+
+def test_wide_answers_and_brackets_in_texts_are_not_deep():
+    result = {"text": '[{"\\' * 200, "wide": [[{}] for _ in range(500)]}
+    assert results.read_response(message(result=result)).result == result

@@ -77,7 +77,7 @@ def test_other_versions_are_refused_with_those_supported(version: str):
     mcp_types.UnsupportedProtocolVersionErrorData.model_validate(refusal.data)
 
 
-def test_whoever_says_the_version_in_each_request_is_told_of_those_that_work_so():
+def test_an_unsupported_stateless_version_lists_the_stateless_ones():
     refusal = refused(
         request(name="search", _meta={**META, VERSION: "2027-01-01"}), {"MCP-Protocol-Version": "2027-01-01"}
     )
@@ -121,13 +121,13 @@ def test_get_and_delete():
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-def test_2026_07_28_has_neither(method: str):
+def test_2026_07_28_has_neither_get_nor_delete(method: str):
     with pytest.raises(Refusal) as caught:
         revisions.bodiless_call(method, headers.McpHeaders(version="2026-07-28"))
     assert caught.value.code is ErrorCode.HTTP_METHOD_REFUSED
 
 
-# --- what a revision asks ------------------------------------------------------------------------
+# --- rules of a revision -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("missing", ["Mcp-Method", "Mcp-Name"])
@@ -194,7 +194,7 @@ def test_parameters_that_could_be_read_differently_are_refused(message: dict[str
 
 
 @pytest.mark.parametrize("method", ["initialize", "resources/subscribe", "resources/unsubscribe", "tasks/result"])
-def test_a_method_that_the_revision_has_not_is_unknown_whatever_it_lacks(method: str):
+def test_a_method_of_another_revision_is_unknown_even_with_wrong_parameters(method: str):
     sent = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": method}
     assert call_of(request(method, _meta=META), sent).method == method  # gate 4 refuses it as unknown
     assert refused(request(method, _Meta=META), sent).code is ErrorCode.PARAMS_MALFORMED

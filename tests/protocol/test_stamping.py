@@ -7,10 +7,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sidecar.protocol import results
-from sidecar.protocol.jsontext import JsonText
+from sidecar.protocol import results, stamping
 from sidecar.protocol.meta import RECEIPT_KEY, REFUSAL_KEY
 from sidecar.protocol.stamping import stamped
+from sidecar.protocol.strict.jsontext import JsonText
 
 RECEIPT = {"request_id": "r-1", "credits": {"contact": {"spent": 2, "left": 3}}}
 WRITTEN = f'"{RECEIPT_KEY}":{json.dumps(RECEIPT, separators=(",", ":"))}'
@@ -114,7 +114,7 @@ def test_the_result_may_stand_anywhere_and_be_named_in_escapes():
         '{"taskId": "t", "status": "completed", "result": {"content": [], "_meta": {"KEY": FORGED, "a": 1.0}}}',
     ],
 )
-def test_what_the_backend_says_in_our_name_is_taken_out(result: str, key: str, receipt: dict[str, Any] | None):
+def test_forged_receipts_are_removed(result: str, key: str, receipt: dict[str, Any] | None):
     spellings = (key, key.replace("/", "\\/"), key.replace("-", "\\u002D"), key.replace("m", "\\u006d", 1))
     for spelt in spellings:
         text = message(result.replace("KEY", spelt).replace("FORGED", json.dumps(FORGED)))
@@ -124,7 +124,7 @@ def test_what_the_backend_says_in_our_name_is_taken_out(result: str, key: str, r
         assert "1.0" not in text or "1.0" in made
 
 
-def test_what_a_second_result_says_in_our_name_is_taken_out():
+def test_forged_receipts_in_a_second_result_are_removed():
     forged = json.dumps({"_meta": {RECEIPT_KEY: FORGED}})
     for text in (
         f'{{"id": 1, "result": {forged}, "result": {{}}}}',
@@ -133,7 +133,7 @@ def test_what_a_second_result_says_in_our_name_is_taken_out():
         assert "1000000" not in stamp(text, None)
 
 
-def test_a_task_that_a_notification_tells_has_no_forged_receipt():
+def test_a_task_in_a_notification_has_no_forged_receipt():
     params = {"taskId": "t", "result": {"content": [], "_meta": {RECEIPT_KEY: FORGED}}}
     text = json.dumps({"jsonrpc": "2.0", "method": "notifications/tasks", "params": params})
     assert json.loads(stamped(text, None, None))["params"]["result"] == {"content": [], "_meta": {}}
@@ -154,7 +154,7 @@ def test_a_text_without_price_or_forgery_is_the_same_text(text: str):
 
 
 def test_deep_nesting_is_no_obstacle():
-    deep = "[" * 900 + "]" * 900
+    deep = "[" * 60 + "]" * 60
     text = message(f'{{"content": {deep}, "a": {{"_meta": {{}}}}, "_meta": {{"x": {deep}}}}}')
     assert stamp(text).count(WRITTEN) == 1
 
@@ -203,6 +203,18 @@ def test_any_result_is_as_it_was_but_for_the_receipt(result: str, blank: str, la
     assert "r-1" not in stamp(made, None)
 
 
+@given(objects(VALUES), BLANK, st.booleans())
+@example('{"_meta":{}}', "", True)
+def test_the_short_cut_writes_what_the_inspection_of_every_member_writes(result: str, blank: str, last: bool):
+    members = ['"jsonrpc":"2.0"', f'"result"{blank}:{blank}{result}', '"id":1']
+    text = "{" + blank + ",".join(sorted(members, reverse=last)) + blank + "}"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return
+    assert stamp(text) == stamping._stamped_by_member(text, RECEIPT)
+
+
 def cleaned(pairs: Any) -> Any:
     """A message as `exact` gives it, without what `stamped` may add or take away."""
     return [(name, clean_body(value) if name == "result" else value) for name, value in pairs]
@@ -238,6 +250,6 @@ def test_members_are_found_where_they_are(value: str):
     assert found == [("first", value), ("last", value)]
 
 
-def test_what_is_no_json_is_said_so():
+def test_invalid_json_is_reported():
     with pytest.raises(ValueError, match="not valid JSON"):
         list(JsonText("{1: 2}").members(0))

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.proxy.relay.task_office import STRANGERS, Office, office_of
 from tests.proxy.support import POLICY, Launch
-from tests.proxy.task_office import STRANGERS, Office, office_of
 from tests.support import rig as rigs
 from tests.support.rig import Rig
 from tests.support.store import StoreServer
@@ -18,7 +18,7 @@ from tests.support.store import StoreServer
 
 @pytest.fixture
 async def bare(tmp_path: Path, store_server: StoreServer) -> AsyncIterator[Launch]:
-    """Starts a sidecar as told; nobody has an account or a consent."""
+    """Start a sidecar without any account or consent."""
     async with AsyncExitStack() as stack:
 
         async def start(*, server: StoreServer = store_server, **options: Any) -> Rig:
@@ -29,7 +29,7 @@ async def bare(tmp_path: Path, store_server: StoreServer) -> AsyncIterator[Launc
 
 @pytest.fixture
 def launch(bare: Launch) -> Launch:
-    """Starts a sidecar as told; Ada is on the growth plan with ten credits, and has approved cli-1."""
+    """Start a sidecar; Ada is on the growth plan with ten credits, and has approved cli-1."""
 
     async def start(*, plan: str = "growth", credits: int = 10, **options: Any) -> Rig:
         rig = await bare(**options)
@@ -53,5 +53,5 @@ async def office(launch: Launch) -> Office:
 
 @pytest.fixture(params=list(STRANGERS.values()), ids=list(STRANGERS))
 def stranger(request: pytest.FixtureRequest, office: Office) -> str:
-    """A token of somebody who may call, but has not started the task."""
+    """A token of a caller that may call, but has not started the task."""
     return office.mint(**request.param)

@@ -17,7 +17,7 @@ ALLOWED = frozenset(
         *("mcp-protocol-version", "mcp-method", "mcp-name", "mcp-session-id"),
     }
 )
-"""Headers that the backend may get, `Mcp-Param-*` beside."""
+"""Headers that the backend may get, besides `Mcp-Param-*`."""
 
 # Windows of a day and more, so that no test meets the end of a minute. One tool per way to pay:
 # list_taxonomy costs a request, search_shopify_stores rows as returned, search_shopify_contacts a

@@ -1,4 +1,4 @@
-"""What somebody has edited by hand: the caller is refused clearly, the log names key and field, nothing is lost."""
+"""Records that were edited by hand: the caller is refused clearly, the log names key and field, nothing is lost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sidecar.cli import main
-from sidecar.ledger.keys import account_keys
+from sidecar.store.commands.keys import account_keys
 from tests.support import backend
 from tests.support.backend import Turn
 from tests.support.rig import Rig
@@ -26,7 +26,7 @@ def replace_by_list(client: Any, key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("edit", "told"),
+    ("edit", "reported"),
     [
         (
             lambda client: client.hset(KEYS.ledger, "balance:contact", SECRET),
@@ -44,7 +44,7 @@ def replace_by_list(client: Any, key: str) -> None:
     ],
 )
 async def test_a_call_on_damage_is_refused_and_the_log_says_where_it_is(
-    rig: Rig, edit: Callable[[Any], Any], told: str
+    rig: Rig, edit: Callable[[Any], Any], reported: str
 ):
     with rig.redis() as client:
         edit(client)
@@ -52,10 +52,10 @@ async def test_a_call_on_damage_is_refused_and_the_log_says_where_it_is(
         reply = await rig.call("reveal_contacts", REVEAL)
         assert (reply.status, reply.headers["Retry-After"]) == (503, "1")
         assert {key: client.dump(key) for key in client.scan_iter("mcp:{*")} == before
-    assert told.partition(" ")[2] not in json.dumps(reply.json)
+    assert reported.partition(" ")[2] not in json.dumps(reply.json)
     (line,) = await rig.recorded()
     assert (line["code"], line["account"]) == ("store_unavailable", "ada")
-    assert told in line["notes"][0]
+    assert reported in line["notes"][0]
     assert SECRET not in rig.lines.read_text()
     assert rig.backend.executed == []
     assert (await rig.ready())[0] == 200  # the store is well, and so are other accounts
@@ -78,8 +78,8 @@ async def test_a_hold_that_was_edited_under_its_call_keeps_what_it_took(rig: Rig
         assert any(note.startswith("holds ") and note.endswith("is not a hold") for note in line["notes"])
         assert client.hget(KEYS.ledger, "balance:contact") == "8"  # neither given back nor spent
         assert (await rig.call("reveal_contacts", REVEAL)).code is None  # the account goes on
-        told = await asyncio.to_thread(main, ["usage", "ada", "--verify", "--config", str(rig.config)])
-    assert told == 1
+        reported = await asyncio.to_thread(main, ["usage", "ada", "--verify", "--config", str(rig.config)])
+    assert reported == 1
     assert "document: expected a hold" in capsys.readouterr().out
 
 

@@ -310,7 +310,7 @@ async def test_an_error_of_the_backend_costs_nothing(rig: Rig, revision: str):
     assert (books.left(), books.used) == (10, {"search_rows": 0})
 
 
-async def test_a_wish_for_input_costs_nothing_and_its_retry_is_priced_anew(rig: Rig):
+async def test_a_wish_for_input_costs_nothing_and_its_retry_is_priced_again(rig: Rig):
     rig.backend.once(scripted.input_required())
     assert (await read(rig, "docs://contacts/a")).json["result"]["resultType"] == "input_required"
     assert (await rig.books()).left() == 10

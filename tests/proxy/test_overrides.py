@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from sidecar.cli import main
-from sidecar.ledger.keys import account_keys
+from sidecar.store.commands.keys import account_keys
 from tests.support.rig import Rig
 
 ROWS = 5

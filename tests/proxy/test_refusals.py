@@ -10,11 +10,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from aiohttp.web import BaseRequest, Response, Server
 
+from sidecar.config.settings.settings import Limits
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.protocol.answers import refusal_answer
-from sidecar.proxy.body import read_body
+from sidecar.proxy.listener.answering_connection import ClientRequest
+from sidecar.proxy.listener.body import read_body
+from sidecar.proxy.listener.client_server import ClientServer
+from sidecar.proxy.listener.http_answers import Answer
+from sidecar.proxy.memory import unbounded
 from tests.proxy.support import Launch, contacts, policy
 from tests.support import backend as scripted
 from tests.support.rig import LEGACY, MODERN, REFUSAL, Json, Reply, Rig
@@ -160,6 +164,17 @@ async def foreign_audience(rig: Rig, revision: str) -> Reply:
     return await rig.call("list_taxonomy", revision=revision, token=token)
 
 
+@case(
+    ErrorCode.TOKEN_INVALID,
+    401,
+    "challenge",
+    headers={"WWW-Authenticate": INVALID["WWW-Authenticate"].replace("stores:read", "stores:read contacts:reveal")},
+)
+async def expired_after_a_step_up(rig: Rig, revision: str) -> Reply:
+    token = rig.issuer.mint(scopes=["contacts:reveal", "openid"], age=3600, lifetime=900)
+    return await rig.call("list_taxonomy", revision=revision, token=token)
+
+
 def no_keys(issuer: Any) -> None:
     issuer.fault = 503
 
@@ -214,7 +229,7 @@ async def future_version(rig: Rig, revision: str) -> Reply:
         params["_meta"] = {"io.modelcontextprotocol/protocolVersion": "2099-01-01"}
     headers = {"MCP-Protocol-Version": "2099-01-01"}
     reply = await rig.post("tools/call", params, revision=revision, headers=headers)
-    # Who says the version in every request is told of the revisions in which that is done.
+    # A client that names the version in every request gets the revisions that do so.
     served = [MODERN] if revision == MODERN else [MODERN, LEGACY, "2025-06-18", "2025-03-26"]
     assert reply.detail["supported"] == served
     return reply
@@ -239,7 +254,7 @@ async def strange_session(rig: Rig, revision: str) -> Reply:
 
 
 @case(ErrorCode.TASK_UNKNOWN, 200, "rpc", -32602, launch={"policy": policy(methods={"tasks/get": {"scopes": []}})})
-async def somebody_elses_task(rig: Rig, revision: str) -> Reply:
+async def another_callers_task(rig: Rig, revision: str) -> Reply:
     capabilities: Json = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
     meta = {"_meta": {"io.modelcontextprotocol/clientCapabilities": capabilities}} if revision == MODERN else {}
     return await rig.post("tasks/get", {"taskId": "t-1", **meta}, revision=revision)
@@ -261,6 +276,17 @@ async def ping_in_the_stateless_revision(rig: Rig, revision: str) -> Reply:
 @case(ErrorCode.TOOL_UNKNOWN, 200, "rpc", -32602)
 async def undeclared_tool(rig: Rig, revision: str) -> Reply:
     return await rig.call("delete_everything", revision=revision)
+
+
+@case(
+    ErrorCode.TOOL_CHANGED,
+    200,
+    "rpc",
+    -32602,
+    launch={"policy": policy(tools={"list_taxonomy": {"pin": f"sha256-{'0' * 64}"}})},
+)
+async def tool_that_differs_from_its_pin(rig: Rig, revision: str) -> Reply:
+    return await rig.call("list_taxonomy", revision=revision)
 
 
 @case(ErrorCode.RESOURCE_UNKNOWN, 200, "rpc", -32602, legacy=(200, -32002))
@@ -397,8 +423,8 @@ async def a_fault_of_ours(rig: Rig, revision: str) -> Reply:
 # --- the table -----------------------------------------------------------------------------------
 
 IDS = [(case, revision) for case in CASES for revision in case.revisions]
-# Met in tests of their own below: they need another store, or another server.
-ELSEWHERE = {ErrorCode.STORE_UNAVAILABLE, ErrorCode.BODY_TIMEOUT}
+# Met in tests of their own, below and of resumed streams: they need another store, another server, or a session.
+ELSEWHERE = {ErrorCode.STORE_UNAVAILABLE, ErrorCode.BODY_TIMEOUT, ErrorCode.EVENT_UNKNOWN}
 
 
 def test_every_code_has_a_case():
@@ -414,8 +440,8 @@ async def test_a_refusal_is_answered_as_its_row_says(launch: Launch, case: Case,
     reply = await case.ask(rig, revision)
     check(reply, case, revision, rig)
     assert len(rig.backend.received) == case.received
-    line = (await rig.recorded(1 if case.code is not ErrorCode.OVERLOADED else 2))[0]
-    assert (line["code"], line["gate"], line["http_status"]) == (case.code.id, case.code.row.gate.value, reply.status)
+    line = await rig.line(code=case.code.id)
+    assert (line["gate"], line["http_status"]) == (case.code.row.gate.value, reply.status)
     series = f'mcp_sidecar_refusals_total{{code="{case.code.id}",gate="{case.code.row.gate.value}"}}'
     assert await rig.metric(series) == 1
 
@@ -438,7 +464,7 @@ def check(reply: Reply, case: Case, revision: str, rig: Rig) -> None:
 
 
 def without_time(detail: Json) -> Json:
-    """What resets when, taken out: it depends on the time of day."""
+    """Drop the times of resets, which depend on the time of day."""
     kept = {name: value for name, value in detail.items() if name != "resets_in"}
     if "prices" in kept:
         kept["prices"] = sorted((without_time(price) for price in kept["prices"]), key=lambda price: "quota" in price)
@@ -509,15 +535,16 @@ async def test_a_store_that_does_not_answer_refuses_within_two_seconds(
 async def test_body_timeout():
     """The listener's patience is half a minute, so the body is read behind a listener of the test's own."""
 
-    async def handle(request: BaseRequest) -> Response:
+    async def handle(request: ClientRequest) -> Answer:
         try:
-            await read_body(request, 1000, patience=0.01)
+            await read_body(request, 1000, unbounded(), patience=0.01)
         except Refusal as refusal:
             made = refusal_answer(refusal, None)
-            return Response(status=made.status, body=made.body, headers=dict(made.headers))
+            return Answer(made.status, made.headers, made.body)
         raise AssertionError("the body was read")
 
-    server = await asyncio.get_running_loop().create_server(Server(handle), "127.0.0.1", port := free_port())
+    listener = ClientServer(handle, lambda _, __: Answer(500), Limits())
+    server = await asyncio.get_running_loop().create_server(listener, "127.0.0.1", port := free_port())
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{")
     head = await reader.readuntil(b"\r\n\r\n")
@@ -667,16 +694,53 @@ async def test_a_look_creates_no_consent_on_first_use(bare: Launch):
         assert len(list(client.scan_iter("*consent*"))) == 1
 
 
-# --- scopes, declined and narrowed ---------------------------------------------------------------
+# --- scopes, missing and narrowed ----------------------------------------------------------------
 
 
-async def test_a_declined_challenge_becomes_a_result(rig: Rig):
+async def test_a_repeated_challenge_becomes_a_result_that_names_the_scope_and_the_remedy(rig: Rig):
     old, new = rig.issuer.mint(scopes=["stores:read"]), rig.issuer.mint(scopes=["stores:read"], age=-5)
-    first, again, declined = [await rig.call("reveal_contacts", contacts("a"), token=each) for each in (old, old, new)]
+    first, again, lacking = [await rig.call("reveal_contacts", contacts("a"), token=each) for each in (old, old, new)]
     assert (first.status, again.status) == (403, 403)
-    assert (declined.status, declined.code) == (200, "insufficient_scope")
-    check_tool_result(declined, MODERN, None)
-    assert "WWW-Authenticate" not in declined.headers
+    assert first.detail["missing_scopes"] == ["contacts:reveal"]
+    assert "needs: contacts:reveal." in first.headers["WWW-Authenticate"]
+    assert (lacking.status, lacking.code) == (200, "insufficient_scope")
+    check_tool_result(lacking, MODERN, None)
+    assert "WWW-Authenticate" not in lacking.headers
+    assert lacking.detail["missing_scopes"] == ["contacts:reveal"]
+    [said] = lacking.json["result"]["content"]
+    assert "the scope contacts:reveal" in said["text"]
+    assert "Authorize this MCP server again" in said["text"]
+    assert not re.search("holder|declin|did not grant", said["text"])
+
+
+async def test_an_expired_token_is_challenged_in_the_issuers_spelling(launch: Launch):
+    rig = await launch(issuer={"scope_prefix": "api://x/"})
+    token = rig.issuer.mint(scopes=["api://x/contacts:reveal", "openid"], age=3600, lifetime=900)
+    reply = await rig.call("list_taxonomy", token=token)
+    assert reply.status == 401
+    expected = 'scope="api://x/usage:read api://x/stores:read api://x/contacts:reveal"'
+    assert expected in reply.headers["WWW-Authenticate"]
+
+
+async def test_the_log_has_the_values_that_a_gate_compared(rig: Rig):
+    audience = "api://0f8fad5b-d9cb-469f-a165-70867728950e"
+    foreign = await rig.call("list_taxonomy", token=rig.issuer.mint(audience=audience))
+    await rig.call("reveal_contacts", contacts("a"), token=rig.issuer.mint(scopes=["usage:read"]))
+    await rig.call("reveal_contacts", {"confirm_spend_credits": True})
+    await rig.call("reveal_contacts", contacts(*"abcdefghijk"))
+    await rig.call("list_taxonomy", token=None)
+    codes = ("token_invalid", "insufficient_scope", "arguments_refused", "insufficient_credits", "token_missing")
+    token, scope, arguments, credits, missing = [(await rig.line(code=code))["detail"] for code in codes]
+    assert token == {"check": "aud", "found": audience, "accepted": rig.url}
+    assert f"found {audience}; accepted {rig.url}" in foreign.headers["WWW-Authenticate"]
+    assert scope == {"missing_scopes": "contacts:reveal"}
+    assert arguments == {
+        "argument": "arguments.contact_ids",
+        "keyword": "required",
+        "arguments": "The arguments object lacks contact_ids.",
+    }
+    assert credits == {"pool": "contact", "needed": 11, "left": 10}
+    assert missing is None
 
 
 async def test_another_challenge_is_no_repetition(rig: Rig):
@@ -688,7 +752,7 @@ async def test_another_challenge_is_no_repetition(rig: Rig):
         token=rig.issuer.mint(scopes=[], age=-5, client_id="cli-1", subject="ada", jti="x"),
     )
     assert (first.status, other.status) == (403, 403)
-    assert client.status == 200  # the same caller and scopes again: declined
+    assert client.status == 200  # the same caller and scopes again
 
 
 async def test_an_implied_scope_is_enough(rig: Rig):
@@ -706,6 +770,8 @@ async def test_a_consent_that_lists_scopes_narrows_the_token(rig: Rig):
     assert "contacts:reveal" in scope[1].split()
     older = await rig.call("reveal_contacts", contacts("a"), token=rig.issuer.mint(age=-5))
     assert (older.status, older.code) == (200, "insufficient_scope")
+    assert newer.detail["missing_scopes"] == older.detail["missing_scopes"] == ["contacts:reveal"]
+    assert "consent does not include every scope that this operation needs: contacts:reveal." in older.body.decode()
     assert not rig.backend.received
     assert (await rig.call("list_taxonomy")).code is None
     assert rig.backend.last.header("x-mcp-scopes") == "stores:read"

@@ -1,4 +1,4 @@
-"""What a call costs, by what became of it: the answer, what ran, and the account in the store afterwards."""
+"""Cost of a call by its outcome: the answer, what ran, and the account in the store afterwards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.proxy.support import Launch, contacts, policy
 from tests.support import backend as scripted
 from tests.support.backend import Behaviour, Turn, tool_result
-from tests.support.rig import LEGACY, MODERN, Json, Rig
+from tests.support.rig import LEGACY, MODERN, RECEIPT, Json, Rig
 from tests.support.store import FaultProxy, StoreServer, until
 
 
@@ -103,15 +103,42 @@ async def test_included_credits_are_spent_before_the_balance(launch: Launch):
     assert (books.included, books.left()) == ({"contact": 2}, 8)
 
 
-async def test_an_item_that_nobody_requested_charges_the_reserve(rig: Rig):
+async def test_an_item_that_was_not_requested_charges_the_reserve(rig: Rig):
     rig.backend.contacts = ["a", "stranger"]
     await rig.call("reveal_contacts", contacts("a", "b"))
     assert (await rig.books()).left() == 8
-    assert await rig.paid() == {"a", "b"}
+    assert await rig.paid() == set()
     line = (await rig.recorded())[0]
     assert "not requested" in line["notes"][0]
     assert "stranger" not in str(line)
     assert await rig.metric('mcp_sidecar_settle_problems_total{tool="reveal_contacts"}') == 1
+
+
+async def test_an_alias_is_paid_every_time(rig: Rig):
+    """`latest` delivers another item each time: a paid `latest` must not be free from then on."""
+    rig.backend.contacts = ["id-17"]
+    for left in (9, 8, 7):
+        reply = await rig.call("reveal_contacts", contacts("latest"))
+        receipt = reply.json["result"]["_meta"][RECEIPT]
+        assert receipt["credits"]["contact"] == {"spent": 1, "left": left}
+        assert (await rig.books()).left() == left
+    assert await rig.paid() == set()
+
+
+async def test_a_result_that_does_not_say_what_it_delivers_marks_nothing(rig: Rig):
+    for left in (8, 6):
+        rig.backend.once(scripted.result(tool_result({"contacts": [{"id": 1.5}]})))
+        await rig.call("reveal_contacts", contacts("a", "b"))
+        assert (await rig.books()).left() == left
+    assert await rig.paid() == set()
+
+
+async def test_what_was_paid_before_stays_paid_when_a_later_result_names_strangers(rig: Rig):
+    await rig.call("reveal_contacts", contacts("a"))
+    rig.backend.contacts = ["stranger"]
+    await rig.call("reveal_contacts", contacts("a", "b"))
+    assert (await rig.books()).left() == 8
+    assert await rig.paid() == {"a"}
 
 
 async def test_a_result_that_cannot_be_priced_charges_the_reserve(rig: Rig):
@@ -134,7 +161,7 @@ async def test_a_text_result_is_priced_from_its_json(rig: Rig):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a call that reserved three credits.
+    """Outcome of a call that reserved three credits.
 
     Attributes:
         released: credits left with `on_unknown: release`, of ten.
@@ -210,17 +237,17 @@ async def test_every_outcome_settles_as_the_contract_says(launch: Launch, outcom
     for revision, spent in ((MODERN, 0), (LEGACY, 10 - left_of(outcome, on_unknown))):
         reply = await rig.call("search_shopify_contacts", {"limit": 3}, revision=revision)
         assert reply.status == outcome.status, reply
-        told = reply.events[-1] if reply.headers["Content-Type"] == "text/event-stream" else None
-        if told is not None and outcome.code.startswith(("backend", "response")):
-            assert told["error"]["data"]["code"] == outcome.code
-            assert told["id"] == rig.ids
+        answer = reply.events[-1] if reply.headers["Content-Type"] == "text/event-stream" else None
+        if answer is not None and outcome.code.startswith(("backend", "response")):
+            assert answer["error"]["data"]["code"] == outcome.code
+            assert answer["id"] == rig.ids
         books = await rig.books()
         assert (books.left(), books.holds) == (left_of(outcome, on_unknown) - spent, 0)
     assert (await rig.books()).used == {"requests": 2}  # a fixed amount is consumed once it was forwarded
     assert {line["code"] for line in await rig.recorded(2)} <= {outcome.code, *ALSO.get(outcome.code, ())}
 
 
-# Told inside a stream whose head was sent, the log names what happened rather than the refusal.
+# Once the head of a stream is sent, the log names the event rather than the refusal.
 ALSO = {
     "backend_unavailable": ("backend_gone", "stream_ended"),
     "response_too_large": ("too_large",),
@@ -247,7 +274,7 @@ async def test_items_paid_once_are_charged_when_the_outcome_is_unknown(rig: Rig)
     assert (await rig.books()).left() == 8
 
 
-async def test_the_retry_with_input_is_priced_anew(rig: Rig):
+async def test_the_retry_with_input_is_priced_again(rig: Rig):
     rig.backend.once(scripted.input_required())
     first = await rig.call("reveal_contacts", contacts("a", "b"))
     assert first.json["result"]["resultType"] == "input_required"
@@ -363,7 +390,7 @@ async def leave(rig: Rig, revision: str) -> None:
     await until(lambda: len(rig.backend.received) == 1)
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
-    await until(lambda: rig.sidecar.pipeline.alone == 1 or rig.sidecar.pipeline.in_flight == 0)
+    await until(lambda: rig.sidecar.pipeline.detached == 1 or rig.sidecar.pipeline.in_flight == 0)
 
 
 # --- order ---------------------------------------------------------------------------------------
@@ -508,7 +535,7 @@ async def with_sessions(launch: Launch) -> Rig:
 @pytest.mark.parametrize(
     "outcome", [scripted.rpc_error(), scripted.hang_up(), stream()], ids=["error", "gone", "ended"]
 )
-async def test_a_cancelled_call_whose_result_nobody_saw_costs_its_reserve(with_sessions: Rig, outcome: Behaviour):
+async def test_a_cancelled_call_without_a_delivered_result_costs_its_reserve(with_sessions: Rig, outcome: Behaviour):
     line = await cancelled(with_sessions, outcome)
     assert line["credits"] == {"contact": 3}
     assert (await with_sessions.books()).left() == 7

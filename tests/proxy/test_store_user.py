@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from sidecar.cli import main
-from sidecar.ledger.keys import account_keys
-from sidecar.ledger.permissions import KEYED, OTHERS
-from sidecar.proxy.sweeper import sweep
+from sidecar.runtime.sweeper import sweep
+from sidecar.store.commands.keys import account_keys
+from sidecar.store.health.permissions import KEYED, OTHERS
 from tests.proxy.support import Launch, contacts
 from tests.support import debian
 from tests.support.backend import Backend
@@ -35,6 +35,10 @@ COMMANDS = (
     ("consent", "list", "ada"),
     ("consent", "grant", "ada", "cli-2", "--scopes", "stores:read"),
     ("consent", "revoke", "ada", "cli-2"),
+    ("consent", "list", "--client", "cli-2"),
+    ("consent", "revoke", "--client", "cli-2", "--all-accounts"),
+    ("consent", "revoke", "bob", "--all"),
+    ("consent", "grant", "bob", "--all"),
     ("credits", "show", "ada"),
     ("credits", "grant", "ada", "contact", "5"),
     ("credits", "spend", "ada", "contact", "1"),
@@ -89,7 +93,7 @@ async def live(rig: Rig) -> None:
         assert (await rig.call("list_taxonomy", revision=LEGACY, headers={"Mcp-Session-Id": session})).status == 200
     await rig.delete(session=session)
     await rig.recorded(5)
-    await until(lambda: rig.sidecar._revocations.heard)
+    await until(lambda: rig.sidecar._revocations.subscription_up)
     async with rig.stream(session=await rig.session()) as stream:
         await rig.sidecar._revocations.check()
         await rig.revoke()  # published, and heard
@@ -149,7 +153,7 @@ def test_what_is_asked_about_is_what_is_documented():
     assert granted(documented()) == asked
 
 
-async def test_a_permission_taken_away_is_told_and_given_back_is_used(limited: Rig, server: StoreServer):
+async def test_a_permission_taken_away_is_reported_and_given_back_is_used(limited: Rig, server: StoreServer):
     await limited.account(credits=10)
     await limited.grant()
     with server.client() as client:

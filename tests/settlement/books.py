@@ -1,19 +1,19 @@
-"""What the store says of one account: read past every sidecar, without changing anything."""
+"""State of one account in the store, read without a sidecar and without changes."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import redis
 
-from sidecar.ledger import changes
-from sidecar.ledger.command import Command
-from sidecar.ledger.keys import account_keys
-from sidecar.ledger.settlement_table import Cost, Ending
+from sidecar.ledger.settlement_table import Cost, SettlementRow
 from sidecar.model import OnUnknown
+from sidecar.store.commands import changes
+from sidecar.store.commands.command import Command
+from sidecar.store.commands.keys import account_keys
 from tests.support.store import StoreServer
 
 GRANTED: Final = 100
@@ -44,7 +44,7 @@ class Books:
 
     @property
     def sums(self) -> tuple[object, ...]:
-        """What calls have cost."""
+        """Total cost of calls."""
         return dict(self.spent), dict(self.used), self.paid
 
     @property
@@ -55,15 +55,15 @@ class Books:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What one call costs, by `Cost`: credits and quota units per name, fixed ones, and items that are paid."""
+    """Price of one call by `Cost`: credits and quota units per name, fixed ones, and paid items."""
 
     reserved: Mapping[str, int]
     true: Mapping[str, int]
     quotas: Mapping[Cost, int]
     paid: Mapping[Cost, frozenset[str]]
 
-    def of(self, ending: Ending, on_unknown: OnUnknown) -> Books:
-        """What the account's books have to say when a call of this price has ended so."""
+    def of(self, ending: SettlementRow, on_unknown: OnUnknown) -> Books:
+        """Return the expected state of the account after a call of this price with this outcome."""
         cost = ending.costs[on_unknown]
         nothing = dict.fromkeys(self.reserved, 0)
         spent = {Cost.TRUE: self.true, Cost.RESERVED: self.reserved, Cost.NOTHING: nothing}[cost]
@@ -99,7 +99,7 @@ class Ledger:
     def run(self, command: Command) -> Any:
         """Run one of the sidecar's scripts, as the commands do."""
         source, words = command.script.source, (*command.keys, *command.arguments)
-        return self._client.eval(source, len(command.keys), *cast("tuple[str, ...]", words))
+        return self._client.eval(source, len(command.keys), *words)
 
     def grant(self) -> None:
         """Create the account, with its credits."""
@@ -142,9 +142,9 @@ class Ledger:
 
     @property
     def scripts_run(self) -> int:
-        """How many scripts the store has ever run, for whomever."""
-        told: Any = self._client.info("commandstats")
-        return sum(told.get(f"cmdstat_{verb}", {}).get("calls", 0) for verb in ("eval", "evalsha"))
+        """Number of scripts that the store has run, for all clients."""
+        info: Any = self._client.info("commandstats")
+        return sum(info.get(f"cmdstat_{verb}", {}).get("calls", 0) for verb in ("eval", "evalsha"))
 
     def lapse(self) -> None:
         """Let the leases of all open holds have run out, as if so much time had passed."""

@@ -1,4 +1,4 @@
-"""A store and one sidecar for all the rows of a module that kill neither."""
+"""Fixtures for rows that kill nothing: one store and one sidecar a module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls at work when their sidecar ends, and the next sidecar that finds them."""
+"""Helpers for calls that are in flight when their sidecar ends, and for the sidecar that resolves them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ async def begun(play: Play) -> tuple[str, asyncio.Task[Any]]:
 
     async def read() -> None:
         async with play.stream(revision=LEGACY, session=session) as stream:
-            while await stream.answer.content.readline():
+            while line := (await stream.answer.content.readline()).decode():
+                if line.startswith("id: "):
+                    play.note_event(line[4:].strip())
                 seen.set()
 
     call = asyncio.create_task(read())

@@ -1,4 +1,4 @@
-"""What the plays are about: which rows are tested, the tools that are called, and what backends answer."""
+"""Subjects of the plays: the tested rows, the called tools and the answers of backends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sidecars as processes, a store and a backend, and single calls of single accounts that end in a way of the table.
+"""Test harness of the settlement table: sidecar processes, a store, a backend, and one call of one account a row.
 
 @rows("rpc_error")
 async def test_...(stage: Stage, ending: Ending):
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from sidecar.ledger.settlement_table import Ending
+from sidecar.ledger.settlement_table import SettlementRow
 from sidecar.model import OnUnknown
 from sidecar.outcome import Event
 from sidecar.protocol.headers import NAME_PARAMS
@@ -57,23 +57,25 @@ class Play:
         price: of its call.
         kind: which of the policy's tools it calls.
         id: of its last request.
+        marked: event ids as its client was given them, by the backend's own.
     """
 
     stage: Stage
-    ending: Ending
+    ending: SettlementRow
     on_unknown: OnUnknown
     sidecar: SidecarProcess
     ledger: Ledger
     price: Price = REPORT
     kind: str = "report"
     id: int = 0
+    marked: dict[str, str] = field(default_factory=dict)
 
     @property
     def tool(self) -> str:
         return f"{'strict' if self.ending.charge_errors else self.kind}_{self.on_unknown.value}"
 
     def behaves(self, behaviour: Behaviour) -> None:
-        """What the backend does with this account's requests."""
+        """Behaviour of the backend for requests of this account."""
         self.stage.behaviours[self.ledger.account] = behaviour
 
     # --- what its client does ----------------------------------------------------------------------
@@ -109,7 +111,14 @@ class Play:
     ) -> Reply:
         message, headers = self.request(method, params or {}, revision, session)
         async with self.stage.house.http.post(self.sidecar.url, json=message, headers=headers) as answer:
-            return Reply(answer.status, answer.headers, await answer.read())
+            reply = Reply(answer.status, answer.headers, await answer.read())
+        for id_ in reply.event_ids:
+            self.note_event(id_)
+        return reply
+
+    def note_event(self, id_: str) -> None:
+        """Remember the id of an event by what the backend calls it."""
+        self.marked[id_.split(".", 2)[-1]] = id_
 
     async def call(self, *, revision: str = MODERN, session: str | None = None, **params: Any) -> Reply:
         """Make the call, and read its answer whole."""
@@ -142,9 +151,11 @@ class Play:
         assert reply.status == 200, reply
         return reply.headers["Mcp-Session-Id"]
 
-    async def resume(self, session: str, last: str, sidecar: SidecarProcess | None = None) -> Reply:
-        """GET what follows an event, and read it to its end."""
-        headers = self.headers(LEGACY, session) | {"Last-Event-ID": last}
+    async def resume(self, session: str, last: str | None, sidecar: SidecarProcess | None = None) -> Reply:
+        """GET what follows an event, or a new stream, and read it to its end."""
+        headers = self.headers(LEGACY, session)
+        if last is not None:
+            headers["Last-Event-ID"] = self.marked[last]
         async with self.stage.house.http.get((sidecar or self.sidecar).url, headers=headers) as answer:
             return Reply(answer.status, answer.headers, await answer.read())
 
@@ -190,15 +201,15 @@ class Play:
 
     async def recorded(self) -> None:
         """Wait until the sidecar has logged the call; then the line says what the row says has become of it."""
-        told: list[str] = []
+        codes: list[str] = []
 
         def found() -> bool:
-            told[:] = [line["code"] for line in self.sidecar.events("call") if self._is_call(line)]
-            return bool(told)
+            codes[:] = [line["code"] for line in self.sidecar.events("call") if self._is_call(line)]
+            return bool(codes)
 
         await wait_for(found)
         event = self.ending.events[0]
-        assert told == ["ok" if event is Event.RESULT else event.value] or event in REFUSALS[told[0]], told
+        assert codes == ["ok" if event is Event.RESULT else event.value] or event in REFUSALS[codes[0]], codes
 
     def _is_call(self, line: Json) -> bool:
         mine: bool = line["account"] == self.ledger.account
@@ -207,23 +218,28 @@ class Play:
 
 @dataclass(slots=True)
 class Stage:
-    """What the plays of one module have in common.
+    """Shared parts of the plays of one module.
 
     Attributes:
         sidecar: the one that clients talk to.
         behaviours: what the backend does, by account; it answers with a result where none is set.
-        asked: accounts of whose calls the backend knows.
+        asked: the ids that the backend has of accounts' calls.
     """
 
     house: House
     server: StoreServer
     sidecar: SidecarProcess
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
-    asked: set[str] = field(default_factory=set)
+    asked: dict[str, Any] = field(default_factory=dict)
 
     @asynccontextmanager
     async def plays(
-        self, ending: Ending, *, sidecar: SidecarProcess | None = None, price: Price = REPORT, kind: str = "report"
+        self,
+        ending: SettlementRow,
+        *,
+        sidecar: SidecarProcess | None = None,
+        price: Price = REPORT,
+        kind: str = "report",
     ) -> AsyncIterator[list[Play]]:
         """A play for each `on_unknown`, of accounts of their own."""
         made = []
@@ -237,7 +253,7 @@ class Stage:
             for play in made:
                 play.ledger.close()
 
-    async def both(self, ending: Ending, act: Act, **options: Any) -> None:
+    async def both(self, ending: SettlementRow, act: Act, **options: Any) -> None:
         """Act once for each `on_unknown`, at the same time, and compare the books with the row."""
         async with self.plays(ending, **options) as plays:
             async with asyncio.TaskGroup() as group:
@@ -248,10 +264,10 @@ class Stage:
                 await play.recorded()
 
     async def behave(self, turn: Turn) -> None:
-        """What the backend does, as the account's play says."""
+        """Answer as the play of the account says."""
         account = turn.request.header("x-mcp-account") or ""
         if turn.request.message.get("method") in ("tools/call", "subscriptions/listen"):
-            self.asked.add(account)
+            self.asked[account] = turn.request.message["id"]
         await self.behaviours.get(account, answered)(turn)
 
 
@@ -285,7 +301,7 @@ async def staged(
 
 
 async def has_store(built: House, sidecar: SidecarProcess) -> None:
-    """Wait until a sidecar whose backend cannot be reached has its store, and somebody's keys."""
+    """Wait until a sidecar whose backend cannot be reached has its store, and an issuer's keys."""
     async with asyncio.timeout(60):
         while True:
             checks = (await built.ready(sidecar))[1]["checks"]

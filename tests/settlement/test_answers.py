@@ -1,10 +1,11 @@
-"""The table's rows about what the backend answers, in full: results, errors, tasks, and everything that is neither."""
+"""Settlement rows for complete answers of the backend: results, errors, tasks and unusable answers."""
 
 from __future__ import annotations
 
 import pytest
 
-from sidecar.ledger.settlement_table import Ending
+from sidecar.ledger.settlement import NOT_RUN
+from sidecar.ledger.settlement_table import SettlementRow
 from tests.settlement.script import DATA, Json, answered, result_of, rows, streamed
 from tests.settlement.stage import Play, Stage
 from tests.support import backend as scripted
@@ -65,9 +66,10 @@ ANSWERS = (
     ("input_required", "json", scripted.input_required()),
     ("http_3xx", "304", scripted.http(304)),
     ("http_3xx", "307", scripted.http(307, b"", ("Location", "/elsewhere"))),
-    *(("http_4xx", str(status), scripted.http(status, b"{}")) for status in (400, 404, 422, 429)),
+    *(("http_4xx", str(status), scripted.http(status, b"{}")) for status in sorted(NOT_RUN - {401, 403})),
+    *(("http_4xx_unknown", str(status), scripted.http(status, b"{}")) for status in (402, 407, 408, 409, 410, 499)),
     ("http_4xx", "json-rpc", scripted.rpc_error(status=400)),
-    *(("http_login", str(status), scripted.http(status)) for status in (401, 403, 407)),
+    *(("http_login", str(status), scripted.http(status)) for status in (401, 403)),
     *(("http_5xx", str(status), scripted.http(status)) for status in (500, 502, 503)),
     ("wrong_type", "html", scripted.http(200, b"<html>", media="text/html")),
     ("wrong_type", "202", scripted.http(202, media=None)),
@@ -84,7 +86,7 @@ ANSWERS = (
 
 @rows(*ANSWERS)
 @pytest.mark.parametrize("revision", ERAS)
-async def test_an_answer_costs_what_its_row_says(stage: Stage, ending: Ending, way: Behaviour, revision: str):
+async def test_an_answer_costs_what_its_row_says(stage: Stage, ending: SettlementRow, way: Behaviour, revision: str):
     async def act(play: Play) -> None:
         play.behaves(way)
         await play.call(revision=revision)
@@ -93,7 +95,7 @@ async def test_an_answer_costs_what_its_row_says(stage: Stage, ending: Ending, w
 
 
 @rows("input_given")
-async def test_the_retry_with_input_is_a_call_of_its_own(stage: Stage, ending: Ending):
+async def test_the_retry_with_input_is_a_call_of_its_own(stage: Stage, ending: SettlementRow):
     async def act(play: Play) -> None:
         play.behaves(answered)
         reply = await play.call(requestState="opaque", inputResponses={})
@@ -108,7 +110,7 @@ TIMES: Json = {"createdAt": "2026-11-23T10:30:00Z", "lastUpdatedAt": "2026-11-23
 
 
 def office(task: str, status: str) -> Behaviour:
-    """Hand back a task, of which it is told later that it has ended so."""
+    """Return a task that later reports this outcome."""
     outcomes: Json = {"completed": {"result": tool_result(DATA)}, "failed": ERROR}
 
     async def behave(turn: Turn) -> None:
@@ -128,7 +130,7 @@ def office(task: str, status: str) -> Behaviour:
 
 
 @rows(*((f"task_{end}", era, era) for end in ("started", "completed", "failed", "cancelled") for era in ERAS))
-async def test_a_task_costs_what_was_reserved_whatever_becomes_of_it(stage: Stage, ending: Ending, way: str):
+async def test_a_task_costs_what_was_reserved_whatever_its_outcome(stage: Stage, ending: SettlementRow, way: str):
     status = ending.name.removeprefix("task_")
 
     async def act(play: Play) -> None:
@@ -140,8 +142,8 @@ async def test_a_task_costs_what_was_reserved_whatever_becomes_of_it(stage: Stag
         if status == "cancelled":
             assert (await play.post("tasks/cancel", {"taskId": task}, revision=way)).status == 200
         if status != "started":
-            told = (await play.post("tasks/get", {"taskId": task}, revision=way)).json["result"]
-            assert told["status"] == status
+            task_state = (await play.post("tasks/get", {"taskId": task}, revision=way)).json["result"]
+            assert task_state["status"] == status
         if status in ("completed", "failed") and way == LEGACY:
             reply = await play.post("tasks/result", {"taskId": task}, revision=way)
             assert ("result" in reply.json) is (status == "completed")
@@ -150,7 +152,7 @@ async def test_a_task_costs_what_was_reserved_whatever_becomes_of_it(stage: Stag
 
 
 @rows("task_unasked")
-async def test_a_task_in_a_revision_without_tasks_is_no_answer(stage: Stage, ending: Ending):
+async def test_a_task_in_a_revision_without_tasks_is_no_answer(stage: Stage, ending: SettlementRow):
     async def act(play: Play) -> None:
         shown = {"taskId": "canary", "status": "working", **TIMES, "ttl": 60_000}
         play.behaves(scripted.result({"task": shown}))

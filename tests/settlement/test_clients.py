@@ -1,4 +1,4 @@
-"""The table's rows about clients that leave, cancel, or listen."""
+"""Settlement rows for clients that disconnect, cancel or subscribe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from sidecar.ledger.settlement_table import Ending
+from sidecar.ledger.settlement_table import SettlementRow
 from sidecar.model import OnUnknown
 from tests.settlement.books import LISTEN
 from tests.settlement.script import NOTICE, answered, policy, result_of, rows
@@ -33,8 +33,8 @@ async def left(call: asyncio.Task[object]) -> None:
 
 
 @rows(("left_unadmitted", MODERN, MODERN), ("left_unadmitted", LEGACY, LEGACY))
-async def test_who_leaves_before_the_call_is_admitted_pays_nothing(
-    tmp_path: Path, server: StoreServer, ending: Ending, way: str
+async def test_a_disconnect_before_the_call_is_admitted_costs_nothing(
+    tmp_path: Path, server: StoreServer, ending: SettlementRow, way: str
 ):
     async with FaultProxy(server.path) as proxy, staged(tmp_path, server, store_url=proxy.url) as stage:
 
@@ -54,7 +54,9 @@ async def test_who_leaves_before_the_call_is_admitted_pays_nothing(
 
 
 @rows("left_unsent")
-async def test_who_leaves_before_the_call_is_sent_pays_nothing(tmp_path: Path, server: StoreServer, ending: Ending):
+async def test_a_disconnect_before_the_call_is_sent_costs_nothing(
+    tmp_path: Path, server: StoreServer, ending: SettlementRow
+):
     async def act(play: Play) -> None:
         call = asyncio.create_task(play.call())
         await play.held()
@@ -115,12 +117,12 @@ def midway(revision: str) -> Act:
     ("left_cancels", "json", unanswered(MODERN)),
     ("left_cancels", "sse", midway(MODERN)),
 )
-async def test_who_leaves_before_the_result_has_made_the_call(stage: Stage, ending: Ending, way: Act):
+async def test_a_disconnect_before_the_result_costs_what_its_row_says(stage: Stage, ending: SettlementRow, way: Act):
     await stage.both(ending, way)
 
 
 @rows(("left_after", MODERN, MODERN), ("left_after", LEGACY, LEGACY))
-async def test_who_leaves_after_the_result_has_paid_its_price(stage: Stage, ending: Ending, way: str):
+async def test_a_disconnect_after_the_result_costs_its_price(stage: Stage, ending: SettlementRow, way: str):
     async def act(play: Play) -> None:
         gate = asyncio.Event()
 
@@ -194,7 +196,7 @@ BROKEN = (
     ("session_deleted", "http-404", cancelled(scripted.http(404, b"{}"), deleted=True)),
     *(("session_deleted", how, cancelled(way, deleted=True)) for how, way in BROKEN[:2]),
 )
-async def test_a_cancelled_call_costs_what_its_row_says(stage: Stage, ending: Ending, way: Act):
+async def test_a_cancelled_call_costs_what_its_row_says(stage: Stage, ending: SettlementRow, way: Act):
     await stage.both(ending, way)
 
 
@@ -240,5 +242,5 @@ async def refused(play: Play) -> None:
     ("listen_silent", "silent", subscribed(speaks=False)),
     ("listen_refused", "error", refused),
 )
-async def test_a_subscription_costs_what_its_row_says(listening: Stage, ending: Ending, way: Act):
+async def test_a_subscription_costs_what_its_row_says(listening: Stage, ending: SettlementRow, way: Act):
     await listening.both(ending, way, price=LISTEN)

@@ -1,4 +1,4 @@
-"""The table's rows about the way to the backend: no connection, one that breaks, silence, streams that end early."""
+"""Settlement rows for the backend connection: refused, reset, silent, or a stream that ends early."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from sidecar.ledger.settlement_table import Ending
+from sidecar.ledger.settlement_table import SettlementRow
 from sidecar.model import OnUnknown
 from tests.settlement.script import NOTICE, rows
 from tests.settlement.stage import Play, Stage, staged
-from tests.settlement.unreachable import never, no_tls, nobody, nowhere
+from tests.settlement.unreachable import never, no_listener, no_tls, nowhere
 from tests.support import backend as scripted
 from tests.support.backend import Behaviour, Turn
 from tests.support.rig import LEGACY, MODERN
@@ -65,7 +65,7 @@ async def json_reset(turn: Turn) -> None:
 )
 @pytest.mark.parametrize("revision", [MODERN, LEGACY])
 async def test_an_answer_that_breaks_costs_what_its_row_says(
-    stage: Stage, ending: Ending, way: Behaviour, revision: str
+    stage: Stage, ending: SettlementRow, way: Behaviour, revision: str
 ):
     async def act(play: Play) -> None:
         play.behaves(way)
@@ -78,7 +78,9 @@ async def test_an_answer_that_breaks_costs_what_its_row_says(
     ("stream_cut", "without-ids", stream("reset")),
     ("stream_ended", "without-ids", stream("ended")),
 )
-async def test_on_a_session_a_stream_without_event_ids_cannot_be_resumed(stage: Stage, ending: Ending, way: Behaviour):
+async def test_on_a_session_a_stream_without_event_ids_cannot_be_resumed(
+    stage: Stage, ending: SettlementRow, way: Behaviour
+):
     async def act(play: Play) -> None:
         session = await play.session()
         play.behaves(way)
@@ -107,7 +109,7 @@ SILENCES = (
     )
 )
 async def test_a_call_that_takes_too_long_costs_what_its_row_says(
-    stage: Stage, ending: Ending, way: tuple[Behaviour, str]
+    stage: Stage, ending: SettlementRow, way: tuple[Behaviour, str]
 ):
     behaviour, revision = way
 
@@ -131,7 +133,7 @@ def _patient(way: Behaviour) -> Behaviour:
 
 
 @rows("idle")
-async def test_silence_on_a_stream_costs_what_its_row_says(tmp_path: Path, server: StoreServer, ending: Ending):
+async def test_silence_on_a_stream_costs_what_its_row_says(tmp_path: Path, server: StoreServer, ending: SettlementRow):
     async def act(play: Play) -> None:
         play.behaves(stream("silent"))
         reply = await play.call()
@@ -142,8 +144,8 @@ async def test_silence_on_a_stream_costs_what_its_row_says(tmp_path: Path, serve
 
 
 @rows("timed_out_unsent")
-async def test_a_call_whose_time_is_over_before_it_was_sent_costs_nothing(
-    tmp_path: Path, server: StoreServer, ending: Ending
+async def test_a_call_that_times_out_before_it_was_sent_costs_nothing(
+    tmp_path: Path, server: StoreServer, ending: SettlementRow
 ):
     async def act(play: Play) -> None:
         reply = await play.call()
@@ -161,13 +163,13 @@ async def test_a_call_whose_time_is_over_before_it_was_sent_costs_nothing(
 
 
 @rows(
-    ("connect_refused", "nobody", nobody),
+    ("connect_refused", "no listener", no_listener),
     ("connect_timeout", "handshake", never),
     ("name_unknown", "invalid", nowhere),
     ("tls_failed", "plain", no_tls),
 )
 async def test_a_call_that_could_not_be_sent_costs_nothing(
-    tmp_path: Path, server: StoreServer, ending: Ending, way: Callable[[], Any]
+    tmp_path: Path, server: StoreServer, ending: SettlementRow, way: Callable[[], Any]
 ):
     async def act(play: Play) -> None:
         # Both revisions, since one goes on without its client and the other does not.

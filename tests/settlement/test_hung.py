@@ -1,4 +1,4 @@
-"""The table's rows about a sidecar that hangs, until its lease has been decided, and goes on."""
+"""Settlement rows for a sidecar that hangs past its lease and resumes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.ledger.settlement_table import Ending
+from sidecar.ledger.settlement_table import SettlementRow
 from sidecar.model import OnUnknown
 from tests.settlement.books import LISTEN, REPORT, Price
 from tests.settlement.orphans import working
@@ -21,8 +21,8 @@ pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")
 
 @pytest.mark.parametrize("price", [REPORT, LISTEN], ids=["call", "subscription"])
 @rows("hung_unsent")
-async def test_what_was_admitted_too_long_ago_is_not_sent(
-    tmp_path: Path, server: StoreServer, ending: Ending, price: Price
+async def test_a_call_whose_lease_may_have_expired_is_not_sent(
+    tmp_path: Path, server: StoreServer, ending: SettlementRow, price: Price
 ):
     """Its lease is waited for in real time: the sidecar is to see by its own clock that it is over."""
     async with (
@@ -61,7 +61,7 @@ async def overdue(play: Play) -> None:
 
 @rows("hung_sent")
 async def test_a_settle_that_comes_after_the_lease_is_late_and_changes_nothing(
-    tmp_path: Path, server: StoreServer, ending: Ending
+    tmp_path: Path, server: StoreServer, ending: SettlementRow
 ):
     async with staged(tmp_path, server) as stage, stage.plays(ending) as plays:
         other = await stage.house.start()

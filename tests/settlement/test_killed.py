@@ -1,4 +1,4 @@
-"""The table's rows about a sidecar that is killed, at every point of a call: its lease decides."""
+"""Settlement rows for a sidecar that is killed at every point of a call: the expired lease decides."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from sidecar.ledger.settlement_table import Ending
+from sidecar.ledger.settlement_table import SettlementRow
+from sidecar.model import OnUnknown
 from tests.settlement.orphans import begun, calling, decided, succeeded_by_another
 from tests.settlement.script import ARGUMENTS, DATA, answered, rows
 from tests.settlement.stage import Play, staged
@@ -27,7 +28,7 @@ pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")
 
 
 @rows("killed_unadmitted")
-async def test_killed_before_it_has_read_the_admission(tmp_path: Path, server: StoreServer, ending: Ending):
+async def test_killed_before_it_has_read_the_admission(tmp_path: Path, server: StoreServer, ending: SettlementRow):
     async with (
         FaultProxy(server.path) as proxy,
         staged(tmp_path, server, store_url=proxy.url) as stage,
@@ -45,7 +46,7 @@ async def test_killed_before_it_has_read_the_admission(tmp_path: Path, server: S
 
 
 @rows("killed_unsent")
-async def test_killed_before_the_backend_got_it(tmp_path: Path, server: StoreServer, ending: Ending):
+async def test_killed_before_the_backend_received_the_call(tmp_path: Path, server: StoreServer, ending: SettlementRow):
     async with (
         Floodgate() as gate,
         staged(tmp_path, server, backend_url=gate.url) as stage,
@@ -64,7 +65,7 @@ async def test_killed_before_the_backend_got_it(tmp_path: Path, server: StoreSer
 
 
 @rows("killed_unsent")
-async def test_killed_before_there_was_a_connection(tmp_path: Path, server: StoreServer, ending: Ending):
+async def test_killed_before_the_backend_was_connected(tmp_path: Path, server: StoreServer, ending: SettlementRow):
     settings = {"connect_timeout": "60s"}
     async with (
         never() as url,
@@ -80,7 +81,7 @@ async def test_killed_before_there_was_a_connection(tmp_path: Path, server: Stor
 
 
 @rows("killed_sent")
-async def test_killed_while_the_backend_works(tmp_path: Path, server: StoreServer, ending: Ending):
+async def test_killed_while_the_backend_works(tmp_path: Path, server: StoreServer, ending: SettlementRow):
     async with staged(tmp_path, server) as stage, stage.plays(ending) as plays:
         for play in plays:
             play.behaves(scripted.silent())
@@ -93,7 +94,9 @@ async def test_killed_while_the_backend_works(tmp_path: Path, server: StoreServe
 
 
 @rows("killed_unsettled")
-async def test_killed_after_the_result_before_the_settle_arrived(tmp_path: Path, server: StoreServer, ending: Ending):
+async def test_killed_after_the_result_before_the_settle_arrived(
+    tmp_path: Path, server: StoreServer, ending: SettlementRow
+):
     work = asyncio.Event()
     async with (
         FaultProxy(server.path) as proxy,
@@ -107,7 +110,7 @@ async def test_killed_after_the_result_before_the_settle_arrived(tmp_path: Path,
                 await play.reached()
             proxy.drop_requests = True
             work.set()
-            assert [succeeded(reply) for reply in await asyncio.gather(*calls)] == [True, True]  # nobody waits
+            assert [succeeded(reply) for reply in await asyncio.gather(*calls)] == [True, True]  # no client waits
             await stage.sidecar.kill()
         proxy.drop_requests = False
         await succeeded_by_another(stage, plays)
@@ -142,7 +145,7 @@ async def read_to_end(client: socket.socket) -> bytes:
 
 @rows("killed_settled")
 async def test_killed_after_the_settle_before_the_result_was_relayed(
-    tmp_path: Path, server: StoreServer, ending: Ending
+    tmp_path: Path, server: StoreServer, ending: SettlementRow
 ):
     large = scripted.result({"resultType": "complete", **tool_result({**DATA, "padding": "x" * 16_000_000})})
     async with (
@@ -162,15 +165,22 @@ async def test_killed_after_the_settle_before_the_result_was_relayed(
             await play.resolved()
 
 
-async def resumed(play: Play, session: str, id_: int) -> None:
-    """Come back for the result of the request, which the backend has."""
+async def resumed(play: Play, session: str, id_: int, delivered: bool) -> None:
+    """Come back for the result of the request, which the backend has; it comes unless it was given back."""
     response = {"jsonrpc": "2.0", "id": id_, "result": tool_result(DATA)}
-    play.behaves(scripted.sse(response, response=False))
-    assert (await play.resume(session, "1")).events == [response]
+    sent = {**response, "id": play.stage.asked[play.ledger.account]}
+    play.behaves(scripted.sse(sent, response=False))
+    [event] = (await play.resume(session, "1")).events
+    if delivered:
+        assert event == response
+    else:
+        assert (event["id"], event["error"]["data"]["code"]) == (id_, "backend_timeout")
 
 
 @rows(("killed_resumed", "before", True), ("killed_resumed_late", "after", False))
-async def test_killed_and_resumed_in_another(tmp_path: Path, server: StoreServer, ending: Ending, way: bool):
+async def test_killed_and_resumed_in_another_sidecar(
+    tmp_path: Path, server: StoreServer, ending: SettlementRow, way: bool
+):
     async with staged(tmp_path, server) as stage, stage.plays(ending) as plays:
         begins = [await begun(play) for play in plays]
         asked = [play.id for play in plays]
@@ -180,7 +190,7 @@ async def test_killed_and_resumed_in_another(tmp_path: Path, server: StoreServer
         if not way:
             await decided(plays)
         for play, (session, _), id_ in zip(plays, begins, asked, strict=True):
-            await resumed(play, session, id_)
+            await resumed(play, session, id_, delivered=way or play.on_unknown is OnUnknown.SETTLE)
         if way:
             await decided(plays)
         for play in plays:

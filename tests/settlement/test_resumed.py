@@ -1,4 +1,4 @@
-"""The table's rows about calls whose streams end early and can be resumed: deferred until their response passes."""
+"""Settlement rows for streams that end early and can be resumed: deferred until the response is relayed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from sidecar.ledger.settlement_table import Ending
+from sidecar.ledger.settlement_table import SettlementRow
 from tests.settlement.script import DATA, Json, rows
 from tests.settlement.stage import Act, Play, Stage
 from tests.support.backend import Turn, tool_result
@@ -53,7 +53,7 @@ async def broken_off(play: Play, how: str = "ended") -> str:
 
 def replays(play: Play, outcome: Json, gate: asyncio.Event | None = None) -> None:
     """From now on the backend has the call's response on every stream that is resumed."""
-    response = {"jsonrpc": "2.0", "id": play.id, **outcome}
+    response = {"jsonrpc": "2.0", "id": play.stage.asked[play.ledger.account], **outcome}
 
     async def behave(turn: Turn) -> None:
         if gate is not None:
@@ -65,8 +65,8 @@ def replays(play: Play, outcome: Json, gate: asyncio.Event | None = None) -> Non
     play.behaves(behave)
 
 
-def passes(outcome: Json, how: str = "ended", last: str = "1") -> Act:
-    """Call, and come back for the response, which passes after that event."""
+def passes(outcome: Json, how: str = "ended", last: str | None = "1") -> Act:
+    """Call, and come back for the response, which passes after that event, or on a new stream."""
 
     async def act(play: Play) -> None:
         session = await broken_off(play, how)
@@ -77,7 +77,7 @@ def passes(outcome: Json, how: str = "ended", last: str = "1") -> Act:
 
 
 def delivered(reply: Reply, outcome: Json) -> bool:
-    """Whether the response has come."""
+    """Return if the response has arrived."""
     [event] = reply.events
     return bool(outcome.items() <= unstamped(event).items())
 
@@ -86,19 +86,21 @@ def delivered(reply: Reply, outcome: Json) -> bool:
     *(("resumed", how, passes(RESULT, how)) for how in ("ended", "reset", "closed")),
     ("resumed_tool_error", "ended", passes(FAILED)),
     ("resumed_rpc_error", "ended", passes(ERROR)),
-    *(("resumed_other_stream", kind, passes(said, last="0")) for kind, said in (("result", RESULT), ("error", ERROR))),
+    *(("resumed_other_stream", kind, passes(said, last=None)) for kind, said in (("result", RESULT), ("error", ERROR))),
 )
-async def test_the_response_on_another_stream_costs_what_its_row_says(stage: Stage, ending: Ending, way: Act):
+async def test_the_response_on_another_stream_costs_what_its_row_says(stage: Stage, ending: SettlementRow, way: Act):
     await stage.both(ending, way)
 
 
 @rows(("resumed", "timed-out", passes(RESULT, "silent")))
-async def test_a_call_that_timed_out_can_be_resumed(stage: Stage, ending: Ending, way: Act):
+async def test_a_call_that_timed_out_can_be_resumed(stage: Stage, ending: SettlementRow, way: Act):
     await stage.both(ending, way, kind="brief")
 
 
 @rows("resumed_elsewhere")
-async def test_it_may_pass_in_another_sidecar(stage: Stage, another: SidecarProcess, ending: Ending):
+async def test_the_response_is_settled_when_another_sidecar_relays_it(
+    stage: Stage, another: SidecarProcess, ending: SettlementRow
+):
     async def act(play: Play) -> None:
         session = await broken_off(play)
         replays(play, RESULT)
@@ -108,7 +110,9 @@ async def test_it_may_pass_in_another_sidecar(stage: Stage, another: SidecarProc
 
 
 @rows("resumed_twice")
-async def test_two_sidecars_settle_it_once(stage: Stage, another: SidecarProcess, ending: Ending):
+async def test_a_response_that_two_sidecars_relay_is_settled_once(
+    stage: Stage, another: SidecarProcess, ending: SettlementRow
+):
     async def act(play: Play) -> None:
         session, gate = await broken_off(play), asyncio.Event()
         replays(play, RESULT, gate)
@@ -124,7 +128,7 @@ async def test_two_sidecars_settle_it_once(stage: Stage, another: SidecarProcess
 
 
 @rows("not_resumed")
-async def test_nobody_comes_back(stage: Stage, ending: Ending):
+async def test_a_response_that_is_never_resumed(stage: Stage, ending: SettlementRow):
     async def act(play: Play) -> None:
         await broken_off(play)
         await play.lapse()
@@ -133,7 +137,7 @@ async def test_nobody_comes_back(stage: Stage, ending: Ending):
 
 
 @rows("resumed_late")
-async def test_the_result_passes_when_the_lease_has_ended(stage: Stage, ending: Ending):
+async def test_a_result_that_is_relayed_after_the_lease_expired(stage: Stage, ending: SettlementRow):
     async def act(play: Play) -> None:
         session = await broken_off(play)
         await play.lapse()

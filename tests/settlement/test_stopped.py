@@ -1,4 +1,4 @@
-"""The table's rows about a sidecar that is asked to leave."""
+"""Settlement rows for a sidecar that is stopped with SIGTERM."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from sidecar.ledger.settlement_table import Ending
+from sidecar.ledger.settlement_table import SettlementRow
 from tests.settlement.orphans import begun, calling, decided, succeeded_by_another
 from tests.settlement.script import answered, rows
 from tests.settlement.stage import Play, staged
@@ -31,7 +31,9 @@ async def nobody_new_is_let_in(play: Play) -> None:
 
 
 @rows(("stopped_in_time", MODERN, MODERN), ("stopped_in_time", LEGACY, LEGACY))
-async def test_asked_to_leave_it_finishes_its_calls(tmp_path: Path, server: StoreServer, ending: Ending, way: str):
+async def test_a_sidecar_that_stops_finishes_its_calls(
+    tmp_path: Path, server: StoreServer, ending: SettlementRow, way: str
+):
     work = asyncio.Event()
     async with staged(tmp_path, server, shutdown_grace="30s") as stage, stage.plays(ending) as plays:
         for play in plays:
@@ -53,8 +55,8 @@ async def test_asked_to_leave_it_finishes_its_calls(tmp_path: Path, server: Stor
 
 
 @rows(("stopped_working", MODERN, MODERN), ("stopped_working", LEGACY, LEGACY))
-async def test_what_outlasts_the_grace_is_resolved_as_unknown(
-    tmp_path: Path, server: StoreServer, ending: Ending, way: str
+async def test_a_call_that_outlasts_the_shutdown_grace_is_resolved_as_unknown(
+    tmp_path: Path, server: StoreServer, ending: SettlementRow, way: str
 ):
     async with staged(tmp_path, server, shutdown_grace="500ms") as stage, stage.plays(ending) as plays:
         for play in plays:
@@ -72,7 +74,9 @@ async def test_what_outlasts_the_grace_is_resolved_as_unknown(
 
 
 @rows("stopped_resumable")
-async def test_what_can_still_be_fetched_is_not_given_up(tmp_path: Path, server: StoreServer, ending: Ending):
+async def test_a_call_that_can_be_resumed_stays_open_after_a_stop(
+    tmp_path: Path, server: StoreServer, ending: SettlementRow
+):
     async with staged(tmp_path, server, shutdown_grace="500ms") as stage, stage.plays(ending) as plays:
         begins = [await begun(play) for play in plays]
         stage.sidecar.terminate()

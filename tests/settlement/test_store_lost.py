@@ -1,4 +1,4 @@
-"""The table's rows about a store that is away, slow or dead when a call is admitted or settled."""
+"""Settlement rows for a store that is unreachable, slow or killed at admission or settlement."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.ledger.settlement_table import Ending
+from sidecar.ledger.settlement_table import SettlementRow
 from tests.settlement.orphans import working
 from tests.settlement.script import rows
 from tests.settlement.stage import Play, Stage, staged
@@ -43,7 +43,9 @@ async def noticed(stage: Stage) -> None:
 
 
 @rows("admission_unanswered")
-async def test_an_admission_that_is_not_answered_reserves_nothing(tmp_path: Path, server: StoreServer, ending: Ending):
+async def test_an_admission_that_is_not_answered_reserves_nothing(
+    tmp_path: Path, server: StoreServer, ending: SettlementRow
+):
     async with (
         FaultProxy(server.path) as proxy,
         staged(tmp_path, server, store_url=proxy.url) as stage,
@@ -61,7 +63,7 @@ async def test_an_admission_that_is_not_answered_reserves_nothing(tmp_path: Path
 
 @rows("admission_late")
 async def test_an_admission_that_arrives_after_its_release_reserves_nothing(
-    tmp_path: Path, server: StoreServer, ending: Ending
+    tmp_path: Path, server: StoreServer, ending: SettlementRow
 ):
     async with (
         FaultProxy(server.path) as proxy,
@@ -89,7 +91,9 @@ async def late_admission(proxy: FaultProxy, play: Play) -> None:
 
 
 @rows("settle_unanswered")
-async def test_a_settle_whose_answer_is_lost_is_applied_once(tmp_path: Path, server: StoreServer, ending: Ending):
+async def test_a_settle_whose_answer_is_lost_is_applied_once(
+    tmp_path: Path, server: StoreServer, ending: SettlementRow
+):
     async with (
         FaultProxy(server.path) as proxy,
         staged(tmp_path, server, store_url=proxy.url) as stage,
@@ -109,8 +113,8 @@ async def test_a_settle_whose_answer_is_lost_is_applied_once(tmp_path: Path, ser
 
 
 @rows("store_killed")
-async def test_a_settle_that_the_store_is_not_there_for_arrives_when_it_is_back(
-    tmp_path: Path, own_server: StoreServer, ending: Ending
+async def test_a_settle_during_an_outage_of_the_store_is_applied_afterwards(
+    tmp_path: Path, own_server: StoreServer, ending: SettlementRow
 ):
     async with staged(tmp_path, own_server) as stage, stage.plays(ending) as plays:
         async with working(plays) as (work, calls):
@@ -125,8 +129,8 @@ async def test_a_settle_that_the_store_is_not_there_for_arrives_when_it_is_back(
 
 
 @rows("store_paused")
-async def test_a_settle_that_the_store_does_not_answer_is_applied_when_it_goes_on(
-    tmp_path: Path, own_server: StoreServer, ending: Ending
+async def test_a_settle_that_a_paused_store_does_not_answer_is_applied_when_it_resumes(
+    tmp_path: Path, own_server: StoreServer, ending: SettlementRow
 ):
     async with staged(tmp_path, own_server) as stage, stage.plays(ending) as plays:
         async with working(plays) as (work, calls):
@@ -144,7 +148,7 @@ async def test_a_settle_that_the_store_does_not_answer_is_applied_when_it_goes_o
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 @rows("both_killed")
 async def test_a_settle_that_died_with_its_sidecar_is_decided_by_the_lease(
-    tmp_path: Path, own_server: StoreServer, ending: Ending, how: signal.Signals
+    tmp_path: Path, own_server: StoreServer, ending: SettlementRow, how: signal.Signals
 ):
     async with staged(tmp_path, own_server) as stage, stage.plays(ending) as plays:
         async with working(plays) as (work, calls):

@@ -1,4 +1,4 @@
-"""Backends that cannot be reached, each for another reason; what is given says where they would be."""
+"""Backends that are unreachable, each for another reason; each yields the function that gives the URL."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.support.store import free_port
 
 
 @asynccontextmanager
-async def nobody() -> AsyncIterator[Callable[[Backend], str]]:
-    """A port on which nobody listens."""
+async def no_listener() -> AsyncIterator[Callable[[Backend], str]]:
+    """A port without a listener."""
     port = free_port()
     yield lambda backend: f"http://127.0.0.1:{port}{backend.path}"
 

@@ -1,1 +1,1 @@
-"""Hours of killing by hand, seconds of it in the suite: `python -m tests.soak --minutes 5 --seed 1`."""
+"""Soak test, of seconds in the suite and of hours by hand: `python -m tests.soak --minutes 5 --seed 1`."""

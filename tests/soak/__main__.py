@@ -1,4 +1,4 @@
-"""Break things by hand: `python -m tests.soak --minutes 5 [--seed N]`."""
+"""Run the soak test: `python -m tests.soak --minutes 5 [--seed N]`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.soak.soak import soak
 
 
 def main() -> int:
-    """Run for as long as it is told; 1 when the money is wrong."""
+    """Run for the given minutes; return 1 if the accounts do not add up."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description="Kill sidecars and store under load.")
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--seed", type=int, default=secrets.randbits(32))

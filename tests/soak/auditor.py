@@ -1,4 +1,4 @@
-"""Reads one account's journal as it grows, so that nothing of it is missed when it is folded, and adds it up."""
+"""Read one account's journal as it grows, before entries are folded, and add it up."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 
 import redis
 
-from sidecar.ledger import changes
-from sidecar.ledger.journal import Folded, fold, forgotten, verify
-from sidecar.ledger.journal_counters import count
-from sidecar.ledger.journal_entries import Entry, Snapshot
-from sidecar.ledger.keys import account_keys
+from sidecar.ledger.journal.counters import count_units
+from sidecar.ledger.journal.entries import Entry, JournalSnapshot
+from sidecar.ledger.journal.verification import PoolCheckpoint, fold, lost_holds, verify
+from sidecar.store.commands import changes
+from sidecar.store.commands.keys import account_keys
 from tests.support.processes import POOL
 
 ENDINGS = ("settled", "released")
@@ -24,15 +24,15 @@ ENDINGS = ("settled", "released")
 
 @dataclass(slots=True)
 class _Checkpoint:
-    """What all entries that were read have come to: the auditor's own, whatever the store has folded."""
+    """Sum of all entries that the auditor has read, independent of the store's checkpoint."""
 
     read: int = 0
     last: str = "0-0"
-    pools: dict[str, Folded] = field(default_factory=dict)
+    pools: dict[str, PoolCheckpoint] = field(default_factory=dict)
     counters: dict[str, tuple[int, int]] = field(default_factory=dict)
 
-    def instead(self, snapshot: Snapshot) -> Snapshot:
-        """What the store has now, beside this checkpoint instead of its own."""
+    def instead(self, snapshot: JournalSnapshot) -> JournalSnapshot:
+        """Current state of the store, with this checkpoint instead of its own."""
         own = ("journal:written", "journal:paid")
         kept = {name: value for name, value in snapshot.ledger.items() if _kind(name) not in _CHECKPOINT or name in own}
         kept |= {"journal:folded": str(self.read), "journal:counted": str(self.read), "journal:last": self.last}
@@ -40,12 +40,12 @@ class _Checkpoint:
         kept |= {f"folded:{name}": f"{number}:{units}" for name, (number, units) in self.counters.items()}
         return replace(snapshot, ledger=kept)
 
-    def take(self, snapshot: Snapshot, fresh: Sequence[Entry]) -> None:
+    def take(self, snapshot: JournalSnapshot, fresh: Sequence[Entry]) -> None:
         """Entries that were read and compared."""
-        self.counters = count(snapshot, fresh)[0].windows
+        self.counters = count_units(snapshot, fresh)[0].windows
         for pool, each in fold(fresh).items():
-            before = self.pools.get(pool, Folded())
-            self.pools[pool] = Folded(each.total, before.granted + each.granted, before.spent + each.spent)
+            before = self.pools.get(pool, PoolCheckpoint())
+            self.pools[pool] = PoolCheckpoint(each.total, before.granted + each.granted, before.spent + each.spent)
         self.read += len(fresh)
         self.last = fresh[-1].id if fresh else self.last
 
@@ -105,8 +105,8 @@ class Auditor:
 
     def forgotten(self) -> list[str]:
         """Calls that the store has admitted and lost, however much of its journal it has folded."""
-        nothing_folded = Snapshot({}, {}, {}, self._sums.last, 0, 0)
-        return [*map(str, forgotten(nothing_folded, self.entries))]
+        nothing_folded = JournalSnapshot({}, {}, {}, self._sums.last, 0, 0)
+        return [*map(str, lost_holds(nothing_folded, self.entries))]
 
     @contextmanager
     def watching(self, every: float = 0.1) -> Iterator[None]:
@@ -132,7 +132,7 @@ class Auditor:
 
     @property
     def endings(self) -> list[Mapping[str, str]]:
-        """How calls were resolved."""
+        """Resolutions of calls."""
         return self.of(*ENDINGS)
 
     def sum(self, *events: str) -> int:

@@ -1,4 +1,4 @@
-"""Two sidecars and a durable store under load, killed and stopped at random moments; and whether the money is right."""
+"""Two sidecars and a durable store under load, killed and stopped at random moments; then the accounts are verified."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ Fault = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was done, and what is wrong: nothing, or the ledger is broken.
+    """Counts of a run, and the faults of the ledger, if any.
 
     Attributes:
         facts: counts, for people.
@@ -210,7 +210,7 @@ class Soak:
         return Report(facts, wrong)
 
     def _sums(self, facts: dict[str, int]) -> list[str]:
-        """What clients saw against what the journal says, as near as the table allows."""
+        """Compare the clients' results with the journal, as far as the table allows."""
         endings, paid = {entry["call"]: entry for entry in self.auditor.endings}, self.auditor.paid()
         spent, taken = self.auditor.sum("settled"), self.auditor.sum("spend")
         plain = [each for each in self.attempts if not each.items]
@@ -221,7 +221,7 @@ class Soak:
         results = [each for each in self.attempts if each.ending is Ending.RESULT]
         got = {item for each in results for item in each.items}
         unpaid = [each for each in results if each.call is not None and endings[each.call]["event"] == "released"]
-        wrong = [] if got <= paid else [f"items that clients got and nobody paid: {sorted(got - paid)[:10]}"]
+        wrong = [] if got <= paid else [f"items that were delivered unpaid: {sorted(got - paid)[:10]}"]
         if not low <= spent - len(paid) <= high:
             wrong.append(f"calls of plain credits cost {spent - len(paid)}, not from {low} to {high}")
         if taken != self.taken:

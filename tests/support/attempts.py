@@ -26,7 +26,7 @@ REFUSALS = frozenset(
 
 
 class Ending(Enum):
-    """What a client has learned."""
+    """Knowledge of a client about its call."""
 
     RESULT = "result"
     FREE = "free"  # refused, or an error that costs nothing
@@ -56,7 +56,7 @@ class Attempt:
 
     @property
     def ending(self) -> Ending:
-        """How the call ended for its client."""
+        """Return the outcome of the call for its client."""
         reply = self.reply
         if reply is None:
             return Ending.UNKNOWN
@@ -71,7 +71,7 @@ class Attempt:
         return Ending.FREE if failed or refused else Ending.UNKNOWN
 
     def wrong(self, entry: Entry | None) -> str | None:
-        """What of its entry in the journal is not as the table says; None when all is.
+        """Describe how its journal entry differs from the settlement table; None if it does not.
 
         Args:
             entry: None when the journal has none: then nothing was ever held for it.
@@ -89,7 +89,7 @@ class Attempt:
         return None if cost <= self.count else f"{cost} were charged of {self.count} reserved"
 
     def _leased(self, settled: bool, cost: int) -> bool:
-        """Nobody could tell the store: `on_unknown` decides, unless somebody may still come back for the response."""
+        """The store learned no outcome: `on_unknown` decides, unless the response can still be resumed."""
         if self.ending is Ending.UNKNOWN and (self.reply is None or b"\nid: " in self.reply.body):
             return cost <= self.count
         return settled if self.items else not cost
@@ -110,7 +110,7 @@ def _final(reply: Reply) -> dict[str, Any]:
 
 
 def complaints(attempts: Iterable[Attempt], entries: Iterable[Entry]) -> list[str]:
-    """What is wrong with the calls that clients know the id of, each beside its one entry in the journal."""
+    """Compare the calls whose id clients know with their journal entries; return the differences."""
     ended: dict[str, Entry] = {}
     found = []
     for entry in entries:

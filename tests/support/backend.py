@@ -25,6 +25,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
+from uuid import uuid4
 
 Json = dict[str, Any]
 Behaviour = Callable[["Turn"], Awaitable[None]]
@@ -73,6 +74,11 @@ class Received:
     @property
     def stateless(self) -> bool:
         return self.header("mcp-protocol-version") == STATELESS
+
+    @property
+    def own(self) -> bool:
+        """True for requests of the sidecar itself, such as probes."""
+        return (self.header("user-agent") or "").startswith("mcp-policy-sidecar/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +174,8 @@ class Backend:
             stream and DELETE ends the session.
         rows: rows that a search returns; None returns as many as its limit asked for.
         contacts: ids that a reveal delivers; None delivers every id asked for.
-        received: every request, in order.
+        received: every request of the sidecar's clients, in order.
+        own: every request that the sidecar made in its own name; the next behaviours are not meant for it.
         executed: every tool that ran, in order: what must equal what was authorised and charged.
         hang_ups: requests whose client left before the answer ended (see `Turn.hang_up`).
         streams: open GET streams, for a test to push events.
@@ -182,6 +189,7 @@ class Backend:
     rows: int | None = None
     contacts: list[str] | None = None
     received: list[Received] = field(default_factory=list)
+    own: list[Received] = field(default_factory=list)
     executed: list[Run] = field(default_factory=list)
     hang_ups: list[Received] = field(default_factory=list)
     streams: list[Turn] = field(default_factory=list)
@@ -257,13 +265,13 @@ class Backend:
             request = await read_request(reader, number)
             if request is None:
                 return
-            self.received.append(request)
+            (self.own if request.own else self.received).append(request)
             turn = Turn(self, request, reader, writer)
             await self._behaviour(request)(turn)
             keep = turn.keep
 
     def _behaviour(self, request: Received) -> Behaviour:
-        if self._next:
+        if self._next and not request.own:
             return self._next.popleft()
         if request.method != "POST":
             return self._rules.get(request.method, _serve)
@@ -322,7 +330,7 @@ async def _answer(turn: Turn, method: str, params: Json) -> None:
     server = {"name": "scripted", "version": "1"}
     capabilities = {"tools": {"listChanged": True}}
     if method == "initialize":
-        session = [("Mcp-Session-Id", f"session-{len(turn.backend.received)}")] if turn.backend.sessions else []
+        session = [("Mcp-Session-Id", f"session-{uuid4().hex}")] if turn.backend.sessions else []
         version = params.get("protocolVersion", "2025-11-25")
         await turn.result({"protocolVersion": version, "capabilities": capabilities, "serverInfo": server}, session)
     elif method == "server/discover":

@@ -45,7 +45,7 @@ class Pair:
 
     @property
     def ends(self) -> float:
-        """When it expires, in seconds since the epoch."""
+        """Expiry in seconds since the epoch."""
         return x509.load_pem_x509_certificate(self.cert.read_bytes()).not_valid_after_utc.timestamp()
 
     def become(self, other: Pair) -> None:
@@ -55,10 +55,10 @@ class Pair:
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Write a file beside it and move it there."""
-    beside = path.with_suffix(".new")
-    beside.write_bytes(data)
-    os.replace(beside, path)
+    """Replace a file atomically."""
+    new = path.with_suffix(".new")
+    new.write_bytes(data)
+    os.replace(new, path)
 
 
 class Authority:
@@ -74,7 +74,7 @@ class Authority:
         self._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
         self._key = ec.generate_private_key(ec.SECP256R1())
         self.cert = folder / f"{name}.pem"
-        """What has to be trusted."""
+        """The CA certificate that clients have to trust."""
         self.cert.write_bytes(self._sign(self._name, self._key.public_key(), (), DAY, ca=True))
 
     def issue(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import redis
 
-from sidecar.ledger.embedded import EmbeddedStore
+from sidecar.store.embedded.embedded_server import EmbeddedStore
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def wait_gone(pid: int) -> None:
 def other_user(directory: Path) -> subprocess.Popen[str]:
     """Another process that uses the store until its stdin closes."""
     code = (
-        "import sys; from pathlib import Path; from sidecar.ledger.embedded import EmbeddedStore;"
+        "import sys; from pathlib import Path; from sidecar.store.embedded.embedded_server import EmbeddedStore;"
         "s = EmbeddedStore(Path(sys.argv[1])); s.enter(); print('in', flush=True); sys.stdin.read(); s.leave()"
     )
     process = subprocess.Popen(

@@ -21,6 +21,8 @@ from typing import Any, Final, Self
 from urllib.parse import unquote_plus
 
 from aiohttp import web
+from aiohttp.test_utils import TestServer
+from pytest_aiohttp import AiohttpServer
 
 from tests.support.issuer import ISSUER, RESOURCE, SCOPES
 
@@ -31,7 +33,7 @@ CLIENT_SECRET: Final = "s3cr:t +%&=é"
 
 
 class Introspection:
-    """What it says when it is asked.
+    """A token introspection endpoint (RFC 7662).
 
     Args:
         issuer: the `iss` of answers; None leaves it out.
@@ -72,7 +74,7 @@ class Introspection:
         self._clock = clock
         self._answers: dict[str, Json] = {}
         self._minted: set[str] = set()
-        self._runner: web.AppRunner | None = None
+        self._server: TestServer | None = None
 
     @property
     def settings(self) -> Json:
@@ -84,7 +86,7 @@ class Introspection:
     def answer(
         self, *, subject: str = "ada", client_id: str = "cli-1", scopes: Iterable[str] = SCOPES, **members: Any
     ) -> Json:
-        """What a good token's answer says; further members replace any other, None removes one."""
+        """Return the answer for a good token; further members replace any other, None removes one."""
         now = int(self._clock())
         made: Json = {
             "active": True,
@@ -118,7 +120,7 @@ class Introspection:
     # --- what was asked ----------------------------------------------------------------------
 
     def questions(self, token: str) -> int:
-        """How often it was asked about a token."""
+        """Number of questions about a token."""
         return self.asked.count(token)
 
     @property
@@ -128,27 +130,21 @@ class Introspection:
 
     # --- serving -----------------------------------------------------------------------------
 
-    async def __aenter__(self) -> Self:
+    async def serve(self, aiohttp_server: AiohttpServer) -> Self:
+        """Listen until the fixture `aiohttp_server` ends."""
         app = web.Application()
-        app.router.add_post("/introspect", self._serve)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{site.port}/introspect"
+        app.router.add_post("/introspect", self._answer)
+        self._server = await aiohttp_server(app, access_log=None, shutdown_timeout=0.1)
+        self.url = str(self._server.make_url("/introspect"))
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop()
-
     async def stop(self) -> None:
-        """Serve nothing; connections are refused."""
+        """Refuse connections."""
+        assert self._server is not None
         self.hold.set()
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        await self._server.close()
 
-    async def _serve(self, request: web.Request) -> web.StreamResponse:
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         form = {name: str(value) for name, value in (await request.post()).items()}
         self.forms.append(form)
         self.asked.append(form["token"])

@@ -18,13 +18,13 @@ import base64
 import functools
 import json
 import secrets
-import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Self
 
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import get_default_algorithms
 
@@ -62,7 +62,7 @@ class Signer:
     """One signing key.
 
     Args:
-        algorithm: RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA.
+        algorithm: RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA Ed25519.
         kid: its name; a new one when omitted.
         bits: the length of an RSA key.
         number: signers of one kind with different numbers have different keys.
@@ -71,13 +71,14 @@ class Signer:
     def __init__(self, algorithm: str = "RS256", kid: str | None = None, *, bits: int = 2048, number: int = 0) -> None:
         self.algorithm = algorithm
         self.kid = kid or secrets.token_urlsafe(6)
-        kind = "RSA" if algorithm.startswith(("RS", "PS")) else algorithm
+        library = "EdDSA" if algorithm == "Ed25519" else algorithm  # one algorithm, two names (RFC 9864)
+        kind = "RSA" if algorithm.startswith(("RS", "PS")) else library
         self._key: Any = _private_key(kind, bits, number)
-        self._signs = get_default_algorithms()[algorithm]
+        self._signs = get_default_algorithms()[library]
         public: Json = dict(self._signs.to_jwk(self._key.public_key(), as_dict=True))
         public.pop("key_ops", None)
         self.jwk: Json = {**public, "kid": self.kid, "alg": algorithm, "use": "sig"}
-        """What is published; a test may change it."""
+        """The published JWK; a test may change it."""
 
     @property
     def private_jwk(self) -> Json:
@@ -95,7 +96,7 @@ class Signer:
 
 
 class Issuer:
-    """What mints tokens, and what its documents say and do when they are fetched.
+    """An authorization server that mints tokens and publishes its keys and metadata.
 
     Args:
         signers: its keys, oldest first; tokens are signed with the last. One RS256 key when omitted.
@@ -111,6 +112,7 @@ class Issuer:
         metadata: members that replace or (when None) remove those of the metadata.
         well_known: which metadata locations exist: `oauth`, `openid` (both inserted), `appended`.
         headers: further headers of every answer.
+        content_type: of every answer.
         hold: unless it is set, the key set is not answered; waits at most 30 seconds.
         requests: the paths asked for, in order.
         request_headers: the headers of each of them, names in lower case.
@@ -128,6 +130,7 @@ class Issuer:
         self.url = ISSUER
         self.keys: list[Any] | None = None
         self.fault: int | None = None
+        self.content_type = "application/json"
         self.body: bytes | None = None
         self.metadata: Json = {}
         self.well_known = {"oauth", "openid", "appended"}
@@ -138,8 +141,8 @@ class Issuer:
         self.request_headers: list[dict[str, str]] = []
         self._clock = clock
         self._tls = tls
-        self._runner: web.AppRunner | None = None
-        self._port = 0
+        self._server: TestServer | None = None
+        self._port: int | None = None
         self._rotations = 0
 
     # --- tokens ------------------------------------------------------------------------------
@@ -217,7 +220,7 @@ class Issuer:
 
     @property
     def jwks_uri(self) -> str:
-        """Where the key set is."""
+        """URL of the key set."""
         return f"{self.url}/jwks"
 
     @property
@@ -227,7 +230,7 @@ class Issuer:
 
     @property
     def key_fetches(self) -> int:
-        """How often the key set was asked for."""
+        """Number of fetches of the key set."""
         return sum(path.endswith("/jwks") for path in self.requests)
 
     def document(self) -> Json:
@@ -246,20 +249,18 @@ class Issuer:
 
     async def start(self) -> None:
         """Serve the documents, on the same port as before if they were served before."""
-        listener = socket.create_server(("127.0.0.1", self._port))
-        self._port = listener.getsockname()[1]
-        self.url = f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}{PATH}"
         app = web.Application()
         app.router.add_get("/{path:.*}", self._answer)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
-        await self._runner.setup()
-        await web.SockSite(self._runner, listener, ssl_context=self._tls).start()
+        self._server = TestServer(app, port=self._port)
+        await self._server.start_server(ssl=self._tls, access_log=None, shutdown_timeout=0.1)
+        self._port = self._server.port
+        self.url = str(self._server.make_url(PATH))
 
     async def stop(self) -> None:
         """Serve nothing; connections are refused. `start` serves again."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        if self._server is not None:
+            await self._server.close()
+            self._server = None
 
     async def _answer(self, request: web.Request) -> web.Response:
         path = request.path
@@ -280,4 +281,4 @@ class Issuer:
             return web.Response(status=404)
         if self.fault is not None:
             return web.Response(status=self.fault, headers=self.headers)
-        return web.Response(body=body, headers=self.headers, content_type="application/json")
+        return web.Response(body=body, headers=self.headers, content_type=self.content_type)

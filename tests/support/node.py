@@ -69,7 +69,7 @@ class Ended:
 
 
 def node() -> Path:
-    """A Node of at least version 22 beside which the packages are installed; skips the test without one."""
+    """Return a Node of version 22 or later that has the packages; skip the test if there is none."""
     try:
         return prepare()
     except UnavailableError as missing:
@@ -78,7 +78,7 @@ def node() -> Path:
 
 @functools.cache
 def _prepared() -> Path | UnavailableError:
-    """What cannot be had is not asked for again by every test."""
+    """Remember a failed installation, so that not every test tries again."""
     try:
         return _install()
     except UnavailableError as missing:
@@ -108,7 +108,7 @@ async def started(
 
     Args:
         command: a script and its arguments.
-        env: variables beside those of this process.
+        env: variables in addition to those of this process.
         cwd: where it runs; here when omitted.
         stdin: as for `subprocess`; nothing to read when omitted.
     """
@@ -144,7 +144,7 @@ async def run_script(
     Args:
         script: the script, or a package's (see `package`).
         args: its arguments.
-        env: variables beside those of this process.
+        env: variables in addition to those of this process.
         cwd: where it runs; here when omitted.
         stdin: what it can read.
         seconds: a script that takes longer is killed and fails the test with what it had written.

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from sidecar.proxy.serve import serve
+from sidecar.runtime.process import serve
 
 
 def run(config: str, log: str, margin: str) -> NoReturn:
@@ -40,7 +40,7 @@ def main() -> None:
             pid, status = os.waitpid(int(words[0]), os.WNOHANG)
             running.discard(pid)
             print(os.waitstatus_to_exitcode(status) if pid else "running", flush=True)
-    for pid in running:  # whoever asked for them is gone
+    for pid in running:  # the process that asked for them has ended
         os.kill(pid, signal.SIGKILL)
 
 

@@ -23,18 +23,17 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Protocol, Self, cast
 
 import aiohttp
 import redis
 import yaml
 
 from sidecar.cli import main as mcp_sidecar
-from sidecar.ledger import changes
-from sidecar.ledger.changes import ChangeCode
-from sidecar.ledger.command import Command
-from sidecar.ledger.keys import account_keys
 from sidecar.model import Window
+from sidecar.store.commands import changes
+from sidecar.store.commands.command import ChangeCode, Command
+from sidecar.store.commands.keys import account_keys
 from tests.support.backend import Backend
 from tests.support.issuer import Issuer
 from tests.support.rig import ACCEPT, MODERN, Reply, config_of
@@ -107,7 +106,7 @@ async def wait_for(condition: Callable[[], bool], within: float = 60.0) -> None:
 
 
 class Nursery:
-    """Forks sidecars from one process that has imported everything: starting Python anew takes seconds each.
+    """Forks sidecars from one process that has imported everything: a new Python takes seconds to start.
 
     It lives as long as its user, and so do those it forked.
     """
@@ -129,7 +128,7 @@ class Nursery:
         return int(self._ask("start", config, log, margin))
 
     def status(self, pid: int) -> int | None:
-        """How a process ended; None while it runs. Ask no more once it has been told."""
+        """Exit status of a process; None while it runs. Do not ask again after the status was returned."""
         answer = self._ask("status", pid)
         return None if answer == "running" else int(answer)
 
@@ -137,6 +136,12 @@ class Nursery:
 @functools.cache
 def nursery() -> Nursery:
     return Nursery()
+
+
+class Served(Protocol):
+    """A sidecar to be called, however it was started."""
+
+    url: str
 
 
 class SidecarProcess:
@@ -158,7 +163,7 @@ class SidecarProcess:
 
     @property
     def status(self) -> int | None:
-        """How it ended; None while it runs."""
+        """Exit status; None while it runs."""
         if self._status is None:
             self._status = nursery().status(self.pid)
         return self._status
@@ -176,11 +181,11 @@ class SidecarProcess:
     async def listening(self) -> Self:
         """Wait until it has said where it listens."""
 
-        def told() -> bool:
+        def is_ready() -> bool:
             assert self.status is None, self.log.read_text()
             return bool(self.events("listening"))
 
-        await wait_for(told)
+        await wait_for(is_ready)
         [line] = self.events("listening")
         self.url, self.admin = f"http://{line['listen']}/mcp", f"http://{line['admin']}"
         return self
@@ -222,7 +227,7 @@ class SidecarProcess:
 
 @dataclass(slots=True)
 class House:
-    """What several sidecars have in common: files, an issuer, a backend, a store."""
+    """Shared parts of several sidecars: files, an issuer, a backend, a store."""
 
     folder: Path
     config: Path
@@ -256,13 +261,13 @@ class House:
                 await asyncio.sleep(0.01)
 
     async def verified(self, account: str = "ada") -> bool:
-        """Whether every balance follows from the journal, as the operator's command says."""
+        """Return if `usage --verify` finds that every balance follows from the journal."""
         words = ["usage", account, "--verify", "--config", str(self.config)]
         return await asyncio.to_thread(mcp_sidecar, words) == 0
 
     async def call(
         self,
-        sidecar: SidecarProcess,
+        sidecar: Served,
         tool: str,
         arguments: Json | None = None,
         *,
@@ -303,7 +308,7 @@ class House:
 
 
 def succeeded(reply: Reply | BaseException) -> bool:
-    """Whether a call brought its tool's result."""
+    """Return if a call returned the result of its tool."""
     if isinstance(reply, BaseException) or reply.status != 200:
         return False
     result = reply.events[-1].get("result") if reply.body.startswith(b"event:") else reply.json.get("result")
@@ -335,7 +340,7 @@ async def house(
         changes: sections of the config.
     """
     (folder / "policy.yaml").write_text(policy or paid_policy())
-    # Every sidecar listens wherever there is room; the port of the resource is nobody's.
+    # Every sidecar listens on a free port; no process listens on the port of the resource.
     async with Issuer(resource="http://127.0.0.1:1/mcp") as issuer, backend or Backend() as scripted:
         made = config_of(
             issuer,
@@ -382,7 +387,7 @@ class Floodgate:
             writer.transport.abort()
 
     def url(self, backend: Backend) -> str:
-        """Where the backend is found through this."""
+        """URL of the backend through this proxy."""
         assert self._server is not None
         self.target = backend.port
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}{backend.path}"
@@ -465,7 +470,7 @@ class Accounts:
     def run(self, command: Command) -> Any:
         """Run one of the sidecar's scripts, as the commands do."""
         source, words = command.script.source, (*command.keys, *command.arguments)
-        return self._client.eval(source, len(command.keys), *cast("tuple[str, ...]", words))
+        return self._client.eval(source, len(command.keys), *words)
 
     def grant(self, credits: int) -> None:
         """Give credits to the account, which is created."""
@@ -496,7 +501,7 @@ class Accounts:
         self.run(change("main", self._account, self._account, client))
 
     def end_leases(self) -> None:
-        """Let every lease be over: whoever looks next resolves what is open."""
+        """Expire every lease: the next reader resolves the open calls."""
         calls: Any = self._client.zrange(self._keys.leases, 0, -1)
         for call in calls:
             self._client.zadd(self._keys.leases, {call: 1}, xx=True)

@@ -66,14 +66,15 @@ class Recorder:
         return b"".join(passed.sent for passed in self.connections)
 
     async def requests(self) -> list[Received]:
-        """Every request that arrived whole, connection after connection."""
+        """Every request of clients that arrived whole, by connection; the sidecar's own lists are left out."""
         found = []
         for number, passed in enumerate(self.connections):
             reader = asyncio.StreamReader(limit=2**20)
             reader.feed_data(passed.sent)
             reader.feed_eof()
             while (request := await read_request(reader, number)) is not None:
-                found.append(request)
+                if not request.own:
+                    found.append(request)
         return found
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

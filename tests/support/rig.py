@@ -14,21 +14,21 @@ from typing import Any
 import aiohttp
 import redis
 
-from sidecar.ledger import changes
-from sidecar.ledger.command import Command
-from sidecar.ledger.keys import account_keys
 from sidecar.model import AmountKind
 from sidecar.observe.logs import Lines
 from sidecar.protocol.headers import NAME_PARAMS, encode
-from sidecar.proxy.app import Sidecar
-from sidecar.workbench.load import load
-from tests.support.backend import Backend
+from sidecar.runtime.app import Sidecar
+from sidecar.store.commands import changes
+from sidecar.store.commands.command import Command
+from sidecar.store.commands.keys import account_keys
+from sidecar.workbench.loading import load
+from tests.support.backend import Backend, Received
 from tests.support.issuer import Issuer
 from tests.support.store import StoreServer, free_port, until
 
 Json = dict[str, Any]
 Headers = Mapping[str, str | None]
-"""Headers beside the usual ones; None leaves a usual one out."""
+"""Headers in addition to the usual ones; None omits a usual one."""
 
 STORE_POLICY = Path(__file__).parents[2] / "policies" / "storeinspect.yaml"
 MODERN = "2026-07-28"
@@ -65,6 +65,11 @@ class Reply:
         """The JSON data of an event stream."""
         lines = self.body.decode().splitlines()
         return [json.loads(line[5:]) for line in lines if line.startswith("data:") and line[5:].strip()]
+
+    @property
+    def event_ids(self) -> list[str]:
+        """The ids of the events of an event stream."""
+        return [line[4:] for line in self.body.decode().splitlines() if line.startswith("id: ")]
 
     @property
     def detail(self) -> Json:
@@ -112,7 +117,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """What the store says of one account.
+    """State of one account in the store.
 
     Attributes:
         used: units per quota, in its fullest window.
@@ -137,8 +142,9 @@ class Rig:
     Attributes:
         url: the resource, where MCP is served.
         config: the config file, for tests that reload it.
-        lines: the file its log goes to.
-        headers: sent with every request, beside the usual ones.
+        log_file: the file its log goes to.
+        headers: sent with every request, in addition to the usual ones.
+        marked: event ids as clients were given them, by session and the backend's own id.
     """
 
     sidecar: Sidecar
@@ -148,12 +154,19 @@ class Rig:
     url: str
     admin: str
     config: Path
-    lines: Path
+    log_file: Path
     http: aiohttp.ClientSession
     ids: int = 0
     headers: dict[str, str] = field(default_factory=dict)
+    marked: dict[tuple[str | None, str], str] = field(default_factory=dict)
 
     # --- what it leaves behind -------------------------------------------------------------------
+
+    @property
+    def lines(self) -> Path:
+        """The file its log goes to, with all lines so far."""
+        self.sidecar.lines.flush()
+        return self.log_file
 
     @property
     def log(self) -> list[Json]:
@@ -169,6 +182,18 @@ class Rig:
         """Wait until so many calls have ended and their settlements are known; their lines."""
         await until(lambda: len(self.calls) >= count)
         return self.calls
+
+    async def line(self, **facts: object) -> Json:
+        """Wait for the line of the one call with these facts: lines are in the order of settling, not of calls."""
+        found: list[Json] = []
+
+        def settled() -> bool:
+            found[:] = [line for line in self.calls if facts.items() <= line.items()]
+            return bool(found)
+
+        await until(settled)
+        (line,) = found
+        return line
 
     async def metrics(self) -> str:
         async with self.http.get(f"{self.admin}/metrics") as answer:
@@ -210,7 +235,7 @@ class Rig:
         return changes.inspected(await self.run(changes.inspect(account_keys("main", account))))
 
     async def books(self, account: str = "ada") -> Books:
-        """What the account has used and has left; a mistake in the sums fails the test."""
+        """Read usage and balances of the account; sums that do not add up fail the test."""
         state = (await self.seen(account)).state
         assert not state.imbalance()
         used: dict[str, int] = {}
@@ -289,7 +314,21 @@ class Rig:
     ) -> Reply:
         """Any request, read whole."""
         async with self.http.request(method, url or self.url, data=body, headers=headers) as answer:
-            return Reply(answer.status, answer.headers, await answer.read())
+            reply = Reply(answer.status, answer.headers, await answer.read())
+        for id_ in reply.event_ids if answer.content_type == "text/event-stream" else ():
+            self.note_event((headers or {}).get("Mcp-Session-Id"), id_)
+        return reply
+
+    def note_event(self, session: str | None, id_: str) -> None:
+        """Remember the id of an event by what the backend calls it."""
+        self.marked[session, id_.split(".", 2)[-1]] = id_
+
+    async def sent_id(self, session: str, id_: Any) -> str:
+        """The id that the backend sees of a request of a session."""
+        if not any(_of_session(each, session) for each in self.backend.received):
+            await self.post("ping", revision=LEGACY, headers={"Mcp-Session-Id": session})
+        seen = next(each.message["id"] for each in self.backend.received if _of_session(each, session))
+        return f"{seen.partition('.')[0]}.{'s' if isinstance(id_, str) else 'i'}{id_}"
 
     async def call(self, tool: str, arguments: Json | None = None, **options: Any) -> Reply:
         """Call a tool."""
@@ -364,6 +403,10 @@ class Rig:
                 return await reader.read()
         finally:
             writer.transport.abort()
+
+
+def _of_session(request: Received, session: str) -> bool:
+    return request.header("mcp-session-id") == session and {"id", "method"} <= request.message.keys()
 
 
 def config_of(
@@ -449,7 +492,7 @@ async def rig(
 
 
 @asynccontextmanager
-async def beside(rig: Rig, folder: Path, *, store_url: str | None = None) -> AsyncIterator[Rig]:
+async def second_sidecar(rig: Rig, folder: Path, *, store_url: str | None = None) -> AsyncIterator[Rig]:
     """Another sidecar for the same resource, on the same store, issuer and backend.
 
     Args:
@@ -468,6 +511,7 @@ async def beside(rig: Rig, folder: Path, *, store_url: str | None = None) -> Asy
             url = f"http://127.0.0.1:{port}/mcp"
             admin = f"http://{sidecar.addresses['admin']}"
             other = Rig(sidecar, rig.issuer, rig.backend, rig.server, url, admin, config, lines, rig.http)
+            other.marked = rig.marked
             await until_ready(other)
             yield other
 

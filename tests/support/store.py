@@ -18,7 +18,7 @@ from typing import Self
 
 import redis
 
-from sidecar.ledger.embedded import server_binary
+from sidecar.store.embedded.embedded_server import server_binary
 
 
 class StoreServer:
@@ -216,7 +216,7 @@ class FaultProxy:
 
 
 def free_port() -> int:
-    """A TCP port of this machine that nobody listens on.
+    """A TCP port of this machine without a listener.
 
     It lies below those that the system gives to connections, so that none of them takes it meanwhile.
     """

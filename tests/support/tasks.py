@@ -1,6 +1,6 @@
 """A backend that runs tools as tasks, in both eras, and tells everybody everything.
 
-It has no authentication, like the servers that a sidecar stands in front of: whoever names a task gets
+It has no authentication, like the servers that a sidecar stands in front of: a client that names a task gets
 it, its list has everybody's tasks, and what it has to say it says on every stream that is open.
 
     async with Backend(sessions=True) as backend:
@@ -40,12 +40,12 @@ class Task:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def shown(self, *, stateless: bool) -> Json:
-        """What is told of it: in 2026-07-28 with its outcome."""
+        """Return its description: in 2026-07-28 with its outcome."""
         times = {"createdAt": _AT, "lastUpdatedAt": _AT}
-        told = {"taskId": self.id, "status": self.status, **times, "ttlMs" if stateless else "ttl": self.ttl}
+        described = {"taskId": self.id, "status": self.status, **times, "ttlMs" if stateless else "ttl": self.ttl}
         if stateless and self.status == "input_required":
-            told["inputRequests"] = {"name": {"method": "elicitation/create", "params": {"message": "Your name?"}}}
-        return {**told, **self.outcome} if stateless else told
+            described["inputRequests"] = {"name": {"method": "elicitation/create", "params": {"message": "Your name?"}}}
+        return {**described, **self.outcome} if stateless else described
 
 
 class Desk:
@@ -98,7 +98,7 @@ class Desk:
         task.ended.set()
 
     async def tell(self, message: Json) -> None:
-        """Say something on every stream that is open, whoever it is about."""
+        """Send a notification on every open stream, also of other clients."""
         for turn in (*self._backend.streams, *self.listening):
             await turn.event(message)
 
@@ -118,7 +118,7 @@ class Desk:
         result = {"capabilities": capabilities, "serverInfo": {"name": "tasks", "version": "1"}}
         if turn.request.message["method"] == "server/discover":
             return await turn.result({"supportedVersions": [scripted.STATELESS], **result})
-        session = [("Mcp-Session-Id", f"session-{len(self._backend.received)}")] if self._backend.sessions else []
+        session = [("Mcp-Session-Id", f"session-{uuid.uuid4().hex}")] if self._backend.sessions else []
         return await turn.result({"protocolVersion": params["protocolVersion"], **result}, session)
 
     async def _tools(self, turn: Turn) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from sidecar.ledger import scripts
-from sidecar.ledger.keys import account_keys
-from tests.ledger.support import CALLER, application
+from sidecar.store.commands import scripts
+from sidecar.store.commands.keys import account_keys
 from tests.soak.auditor import Auditor
+from tests.store.support import CALLER, application
 from tests.support.attempts import Attempt, Ending, complaints
 from tests.support.processes import Accounts, accounts
 from tests.support.rig import Reply
@@ -76,7 +76,7 @@ def test_a_call_that_is_resolved_twice_is_seen():
     assert complaints([], [entry("settled", 1), entry("released", 0)])
 
 
-def test_who_cancels_or_leaves_may_have_to_pay_all_of_it():
+def test_a_client_that_cancels_or_disconnects_may_pay_the_whole_price():
     assert Attempt((), 2, reply(_FAILED), cancelled=True).ending is Ending.UNKNOWN
     assert Attempt((), 2, None).ending is Ending.UNKNOWN
 

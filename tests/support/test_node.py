@@ -25,12 +25,12 @@ async def test_scripts_run_on_a_node_that_is_new_enough(tmp_path: Path):
     assert node().is_file()
 
 
-async def test_the_packages_are_there_in_the_pinned_versions():
+async def test_the_pinned_versions_of_the_packages_are_installed():
     for name, version in json.loads(MANIFEST.read_text())["dependencies"].items():
         assert json.loads(package(name, "package.json").read_text())["version"] == version
 
 
-async def test_what_a_script_reads_writes_and_leaves_with(tmp_path: Path):
+async def test_a_script_has_stdin_stdout_and_an_exit_status(tmp_path: Path):
     script = tmp_path / "echo.mjs"
     script.write_text("process.stdin.pipe(process.stderr); process.stdin.on('end', () => { process.exitCode = 3 })")
     ended = await run_script(script, stdin=b"x" * 200_000)

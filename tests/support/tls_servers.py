@@ -16,7 +16,7 @@ from tests.support.certificates import Authority, Pair
 
 @dataclass(frozen=True, slots=True)
 class ServerTls:
-    """What makes servers speak TLS. They ask for certificates of clients.
+    """TLS settings of servers, which require client certificates.
 
     Attributes:
         authority: whom they trust.

@@ -20,9 +20,9 @@ from typing import Any, Self
 
 import redis
 
-from sidecar.ledger.embedded import server_binary
-from sidecar.ledger.keys import account_keys
-from sidecar.ledger.slots import SLOTS, slot_of
+from sidecar.store.commands.keys import account_keys
+from sidecar.store.connection.slots import SLOTS, slot_of
+from sidecar.store.embedded.embedded_server import server_binary
 from tests.support.store import StoreServer, free_port
 from tests.support.tls_servers import ServerTls
 
@@ -79,10 +79,10 @@ class TcpServer(StoreServer):
 
 
 def started(options: Callable[[], Sequence[str]] = tuple, tls: ServerTls | None = None) -> TcpServer:
-    """A running server on ports of its own; those that somebody takes before it does are given up.
+    """A running server on ports of its own; ports that another process takes first are replaced.
 
     Args:
-        options: further command line options, for each attempt anew.
+        options: further command line options, computed for each attempt.
         tls: it speaks only that.
     """
     for _ in range(_PORT_ATTEMPTS):
@@ -99,7 +99,7 @@ def started(options: Callable[[], Sequence[str]] = tuple, tls: ServerTls | None 
 
 
 def replicates(replica: TcpServer, primary: TcpServer) -> bool:
-    """Whether a replica has all that its primary has."""
+    """Return if a replica has everything that its primary has."""
     there, here = replica.info("replication"), primary.info("replication")
     return (
         there.get("master_link_status") == "up"
@@ -157,7 +157,7 @@ class ClusterServers:
 
     @property
     def url(self) -> str:
-        """What a sidecar is given: some nodes, one of which is nobody."""
+        """The URL in the config: some nodes, one of which does not listen."""
         seeds = ",".join(f"127.0.0.1:{port}" for port in (free_port(), *(node.port for node in self.nodes[:2])))
         return f"redis+cluster://{seeds}"
 
@@ -181,8 +181,8 @@ class ClusterServers:
         self.await_agreement()
 
     def _knows_all(self, node: TcpServer) -> bool:
-        told = str(node.ask("CLUSTER", "INFO"))
-        return f"cluster_known_nodes:{len(self.nodes)}" in told and "cluster_state:ok" in told
+        info = str(node.ask("CLUSTER", "INFO"))
+        return f"cluster_known_nodes:{len(self.nodes)}" in info and "cluster_state:ok" in info
 
     def await_agreement(self, *among: TcpServer) -> None:
         """Wait until nodes (all of them, if none are named) agree about all slots and call the cluster healthy."""
@@ -284,7 +284,7 @@ class SentinelProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, password: str | None = None) -> Self:
-        """Start it, on a port that nobody takes before it does, and wait until it answers."""
+        """Start it, on a free port, and wait until it answers."""
         self._password = password
         for _ in range(_PORT_ATTEMPTS):
             self._launch()

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from sidecar.errors import Refusal
-from sidecar.identity import claims_jwt
-from sidecar.identity.jwks import ASYMMETRIC, KeyTable
+from sidecar.identity.jwt import jwt_claims
+from sidecar.identity.jwt.key_set import ASYMMETRIC, KeyTable
 from tests.support.vectors import wycheproof
 
 Json = dict[str, Any]
@@ -33,7 +33,7 @@ class Vector:
 
     @property
     def header(self) -> Json:
-        """The header as anybody reads it; empty when nobody can."""
+        """The decoded header; empty if it cannot be decoded."""
         try:
             found = json.loads(base64.urlsafe_b64decode(self.jws.split(".")[0] + "==="))
         except ValueError:
@@ -42,7 +42,7 @@ class Vector:
 
     @property
     def verifies(self) -> bool:
-        """Whether a key of the set made the signature."""
+        """Return if a key of the set made the signature."""
         try:
             table = KeyTable({"keys": self.keys}, ASYMMETRIC)
         except ValueError:  # none of the keys may be used
@@ -64,10 +64,10 @@ def vectors(name: str) -> Iterator[Vector]:
 
 
 def refused_on_purpose(vector: Vector) -> str | None:
-    """Why a valid signature does not verify here; None when there is no reason."""
+    """Return the reason that a valid signature does not verify here; None if there is none."""
     own = {key.get("alg") for key in vector.keys}
     if all(key["kty"] == "oct" for key in vector.keys):
-        return "with a symmetric key, whoever verifies can also sign"
+        return "with a symmetric key, every verifier can also sign"
     if not own & ASYMMETRIC:
         return "the key's alg is no algorithm of RFC 7518 (ES521), or none that may be configured"
     if vector.header["alg"] not in own:
@@ -95,13 +95,13 @@ def test_every_valid_signature_verifies_or_is_refused_for_a_reason(name: str):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_none_of_them_is_a_token(name: str):
-    """A signature over something that is no claims makes nobody a caller."""
+def test_no_vector_is_an_access_token(name: str):
+    """A signature over a payload that is no claims set gives no caller."""
     for vector in vectors(name):
         with pytest.raises(Refusal, match="token_invalid"):
-            claims_jwt.read(vector.jws)
+            jwt_claims.read(vector.jws)
 
 
-def test_every_algorithm_that_verifies_was_met():
+def test_every_supported_algorithm_has_vectors():
     met = {vector.header["alg"] for vector in vectors(FILES[0]) if vector.valid and vector.verifies}
     assert met == {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256"}

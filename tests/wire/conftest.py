@@ -1,4 +1,4 @@
-"""One sidecar for a module of cases, each of which sees only what it has changed itself."""
+"""Fixtures for tables of cases: one sidecar a module, and a view of each case's own changes."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def wire(served: Rig) -> Wire:
-    """What one test changes from here on."""
+    """The state before one test, which sees only its own changes."""
     return await Wire.of(served)

@@ -1,4 +1,4 @@
-"""Bodies for parsers to disagree about: calls written in every way JSON allows, and in some that it does not.
+"""Bodies that parsers may read differently: calls in every form that JSON allows, and in some that it does not.
 
 What is made follows from the random source alone, so a seed names a body.
 """

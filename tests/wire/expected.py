@@ -1,4 +1,4 @@
-"""What a message must lead to: a refusal in the contract's shape, or one call that is forwarded and paid."""
+"""Expected outcome of a message: a refusal in the contract's shape, or one call that is forwarded and paid."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ HOST: Final = Refused(403, "host_refused")
 
 @dataclass(frozen=True, slots=True)
 class Forwarded:
-    """What reached the backend, and what it cost.
+    """A forwarded call and its cost.
 
     Attributes:
         message: the one message that was judged, as text with `<meta>` where `_meta` goes: what is
@@ -80,19 +80,19 @@ def kept(arguments: str, name: str = "list_taxonomy", *, id_: str = "1", **rest:
 
 
 def kept_note(more: str) -> Forwarded:
-    """What `noted` becomes."""
+    """Outcome of `noted`."""
     return kept(f'{{"note":"{SECRET}",{more}}}')
 
 
 FORWARDED: Final = kept("{}")
-"""What becomes of the good call."""
+"""Outcome of the good call."""
 
 Outcome = Refused | Forwarded
 
 
 @dataclass(frozen=True, slots=True)
 class Eras:
-    """What the revisions refuse for different reasons."""
+    """Outcomes that differ by revision."""
 
     modern: Outcome
     older: Outcome

@@ -1,4 +1,4 @@
-"""What other parsers make of a body that was accepted, and of what is forwarded in its place."""
+"""Compare how other parsers read an accepted body and the forwarded one."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from typing import IO, Any, Final
 
 import orjson
 
-from sidecar.config.documents import parse
+from sidecar.config.documents.merging import parse
 from sidecar.errors import Refusal
 from sidecar.model import Call, Caller
-from sidecar.policy.compile import compile_policy
-from sidecar.policy.decide import completed_arguments, decide
-from sidecar.protocol import headers, jsonrpc, revisions, strictjson
+from sidecar.policy.decide import decide
+from sidecar.policy.language.compile import compile_policy
+from sidecar.protocol import headers, jsonrpc, revisions
+from sidecar.protocol.strict import strictjson
 from tests.support.issuer import SCOPES
 from tests.support.node import node
 from tests.support.rig import LEGACY
@@ -77,7 +78,7 @@ def same(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How far a body came: `message` where it was refused by the strict reader, `call`, `policy`, or forwarded."""
+    """Stage that refused a body: `message` (the strict reader), `call`, `policy`, or none: forwarded."""
 
     refused: str | None
     forwarded: bytes | None = None
@@ -102,7 +103,7 @@ def check(body: bytes, parsers: Mapping[str, Parser]) -> Reading:
     if decision.refusal is not None or decision.document is None:
         return Reading("policy")
     forwarded = strictjson.dumps(decision.document)
-    _agree(forwarded, _judged(call), parsers)
+    _agree(forwarded, _judged(call, decision.arguments), parsers)
     again = jsonrpc.read(forwarded)
     assert (again.kind, again.id, again.method) == (call.kind, call.id, call.method)
     assert strictjson.dumps(again.document) == forwarded
@@ -117,7 +118,7 @@ def _mirrored(message: jsonrpc.Message) -> headers.McpHeaders:
     return headers.McpHeaders(version, message.method or None, mirrored if isinstance(mirrored, str) else None)
 
 
-def _judged(call: Call) -> Any:
+def _judged(call: Call, arguments: Mapping[str, Any]) -> Any:
     """The message that gates 3 and 4 saw."""
     assert call.document is not None
     judged: dict[str, Any] = {"jsonrpc": "2.0"}
@@ -129,8 +130,8 @@ def _judged(call: Call) -> Any:
     if "params" in call.document:
         judged["params"] = dict(call.params)
     tool = COMPILED.tools.get(call.tool or "") if call.method == "tools/call" else None
-    if tool is not None and ("arguments" in call.params or completed_arguments(tool, call)):
-        judged["params"]["arguments"] = completed_arguments(tool, call)
+    if tool is not None and ("arguments" in call.params or arguments):
+        judged["params"]["arguments"] = arguments
     return judged
 
 

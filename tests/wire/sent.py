@@ -1,4 +1,4 @@
-"""What is written to the public listener: calls as text, of which any part can be what nobody writes as JSON."""
+"""Requests to the public listener: calls as text, of which any part can be invalid JSON."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Message:
 
 
 def call(name: str = "list_taxonomy", arguments: str = "{}", **members: Any) -> Message:
-    """A call of a tool with arguments as text; `Mcp-Name` agrees unless it is told not to."""
+    """A call of a tool with arguments as text; `Mcp-Name` agrees unless `mirrors` says otherwise."""
     return Message(
         **{"params": f'"name":"{name}","arguments":{arguments}', "mirrors": ("tools/call", mirror(name)), **members}
     )
@@ -92,12 +92,12 @@ def named(members: str, **rest: Any) -> Message:
 
 
 def noted(more: str, **rest: Any) -> Message:
-    """A call with an argument that is nobody's business, and these members of `arguments` behind it."""
+    """A call with an argument that the policy does not name, and these members of `arguments` behind it."""
     return call(arguments=f'{{"note":"{SECRET}",{more}}}', **rest)
 
 
 GOOD: Final = call()
-"""What the cases differ from."""
+"""The good call that the cases vary."""
 GOOD_TEXT: Final = (
     '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_taxonomy","arguments":{}<meta>}}'
 )
@@ -105,7 +105,7 @@ GOOD_TEXT: Final = (
 
 
 def usual(host: str, token: str, revision: str, message: Message = GOOD) -> list[tuple[str, str]]:
-    """The headers of a POST of this message, with one that nobody asked for."""
+    """The headers of a POST of this message, with an unexpected one."""
     fields = [
         ("Host", host),
         ("Authorization", f"Bearer {token}"),

@@ -1,4 +1,4 @@
-"""Several requests on one connection, or what pretends to be several; and requests that arrive in pieces."""
+"""Several requests on one connection, smuggled requests, and requests that arrive in pieces."""
 
 from __future__ import annotations
 
@@ -74,9 +74,7 @@ BEHIND: dict[str, tuple[bytes, Refused]] = {
 
 @pytest.mark.parametrize("revision", BOTH)
 @pytest.mark.parametrize(("tail", "outcome"), BEHIND.values(), ids=BEHIND)
-async def test_what_stands_behind_a_body_is_a_request_of_its_own(
-    wire: Wire, tail: bytes, outcome: Refused, revision: str
-):
+async def test_bytes_after_a_body_are_a_request_of_their_own(wire: Wire, tail: bytes, outcome: Refused, revision: str):
     answer = await in_turn(wire, wire.request(revision, GOOD, OPEN), tail)
     await wire.check(answer, revision, FORWARDED, outcome)
 
@@ -100,7 +98,7 @@ async def test_requests_in_a_row_are_answered_in_order(wire: Wire, revision: str
     await wire.check(await wire.send(sent), revision, FORWARDED, OTHERS, FORWARDED)
 
 
-async def test_a_refusal_within_a_row_stops_nobody_else(wire: Wire):
+async def test_a_refusal_within_a_row_does_not_stop_the_others(wire: Wire):
     bad = wire.request(MODERN, GOOD, {**OPEN, "Authorization": "Bearer x"})
     sent = wire.request(MODERN, GOOD, OPEN) + bad + wire.request(MODERN, OTHER)
     await wire.check(await wire.send(sent), MODERN, FORWARDED, BAD_TOKEN, OTHERS)
@@ -135,7 +133,7 @@ async def test_a_request_within_chunks_is_refused_with_them(wire: Wire, revision
 
 
 @pytest.mark.parametrize("upgrade", ["websocket", "h2c"])
-async def test_a_connection_that_wanted_to_be_something_else_stays_what_it_is(wire: Wire, upgrade: str):
+async def test_a_connection_that_asks_for_an_upgrade_stays_http_1_1(wire: Wire, upgrade: str):
     """Java's client asks for h2c on its first request, and goes on in HTTP/1.1 when it gets no 101."""
     wish: Changes = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": upgrade, "HTTP2-Settings": "AAMAAABkAAQ"}
     answer = await in_turn(wire, wire.request(LEGACY, GOOD, wish), wire.request(LEGACY, OTHER))

@@ -1,4 +1,4 @@
-"""Whatever is accepted is read alike by Node, by both of Python's parsers, and in what is forwarded."""
+"""Accepted bodies are read alike by Node, by both of Python's parsers, and after forwarding."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_calls_that_were_tampered_with(parsers: Mapping[str, Parser], seed: int,
 @EXAMPLES
 @given(st.binary(max_size=80) | st.text('[]{}",:\\u0d8e1-. tn\x00', max_size=60).map(str.encode))
 @example(b'{"jsonrpc":"2.0","id":-0,"method":"ping"}')
-def test_bytes_that_are_hardly_ever_a_call(parsers: Mapping[str, Parser], body: bytes):
+def test_random_bytes(parsers: Mapping[str, Parser], body: bytes):
     check(body, parsers)
 
 

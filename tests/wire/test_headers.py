@@ -1,4 +1,4 @@
-"""Headers that say something of the message: they agree with the body, or nothing is called."""
+"""Headers that mirror the message: they agree with the body, or the call is refused."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ SESSIONS: Table = {
         "that the body lacks": ({"MCP-Protocol-Version": MODERN}, PARAMS),
     },
     "a session": {
-        "that nobody opened": ({"Mcp-Session-Id": "guessed"}, SESSION),
+        "that was never opened": ({"Mcp-Session-Id": "guessed"}, SESSION),
         "that can be none": ({"Mcp-Session-Id": "a b"}, SESSION),
         "that is too long": ({"Mcp-Session-Id": "x" * 2000}, SESSION),
         "that is empty": ({"Mcp-Session-Id": ""}, SESSION),
@@ -213,12 +213,16 @@ async def test_mirrors(wire: Wire, changes: Changes, outcome: Outcome, message: 
 
 
 @cases(STATELESS, [MODERN])
-async def test_what_2026_requires(wire: Wire, changes: Changes, outcome: Outcome, message: Message, revision: str):
+async def test_headers_that_2026_requires(
+    wire: Wire, changes: Changes, outcome: Outcome, message: Message, revision: str
+):
     await wire.check(await wire.post(revision, message, changes), revision, outcome)
 
 
 @cases(SESSIONS, OLDER)
-async def test_what_the_older_ignore(wire: Wire, changes: Changes, outcome: Outcome, message: Message, revision: str):
+async def test_headers_that_older_revisions_ignore(
+    wire: Wire, changes: Changes, outcome: Outcome, message: Message, revision: str
+):
     await wire.check(await wire.post(revision, message, changes), revision, outcome)
 
 
@@ -249,7 +253,7 @@ VERBS = {
 
 @pytest.mark.parametrize("stranger", STRANGERS.values(), ids=STRANGERS)
 @pytest.mark.parametrize(("verb", "changes"), VERBS.values(), ids=VERBS)
-async def test_a_session_of_somebody_else(served: Rig, stranger: Json, verb: str, changes: Changes):
+async def test_a_session_of_another_caller(served: Rig, stranger: Json, verb: str, changes: Changes):
     await served.account("bob")
     await served.grant("bob")
     await served.grant(client="cli-2")

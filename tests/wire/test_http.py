@@ -1,4 +1,4 @@
-"""HTTP that is not what it seems: where a request goes, as whom, and how it is framed."""
+"""Ambiguous HTTP: request targets, credentials and framing."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ LINES: Table = {
         "credentials": (headers(Proxy_Authorization="Basic Y2FuYXJ5", Cookie="a=canary"), FORWARDED),
         "Max-Forwards": (headers(Max_Forwards="0", Via="1.1 canary"), FORWARDED),
     },
-    "a name that is somebody's": {
+    "a name of another host": {
         "an identity": (headers(X_MCP_Account="eve", X_MCP_Client="evil", X_MCP_Scopes="admin"), FORWARDED),
         "an identity, twice": (headers(X_MCP_Account=["eve", "ada"]), FORWARDED),
         "underscores": (Sent({"X_MCP_Account": "eve", "X_MCP-Account": "eve", "X_Forwarded_User": "eve"}), FORWARDED),
@@ -310,7 +310,7 @@ async def test_lines_that_end_in_bare_line_feeds(wire: Wire, revision: str):
     await wire.check(await wire.send(sent), revision, HTTP)
 
 
-async def test_what_a_challenge_says_is_never_the_requests_choice(wire: Wire):
+async def test_a_challenge_never_repeats_values_of_the_request(wire: Wire):
     changes: Changes = {
         "Authorization": [],
         "X-Forwarded-Host": "evil.example",

@@ -1,4 +1,4 @@
-"""Keys that one parser takes for another key, or for a second one."""
+"""Keys that one parser reads as another key, or as a duplicate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON that is no message, or another one to another server; and arguments that are not what they seem."""
+"""JSON that is no message, or that another server reads differently; and confusable arguments."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ ARGUMENT: Table = {
         "with a capital": (contacts('"Contact_ids":["x"]'), ARGUMENTS),
         "long s": (contacts('"contact_id\u017f":["x"]'), ARGUMENTS),
         "full width": (contacts('"contact_\uff49ds":["x"]'), ARGUMENTS),
-        "beside the right one": (contacts('"contact_ids":["x"],"Contact_Ids":["y","z"]'), UNPARSABLE),
+        "next to the right one": (contacts('"contact_ids":["x"],"Contact_Ids":["y","z"]'), UNPARSABLE),
         "of another type": (contacts('"contact_ids":"x"'), ARGUMENTS),
         "with numbers": (contacts('"contact_ids":[1,2]'), ARGUMENTS),
         "a list in it": (contacts('"contact_ids":[["x","y"]]'), ARGUMENTS),

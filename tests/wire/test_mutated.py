@@ -1,4 +1,4 @@
-"""Good requests with bytes changed anywhere: the backend gets whole calls that are paid for, or nothing."""
+"""Good requests with changed bytes: the backend receives complete, paid calls or nothing."""
 
 from __future__ import annotations
 

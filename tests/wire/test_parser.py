@@ -1,4 +1,4 @@
-"""The parser that the tables of this folder were written for is the only one that is served with."""
+"""The sidecar serves only with the HTTP parser that the tables of this folder describe."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.store import StoreServer, free_port
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_lenient_parser_is_never_served_with(tmp_path: Path, store_server: StoreServer):
+def test_the_sidecar_never_serves_with_the_lenient_parser(tmp_path: Path, store_server: StoreServer):
     """aiohttp without its C extension accepts what is refused above."""
     config = tmp_path / "config.yaml"
     made = config_of(Issuer(), "http://127.0.0.1:9/mcp", store_server.url, free_port(), STORE_POLICY)

@@ -1,4 +1,4 @@
-"""Tokens that libraries accept, and credentials in places where servers look: 401, and never a word of them again."""
+"""Forged tokens that libraries accept, and credentials in wrong places: 401, and no log or answer repeats them."""
 
 from __future__ import annotations
 
@@ -53,6 +53,11 @@ def by_a_stranger(issuer: Issuer) -> str:
     return issuer.mint(signer=Signer(kid=issuer.signer.kid, number=9))
 
 
+def by_its_own_key(issuer: Issuer) -> str:
+    stranger = Signer(kid=issuer.signer.kid, number=9)
+    return issuer.mint(signer=stranger, header={"jwk": stranger.jwk, "jku": "https://evil.example/jwks"})
+
+
 def unsigned(issuer: Issuer) -> str:
     return f"{encode(issuer.header(alg='none'))}.{encode(issuer.claims())}."
 
@@ -68,12 +73,9 @@ FORGED: dict[str, Forge] = {
     "crit empty": minted(header={"crit": []}),
     "b64": minted(header={"crit": ["b64"], "b64": False}),
     "kid no text": minted(header={"kid": 1}),
-    "kid too long": minted(header={"kid": "k" * 129}),
-    "zip": minted(header={"zip": "DEF"}),
-    "a token within": minted(header={"cty": "JWT"}),
-    "its own key": minted(header={"jwk": {"kty": "RSA"}}),
-    "a key's address": minted(header={"jku": "https://evil.example/jwks"}),
-    "a certificate's address": minted(header={"x5u": "https://evil.example/cert"}),
+    "an encrypted one": minted(header={"enc": "A256GCM"}),
+    "another issuer in its header": minted(header={"iss": "https://evil.example"}),
+    "its own key": by_its_own_key,
     "aud null": lambda issuer: issuer.signer.sign(issuer.header(), json.dumps({**issuer.claims(), "aud": None})),
     "aud none": minted(aud=[]),
     "aud an object": minted(aud={"a": 1}),
@@ -98,7 +100,8 @@ FORGED: dict[str, Forge] = {
     "bits left over": changed(lambda token: token[:-1] + chr(ord(token[-1]) ^ 1) + "B"),
     "typ of another token": minted(header={"typ": "logout+jwt"}),
     "typ of a proof": minted(header={"typ": "dpop+jwt"}),
-    "an ID token": minted(header={"typ": "JWT"}, nonce="n"),
+    "an ID token": minted(header={"typ": "JWT"}, at_hash="h"),
+    "a refresh token": minted(header={"typ": "JWT"}, typ="Refresh"),
     "bound to a key": minted(cnf={"jkt": "x"}),
     "exp missing": minted(exp=None),
     "exp in words": minted(exp=" 1900000000 "),
@@ -106,7 +109,6 @@ FORGED: dict[str, Forge] = {
     "exp in other digits": minted(exp="\uff11\uff19\uff10\uff10\uff10\uff10\uff10\uff10\uff10\uff10"),
     "exp true": minted(exp=True),
     "exp a list": minted(exp=[2_000_000_000]),
-    "exp a real": minted(exp=2_000_000_000.5),
     "exp endless": minted(exp=10**30),
     "exp NaN": with_member('"x":NaN'),
     "exp Infinity": with_member('"x":Infinity'),
@@ -118,13 +120,12 @@ FORGED: dict[str, Forge] = {
     "sub blank": minted(sub=" "),
     "sub with a line break": minted(sub="ada\n"),
     "sub with NUL": minted(sub="ada\0"),
-    "sub half a character": with_member('"x":"\\ud800"'),
+    "sub half a character": minted(sub="\ud800"),
     "sub endless": minted(sub="x" * 5000),
-    "sub missing": minted(sub=None),
+    "sub missing": minted(sub=None, username="ada"),
     "client missing": minted(client_id=None),
     "a claim twice": with_member('"sub":"eve"'),
     "a claim twice, escaped": with_member('"s\\u0075b":"eve"'),
-    "a claim in other letters": with_member('"SUB":"eve"'),
     "a parameter twice": written(header='{"alg":"none","alg":"RS256","typ":"at+jwt"}'),
     "a byte order mark": lambda issuer: issuer.signer.sign(
         issuer.header(), b"\xef\xbb\xbf" + json.dumps(issuer.claims()).encode()
@@ -144,7 +145,25 @@ async def test_a_forged_token(
     await wire.check(await wire.post(MODERN), MODERN, BAD_TOKEN)
     captured = capfd.readouterr()
     secret = wire.token.split(".")[1]
-    assert not any(secret in told for told in (captured.out, captured.err, caplog.text, await wire.rig.metrics()))
+    assert not any(secret in text for text in (captured.out, captured.err, caplog.text, await wire.rig.metrics()))
+
+
+LEGAL: dict[str, Forge] = {
+    "parameters that are not used": minted(header={"zip": "DEF", "cty": "JWT", "x5c": ["MII"], "jwk": {"kty": "RSA"}}),
+    "addresses of keys": minted(header={"jku": "https://evil.example/jwks", "x5u": "https://evil.example/cert"}),
+    "a nonce": minted(header={"typ": "JWT"}, nonce="n"),
+    "times with fractions": minted(exp=2_000_000_000.5),
+    "no iat": minted(header={"typ": "JWT"}, iat=None),
+    "half a character that is not read": with_member('"x":"\\ud800"'),
+    "numbers that are not read": with_member(f'"x":[1e400,{"9" * 5000}]'),
+    "a claim in other letters": with_member('"SUB":"eve"'),
+}
+
+
+@pytest.mark.parametrize("mint", LEGAL.values(), ids=LEGAL)
+async def test_a_token_as_an_issuer_may_write_it(wire: Wire, mint: Forge):
+    wire.token = mint(wire.rig.issuer)
+    await wire.check(await wire.post(MODERN), MODERN, FORWARDED)
 
 
 def twice(first: str, second: str) -> Changes:
@@ -163,7 +182,6 @@ CARRIED: dict[str, tuple[Changes, Outcome]] = {
     "no blank": ({"Authorization": "Bearer{}"}, NO_TOKEN),
     "a tab": ({"Authorization": "Bearer\t{}"}, NO_TOKEN),
     "a colon": ({"Authorization": "Bearer: {}"}, NO_TOKEN),
-    "two blanks": ({"Authorization": "Bearer  {}"}, BAD_TOKEN),
     "in quotes": ({"Authorization": 'Bearer "{}"'}, BAD_TOKEN),
     "two tokens": ({"Authorization": "Bearer {} {}"}, BAD_TOKEN),
     "a list": ({"Authorization": "Bearer {}, Bearer {}"}, BAD_TOKEN),
@@ -174,12 +192,13 @@ CARRIED: dict[str, tuple[Changes, Outcome]] = {
     "two headers, the good one last": (twice("Basic x", "Bearer {}"), BAD_TOKEN),
     "two headers, one in small letters": ({"Authorization": "Bearer {}", "authorization": "Bearer {}"}, BAD_TOKEN),
     "a cookie": ({"Authorization": [], "Cookie": "access_token={}; Authorization=Bearer {}"}, NO_TOKEN),
-    "a header of somebody's own": ({"Authorization": [], "X-Access-Token": "{}", "X-Api-Key": "{}"}, NO_TOKEN),
+    "a custom header": ({"Authorization": [], "X-Access-Token": "{}", "X-Api-Key": "{}"}, NO_TOKEN),
     "a proxy's": ({"Authorization": [], "Proxy-Authorization": "Bearer {}"}, NO_TOKEN),
     "a proxy's of another name": ({"Authorization": [], "X-Forwarded-Authorization": "Bearer {}"}, NO_TOKEN),
     "an underscore": ({"Authorization": [], "Authorization_": "Bearer {}"}, NO_TOKEN),
     "in small letters": ({"Authorization": [], "authorization": "bearer {}"}, FORWARDED),
     "in capitals": ({"Authorization": [], "AUTHORIZATION": "BEARER {}"}, FORWARDED),
+    "after two blanks": ({"Authorization": "Bearer  {}"}, FORWARDED),  # RFC 6750 section 2.1: 1*SP
     "between blanks": ({"Authorization": "  Bearer {} \t"}, FORWARDED),
 }
 
@@ -218,7 +237,7 @@ async def test_a_token_in_a_form(wire: Wire):
         "Content-Length": str(len(body)),
     }
     sent = wire.request(MODERN, GOOD, changes, body=body)
-    await wire.check(await wire.send(sent), MODERN, Refused(415, "media_type_unsupported"))
+    await wire.check(await wire.send(sent), MODERN, NO_TOKEN)
 
 
 @pytest.mark.parametrize(("size", "outcome"), [(9_000, BAD_TOKEN), (40_000, HTTP)])
@@ -231,9 +250,9 @@ async def test_an_endless_token_is_never_repeated(
     assert "canarycanary" not in captured.out + captured.err + caplog.text
 
 
-async def test_what_refused_tokens_asked_for_was_never_fetched(wire: Wire):
-    """Neither an address in a token, nor a key that nobody has, makes the sidecar ask anybody else."""
-    for forge in (FORGED["a key's address"], FORGED["a certificate's address"], FORGED["its own key"]):
+async def test_urls_and_keys_named_by_tokens_are_never_fetched(wire: Wire):
+    """Neither an address in a token, nor an unknown key, makes the sidecar fetch anything."""
+    for forge in (LEGAL["addresses of keys"], FORGED["its own key"]):
         wire.token = forge(wire.rig.issuer)
         await wire.post(MODERN)
     assert {path.rpartition("/")[2] for path in wire.rig.issuer.requests} <= {"auth", "jwks", "openid-configuration"}

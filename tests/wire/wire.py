@@ -1,4 +1,4 @@
-"""One test's view of a running sidecar: what came back, what the backend got, what was logged and paid.
+"""One test's view of a running sidecar: answers, forwarded requests, log lines and payments.
 
 A table of a section says what is sent and what it must lead to; `Wire.check` holds that against all
 of these. One sidecar serves a whole module of cases.
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sidecar.ledger.keys import account_keys
+from sidecar.store.commands.keys import account_keys
 from tests.proxy.support import ALLOWED, policy
 from tests.support.backend import Received, Run
 from tests.support.rig import MODERN, Books, Reply, Rig
@@ -115,7 +115,7 @@ class Wire:
         await self.check_books(forwarded)
 
     async def check_books(self, forwarded: Sequence[Forwarded]) -> None:
-        """What was let through has been paid for, and nothing else; nothing is held."""
+        """Check that forwarded calls were paid, nothing else was, and nothing is held."""
         after, uses = await self.rig.books(), dict(self.before.used)
         for outcome in forwarded:
             for quota, units in outcome.uses.items():
@@ -143,10 +143,10 @@ class Wire:
     def _check_leaks(self, answer: bytes, log: str) -> None:
         raw = b"".join(received.raw for received in self.rig.backend.received)
         assert SECRET not in (answer.decode("latin-1") + log).lower()
-        for told in (answer.decode("latin-1"), log, raw.decode("latin-1")):
-            assert CANARY not in told.lower()
+        for text in (answer.decode("latin-1"), log, raw.decode("latin-1")):
+            assert CANARY not in text.lower()
             # Of a token's three parts the header is the same in every token; the others are secret.
-            assert not any(part in told for part in self.token.split(".")[1:] if len(part) > 8)
+            assert not any(part in text for part in self.token.split(".")[1:] if len(part) > 8)
 
     def _check_backend(self, revision: str, forwarded: Sequence[Forwarded]) -> None:
         backend = self.rig.backend

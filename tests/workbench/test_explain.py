@@ -1,14 +1,14 @@
-"""What `explain` says is what the gates do."""
+"""Explanations agree with the gates."""
 
 from textwrap import dedent
 
 import pytest
 
-from sidecar.config.documents import parse
+from sidecar.config.documents.merging import parse
 from sidecar.model import Caller
-from sidecar.policy.compile import compile_policy
-from sidecar.policy.models import TestCallDocument
-from sidecar.workbench.explain import explain
+from sidecar.policy.language.case_models import TestCallDocument
+from sidecar.policy.language.compile import compile_policy
+from sidecar.workbench.explainer import explain
 from sidecar.workbench.explanation import Explanation, Step
 from sidecar.workbench.testing import NOW
 
@@ -34,7 +34,7 @@ tools:
 """
 
 
-def told(tool: str, arguments=None, scopes=("write",), plan: str | None = "large", more: str = "") -> Explanation:
+def explained(tool: str, arguments=None, scopes=("write",), plan: str | None = "large", more: str = "") -> Explanation:
     policy = compile_policy([parse("p.yaml", POLICY + dedent(more))])
     caller = Caller("main", "https://issuer", "alice", "acme", "app", frozenset(scopes), NOW // 1000, NOW // 1000 + 1)
     return explain(policy, TestCallDocument(tool=tool, arguments=arguments or {}), caller, plan, NOW)
@@ -64,7 +64,7 @@ def step(explanation: Explanation, question: str) -> Step:
     ],
 )
 def test_outcomes(tool, arguments, scopes, plan, outcome):
-    explanation = told(tool, arguments, scopes, plan)
+    explanation = explained(tool, arguments, scopes, plan)
     assert explanation.outcome == outcome
     failed = [each for each in explanation.steps if each.passed is False]
     assert bool(failed) == (outcome != "allow")
@@ -73,49 +73,54 @@ def test_outcomes(tool, arguments, scopes, plan, outcome):
     assert explanation.document()["outcome"] == outcome
 
 
-def test_scopes_are_told_with_what_implies_them():
-    explanation = told("reveal", {"ids": []}, ["write"])
+def test_scopes_are_shown_with_the_scopes_that_imply_them():
+    explanation = explained("reveal", {"ids": []}, ["write"])
     assert [each.says for each in explanation.steps if each.question == "scope"] == [
-        "read is needed and held, implied by write",
-        "write is needed and held",
+        "read is required and granted, implied by write",
+        "write is required and granted",
     ]
     assert step(explanation, "scope").rule == "p.yaml:14"
-    assert step(told("open"), "scope").says == "any valid token will do"
+    assert step(explained("open"), "scope").says == "any valid token suffices"
 
 
 def test_arguments_and_confirmation_answer_although_the_scope_is_missing():
-    explanation = told("reveal", {"ok": False}, [])
+    explanation = explained("reveal", {"ok": False}, [])
     assert explanation.outcome == "insufficient_scope"
     assert step(explanation, "arguments").says == "The arguments object lacks ids."
     assert step(explanation, "confirmation") == Step(
-        "policy", "confirmation", False, "ok must be JSON true", "p.yaml:16"
+        "policy",
+        "confirmation",
+        False,
+        "ok must be JSON true",
+        "p.yaml:16",
+        "ask the user, then repeat the call with it",
     )
     assert explanation.scopes == ("read", "write")
     assert step(explanation, "price").passed is None
 
 
-def test_the_price_is_told_with_its_lines():
-    explanation = told("reveal", {"ids": ["a", "a"], "ok": True})
+def test_the_price_is_reported_with_its_lines():
+    explanation = explained("reveal", {"ids": ["a", "a"], "ok": True})
     assert [(each.kind, each.name, each.computed, each.needed, each.left, each.rule) for each in explanation.price] == [
         ("quota", "requests", "fixed", 1, 60, "p.yaml:7"),
         ("credit", "contact", "2 for each of arguments.ids, each item once", 2, 3, "p.yaml:17"),
     ]
     assert step(explanation, "price").says == "reserves 1 requests of 60 per minute and 2 contact credits of 3 included"
-    (search,) = told("search").price
+    (search,) = explained("search").price
     assert (search.computed, search.needed, search.left) == ("arguments.limit", 5, None)
-    assert step(told("open"), "price").says == "nothing"
+    assert step(explained("open"), "price").says == "nothing"
 
 
 def test_the_default_plan_is_named_as_such():
-    explanation = told("search", plan=None, more="default_plan: small")
+    explanation = explained("search", plan=None, more="default_plan: small")
     assert step(explanation, "plan") == Step(
         "account", "plan", True, "small (default_plan) includes search", "p.yaml:5"
     )
 
 
-def test_the_consent_mode_is_told():
-    assert "a record must exist" in step(told("search"), "consent").says
-    assert "first valid token" in step(told("search", more="consent: first_use"), "consent").says
+def test_the_consent_mode_is_reported():
+    assert "a record must exist" in step(explained("search"), "consent").says
+    assert "first valid token" in step(explained("search", more="consent: first_use"), "consent").says
 
 
 # --- what is no tool -----------------------------------------------------------------------------
@@ -167,22 +172,22 @@ def test_outcomes_of_what_is_no_tool(call, scopes, plan, outcome):
     assert explanation.document()["call"] == explanation.call
 
 
-def test_everything_that_a_completion_asks_for_is_told():
+def test_every_operation_that_a_completion_names_is_shown():
     explanation = other(("read",), "small", method="completion/complete", resource="docs://{x}")
-    told = [(each.question, each.says, each.passed) for each in explanation.steps if each.gate == "policy"]
-    assert told == [
+    steps = [(each.question, each.says, each.passed) for each in explanation.steps if each.gate == "policy"]
+    assert steps == [
         ("method", "declared", True),
-        ("scope", "any valid token will do", True),
+        ("scope", "any valid token suffices", True),
         ("resource", "declared by the pattern docs://*", True),
-        ("scope", "read is needed and held", True),
+        ("scope", "read is required and granted", True),
         ("resource", "declared by the pattern docs://secret/*", True),
-        ("scope", "write is needed and not held", False),
+        ("scope", "write is required and not granted", False),
     ]
-    assert explanation.scopes == ()  # the plan is told first
+    assert explanation.scopes == ()  # the plan is refused first
     assert step(explanation, "plan").says == "small does not include docs://secret/*"
 
 
-def test_what_is_not_declared_is_told_as_such():
+def test_undeclared_operations_are_reported():
     assert step(other(resource="file:///a"), "resource").says == "no policy file declares a pattern that matches it"
     assert step(other(method="ping"), "method").says == "needs no declaration"
-    assert "no dot segments" in step(other(resource="docs://a/../b"), "resource").says
+    assert "must not contain dot segments" in step(other(resource="docs://a/../b"), "resource").says

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sidecar.config.documents import parse
-from sidecar.policy.compile import compile_policy
+from sidecar.config.documents.merging import parse
+from sidecar.policy.language.compile import compile_policy
 from sidecar.workbench.lint import lint
 
 SOUND = """\
@@ -27,7 +27,12 @@ def found(*changes: tuple[str, str]) -> list[str]:
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
-    return [str(each) for each in lint(compile_policy([parse("p.yaml", text)]))]
+    return linted(text)
+
+
+def linted(text: str) -> list[str]:
+    document = parse("p.yaml", text)
+    return [str(each) for each in lint(compile_policy([document]), (), document)]
 
 
 def test_a_sound_policy_has_none():
@@ -37,10 +42,14 @@ def test_a_sound_policy_has_none():
 @pytest.mark.parametrize(
     ("old", "new", "notice"),
     [
-        ("default_plan: free", "consent: first_use\ndefault_plan: free", "consent: first_use lets in every client"),
-        ("default_plan: free\n", "", "there are plans and no default_plan"),
-        ("implies: [read]", "implies: []", "scope 'write' opens nothing"),
-        ("uses: {requests: 1}", "uses: {}", "quota 'requests' limits nothing"),
+        (
+            "default_plan: free",
+            "consent: first_use\ndefault_plan: free",
+            "p.yaml:4: consent: first_use admits every client",
+        ),
+        ("default_plan: free\n", "", "p.yaml:4: there are plans and no default_plan"),
+        ("implies: [read]", "implies: []", "p.yaml:1: scope 'write' opens nothing"),
+        ("uses: {requests: 1}", "uses: {}", "p.yaml:2: quota 'requests' limits nothing"),
         ("plans:", "methods: {completion/complete: {scopes: []}}\nplans:", "p.yaml:5: neither prompts nor resources"),
         (
             "[search, reveal]}",
@@ -49,8 +58,13 @@ def test_a_sound_policy_has_none():
         ),
         ("plans:", 'resources: {"https://*.example.com/*": {scopes: []}}\nplans:', "p.yaml:5: the * in the host of"),
         ("plans:", 'resources: {"https://example.com*": {scopes: []}}\nplans:', "p.yaml:5: the * in the host of"),
-        ("contact: One.", "contact: One., mail: One.", "credits 'mail' pay for nothing"),
+        ("contact: One.", "contact: One., mail: One.", "p.yaml:3: credits 'mail' pay for nothing"),
         ("[search, reveal]", "[search]", "p.yaml:8: no plan includes reveal"),
+        (
+            "credits:",
+            "base_scopes: [read]\nprompts: {a: {scopes: [write]}, b: {scopes: [write]}}\ncredits:",
+            "p.yaml:4: base_scopes leaves out 'write', which a needs",
+        ),
         (OPEN, "", "p.yaml:8: reveal is priced and takes arguments that are not declared"),
         (OPEN, ", additionalProperties: {type: string}", "p.yaml:8: reveal is priced"),
         ("uses: {requests: 1}", "uses: {requests: {reserve: 1, settle: length(data)}}", "p.yaml:7: search is priced"),
@@ -66,11 +80,17 @@ def test_other_patterns_are_sound(pattern):
     assert found(("plans:", f'resources: {{"{pattern}": {{scopes: []}}}}\nplans:')) == []
 
 
+@pytest.mark.parametrize("base", ["[write]", "[read]", "[]"])
+def test_base_scopes_may_imply_the_needed_ones_or_be_empty(base):
+    assert found(("credits:", f"base_scopes: {base}\ncredits:")) == []
+
+
 def test_what_other_operations_use_is_used():
     moved = ("uses: {requests: 1}", "uses: {}")
     assert found(moved, ("plans:", "prompts: {x: {scopes: [], uses: {requests: 1}}}\nplans:")) == []
 
 
 def test_a_policy_that_allows_nothing():
-    notices = [str(each) for each in lint(compile_policy([parse("p.yaml", "")]))]
-    assert notices == ["no tool, resource, prompt or method is declared, so clients can do nothing"]
+    assert linted("empty: true") == [
+        "p.yaml:1: no tool, resource, prompt or method is declared, so clients can do nothing"
+    ]

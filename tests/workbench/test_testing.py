@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config.documents import parse
-from sidecar.policy.compile import compile_policy
+from sidecar.config.documents.merging import parse
+from sidecar.policy.language.compile import compile_policy
 from sidecar.policy.rules import Policy
-from sidecar.workbench.testing import Outcome, run_tests
+from sidecar.workbench.testing import CaseOutcome, run_tests
 
 EXAMPLE = Path(__file__).parents[2] / "policies" / "storeinspect.yaml"
 
@@ -39,7 +39,7 @@ def compiled(*tests: str, text: str = POLICY) -> Policy:
     return compile_policy([parse("p.yaml", f"{text}tests:\n{listed}")])
 
 
-def run(caller: str, call: str, expect: str, text: str = POLICY) -> Outcome:
+def run(caller: str, call: str, expect: str, text: str = POLICY) -> CaseOutcome:
     (outcome,) = run_tests(compiled(f"{{name: n, caller: {caller}, call: {call}, expect: {expect}}}", text=text))
     return outcome
 
@@ -84,7 +84,7 @@ def test_every_test_of_the_example_policy_passes():
         ("{scopes: [write], credits: {coin: 1}}", "{tool: buy, arguments: {ids: [a]}}", "confirmation_required"),
         ("{scopes: [write]}", "{tool: buy, arguments: {ids: x}}", "arguments_refused"),
         ("{scopes: [write]}", "{tool: buy, arguments: {ids: [9007199254740992]}}", "params_malformed"),
-        # credits: the balance stands beside what the plan includes
+        # credits: the balance comes in addition to the credits that the plan includes
         ("{scopes: [write]}", BUY, "insufficient_credits"),
         ("{scopes: [write], credits: {coin: 2}}", BUY, "{allow: {credits: {coin: 2}}}"),
         ("{scopes: [write], credits: {coin: 1}}", BUY, "insufficient_credits"),

@@ -1,11 +1,12 @@
-// A client that does what it is told: one command a line on standard input, one answer a line on standard output.
+// A scripted client: one command a line on standard input, one answer a line on standard output.
 //
 // `sdk` hides what differs between the SDKs: {open(options), call(client, name, args), listen(client), Unauthorized,
 // finish(transport, code, iss)}.
 
 import { createInterface } from 'node:readline'
 
-// Signs in wherever it is sent: the authorization server asks nobody, and answers with a redirect.
+// Signs in wherever it is sent: the authorization server asks no user and answers with a redirect, or a `browser` does
+// what its pages ask for, and ends in that redirect.
 class Person {
   redirectUrl = 'http://127.0.0.1:1/callback'
   clientMetadata = {
@@ -17,17 +18,25 @@ class Person {
   }
   logins = []
   #kept = {}
+  #browser
+
+  constructor(browser) {
+    this.#browser = browser
+  }
 
   clientInformation = () => this.#kept.client
   saveClientInformation = (client) => void (this.#kept.client = client)
   tokens = () => this.#kept.tokens
   saveTokens = (tokens) => void (this.#kept.tokens = tokens)
+  // The authorization server no longer knows them: forget them, so that the next try is a login.
+  invalidateCredentials = (kind) => void (kind === 'tokens' ? delete this.#kept.tokens : (this.#kept = {}))
   codeVerifier = () => this.#kept.verifier
   saveCodeVerifier = (verifier) => void (this.#kept.verifier = verifier)
 
   async redirectToAuthorization(url) {
     this.logins.push(url.searchParams.get('scope'))
-    const answer = await fetch(url, { redirect: 'manual' })
+    const target = this.#browser ? `${this.#browser}?to=${encodeURIComponent(url)}` : url
+    const answer = await fetch(target, { redirect: 'manual' })
     this.answer = new URL(answer.headers.get('location')).searchParams
   }
 
@@ -41,8 +50,8 @@ class Person {
 const failed = (error) => ({ failed: { name: error.name, code: error.code ?? null, message: error.message } })
 
 export async function drive(sdk) {
-  const { url, token, headers, mode } = JSON.parse(process.argv[2])
-  const person = token === undefined ? new Person() : undefined
+  const { url, token, headers, mode, browser } = JSON.parse(process.argv[2])
+  const person = token === undefined ? new Person(browser) : undefined
   const requestInit = { headers: { ...headers, ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }) } }
   const answers = []
   const watched = async (target, init) => {
@@ -64,7 +73,7 @@ export async function drive(sdk) {
     }
   }
 
-  // Whether the error was that somebody had to sign in, which has been done.
+  // True if the error was a required sign-in, which has been done.
   async function signedIn(error) {
     const answer = error instanceof sdk.Unauthorized ? person?.takeAnswer() : undefined
     if (answer === undefined || !answer.has('code')) return false
@@ -97,7 +106,7 @@ export async function drive(sdk) {
   process.exit(0)
 }
 
-// What came back, to the byte; streams go on, so only their head is told.
+// The response, byte for byte; of a stream, which goes on, only the head.
 async function seen(answer, { method, body }) {
   const media = answer.headers.get('content-type')
   const asked = method === 'POST' ? (JSON.parse(body).method ?? 'response') : method

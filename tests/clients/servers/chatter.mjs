@@ -24,14 +24,14 @@ export const TOOLS = [
     inputSchema: { type: 'object', properties: { region: { type: 'string', 'x-mcp-header': 'Region' } } },
   },
   { name: 'fail', description: 'Fail.', inputSchema: NONE, annotations: { readOnlyHint: true } },
-  { name: 'steps', description: 'Half of it, and the rest when told to proceed.', inputSchema: KEY },
+  { name: 'steps', description: 'Half of it, and the rest after `proceed`.', inputSchema: KEY },
   { name: 'proceed', description: 'Let the steps of this key proceed.', inputSchema: KEY },
   { name: 'ask', description: 'Ask for a name.', inputSchema: NONE },
   { name: 'sample', description: 'Ask for a text.', inputSchema: NONE },
   { name: 'tell', description: 'Log something.', inputSchema: NONE },
   { name: 'change', description: 'Say that the tools have changed.', inputSchema: NONE },
   { name: 'touch', description: 'Say that the handbook has changed.', inputSchema: NONE },
-  { name: 'wait', description: 'Wait to be cancelled, or told to proceed.', inputSchema: KEY },
+  { name: 'wait', description: 'Wait to be cancelled, or for `proceed`.', inputSchema: KEY },
   { name: 'seen', description: 'What became of the waits of this key.', inputSchema: KEY },
   { name: 'drop', description: 'Close the stream before answering.', inputSchema: NONE },
 ]
@@ -40,7 +40,7 @@ export const RESOURCE = { uri: 'docs://handbook', name: 'handbook', mimeType: 't
 export const TEMPLATE = { uriTemplate: 'docs://pages/{page}', name: 'page', mimeType: 'text/plain' }
 export const PROMPT = {
   name: 'greeting',
-  description: 'Greet somebody.',
+  description: 'Greet a person.',
   arguments: [{ name: 'name', required: true }],
 }
 const NAMES = ['Ada', 'Adele', 'Grace']
@@ -96,7 +96,7 @@ const HANDLERS = {
   },
   async tell(_, peer) {
     await peer.log('info', 'something happened')
-    return text('told')
+    return text('notified')
   },
   async change(_, peer) {
     await peer.changed()
@@ -139,6 +139,6 @@ export function complete({ argument }) {
 }
 
 // Serve requests until the process is killed, and say where.
-export function announce(server) {
-  server.listen(0, '127.0.0.1', () => console.log(`http://127.0.0.1:${server.address().port}/mcp`))
+export function announce(app) {
+  const server = app.listen(0, '127.0.0.1', () => console.log(`http://127.0.0.1:${server.address().port}/mcp`))
 }

@@ -16,14 +16,14 @@ from mcp.server.streamable_http import EventCallback, EventId, EventMessage, Eve
 from pydantic import BaseModel, Field
 from starlette.applications import Starlette
 
-from sidecar.demo.backend import PATH, Backend
+from demo.backend import PATH, Backend
 
 HANDBOOK = "docs://handbook"
 NAMES = ("Ada", "Adele", "Grace")
 
 
 class Answer(BaseModel):
-    """What the person is asked for."""
+    """Input that the user is asked for."""
 
     name: str
 
@@ -34,7 +34,7 @@ def _ask() -> Elicit[Answer]:
 
 @dataclass(slots=True)
 class Waits:
-    """What became of the calls of `wait` with one key."""
+    """Outcomes of the calls of `wait` with one key."""
 
     begun: int = 0
     cancelled: int = 0
@@ -49,19 +49,21 @@ class Chatter(Backend):
         resumable: streams of the older revisions have event ids, and clients may come back for the rest.
         gates: what `steps` and `wait` wait for, by key.
         waits: what became of calls of `wait`, by key.
+        events: what is kept of streams, of all sessions.
     """
 
     stateless: bool = False
     resumable: bool = False
     gates: dict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
     waits: dict[str, Waits] = field(default_factory=lambda: defaultdict(Waits))
+    events: Events = field(default_factory=lambda: Events())
 
     def app(self, host: str = "127.0.0.1") -> Starlette:
         return self.server().streamable_http_app(
             streamable_http_path=PATH,
             json_response=self.json_response,
             stateless_http=self.stateless,
-            event_store=Events() if self.resumable else None,
+            event_store=self.events if self.resumable else None,
             retry_interval=200 if self.resumable else None,
             host=host,
         )
@@ -113,7 +115,7 @@ def _add_talking_tools(server: MCPServer[Any]) -> None:
     async def tell(ctx: Context) -> str:
         """Log something."""
         await ctx.log("info", "something happened")
-        return "told"
+        return "notified"
 
     @server.tool()
     async def change(ctx: Context) -> str:
@@ -132,7 +134,7 @@ def _add_talking_tools(server: MCPServer[Any]) -> None:
 def _add_slow_tools(server: MCPServer[Any], chatter: Chatter) -> None:
     @server.tool()
     async def steps(key: str, ctx: Context) -> str:
-        """Half of it, and the rest when told to proceed."""
+        """Half of it, and the rest after `proceed`."""
         await ctx.report_progress(1, 2, "half")
         await chatter.gates[key].wait()
         await ctx.report_progress(2, 2, "whole")
@@ -146,7 +148,7 @@ def _add_slow_tools(server: MCPServer[Any], chatter: Chatter) -> None:
 
     @server.tool()
     async def wait(key: str) -> str:
-        """Wait to be cancelled, or told to proceed."""
+        """Wait to be cancelled, or for `proceed`."""
         seen = chatter.waits[key]
         seen.begun += 1
         try:
@@ -158,7 +160,7 @@ def _add_slow_tools(server: MCPServer[Any], chatter: Chatter) -> None:
 
     @server.tool()
     async def seen(key: str) -> dict[str, int]:
-        """What became of the waits of this key."""
+        """Return the outcomes of the waits of this key."""
         return {"begun": chatter.waits[key].begun, "cancelled": chatter.waits[key].cancelled}
 
     @server.tool()
@@ -179,7 +181,7 @@ def _add_documents(server: MCPServer[Any]) -> None:
 
     @server.prompt()
     def greeting(name: str) -> str:
-        """Greet somebody."""
+        """Greet a person."""
         return f"Greet {name}."
 
     async def complete(ref: object, argument: types.CompletionArgument, context: object) -> types.Completion:
@@ -193,6 +195,11 @@ class Events(EventStore):
 
     def __init__(self) -> None:
         self._events: list[tuple[StreamId, types.JSONRPCMessage | None]] = []
+
+    @property
+    def responses(self) -> int:
+        """Number of responses that are kept."""
+        return sum(isinstance(message, types.JSONRPCResponse) for _, message in self._events)
 
     async def store_event(self, stream_id: StreamId, message: types.JSONRPCMessage | None) -> EventId:
         self._events.append((stream_id, message))

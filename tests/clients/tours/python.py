@@ -31,19 +31,19 @@ VALUES: Final[list[Any]] = [
 
 @dataclass(slots=True)
 class Kit:
-    """A connected client, and what the server told it without being asked."""
+    """A connected client, and the notifications of its server."""
 
     client: Client
     logged: list[Any] = field(default_factory=list)
-    told: list[Any] = field(default_factory=list)
+    notes: list[Any] = field(default_factory=list)
 
     async def call(self, name: str, arguments: Json | None = None, **options: Any) -> types.CallToolResult:
         return await self.client.call_tool(name, arguments or {}, **options)
 
-    async def until_told(self, tool: str, method: str) -> str:
-        """Call a tool that notifies until the notification is here: its stream opens beside the calls."""
+    async def until_notified(self, tool: str, method: str) -> str:
+        """Call a tool that notifies until the notification is here: its stream opens in parallel to the calls."""
         async with asyncio.timeout(10):
-            while method not in (found := [getattr(note, "method", None) for note in self.told]):
+            while method not in (found := [getattr(note, "method", None) for note in self.notes]):
                 await self.call(tool)
                 await asyncio.sleep(0.02)
         return f"{method}, of {sorted(set(map(str, found)))}"
@@ -64,15 +64,15 @@ async def connected(url: str, headers: Mapping[str, str], mode: str) -> AsyncIte
     async def logged(params: types.LoggingMessageNotificationParams) -> None:
         kit.logged.append(params.model_dump(exclude_none=True))
 
-    async def told(message: Any) -> None:
-        kit.told.append(message)
+    async def notify(message: Any) -> None:
+        kit.notes.append(message)
 
     options: Json = {
         "mode": mode,
         "elicitation_callback": elicited,
         "sampling_callback": sampled,
         "logging_callback": logged,
-        "message_handler": told,
+        "message_handler": notify,
     }
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(httpx2.AsyncClient(headers=dict(headers), timeout=30))
@@ -125,7 +125,7 @@ async def fail(kit: Kit) -> Json:
 
 
 async def steps(kit: Kit) -> Json:
-    """The server says the rest only once the client has seen the half: whoever buffers waits for ever."""
+    """The server says the rest only once the client has seen the half: a proxy that buffers waits for ever."""
     key, seen = uuid.uuid4().hex, list[Any]()
     half = asyncio.Event()
 
@@ -156,7 +156,7 @@ async def logging(kit: Kit) -> Json:
 
 
 async def change(kit: Kit) -> str:
-    return await kit.until_told("change", "notifications/tools/list_changed")
+    return await kit.until_notified("change", "notifications/tools/list_changed")
 
 
 async def cancel(kit: Kit) -> Json:
@@ -204,9 +204,9 @@ async def updates(kit: Kit) -> str:
             await kit.call("touch")
             return repr(await anext(stream))
     await kit.client.subscribe_resource(HANDBOOK)
-    told = await kit.until_told("touch", "notifications/resources/updated")
+    notified = await kit.until_notified("touch", "notifications/resources/updated")
     await kit.client.unsubscribe_resource(HANDBOOK)
-    return told
+    return notified
 
 
 async def resume(kit: Kit) -> Json:
@@ -225,7 +225,7 @@ STEPS: Final[Mapping[str, Callable[[Kit], Awaitable[Any]]]] = {
 
 
 async def _attempt(step: Awaitable[Any]) -> Any:
-    """What came of it; an error without its words, which may differ."""
+    """Return the outcome; an error without its message, which may differ."""
     try:
         found = await step
     except MCPError as error:

@@ -51,7 +51,7 @@ const STEPS = {
     return textOf(await call('fail', {}))
   },
 
-  // The server says the rest only once the client has seen the half: whoever buffers waits for ever.
+  // The server says the rest only once the client has seen the half: a proxy that buffers waits for ever.
   async steps({ call }) {
     const seen = []
     const key = crypto.randomUUID()
@@ -77,7 +77,7 @@ const STEPS = {
     return { logged, ...textOf(result) }
   },
 
-  // The stream of the server's own messages opens beside the calls, so a first word may be too early.
+  // The stream of the server's own messages opens in parallel to the calls, so a first word may be too early.
   async change({ call, changes }) {
     await until(async () => {
       await call('change', {})
@@ -137,7 +137,7 @@ const STEPS = {
     return { resumable: tokens.length > 0, ...textOf(result) }
   },
 
-  // After the end of a session nobody can use it: whoever comes back with it is told so.
+  // After the end of a session its id is refused.
   async end({ transport, rejoin }) {
     const session = transport.sessionId
     await transport.terminateSession()

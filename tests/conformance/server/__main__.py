@@ -1,4 +1,4 @@
-"""Serve until told to end: `python -m tests.conformance.server` prints the URL first."""
+"""Serve until terminated: `python -m tests.conformance.server` prints the URL first."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ NEW_SCHEMA: Final[dict[str, Any]] = {
     "else": {"required": ["phone"]},
     "additionalProperties": False,
 }
-"""Keywords that only JSON Schema 2020-12 has, and that nobody on the way may lose."""
+"""Keywords that only JSON Schema 2020-12 has, and that no hop may lose."""
 
 
 def _base64(data: bytes) -> str:
@@ -121,7 +121,7 @@ def mirrored_argument(
 
 
 def greet(name: str) -> str:
-    """Greets somebody."""
+    """Greets a person."""
     return f"Hello, {name}!"
 
 
@@ -195,7 +195,7 @@ def prompt_with_image() -> list[UserMessage]:
 async def complete(
     ref: PromptReference | ResourceTemplateReference, argument: CompletionArgument, context: CompletionContext | None
 ) -> Completion:
-    """What an argument's beginning may become."""
+    """Completions of an argument's beginning."""
     values = [value for value in ("apple", "pear", "testValue1", "testValue2") if value.startswith(argument.value)]
     return Completion(values=values, total=len(values), has_more=False)
 

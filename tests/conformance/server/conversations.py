@@ -24,7 +24,7 @@ from pydantic import BaseModel, Field
 
 from tests.conformance.server.contents import WATCHED
 
-_STEP: Final = 0.02  # seconds between two messages, so that they are two to whoever buffers
+_STEP: Final = 0.02  # seconds between two messages, so that a proxy that buffers sees two
 
 
 # --- reports -------------------------------------------------------------------------------------
@@ -50,7 +50,7 @@ async def reconnection(ctx: Context) -> str:
     """Closes its stream before it answers: the client comes back for the rest."""
     await ctx.log("info", "The stream will be closed.")
     await ctx.close_sse_stream()
-    await asyncio.sleep(0.3)  # three times what clients are told to wait
+    await asyncio.sleep(0.3)  # three times what clients have to wait
     await ctx.log("info", "The client should be back.")
     return "The stream was resumed."
 
@@ -59,7 +59,7 @@ async def reconnection(ctx: Context) -> str:
 
 
 class Person(BaseModel):
-    """Who somebody is."""
+    """Name of a person."""
 
     username: str = Field(description="A name")
     email: str = Field(description="An address")
@@ -143,7 +143,7 @@ async def missing_capability(ctx: Context) -> str:
 
 
 async def change_tools(ctx: Context) -> str:
-    """Changes the list of tools, and says so to whoever listens."""
+    """Changes the list of tools, and notifies all listeners."""
     ctx.mcp_server.add_tool(lambda: "gone", name="passing_tool", description="Is gone at once.")
     ctx.mcp_server.remove_tool("passing_tool")
     await ctx.notify_tools_changed()
@@ -151,7 +151,7 @@ async def change_tools(ctx: Context) -> str:
 
 
 async def change_prompts(ctx: Context) -> str:
-    """Changes the list of prompts, and says so to whoever listens."""
+    """Changes the list of prompts, and notifies all listeners."""
     passing = Prompt.from_function(lambda: "gone", name="passing_prompt", description="Is gone at once.")
     ctx.mcp_server.add_prompt(passing)
     ctx.mcp_server.remove_prompt(passing.name)
@@ -183,7 +183,7 @@ TOOLS: Final[dict[str, Callable[..., Any]]] = {
 
 
 def add_conversations(server: MCPServer[Any]) -> None:
-    """Give the server everything in this file, and what the older revisions have beside it."""
+    """Give the server everything in this file, and what the older revisions have in addition."""
     for name, tool in TOOLS.items():
         server.tool(name=name)(tool)
     subscribed: set[str] = set()

@@ -1,7 +1,7 @@
 """Tools that become tasks (SEP-2663), as an extension of the official server.
 
-A client that has declared the extension gets a task where the tool takes long, and asks for it by
-its id; another one gets the plain result, or the error that says what it would have to declare.
+For a client that declares the extension, a call of one of these tools becomes a task, which the client polls by its
+id. Other clients get the plain result or, for tools that run only as tasks, the error that names the extension.
 """
 
 from __future__ import annotations
@@ -43,25 +43,26 @@ Json = dict[str, Any]
 
 
 class TaskParams(RequestParams):
-    """Which task is meant."""
+    """Params of tasks/get and tasks/cancel."""
 
     task_id: str
 
 
 class UpdateParams(TaskParams):
-    """What the client answers to a task's questions."""
+    """Params of tasks/update: the client's answers to the questions of a task."""
 
     input_responses: dict[str, Any]
 
 
 @dataclass(slots=True)
 class Job:
-    """A task: what is known of it, what it waits for, and who works on it.
+    """State of one task.
 
     Attributes:
         status: working, input_required, completed, failed or cancelled.
-        outcome: the members that a task of this status has beside the common ones.
-        asked: its open questions, and where their answers go.
+        outcome: members of the task that depend on its status, in addition to `describe`.
+        asked: pending questions by key, each with the future of its answer.
+        work: the asyncio task that runs the tool.
     """
 
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -73,7 +74,7 @@ class Job:
     work: asyncio.Task[None] | None = None
 
     def describe(self) -> Json:
-        """The members that every task has."""
+        """Return the members that every task has."""
         return {
             "taskId": self.id,
             "status": self.status,
@@ -83,35 +84,36 @@ class Job:
             "pollIntervalMs": _POLL,
         }
 
-    def turn(self, status: str, **outcome: Any) -> None:
-        """The task has reached another status."""
+    def set_status(self, status: str, **outcome: Any) -> None:
+        """Change the status and the members that depend on it."""
         self.status, self.outcome, self.updated = status, outcome, _now()
 
     async def ask(self, *questions: ElicitRequest) -> list[Json]:
-        """Wait for the client's answers to all of these."""
+        """Ask these questions and wait until the client has answered all of them."""
         loop = asyncio.get_running_loop()
         futures = [loop.create_future() for _ in questions]
         self.asked = {uuid.uuid4().hex: pair for pair in zip(questions, futures, strict=True)}
-        self._waiting()
+        self._update_status()
         return list(await asyncio.gather(*futures))
 
     def answer(self, responses: Json) -> None:
-        """Take the client's answers; those to nothing that was asked are ignored."""
+        """Pass the client's answers to their questions; answers with unknown keys are ignored."""
         for key in self.asked.keys() & responses.keys():
             _, future = self.asked.pop(key)
             future.set_result(responses[key])
         if self.status == "input_required":
-            self._waiting()
+            self._update_status()
 
-    def _waiting(self) -> None:
+    def _update_status(self) -> None:
+        """Set `input_required` while a question is pending, `working` otherwise."""
         if self.asked:
             requests = {
                 key: question.model_dump(by_alias=True, mode="json", exclude_none=True)
                 for key, (question, _) in self.asked.items()
             }
-            self.turn("input_required", inputRequests=requests)
+            self.set_status("input_required", inputRequests=requests)
         else:
-            self.turn("working")
+            self.set_status("working")
 
 
 Worker = Callable[[Job, Json], Awaitable[str]]
@@ -125,33 +127,33 @@ def _now() -> str:
 
 
 async def slow_compute(seconds: float, label: str = "") -> str:
-    """Takes as long as it is told to."""
+    """Compute for the given number of seconds."""
     await asyncio.sleep(seconds)
     return f"computed {label}"
 
 
 async def failing_job() -> str:
-    """Fails, as tools do."""
+    """Fail with a tool error."""
     raise ToolError("The job has failed.")
 
 
 async def protocol_error_job() -> str:
-    """Breaks, as servers do."""
-    raise MCPError(INTERNAL_ERROR, "The job has broken.")
+    """Fail with a protocol error."""
+    raise MCPError(INTERNAL_ERROR, "The job failed with a protocol error.")
 
 
 async def confirm_delete(filename: str) -> str:
-    """Deletes nothing without having asked, and it cannot ask without a task."""
-    return f"{filename} was not deleted: nobody could be asked."
+    """Delete a file after a confirmation, which only a task can ask for."""
+    return f"{filename} was not deleted: without a task, the client cannot be asked."
 
 
 async def multi_input() -> str:
-    """Asks two questions at once, and it cannot ask without a task."""
-    return "Nobody could be asked."
+    """Ask two questions at once, which only a task can do."""
+    return "Without a task, the client cannot be asked."
 
 
 async def tool_with_task(ctx: Context) -> str | InputRequiredResult:
-    """Asks for a name first, and works with it in a task."""
+    """Ask for a name first, then greet it in a task."""
     return await ask_name(ctx)
 
 
@@ -197,7 +199,7 @@ _ONLY_AS_TASKS: Final = frozenset({"failing_job", "test_tool_with_task"})
 
 
 class Tasks(Extension):
-    """The extension: it decides which call becomes a task, and serves the methods about tasks."""
+    """The tasks extension: turns calls into tasks, and serves tasks/get, tasks/update and tasks/cancel."""
 
     identifier = IDENTIFIER
 
@@ -205,12 +207,12 @@ class Tasks(Extension):
         self._jobs: dict[str, Job] = {}
 
     def tools(self) -> Sequence[ToolBinding]:
-        """The tools as they are for clients without the extension."""
+        """Return the tools as they run for clients without the extension."""
         named = ToolBinding(tool_with_task, kwargs={"name": "test_tool_with_task"})
         return [*(ToolBinding(tool) for tool in _TOOLS), named]
 
     def methods(self) -> Sequence[MethodBinding]:
-        """tasks/get, tasks/update and tasks/cancel."""
+        """Return the methods about tasks, of revision 2026-07-28 only."""
         return [
             MethodBinding("tasks/get", TaskParams, self._get, _MODERN),
             MethodBinding("tasks/update", UpdateParams, self._update, _MODERN),
@@ -220,7 +222,7 @@ class Tasks(Extension):
     async def intercept_tool_call(
         self, params: CallToolRequestParams, ctx: ServerRequestContext[Any, Any], call_next: CallNext
     ) -> HandlerResult:
-        """Make a task of the call, where the tool takes long and the client knows what a task is."""
+        """Turn the call into a task if the tool has a worker and the client declares the extension."""
         worker = _WORKERS.get(params.name)
         if worker is None:
             return await call_next(ctx)
@@ -233,11 +235,11 @@ class Tasks(Extension):
         if params.name == "test_tool_with_task":
             answer = (params.input_responses or {}).get("user_name")
             if not isinstance(answer, ElicitResult) or not answer.content:
-                return await call_next(ctx)  # asks: a task begins only when nothing is missing
+                return await call_next(ctx)  # the tool asks for the name: a task starts only when its input is complete
             arguments = dict(answer.content)
         job = Job()
         self._jobs[job.id] = job
-        job.work = asyncio.create_task(_work(job, worker, arguments))
+        job.work = asyncio.create_task(_run(job, worker, arguments))
         return {"resultType": "task", **job.describe()}
 
     async def _get(self, ctx: ServerRequestContext[Any, Any], params: TaskParams) -> HandlerResult:
@@ -252,12 +254,12 @@ class Tasks(Extension):
         job = self._job(ctx, params)
         if job.status in ("working", "input_required") and job.work is not None:
             job.work.cancel()
-            job.turn("cancelled")
+            job.set_status("cancelled")
         return {"resultType": "complete"}
 
     def _job(self, ctx: ServerRequestContext[Any, Any], params: TaskParams) -> Job:
         require_client_extension(ctx, IDENTIFIER)
-        # SEP-2663, Routing Headers; the SDK checks this header for the methods of the core only.
+        # SEP-2663, Routing Headers: the SDK checks this header for core methods only, not for extensions.
         if ctx.request is not None and ctx.request.headers.get("mcp-name") != params.task_id:
             raise MCPError(HEADER_MISMATCH, "Mcp-Name is not the task's id.")
         job = self._jobs.get(params.task_id)
@@ -266,14 +268,14 @@ class Tasks(Extension):
         return job
 
 
-async def _work(job: Job, worker: Worker, arguments: Json) -> None:
-    """Work to the end, which is told to whoever asks for the task."""
+async def _run(job: Job, worker: Worker, arguments: Json) -> None:
+    """Run the tool, and set the status that clients then poll."""
     try:
         text, failed = await worker(job, arguments), False
     except ToolError as error:
         text, failed = str(error), True
     except MCPError as error:
-        job.turn("failed", error={"code": error.error.code, "message": error.error.message})
+        job.set_status("failed", error={"code": error.error.code, "message": error.error.message})
         return
     result = CallToolResult(content=[TextContent(type="text", text=text)], is_error=failed)
-    job.turn("completed", result=result.model_dump(by_alias=True, mode="json", exclude_none=True))
+    job.set_status("completed", result=result.model_dump(by_alias=True, mode="json", exclude_none=True))

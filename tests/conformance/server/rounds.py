@@ -23,7 +23,7 @@ from mcp_types import (
 )
 
 Round = str | InputRequiredResult
-"""What a tool says in one round: its answer, or what it needs first."""
+"""Reply of a tool in one round: its answer, or the input that it needs first."""
 
 
 def form(message: str, field: str, type_: str = "string") -> ElicitRequest:

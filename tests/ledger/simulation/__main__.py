@@ -1,4 +1,4 @@
-"""Simulate by hand: `python -m tests.ledger.simulation --seeds 100000`, or `--seed 17 --trace` for one of them."""
+"""Run simulations by hand: `python -m tests.ledger.simulation --seeds 100000`, or `--seed 17 --trace` for one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.ledger.simulation.run import run
 
 
 def main() -> int:
-    """Run the seeds asked for; 1 as soon as one is wrong."""
+    """Run the given seeds; return 1 at the first violation."""
     parser = argparse.ArgumentParser(prog="python -m tests.ledger.simulation", description="Simulate the ledger.")
     parser.add_argument("--seeds", type=int, default=3000, help="how many, from --first on")
     parser.add_argument("--first", type=int, default=0)
@@ -22,7 +22,7 @@ def main() -> int:
     began = time.monotonic()
     try:
         for seed in chosen:
-            run(seed, tell=print if options.trace else None)
+            run(seed, trace=print if options.trace else None)
     except ViolationError as wrong:
         print(wrong, file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""One account as it is stored, with its journal, beside the books that say what it must be."""
+"""Stored account with its journal, and the independent books that it must agree with."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from sidecar.ledger.accounts import AccountState, Amount, Hold
-from sidecar.ledger.journal import forgotten, uncounted, verify
-from sidecar.ledger.journal_counters import NO_ENTRY
-from sidecar.ledger.journal_entries import Entry, Snapshot
+from sidecar.ledger.accounts import AccountState, HeldAmount, Hold
+from sidecar.ledger.journal.counters import NO_ENTRY
+from sidecar.ledger.journal.entries import Entry, JournalSnapshot
+from sidecar.ledger.journal.verification import last_without_windows, lost_holds, verify
 from sidecar.ledger.windows import window_at
 from sidecar.model import AmountKind
 from tests.ledger.simulation.books import Books, Resolution
@@ -19,7 +19,7 @@ from tests.ledger.simulation.rules import must
 
 @dataclass(slots=True)
 class Account:
-    """One account as it is stored, and what must be true of it.
+    """Stored account, and its invariants.
 
     Attributes:
         index: `requests`: which call has a request, or an event from which a stream is resumed.
@@ -35,7 +35,7 @@ class Account:
     applied: dict[str, int] = field(default_factory=dict)
 
     def copy(self, now: int) -> Account:
-        """What a replica has."""
+        """Return a copy for a replica."""
         return Account(
             self.state.copy(now),
             self.books.copy(),
@@ -46,7 +46,7 @@ class Account:
         )
 
     def resolved(self, call: str, hold: Hold, was: Before, end: Resolution, now: int) -> None:
-        """A call is over: its request may be made again, and its entry is written."""
+        """Resolve a call: free its request, and write its entry."""
         events = [event for event, owner in self.index.items() if owner == call]
         for digest in (hold.request, *events):
             self.index.pop(digest or "", None)
@@ -54,8 +54,8 @@ class Account:
         costs = {AmountKind.CREDIT: end.receipt.paid, AmountKind.QUOTA: end.receipt.used}
         self.journal.resolved(head, hold, costs, was, self.state, now)
 
-    def audit(self, now: int, folded: int = 0) -> tuple[Snapshot, list[Entry]]:
-        """What `usage --verify` reads when so many entries have been folded."""
+    def audit(self, now: int, folded: int = 0) -> tuple[JournalSnapshot, list[Entry]]:
+        """Return the input of `usage --verify` after a number of entries were folded."""
         entries = self.journal.entries
         ledger = {f"balance:{pool}": str(units) for pool, units in self.state.balances.items()}
         ledger |= {f"total:{pool}": str(units) for pool, units in self.state.totals.items()}
@@ -66,33 +66,33 @@ class Account:
         types = {"ledger": "hash", "holds": "hash", "usage": "stream", "account": "hash", "paid": "set"}
         newest = entries[-1].id if entries else NO_ENTRY
         ledger |= self.journal.ledger(folded)
-        return Snapshot(types, ledger, holds, newest, len(self.state.paid), now), entries[folded:]
+        return JournalSnapshot(types, ledger, holds, newest, len(self.state.paid), now), entries[folded:]
 
     def verify(self, now: int, folded: int = 0) -> None:
-        """What `usage --verify` says is right.
+        """Check the result of `usage --verify`.
 
-        Counters differ where a clock that went back further than a window has begun one anew, and only there. Calls
+        Counters differ where a clock that went back further than a window has restarted one, and only there. Calls
         that the store has lost are all named, as long as nothing was folded, and no others.
         """
         snapshot, entries = self.audit(now, folded)
-        must(uncounted(snapshot, entries) is None, "an entry that does not say where it counts")
+        must(last_without_windows(snapshot, entries) is None, "an entry that does not say where it counts")
         found = verify(snapshot, entries)
-        surely, perhaps = self._begun_anew(now)
+        surely, perhaps = self._restarted(now)
         named = {each.where for each in found}
         must(named <= surely | perhaps, "the journal:", found)
-        must(surely <= named, "a counter that was begun anew is not named:", surely - named)
-        lost = {each.what.removeprefix("call ") for each in forgotten(snapshot, entries)}
+        must(surely <= named, "a counter that was restarted is not named:", surely - named)
+        lost = {each.what.removeprefix("call ") for each in lost_holds(snapshot, entries)}
         must(lost <= self.books.lost, "said to be lost, and is not:", lost - self.books.lost)
         must(folded > 0 or lost == self.books.lost, "lost, and not named:", self.books.lost - lost)
 
-    def _begun_anew(self, now: int) -> tuple[set[str], set[str]]:
-        """Counters begun anew while their last window has not ended: in an older one than that, and in that one.
+    def _restarted(self, now: int) -> tuple[set[str], set[str]]:
+        """Return counters that were restarted in an older window while their last window has not ended.
 
         What is used in that one is by chance what was used in it before, or something else.
         """
         surely: set[str] = set()
         perhaps: set[str] = set()
-        for (kind, name, window), last in self.books.anew.items():
+        for (kind, name, window), last in self.books.restarted.items():
             number = self.books.counted[kind, name, window][0]
             if last >= window_at(window, now)[0]:
                 (surely if number < last else perhaps).add(f"ledger {COUNTER[kind]}:{name}:{window}")
@@ -112,7 +112,7 @@ def _document(hold: Hold) -> dict[str, Any]:
     return document | ({"events": list(hold.events)} if hold.events else {})
 
 
-def _amount(amount: Amount) -> dict[str, Any]:
+def _amount(amount: HeldAmount) -> dict[str, Any]:
     document: dict[str, Any] = {
         "kind": amount.kind.value,
         "name": amount.name,

@@ -1,4 +1,4 @@
-"""What one account must be, reckoned from what happened to it and never from what the model says of it."""
+"""Expected state of an account, computed from the events and never from the model."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from sidecar.ledger.accounts import AccountState, Amount, Hold
+from sidecar.ledger.accounts import AccountState, HeldAmount, Hold
 from sidecar.ledger.windows import window_at
-from sidecar.model import Admission, AdmissionCode, AmountKind, Application, Demand, OnUnknown, PlanTerms, Window
+from sidecar.model import AdmissionCode, AdmissionReply, AmountKind, Application, Demand, OnUnknown, PlanTerms, Window
 from sidecar.outcome import Charge, Receipt
 from tests.ledger.simulation.rules import must
 
@@ -23,7 +23,7 @@ Counted = tuple[AmountKind, str, Window]
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """How a call that held something was resolved, the one time it was."""
+    """Outcome of a call with a hold; a call is resolved once."""
 
     how: str
     expired: bool
@@ -41,26 +41,26 @@ class _Known:
 
 @dataclass(slots=True)
 class Books:
-    """One account.
+    """Expected state of one account.
 
     Attributes:
         granted: credits ever put into the balance, per pool.
         spent: credits ever taken from it for good, per pool.
         counted: number of the window and units used in it, per quota and per pool's included credits.
-        anew: last window of each counter that was begun anew in an older one, because the clock went back.
+        restarted: last window of each counter that was restarted in an older one, because the clock went back.
         open: what holds are open.
         deferred: those among them whose lease charges what was reserved.
         resolved: calls that are over.
         known: how calls were resolved, as long as that is remembered.
         paid: items that need not be paid again.
-        lost: calls that were settled here and never admitted, since somebody has last set a balance.
+        lost: calls that were settled here and never admitted, since a balance was last set.
         met: how often each thing has happened that a simulation is about.
     """
 
     granted: dict[str, int] = field(default_factory=dict)
     spent: dict[str, int] = field(default_factory=dict)
     counted: dict[Counted, tuple[int, int]] = field(default_factory=dict)
-    anew: dict[Counted, int] = field(default_factory=dict)
+    restarted: dict[Counted, int] = field(default_factory=dict)
     open: dict[str, Hold] = field(default_factory=dict)
     deferred: set[str] = field(default_factory=set)
     resolved: dict[str, Resolution] = field(default_factory=dict)
@@ -70,12 +70,12 @@ class Books:
     met: Counter[str] = field(default_factory=Counter)
 
     def copy(self) -> Books:
-        """The same, for a replica that goes on from here."""
+        """Return a copy for a replica."""
         return Books(
             dict(self.granted),
             dict(self.spent),
             dict(self.counted),
-            dict(self.anew),
+            dict(self.restarted),
             dict(self.open),
             set(self.deferred),
             dict(self.resolved),
@@ -88,33 +88,33 @@ class Books:
     # --- sums ------------------------------------------------------------------------------------
 
     def total(self, pool: str) -> int:
-        """Balance and held credits together."""
+        """Return balance and held credits together."""
         return self.granted.get(pool, 0) - self.spent.get(pool, 0)
 
     def held(self, pool: str) -> int:
-        """What open holds have taken of a balance."""
+        """Return the credits of a balance that open holds reserve."""
         return sum(each.from_balance for hold in self.open.values() for each in hold.amounts if each.name == pool)
 
     def current(self, kind: AmountKind, name: str, window: Window, now: int) -> tuple[int, int]:
-        """The window to count in, and units used in it; the next one goes on when the clock was set back into this."""
+        """Return the current window and its units; after a clock that was set back, the next window stays current."""
         number = window_at(window, now)[0]
         last, units = self.counted.get((kind, name, window), (number, 0))
         return (last, units) if 0 <= last - number <= 1 else (number, 0)
 
     def count(self, kind: AmountKind, name: str, windows: Mapping[Window, int], by: int) -> None:
-        """Count in these windows; there is one counter of each kind, and that of another window is over."""
+        """Count units in windows; each kind has one counter, whose older window is dropped."""
         for window, number in windows.items():
             what = kind, name, window
             last, units = self.counted.get(what, (number, 0))
             self.counted[what] = (number, by + (units if last == number else 0))
             if last > number:
-                self.anew[what] = max(last, self.anew.get(what, last))
-                self.met["counters begun anew by a clock that went back"] += 1
+                self.restarted[what] = max(last, self.restarted.get(what, last))
+                self.met["counters restarted by a clock that went back"] += 1
 
-    def correct(self, amount: Amount, by: int, now: int) -> None:
+    def correct(self, amount: HeldAmount, by: int, now: int) -> None:
         """Correct what was counted for an amount, in those of its windows that have not ended.
 
-        Where the clock was set back, and came on again, a window has been begun anew: its counter does not go below 0.
+        Where the clock was set back, and came on again, a window has been restarted: its counter does not go below 0.
         """
         for window, number in amount.windows.items():
             last, units = self.counted.get((amount.kind, amount.name, window), (-1, 0))
@@ -122,7 +122,7 @@ class Books:
                 self.counted[amount.kind, amount.name, window] = (number, max(0, units + by))
 
     def changed(self, verb: str, pool: str, change: int) -> None:
-        """Another program has changed a balance. Who sets it has looked into what was lost before."""
+        """Record a change of a balance by another program; a `set` clears earlier losses."""
         side = self.granted if change > 0 else self.spent
         side[pool] = side.get(pool, 0) + abs(change)
         if verb == "set":
@@ -130,8 +130,8 @@ class Books:
 
     # --- admissions ------------------------------------------------------------------------------
 
-    def asked(self, application: Application, answer: Admission, plan: PlanTerms | None, now: int) -> bool:
-        """Judge the answer to an admission; whether it has made a hold."""
+    def asked(self, application: Application, answer: AdmissionReply, plan: PlanTerms | None, now: int) -> bool:
+        """Check the reply to an admission; return whether it has created a hold."""
         call = application.call_id
         self.met[answer.code.name] += 1
         known = self.known.get(call)
@@ -150,9 +150,9 @@ class Books:
                 self._open(application, amounts, now)
         return answer.held
 
-    def _quote(self, demands: Sequence[Demand], plan: PlanTerms, now: int) -> tuple[tuple[Amount, ...], int | None]:
-        """What demands take, one after the other, and the first that does not fit."""
-        amounts: list[Amount] = []
+    def _quote(self, demands: Sequence[Demand], plan: PlanTerms, now: int) -> tuple[tuple[HeldAmount, ...], int | None]:
+        """Return the units of each demand, in order, and the first that does not fit."""
+        amounts: list[HeldAmount] = []
         for index, demand in enumerate(demands):
             items = None
             if demand.items is not None:
@@ -164,14 +164,14 @@ class Books:
             if not fits:
                 return (), index
             amounts.append(
-                Amount(
+                HeldAmount(
                     demand.kind, demand.name, needed, demand.fixed, windows, from_balance, items, demand.each
                 )
             )  # fmt: skip
         return tuple(amounts), None
 
     def _quota(
-        self, name: str, needed: int, before: Sequence[Amount], plan: PlanTerms, now: int
+        self, name: str, needed: int, before: Sequence[HeldAmount], plan: PlanTerms, now: int
     ) -> tuple[bool, dict[Window, int], int]:
         limits = plan.quotas.get(name, {})
         taken = sum(amount.reserved for amount in before)
@@ -180,7 +180,7 @@ class Books:
         return fits, {window: number for window, (number, _) in current.items()}, 0
 
     def _credit(
-        self, name: str, needed: int, before: Sequence[Amount], plan: PlanTerms, now: int
+        self, name: str, needed: int, before: Sequence[HeldAmount], plan: PlanTerms, now: int
     ) -> tuple[bool, dict[Window, int], int]:
         balance = self.total(name) - self.held(name) - sum(amount.from_balance for amount in before)
         if name not in plan.credits:
@@ -191,7 +191,7 @@ class Books:
         from_balance = max(0, needed - max(0, included - taken - used))
         return from_balance <= balance, {window: number}, from_balance
 
-    def _open(self, application: Application, amounts: tuple[Amount, ...], now: int) -> None:
+    def _open(self, application: Application, amounts: tuple[HeldAmount, ...], now: int) -> None:
         request = application.request
         same = [call for call, hold in self.open.items() if request is not None and hold.request == request]
         must(not same, "two calls have one request id:", application.call_id, same)
@@ -209,24 +209,24 @@ class Books:
     # --- ends ------------------------------------------------------------------------------------
 
     def overdue(self, now: int) -> list[str]:
-        """Calls whose lease has run out, in the order they are resolved."""
+        """Return calls whose leases have expired, in the order of their resolution."""
         over = sorted((hold.until, call.encode(), call) for call, hold in self.open.items() if hold.until <= now)
         return [call for _, _, call in over]
 
     def expired(self, call: str, now: int) -> Resolution:
-        """A lease has run out."""
+        """Record the expiry of a lease."""
         hold = self.open[call]
         must(hold.until <= now, "a lease was cut short:", call)
         how = "settled" if call in self.deferred or hold.on_unknown is OnUnknown.SETTLE else "released"
         return self._close(call, how, True, None, now, expired=True)
 
-    def told(
+    def answer(
         self, call: str, how: str, forwarded: bool, charges: Sequence[Charge] | None, lease: int, now: int
     ) -> Receipt:
-        """What a settle or release has to be answered, and what it does."""
+        """Record a settle or release, and return its expected reply."""
         known = self.known.get(call)
         if known is not None and known.until > now:
-            self.met["told again" if known.how == how else f"{how} after {known.how}"] += 1
+            self.met["repeated" if known.how == how else f"{how} after {known.how}"] += 1
             return known.receipt if known.how == how else LATE
         if call in self.open:
             receipt = self._close(call, how, forwarded, charges, now).receipt
@@ -256,8 +256,9 @@ class Books:
         self.resolved[call] = made = Resolution(how, expired, forwarded, charges, receipt)
         return made
 
-    def _cost(self, amount: Amount, charge: Charge) -> int:
-        if amount.items is not None:
+    def _cost(self, amount: HeldAmount, charge: Charge) -> int:
+        self.met["reserves charged without marking an item"] += amount.items is not None and charge.unmarked
+        if amount.items is not None and not charge.unmarked:
             delivered = amount.items if charge.items is None else charge.items
             fresh = {(amount.kind, amount.name, item) for item in amount.items if item in delivered} - self.paid
             self.paid |= fresh
@@ -267,8 +268,8 @@ class Books:
             return amount.reserved
         return charge.amount if amount.kind is AmountKind.QUOTA else min(charge.amount, amount.reserved)
 
-    def _take(self, amount: Amount, cost: int, now: int) -> None:
-        """The balance gets back first what is not used; the rest goes back to the windows it was taken from."""
+    def _take(self, amount: HeldAmount, cost: int, now: int) -> None:
+        """Return unused units: first to the balance, then to the windows they were taken from."""
         self.met["windows that have ended"] += any(n < window_at(w, now)[0] for w, n in amount.windows.items())
         back = min(max(0, amount.reserved - cost), amount.from_balance)
         if amount.from_balance:
@@ -278,7 +279,7 @@ class Books:
     # --- the account ------------------------------------------------------------------------------
 
     def check(self, state: AccountState) -> None:
-        """Whether an account is what it must be."""
+        """Check an account against the books."""
         must(state.holds.keys() == self.open.keys(), "holds are", sorted(state.holds), "not", sorted(self.open))
         for call, hold in self.open.items():
             found = state.holds[call]

@@ -1,4 +1,4 @@
-"""The calls that clients make, what each saw, and what each may have cost in the end."""
+"""Calls of clients: their progress, their responses and their permitted costs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Final
 
 from sidecar.ledger.settlement import action
 from sidecar.model import AmountKind, Application, ConsentMode, Demand, Depth, OnUnknown, PlanTerms, Terms
-from sidecar.outcome import Action, Charge, Event
+from sidecar.outcome import CHARGE_UNMARKED, Action, Charge, Event
 from tests.ledger.simulation.books import Books, Resolution
 from tests.ledger.simulation.rules import must
-from tests.ledger.support import CALLER
+from tests.store.support import CALLER
 
 LEASE: Final = 90_000
 """Milliseconds: longer than the shortest window, so that windows end while calls are open."""
@@ -33,7 +33,7 @@ _FIXED: Final = Demand(AmountKind.QUOTA, "requests", 1, fixed=True)
 
 
 class Seen(Enum):
-    """What a client has learned of its call."""
+    """Response that a client has seen."""
 
     NOTHING = "nothing"
     REFUSED = "refused"
@@ -42,7 +42,7 @@ class Seen(Enum):
 
 
 class Phase(Enum):
-    """How far a sidecar has brought a call."""
+    """Progress of a call in a sidecar."""
 
     ASKED = "asked"
     ADMITTED = "admitted"
@@ -53,7 +53,7 @@ class Phase(Enum):
 
 @dataclass(slots=True)
 class SimCall:
-    """One call.
+    """Simulated call.
 
     Attributes:
         truth: what each demand really costs, as the backend's result says.
@@ -86,7 +86,7 @@ class SimCall:
         return self.application.caller.account
 
     def judge(self, books: Books, passed: Set[str], weak: bool) -> None:
-        """Whether the call cost what the table says, now that everything is over.
+        """Check the cost of a finished call against the settlement table.
 
         Args:
             books: of its account.
@@ -105,9 +105,9 @@ class SimCall:
         self._end_is(end, self.id in passed)
 
     def _end_is(self, end: Resolution, passed: bool) -> None:
-        """The row of the table: the real price, the reserve, or nothing."""
+        """Check the row of the table: the true price, the reserve, or nothing."""
         if self.event is None:
-            must((end.how, end.forwarded) == ("released", False), "resolved by nobody:", self.id, end)
+            must((end.how, end.forwarded) == ("released", False), "resolved without a reason:", self.id, end)
             return
         todo = action(self.event, self.application.on_unknown, self.charge_errors)
         if todo is Action.DEFER:
@@ -123,13 +123,13 @@ class SimCall:
 
 
 def make(dice: random.Random, number: int, owner: str, account: str) -> SimCall:
-    """A call of one of four tools, with what it will really cost."""
+    """Return a call of one of four tools, with its true cost."""
     demands, truth, on_unknown = _TOOLS[int(dice.random() * len(_TOOLS))](dice)
     asked = Application(
         f"c{number}",
         owner,
         replace(CALLER, account=account),
-        look=False,
+        dry_run=False,
         depth=Depth.PRICE,
         terms=TERMS,
         demands=tuple(demands),
@@ -150,7 +150,7 @@ def _reveal(dice: random.Random) -> _Made:
     delivered = items[: int(dice.random() * (len(items) + 1))] if dice.random() < 0.4 else items
     return (
         [Demand(AmountKind.CREDIT, "contact", each * len(items), items, each), _FIXED],
-        [Charge(items=delivered), Charge()],
+        [CHARGE_UNMARKED if dice.random() < 0.2 else Charge(items=delivered), Charge()],
         OnUnknown.SETTLE,
     )
 

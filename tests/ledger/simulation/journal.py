@@ -1,4 +1,4 @@
-"""The journal of a simulated account, as `lua/journal.lua`, `lua/ledger.lua` and `lua/credits.lua` write it."""
+"""Journal of a simulated account, as `lua/journal.lua`, `lua/ledger.lua` and `lua/credits.lua` write it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from sidecar.ledger import journal
-from sidecar.ledger.accounts import AccountState, Amount, Hold
-from sidecar.ledger.journal_counters import NO_ENTRY, fold_counters
-from sidecar.ledger.journal_entries import Entry
+from sidecar.ledger.accounts import AccountState, HeldAmount, Hold
+from sidecar.ledger.journal import verification
+from sidecar.ledger.journal.counters import NO_ENTRY, fold_counters
+from sidecar.ledger.journal.entries import Entry
 from sidecar.ledger.windows import window_at
-from sidecar.model import WINDOWS, AmountKind, Window
+from sidecar.model import AmountKind, Window
+from sidecar.window_rules import WINDOWS
 
 COUNTER: Final = {AmountKind.QUOTA: "quota", AmountKind.CREDIT: "included"}
 
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """What the end of a call may change of its account, as it was before.
+    """Values that the end of a call may change, before the change.
 
     Attributes:
         totals: balance and held credits together, of each pool that the call holds anything of.
@@ -32,7 +33,7 @@ class Before:
 
 
 def before(state: AccountState, hold: Hold, now: int) -> Before:
-    """Look at an account whose hold is to be resolved."""
+    """Read an account before a hold is resolved."""
     pools = [amount.name for amount in hold.amounts if amount.kind is AmountKind.CREDIT]
     totals = {pool: state.balances.get(pool, 0) + state.held(pool) for pool in pools}
     return Before(totals, len(state.paid), frozenset(_open(state, hold, now)))
@@ -49,7 +50,7 @@ def _open(state: AccountState, hold: Hold, now: int) -> Iterator[tuple[AmountKin
 
 @dataclass(slots=True)
 class Journal:
-    """All entries from the first on.
+    """Entries from the first on.
 
     Attributes:
         paid: number of items that its entries have paid, `journal:paid` of the ledger.
@@ -59,7 +60,7 @@ class Journal:
     paid: int = 0
 
     def copy(self) -> Journal:
-        """The same, for a replica that goes on from here."""
+        """Return a copy for a replica."""
         return Journal(list(self.entries), self.paid)
 
     def write(self, now: int, fields: Mapping[str, object]) -> None:
@@ -73,7 +74,7 @@ class Journal:
         self, head: Mapping[str, str], hold: Hold, costs: Mapping[AmountKind, Mapping[str, int]], was: Before,
         state: AccountState, now: int,
     ) -> None:  # fmt: skip
-        """`resolve` and `journaled`: what a call has come to.
+        """Write the entry of a resolved call, as `resolve` and `add_costs` of the Lua.
 
         Args:
             head: event and call.
@@ -98,7 +99,7 @@ class Journal:
         self.write(now, fields)
 
     def ledger(self, folded: int) -> dict[str, str]:
-        """What the ledger says of the journal once so many entries have been folded."""
+        """Return the journal fields of the ledger after a number of entries were folded."""
         fields = {"journal:written": str(len(self.entries)), "journal:folded": str(folded)}
         fields |= {"journal:paid": str(self.paid)} if self.paid else {}
         if not folded:
@@ -110,14 +111,14 @@ class Journal:
             "journal:last": taken[-1].id,
             "journal:uncounted": counted.uncounted,
         }
-        for pool, each in journal.fold(taken).items():
+        for pool, each in verification.fold(taken).items():
             fields[f"checkpoint:{pool}"] = f"{each.total}:{each.granted}:{each.spent}"
         for counter, (number, units) in counted.windows.items():
             fields[f"folded:{counter}"] = f"{number}:{units}"
         return fields
 
 
-def _placed(amounts: Sequence[Amount], counted: int, was: Before) -> str:
+def _placed(amounts: Sequence[HeldAmount], counted: int, was: Before) -> str:
     """`placed`: the windows of a cost; one that had ended was left with what the call had reserved."""
     words = []
     for window in WINDOWS:

@@ -1,4 +1,4 @@
-"""What is sent to the store, and the ordered connections it is sent on."""
+"""Messages to the store, and the ordered connections that carry them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sidecar.outcome import Charge
 
 
 class Fault(Enum):
-    """Instead of a script's answer."""
+    """Failure in place of a script's reply."""
 
-    UNANSWERED = "unanswered"  # `wire.UnansweredError`
-    NOSCRIPT = "NOSCRIPT"  # `wire.RejectedError`: nothing was run
+    UNANSWERED = "unanswered"  # `resp.UnansweredError`
+    NOSCRIPT = "NOSCRIPT"  # `resp.RejectedError`: nothing was run
     OOM = "OOM"  # the same, of a script that may not write when memory is short
 
 
@@ -90,7 +90,7 @@ class Write(Command):
 
 @dataclass(slots=True)
 class Sent:
-    """A command on its way, and who is told what came of it."""
+    """Command in flight, and the callback for its reply."""
 
     command: Command
     done: Callable[[Any], None]
@@ -117,19 +117,19 @@ class Wire:
     until: int = 0
 
     def send(self, sent: Sent) -> None:
-        """`Wire.send`: written, whether or not it will arrive."""
+        """Write a command, as `RespTransport.send`; it may not arrive."""
         self.owed.append(sent)
         if self.whole:
             self.requests.append(sent)
 
     def answer(self) -> None:
-        """`Wire.data_received`: the next reply goes to whoever has waited longest."""
+        """Give the next reply to the oldest pending command, as `RespTransport.data_received`."""
         sent, reply = self.replies.popleft()
         assert self.owed.popleft() is sent
         sent.done(reply)
 
     def tear(self, arriving: int, until: int) -> None:
-        """Nothing comes back any more, and of what was sent only the first few may still arrive."""
+        """Break the connection: no reply comes back, and only the first few commands may still arrive."""
         self.whole = False
         self.replies.clear()
         while len(self.requests) > arriving:
@@ -137,7 +137,7 @@ class Wire:
         self.until = until
 
     def lost(self) -> None:
-        """`Wire.connection_lost`: all that is owed fails, in its order."""
+        """Fail all pending commands in order, as `RespTransport.connection_lost`."""
         owed, self.owed = self.owed, deque()
         for sent in owed:
             sent.done(Fault.UNANSWERED)

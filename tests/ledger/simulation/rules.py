@@ -1,4 +1,4 @@
-"""What is simulated: the model's own functions, or others in their place to see that mistakes are found."""
+"""Simulated functions: those of the model, or wrong ones in their place, which must be found."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import Any
 
 from sidecar.ledger import admission, settlement
 from sidecar.ledger.accounts import AccountState
-from sidecar.model import Admission, Application, OnUnknown
+from sidecar.model import AdmissionReply, Application, OnUnknown
 from sidecar.outcome import Action, Event, Receipt
 
 
 class ViolationError(AssertionError):
-    """Something that must never be so."""
+    """A violated invariant."""
 
 
 def must(holds: bool, what: str, *facts: object) -> None:
-    """Raise unless it holds; the facts are put into words only then."""
+    """Raise unless the condition holds, with the facts in words."""
     if not holds:
         raise ViolationError(" ".join([what, *map(str, facts)]))
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The functions that scripts are, and two habits of the sidecar.
+    """Functions that stand for the scripts, and two rules of the sidecar.
 
     Attributes:
-        repeats: whether what the store has not acknowledged is given again (`Courier._given`).
-        undoes: whether an admission without an answer is released (`Store._undo`).
+        repeats: whether what the store has not acknowledged is retried (`Outbox._on_reply`).
+        undoes: whether an admission without an answer is released (`Store._release_unanswered`).
     """
 
-    admit: Callable[[AccountState, Application, int], tuple[Admission, AccountState]] = admission.admit
+    admit: Callable[[AccountState, Application, int], tuple[AdmissionReply, AccountState]] = admission.admit
     settle: Callable[..., tuple[Receipt, AccountState]] = settlement.settle
     release: Callable[..., tuple[Receipt, AccountState]] = settlement.release
     expire: Callable[[AccountState, int], int] = settlement.expire

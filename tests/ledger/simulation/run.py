@@ -1,4 +1,4 @@
-"""One run: steps by chance, then quiet; and what must be true when everything is over."""
+"""One run of the simulation: random steps with faults, recovery without faults, final checks."""
 
 from __future__ import annotations
 
@@ -40,83 +40,84 @@ _FAULTS: Final[_Steps] = (
     (1, World.fill),
     (1, World.set_back),
 )
-_WEATHER: Final = (0.15, 0.4, 1.0)
-"""How likely a fault is to come about: between many of them hardly a call gets anywhere."""
-_TABLE: Final = [step for weight, step in (*_STEPS, *_FAULTS) for _ in range(weight)]
-_MISHAPS: Final = frozenset(step for _, step in _FAULTS)
-_PATIENCE: Final = 10_000
+_FAULT_PROBABILITIES: Final = (0.15, 0.4, 1.0)
+"""Probability that a chosen fault happens, one per seed: with many faults few calls make progress."""
+_WEIGHTED_STEPS: Final = [step for weight, step in (*_STEPS, *_FAULTS) for _ in range(weight)]
+_FAULT_STEPS: Final = frozenset(step for _, step in _FAULTS)
+_MAX_ROUNDS: Final = 10_000
 
 
-def failover_in(seed: int) -> bool:
-    """Every fourth run has a replica that may be promoted without the last writes."""
+def has_failover(seed: int) -> bool:
+    """Return True for every fourth seed: its run may promote a replica that lacks the last writes."""
     return seed % 4 == 3
 
 
-def run(seed: int, rules: Rules | None = None, tell: Callable[[str], None] | None = None) -> World:
+def run(seed: int, rules: Rules | None = None, trace: Callable[[str], None] | None = None) -> World:
     """Run one seed to its end.
 
     Args:
-        seed: what decides everything.
-        rules: others than the product's.
-        tell: given each step in words.
+        seed: determines every step.
+        rules: simulated functions; None for those of the sidecar.
+        trace: called with a line of text for each step.
 
     Raises:
-        ViolationError: something was not as it must be; it says how to see that run again.
+        ViolationError: an invariant was violated; the message has the command that repeats the run.
     """
-    world = World(seed, rules or Rules(), failover_in(seed), tell)
-    weather = _WEATHER[seed % len(_WEATHER)]
+    world = World(seed, rules or Rules(), has_failover(seed), trace)
+    fault_probability = _FAULT_PROBABILITIES[seed % len(_FAULT_PROBABILITIES)]
     try:
         while world.steps < STEPS:
             world.steps += 1
-            step = _TABLE[int(world.dice.random() * len(_TABLE))]
-            if step not in _MISHAPS or world.dice.random() < weather:
+            step = _WEIGHTED_STEPS[int(world.dice.random() * len(_WEIGHTED_STEPS))]
+            if step not in _FAULT_STEPS or world.dice.random() < fault_probability:
                 step(world)
-        quiet(world)
+        recover(world)
     except ViolationError as wrong:
         again = f"python -m tests.ledger.simulation --seed {seed} --trace"
         raise ViolationError(f"seed {seed}, step {world.steps}: {wrong}\n  {again}") from None
     return world
 
 
-def quiet(world: World) -> None:
-    """Every fault ends; what is on its way arrives; then leases run out, and all must be resolved and add up."""
+def recover(world: World) -> None:
+    """End every fault, deliver every message, expire every lease; then check accounts, calls and operations."""
     world.say("--- from here on nothing goes wrong")
     world.store.full = False
-    _settle_down(world)
+    _drain(world)
     for account in world.store.accounts.values():
         account.verify(world.store.now, int(world.dice.random() * (len(account.journal.entries) + 1)))
-    _only_the_dead_hold(world)
+    _check_owners_of_open_holds(world)
     world.store.pass_time(max([0, *(end - world.store.now for end in _lease_ends(world))]))
     for account_name, account in world.store.accounts.items():
         for each in world.sidecars:
             each.sweep(account_name)
-        _settle_down(world)
-        must(not account.state.holds, "a hold that nothing resolves:", account.state.holds)
-        must(not account.index, "requests of calls that are over:", account.index)
+        _drain(world)
+        must(not account.state.holds, "holds that were never resolved:", account.state.holds)
+        must(not account.index, "index entries of calls that are over:", account.index)
         account.verify(world.store.now)
-        must(not account.state.imbalance(), "sums:", account.state.imbalance())
-        _nothing_is_lost_but_by_the_store(world, account)
-    _everybody_got_what_they_paid(world)
+        must(not account.state.imbalance(), "balance and holds differ from the total:", account.state.imbalance())
+        _check_losses(world, account)
+    _check_calls_and_operations(world)
 
 
-def _settle_down(world: World) -> None:
+def _drain(world: World) -> None:
+    """Restart dead sidecars, reconnect, and deliver messages until no call or message is pending."""
     for each in world.sidecars:
         if each.leaving:
             world.end(each)
         if not each.alive:
             each.start()
-    for _ in range(_PATIENCE):
+    for _ in range(_MAX_ROUNDS):
         for wire, sidecar in list(world.wires):
             if not wire.whole:
                 world.lose(wire, sidecar)
         for step in (World.connect, World.arrive, World.answer, World.proceed, World.deliver_again):
             step(world)
-        if not _busy(world):
+        if not _has_pending_work(world):
             return
-    raise ViolationError("it does not come to rest")
+    raise ViolationError("calls or messages are pending forever")
 
 
-def _busy(world: World) -> bool:
+def _has_pending_work(world: World) -> bool:
     waiting = any(wire.requests or wire.owed for wire, _ in world.wires)
     for sidecar in world.sidecars:
         waiting |= bool(sidecar.again) or sidecar.wire is None
@@ -124,19 +125,19 @@ def _busy(world: World) -> bool:
     return waiting
 
 
-def _only_the_dead_hold(world: World) -> None:
-    """A lease is for those who cannot speak any more: whoever lives has told the store."""
+def _check_owners_of_open_holds(world: World) -> None:
+    """Check that only orphaned or deferred calls have open holds: live sidecars have resolved all others."""
     orphaned = {call.id for call in world.calls if call.orphaned}
     for account in world.store.accounts.values():
         left = account.books.open.keys() - orphaned - account.books.deferred
-        must(world.lossy or not left, "a living owner leaves it to the lease:", sorted(left))
+        must(world.lossy or not left, "a live owner left holds to their leases:", sorted(left))
 
 
-def _nothing_is_lost_but_by_the_store(world: World, account: Account) -> None:
-    """What `usage --verify` says was lost had been acknowledged; and nothing is lost by a store that loses nothing."""
+def _check_losses(world: World, account: Account) -> None:
+    """Check that every hold reported as lost had been acknowledged, and that only a lossy store loses holds."""
     lost = account.books.lost
     must(world.lossy or not lost, "settled without a reservation:", sorted(lost))
-    must(lost <= world.store.admitted, "lost, and never acknowledged:", sorted(lost - world.store.admitted))
+    must(lost <= world.store.admitted, "reported as lost, but never acknowledged:", sorted(lost - world.store.admitted))
     world.met["settled after the store had lost them"] += len(lost)
 
 
@@ -145,12 +146,13 @@ def _lease_ends(world: World) -> list[int]:
     return [hold.until for account in accounts for hold in account.books.open.values()]
 
 
-def _everybody_got_what_they_paid(world: World) -> None:
+def _check_calls_and_operations(world: World) -> None:
+    """Check the cost of every call, and that every operation was applied at most once, and not lost."""
     for call in world.calls:
-        must(call.phase is Phase.OVER or call.orphaned, "a call without an end:", call)
+        must(call.phase is Phase.OVER or call.orphaned, "a call that never ended:", call)
         call.judge(world.store.accounts[call.account].books, world.passed, world.lossy)
     for operation in world.writer.operations:
         applied = world.store.accounts[operation.command.account].applied.get(operation.command.operation, 0)
         must(applied <= 1, "applied more than once:", operation)
-        told = applied == 1 or operation.answer != "done" or world.lossy
-        must(told, "an operation that was done, and was not:", operation)
+        consistent = applied == 1 or operation.answer != "done" or world.lossy
+        must(consistent, "an acknowledged operation was not applied:", operation)

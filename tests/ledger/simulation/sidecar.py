@@ -1,4 +1,4 @@
-"""A sidecar's own steps towards the store. Each names the function of the product that it mirrors."""
+"""Steps of a sidecar towards the store; each names the function that it mirrors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from sidecar.model import Admission, AdmissionCode
+from sidecar.model import AdmissionCode, AdmissionReply
 from sidecar.outcome import Action, Event
 from tests.ledger.simulation.calls import Phase, Seen, SimCall
 from tests.ledger.simulation.messages import (
@@ -32,7 +32,7 @@ _RESUMING_LEASE = 120_000  # `Resuming.settle` makes an application of its own, 
 
 @dataclass(slots=True)
 class Delivery:
-    """`delivery._Delivery`."""
+    """Mirror of `outbox._Delivery`."""
 
     command: Command
     ended: Callable[[], None]
@@ -40,7 +40,7 @@ class Delivery:
 
 
 class SimSidecar:
-    """One process, which may die at any moment and is then started anew with nothing.
+    """Process that may die at any moment, and is then restarted without state.
 
     Args:
         name: what holds call their owner.
@@ -49,7 +49,7 @@ class SimSidecar:
 
     Attributes:
         wire: None while there is no connection, as far as it knows.
-        again: `Courier._again`.
+        again: mirror of `Outbox._retries`.
         calls: those it has taken and not seen to their end.
         leaving: whether it was asked to leave: it delivers what it owes, until it is gone.
     """
@@ -61,7 +61,7 @@ class SimSidecar:
         self.start()
 
     def start(self) -> None:
-        """A new process."""
+        """Start a new process."""
         self.alive, self.leaving = True, False
         self.wire: Wire | None = None
         self.again: deque[Delivery] = deque()
@@ -69,7 +69,7 @@ class SimSidecar:
         self._settling: set[str] = set()
 
     def die(self) -> None:
-        """kill -9. What it has written to its connection may still arrive."""
+        """Die by kill -9; commands that were written may still arrive."""
         for call in self.calls.values():
             call.orphaned, call.phase = not call.acknowledged, Phase.OVER
         self.alive, self.wire = False, None
@@ -78,24 +78,24 @@ class SimSidecar:
     # --- connection ------------------------------------------------------------------------------
 
     def connected(self, wire: Wire) -> None:
-        """`Connection._keep`."""
+        """Mirror of `StoreConnection._keep_connected`."""
         self.wire = wire
 
     def disconnected(self) -> None:
-        """`Connection._keep`, once `Wire.connection_lost` has told: what is owed fails behind it."""
+        """Mirror of `StoreConnection._keep_connected` after `RespTransport.connection_lost`: pending commands fail."""
         wire, self.wire = self.wire, None
         if wire is not None:
             wire.lost()
 
     def _send(self, command: Command, done: Callable[[Any], None], load: bool = False) -> bool:
-        """`Connection.send`; False is its `UnsentError`."""
+        """Mirror of `StoreConnection.send`; False is its `UnsentError`."""
         if self.wire is None:
             return False
         self.wire.send(Sent(command, done, load))
         return True
 
     def _run(self, command: Command, done: Callable[[Any], None]) -> None:
-        """`Store.run`: once; what was not run because its script was unknown is sent behind the script."""
+        """Mirror of `Store.run`: once; after NOSCRIPT the command follows its script."""
 
         def answered(reply: Any) -> None:
             if reply is not Fault.NOSCRIPT or not self._send(command, done, load=True):
@@ -107,16 +107,16 @@ class SimSidecar:
     # --- deliveries ------------------------------------------------------------------------------
 
     def _deliver(self, command: Command, ended: Callable[[], None]) -> None:
-        """`Courier.deliver`."""
+        """Mirror of `Outbox.deliver`."""
         self._give(Delivery(command, ended))
 
     def _give(self, delivery: Delivery) -> None:
-        """`Courier._give`; the script goes before its command once it was unknown (`load_and_send`)."""
+        """Mirror of `Outbox._send`; after NOSCRIPT the script precedes its command (`topology.resend`)."""
         if not self._send(delivery.command, partial(self._given, delivery), delivery.load):
             self._give_again(delivery)
 
     def _given(self, delivery: Delivery, reply: Any) -> None:
-        """`Courier._given`."""
+        """Mirror of `Outbox._on_reply`."""
         if isinstance(reply, Fault):
             delivery.load = reply is Fault.NOSCRIPT
             self._give_again(delivery)
@@ -124,19 +124,19 @@ class SimSidecar:
             delivery.ended()
 
     def _give_again(self, delivery: Delivery) -> None:
-        """`Courier._give_again`."""
+        """Mirror of `Outbox._requeue`."""
         if self._rules.repeats:
             self.again.append(delivery)
 
     def deliver_again(self) -> None:
-        """`Courier._deliver_again`."""
+        """Mirror of `Outbox._retry_all`."""
         for _ in range(len(self.again) if self.wire is not None else 0):
             self._give(self.again.popleft())
 
     # --- a call ----------------------------------------------------------------------------------
 
     def admit(self, call: SimCall) -> None:
-        """`Store.admit`, until it is sent: an admission that was not is refused, and nothing is to be undone."""
+        """Mirror of `Store.admit` up to the sending; an unsent admission is refused, and needs no release."""
         command = Admit(call.account, call.application)
         if self._send(command, partial(self._admitted, call, command)):
             self.calls[call.id] = call
@@ -144,7 +144,7 @@ class SimSidecar:
             self._refuse(call)
 
     def _admitted(self, call: SimCall, command: Admit, reply: Any, loaded: bool = False) -> None:
-        """`Store._answer` and what `Store.admit` makes of it; then `Gates.enter`."""
+        """Mirror of `Store._answer` and the rest of `Store.admit`, then of `Admission.admit`."""
         if call.cancelled:
             return
         if reply is Fault.NOSCRIPT and not loaded:
@@ -154,19 +154,19 @@ class SimSidecar:
         elif reply is Fault.UNANSWERED:
             self._undo(call)
             self._refuse(call)
-        elif isinstance(reply, Admission) and reply.code is AdmissionCode.ADMITTED:
+        elif isinstance(reply, AdmissionReply) and reply.code is AdmissionCode.ADMITTED:
             call.phase = Phase.ADMITTED
         else:  # refused by the gates, or by a server that ran nothing (`delivery.NEVER_RAN`)
             self._refuse(call)
             self._finished(call)
 
     def cancel(self, call: SimCall) -> None:
-        """`Store.admit`, cancelled: whoever asked is gone, the hold may be there."""
+        """Mirror of a cancelled `Store.admit`: the client has disconnected, the hold may exist."""
         call.cancelled, call.phase = True, Phase.OVER
         self._undo(call)
 
     def _undo(self, call: SimCall) -> None:
-        """`Store._undo`."""
+        """Mirror of `Store._release_unanswered`."""
         if self._rules.undoes:
             self._deliver(Release(call.account, call.application, False), partial(self._finished, call))
 
@@ -182,7 +182,7 @@ class SimSidecar:
             self.calls.pop(call.id, None)
 
     def leave_service(self) -> None:
-        """SIGTERM, and the grace is over: `Passage.finish` for what is in flight; no more calls are taken."""
+        """Exit after SIGTERM and the grace: finish calls in flight, accept no more calls."""
         self.leaving = True
         for call in list(self.calls.values()):
             if call.phase is Phase.ASKED:
@@ -195,7 +195,7 @@ class SimSidecar:
         call.reached, call.phase = True, Phase.FORWARDED
 
     def resolve(self, call: SimCall, event: Event) -> None:
-        """`Bill.resolve`: written to the connection before anything is relayed, and not waited for."""
+        """Mirror of `Settlement.resolve`: send the command before the relay, without awaiting it."""
         call.event, call.phase = event, Phase.RESOLVED
         asked, finished = call.application, partial(self._finished, call)
         todo = self._rules.action(event, asked.on_unknown, call.charge_errors)

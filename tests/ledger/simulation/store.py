@@ -1,4 +1,4 @@
-"""The store: accounts under one clock, and scripts that are the pure model, applied whole or not at all."""
+"""Simulated store: accounts with one clock, and scripts of the pure model, applied whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from sidecar.ledger.accounts import AccountState, Consent
-from sidecar.ledger.settlement import EXPIRED_AT_ONCE
+from sidecar.ledger.settlement import EXPIRY_BATCH
 from sidecar.ledger.windows import Counter as Used
 from sidecar.model import AmountKind
 from sidecar.outcome import Receipt
@@ -29,7 +29,7 @@ from tests.ledger.simulation.messages import (
     Write,
 )
 from tests.ledger.simulation.rules import Rules, must
-from tests.ledger.support import CALLER
+from tests.store.support import CALLER
 
 REMEMBERED: Final = 3_600_000
 """For how long the outside writer's operations are remembered, in ms."""
@@ -38,11 +38,11 @@ WHO: Final = (CALLER.subject, CALLER.client_id)
 
 
 _ALWAYS: Final = {Settle, Release, Defer, Recall, Sweep, Write}
-"""What may write when memory is short: `allow-oom` at the head of the scripts."""
+"""Scripts that may write when memory is short: those with `allow-oom`."""
 
 
 class SimStore:
-    """Runs scripts.
+    """Store that runs scripts.
 
     Args:
         rules: what the scripts do.
@@ -78,7 +78,7 @@ class SimStore:
         }
 
     def execute(self, command: Command, load: bool = False) -> Any:
-        """Run one script, and see that the account is right afterwards."""
+        """Run one script, and check the account afterwards."""
         kind = type(command)
         if load:
             self.forgotten.discard(kind)
@@ -92,29 +92,31 @@ class SimStore:
         return answer
 
     def pass_time(self, by: int) -> None:
-        """The clock goes on, or is set back; what has expired by then does not come back."""
+        """Advance the clock, or set it back; expired records do not come back."""
         self.now += by
         for account in self.accounts.values():
-            account.state.done = {call: each for call, each in account.state.done.items() if each.until > self.now}
+            account.state.resolved = {
+                call: each for call, each in account.state.resolved.items() if each.until > self.now
+            }
             account.books.known = {call: each for call, each in account.books.known.items() if each.until > self.now}
 
     def forget_scripts(self) -> None:
-        """A restart, or SCRIPT FLUSH. Records are written directly, by no script."""
+        """Forget all scripts, as at a restart or SCRIPT FLUSH; direct writes need none."""
         self.forgotten = set(self._scripts) - {Write}
 
     def replicate(self) -> None:
-        """A replica has everything up to now."""
+        """Replicate the current state."""
         self._replica = {name: account.copy(self.now) for name, account in self.accounts.items()}
 
     def fail_over(self) -> bool:
-        """The replica is promoted: what came after is lost. False when there is none."""
+        """Promote the replica, which loses later writes; False without a replica."""
         if self._replica is None:
             return False
         self.accounts, self._replica = self._replica, None
         return True
 
     def flush(self) -> None:
-        """FLUSHALL: nobody has anything, and nobody has consented."""
+        """Delete everything, as FLUSHALL: no account has units or consents."""
         self.accounts = {name: Account(AccountState(), Books(met=self._met)) for name in self.accounts}
         self.forget_scripts()
 
@@ -143,7 +145,7 @@ class SimStore:
             lambda: self._rules.settle(
                 account.state, asked.call_id, command.charges, now=self.now, lease=asked.lease
             ),
-            lambda: account.books.told(asked.call_id, "settled", True, command.charges, asked.lease, self.now),
+            lambda: account.books.answer(asked.call_id, "settled", True, command.charges, asked.lease, self.now),
         )  # fmt: skip
 
     def _release(self, account: Account, command: Release) -> Receipt:
@@ -155,7 +157,7 @@ class SimStore:
             lambda: self._rules.release(
                 account.state, asked.call_id, forwarded=forwarded, now=self.now, lease=asked.lease
             ),
-            lambda: account.books.told(asked.call_id, "released", forwarded, None, asked.lease, self.now),
+            lambda: account.books.answer(asked.call_id, "released", forwarded, None, asked.lease, self.now),
         )  # fmt: skip
 
     def _resolve(
@@ -182,16 +184,16 @@ class SimStore:
         """`ledger.lua`, expire: one hold after the other, so that each has its entry."""
         overdue = account.books.overdue(self.now)
         state = account.state = account.state.copy(self.now)
-        for call in overdue[:EXPIRED_AT_ONCE]:
+        for call in overdue[:EXPIRY_BATCH]:
             others, hold = state.holds, account.books.open[call]
             was = before(state, hold, self.now)
             state.holds = {call: others[call]}
             self._rules.expire(state, self.now)
             state.holds = {name: each for name, each in others.items() if name != call} | state.holds
             account.resolved(call, hold, was, account.books.expired(call, self.now), self.now)
-        if len(overdue) <= EXPIRED_AT_ONCE:
+        if len(overdue) <= EXPIRY_BATCH:
             self._rules.expire(state, self.now)  # nothing is left that it may touch
-        return min(len(overdue), EXPIRED_AT_ONCE)
+        return min(len(overdue), EXPIRY_BATCH)
 
     # --- streams ---------------------------------------------------------------------------------
 
@@ -225,7 +227,7 @@ class SimStore:
             account.state, command.request, command.costs, command.resumed, now=self.now
         )
         if hold is None or call is None:
-            must(found is None, "recalled what nobody asks for:", found)
+            must(found is None, "recalled an unexpected call:", found)
             return found
         if not hold.deferred:
             must(found is None, "recalled from its owner:", found)

@@ -1,4 +1,4 @@
-"""What happens, in few words."""
+"""Short words for the trace."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import fields
 from enum import Enum
 from typing import Any
 
-from sidecar.model import Admission, Application, Demand
+from sidecar.model import AdmissionReply, Application, Demand
 from sidecar.outcome import Charge, Receipt
 from tests.ledger.simulation.messages import Command
 
 
 def words(thing: Any) -> str:
-    """One thing of a trace."""
+    """Return one value in words."""
     match thing:
         case Enum():
             return thing.name.lower()
@@ -28,8 +28,12 @@ def words(thing: Any) -> str:
             items = "" if thing.items is None else f" for {''.join(thing.items)}"
             return f"{thing.reserve} {thing.name}{items}"
         case Charge():
-            return "the reserve" if thing == Charge() else str(thing.amount if thing.items is None else thing.items)
-        case Admission():
+            return (
+                "the reserve"
+                if thing.amount is None and thing.items is None
+                else str(thing.amount if thing.items is None else thing.items)
+            )
+        case AdmissionReply():
             return thing.code.name.lower()
         case Receipt():
             return "late" if thing.late else words({**thing.paid, **thing.used})

@@ -1,4 +1,4 @@
-"""Who is there, and a scheduler that decides what happens next."""
+"""Participants of a run, and the scheduler that chooses the next step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.ledger.simulation.sidecar import SimSidecar
 from tests.ledger.simulation.store import SimStore
 from tests.ledger.simulation.trace import words
 from tests.ledger.simulation.writer import Writer, write
-from tests.ledger.support import NOW
+from tests.store.support import NOW
 
 STEPS: Final = 200
 GHOSTS: Final = 20_000
@@ -28,13 +28,13 @@ _UNRESUMABLE: Final = Event.STREAM_ENDED
 
 @dataclass(slots=True)
 class World:
-    """One run.
+    """State of one run.
 
     Args:
         seed: of all that is left to chance.
         rules: what the ledger does.
         failover: whether an older replica may be promoted: then what was acknowledged may be undone.
-        tell: given each step in words, for people.
+        trace: called with a line of text for each step.
 
     Attributes:
         met: how often each thing has happened that a simulation is about.
@@ -44,7 +44,7 @@ class World:
     seed: int
     rules: Rules = field(default_factory=Rules)
     failover: bool = False
-    tell: Callable[[str], None] | None = None
+    trace: Callable[[str], None] | None = None
     steps: int = 0
     met: Counter[str] = field(default_factory=Counter)
     dice: random.Random = field(init=False)
@@ -67,10 +67,10 @@ class World:
         for _ in (*self.sidecars, self.writer):
             self.connect()
 
-    def say(self, *told: object) -> None:
-        """One line of the trace."""
-        if self.tell is not None:
-            self.tell(f"{self.steps:4} {self.store.now - NOW:9} {' '.join(map(words, told))}")
+    def say(self, *parts: object) -> None:
+        """Write one line of the trace."""
+        if self.trace is not None:
+            self.trace(f"{self.steps:4} {self.store.now - NOW:9} {' '.join(map(words, parts))}")
 
     def _of(self, things: list[Any]) -> Any:
         return things[int(self.dice.random() * len(things))] if things else None
@@ -78,7 +78,7 @@ class World:
     # --- the network -----------------------------------------------------------------------------
 
     def connect(self) -> None:
-        """Somebody who has no connection gets one; every script is loaded on it."""
+        """Connect a participant without a connection, and load every script on it."""
         sidecar = self._of([each for each in self.sidecars if each.alive and each.wire is None])
         if sidecar is not None:
             wire = Wire(f"{sidecar.name}#{self.steps}")
@@ -90,7 +90,7 @@ class World:
             self.wires.append((wire, None))
 
     def arrive(self) -> None:
-        """The next command on one of the connections reaches the store, and runs."""
+        """Run the next command of one connection at the store."""
         found = self._of([each for each, _ in self.wires if each.requests])
         if found is None or (not found.whole and self.dice.random() < 0.8):
             return  # what a broken connection still brings is mostly late
@@ -102,14 +102,14 @@ class World:
             found.replies.append((sent, reply))
 
     def answer(self) -> None:
-        """The next reply on one of the connections reaches who asked."""
+        """Deliver the next reply of one connection."""
         found = self._of([each for each, _ in self.wires if each.replies])
         if found is not None:
             self.say(found.name, "answered:", type(found.replies[0][0].command).__name__)
             found.answer()
 
     def tear(self) -> None:
-        """A connection breaks. Some of what was sent on it may still arrive; nothing comes back."""
+        """Break a connection: some of its commands may still arrive, no reply comes back."""
         found = self._of([each for each, _ in self.wires if each.whole])
         if found is not None:
             self._tear(found, int(self.dice.random() * (len(found.requests) + 1)))
@@ -119,7 +119,7 @@ class World:
         wire.tear(arriving, self.store.now + GHOSTS)
 
     def notice(self) -> None:
-        """Somebody learns that a connection is broken."""
+        """Let a participant notice its broken connection."""
         found = self._of([each for each in self.wires if not each[0].whole and each[0].owed])
         if found is None:
             found = self._of([each for each in self.wires if not each[0].whole])
@@ -127,7 +127,7 @@ class World:
             self.lose(*found)
 
     def lose(self, wire: Wire, sidecar: SimSidecar | None) -> None:
-        """The owner of this connection learns that it is broken."""
+        """Let the owner of a connection notice that it is broken."""
         if sidecar is not None and sidecar.wire is wire:
             self.say(sidecar.name, "has lost", wire.name)
             sidecar.disconnected()
@@ -137,7 +137,7 @@ class World:
         self._forget_ghosts()
 
     def _forget_ghosts(self) -> None:
-        """Connections of nobody end when nothing of them can arrive any more."""
+        """Drop connections without an owner when none of their commands can arrive any more."""
         owned = {id(each.wire) for each in self.sidecars} | {id(self.writer.wire)}
         for wire, _ in self.wires:
             if not wire.whole and wire.until <= self.store.now:
@@ -147,7 +147,7 @@ class World:
     # --- calls -----------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """A client calls."""
+        """Start a call of a client."""
         sidecar = self._of([each for each in self.sidecars if each.alive and not each.leaving])
         if sidecar is None:
             return
@@ -166,7 +166,7 @@ class World:
         )
 
     def proceed(self) -> None:
-        """A call that was admitted goes one step on: to the backend, to its end, to its client."""
+        """Advance an admitted call one step: to the backend, to its end, to its client."""
         sidecar = self._of([each for each in self.sidecars if each.calls])
         if sidecar is not None:
             ready = [each for each in sidecar.calls.values() if each.phase not in (Phase.ASKED, Phase.OVER)]
@@ -193,7 +193,7 @@ class World:
         self.say(sidecar.name, call.id, "is", call.phase, "" if call.event is None else call.event)
 
     def cancel(self) -> None:
-        """A client leaves before its call was admitted."""
+        """Disconnect a client before its call is admitted."""
         sidecar = self._of([each for each in self.sidecars if each.calls])
         if sidecar is not None:
             call = self._of([each for each in sidecar.calls.values() if each.phase is Phase.ASKED])
@@ -202,7 +202,7 @@ class World:
                 sidecar.cancel(call)
 
     def resume(self) -> None:
-        """The client of a deferred call comes back for the response, to any sidecar."""
+        """Resume the stream of a deferred call, at any sidecar."""
         sidecar, call = self._of([each for each in self.sidecars if each.alive]), self._of(self.deferred)
         if sidecar is None or call is None:
             return
@@ -218,7 +218,7 @@ class World:
     # --- processes -------------------------------------------------------------------------------
 
     def crash(self) -> None:
-        """A sidecar dies; one that was stopped leaves."""
+        """Kill a sidecar; a stopped one exits."""
         leaving = [each for each in self.sidecars if each.alive and each.leaving]
         sidecar = self._of(leaving or [each for each in self.sidecars if each.alive])
         if sidecar is not None:
@@ -233,26 +233,26 @@ class World:
         self._forget_ghosts()
 
     def stop(self) -> None:
-        """A sidecar is asked to leave; it is gone when it dies."""
+        """Stop a sidecar; it exits later."""
         sidecar = self._of([each for each in self.sidecars if each.alive and not each.leaving])
         if sidecar is not None:
             self.say(sidecar.name, "is stopped")
             sidecar.leave_service()
 
     def restart(self) -> None:
-        """One that died is started."""
+        """Restart a dead sidecar."""
         sidecar = self._of([each for each in self.sidecars if not each.alive])
         if sidecar is not None:
             sidecar.start()
 
     def deliver_again(self) -> None:
-        """`Courier._deliver_again` of one of them."""
+        """Run `Outbox._retry_all` of one sidecar."""
         sidecar = self._of([each for each in self.sidecars if each.again])
         if sidecar is not None:
             sidecar.deliver_again()
 
     def sweep(self) -> None:
-        """The slow sweep of one of them."""
+        """Run the slow sweep of one sidecar."""
         sidecar = self._of([each for each in self.sidecars if each.alive])
         if sidecar is not None:
             sidecar.sweep(self._of(list(NAMES)))
@@ -260,7 +260,7 @@ class World:
     # --- the store -------------------------------------------------------------------------------
 
     def restart_store(self) -> None:
-        """It comes back with all it had, and knows no script; what was on its way is lost."""
+        """Restart the store with its data but no script; messages in flight are lost."""
         self.say("the store restarts")
         for wire, _ in self.wires:
             self._tear(wire, 0)
@@ -271,12 +271,12 @@ class World:
         self.store.forget_scripts()
 
     def replicate(self) -> None:
-        """A replica catches up."""
+        """Let the replica catch up."""
         if self.failover:
             self.store.replicate()
 
     def fail_over(self) -> None:
-        """A replica is promoted, as it is."""
+        """Promote the replica in its current state."""
         if self.failover and self.store.fail_over():
             self.met["failover"] += 1
             self.say("failover")
@@ -284,19 +284,19 @@ class World:
             self.restart_store()
 
     def flush(self) -> None:
-        """FLUSHALL, by somebody who should not."""
+        """Run FLUSHALL, as a mistaken operator."""
         if self.failover:
             self.say("everything is flushed")
             self.lossy = True
             self.store.flush()
 
     def fill(self) -> None:
-        """Memory is short, or there is enough again."""
+        """Make memory short, or sufficient again."""
         self.store.full = not self.store.full
         self.say("memory is", "short" if self.store.full else "there")
 
     def tick(self) -> None:
-        """A moment passes."""
+        """Let a moment pass."""
         self.store.pass_time(int(self.dice.random() * 2000))
 
     def set_back(self) -> None:
@@ -304,7 +304,7 @@ class World:
         self.store.pass_time(-int(self.dice.random() * 70_000))
 
     def wait(self) -> None:
-        """A window, or a lease, passes. No reply is waited for so long (`Wire._look`), and no packet is kept."""
+        """Let a window or lease pass: overdue connections break (`RespTransport._check_deadline`)."""
         for wire, _ in self.wires:
             if wire.whole and wire.owed:
                 self._tear(wire, 0)
@@ -317,12 +317,12 @@ class World:
     # --- others ----------------------------------------------------------------------------------
 
     def spend(self) -> None:
-        """Another program changes credits."""
+        """Let another program change credits."""
         if (operation := self.writer.change(self.dice, self.store.now)) is not None:
             self.say("another program asks for", operation.command)
 
     def write(self) -> None:
-        """Another program writes a record."""
+        """Let another program write a record."""
         command = write(self.dice)
         self.say("another program writes", command)
         self.store.execute(command)

@@ -1,4 +1,4 @@
-"""Another program on the same store: it changes credits by the shipped script, and writes records directly."""
+"""Other program on the store: it changes credits by the shipped script, and writes records directly."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.ledger.simulation.store import REMEMBERED
 
 @dataclass(slots=True)
 class Operation:
-    """One change of credits by another program, which repeats it under the same id until it is answered."""
+    """Change of credits, which the program repeats under the same id until it is answered."""
 
     command: Credits
     begun: int
@@ -21,7 +21,7 @@ class Operation:
     answer: str | None = None
 
     def answered(self, reply: Any) -> None:
-        """What the script said; nothing, if the connection broke."""
+        """Keep the reply of the script; a broken connection has none."""
         self.waiting = False
         if not isinstance(reply, Fault):
             self.answer = reply
@@ -29,7 +29,7 @@ class Operation:
 
 @dataclass(slots=True)
 class Writer:
-    """One such program.
+    """Other program on the store.
 
     Attributes:
         wire: None while it has no connection.

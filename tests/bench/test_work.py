@@ -1,0 +1,68 @@
+"""Work of a call, counted: it fails when a call begins to do more, on any machine and however busy that is."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from bench.programs import MissingError
+from bench.work import by_file, counted, functions_of, system_calls_of
+from bench.workloads import WORKLOADS
+
+FUNCTIONS = {"scoped": 450, "priced": 500}
+"""Python and C function calls, and resumptions of coroutines, that a call may make."""
+SYSTEM_CALLS = 14
+"""Reads, writes and waits that a call may make."""
+
+
+pytestmark = pytest.mark.process
+
+
+@cache
+def functions(workload: str) -> float:
+    return sum(functions_of(WORKLOADS[workload]).values())
+
+
+@pytest.mark.parametrize("workload", FUNCTIONS)
+def test_function_calls_of_a_policed_call(workload: str):
+    assert functions(workload) <= FUNCTIONS[workload]
+
+
+@pytest.mark.parametrize("workload", FUNCTIONS)
+def test_system_calls_of_a_policed_call(workload: str):
+    try:
+        made = system_calls_of(WORKLOADS[workload])
+    except (MissingError, PermissionError) as missing:
+        pytest.skip(str(missing))
+    assert sum(made.values()) <= SYSTEM_CALLS, made
+
+
+@pytest.mark.parametrize("refused", ["refused-token", "refused-scope"])
+def test_a_refused_call_does_less_than_an_allowed_one(refused: str):
+    assert functions(refused) < functions("scoped")
+
+
+def test_a_policy_of_thousands_of_tools_and_scopes_adds_no_work_to_a_call():
+    assert functions("growth-policy") <= functions("scoped") + 5
+
+
+def test_summary_of_strace():
+    summary = """
+% time     seconds  usecs/call     calls    errors syscall
+------ ----------- ----------- --------- --------- ----------------
+ 51.97    0.006737           3      2000           write
+ 21.59    0.002799           1      1000         4 read
+------ ----------- ----------- --------- --------- ----------------
+100.00    0.012963           2      3000         4 total
+"""
+    assert counted(summary, 500) == {"write": 4.0, "read": 2.0}
+
+
+def test_functions_count_for_the_file_of_their_caller():
+    names = {
+        "/x/sidecar/proxy/admit.py:10 Admission.admit": 2.0,
+        "/x/sidecar/proxy/admit.py:10 Admission.admit -> len": 1.0,
+        "/y/site-packages/aiohttp/streams.py:7 feed_eof": 1.0,
+    }
+    assert by_file(names) == {"sidecar/proxy/admit.py": 3.0, "aiohttp/streams.py": 1.0}

@@ -1,0 +1,5 @@
+"""Fixtures of running sidecars, shared with the tests of the proxy."""
+
+from tests.proxy.conftest import bare, launch, rig
+
+__all__ = ["bare", "launch", "rig"]
