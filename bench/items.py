@@ -1,4 +1,4 @@
-"""What calls cost the store itself, by how many items they name: its own time, not that of the way to it."""
+"""Time of the store for calls by their number of items, without the network."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 import redis
 
-from sidecar.ledger import changes, scripts
-from sidecar.ledger.command import Command
-from sidecar.ledger.keys import caller_keys, paid_member
 from sidecar.model import AmountKind, Application, Caller, ConsentMode, Demand, Depth, OnUnknown, PlanTerms, Terms
 from sidecar.outcome import Charge
+from sidecar.store.commands import changes, scripts
+from sidecar.store.commands.command import Command
+from sidecar.store.commands.keys import caller_keys, paid_member
 from tests.support.store import StoreServer
 
 ITEMS = (0, 1, 100, 500, 5000)

@@ -1,4 +1,4 @@
-"""What writing a receipt into a result costs: into the backend's text, or by writing the message anew."""
+"""Cost of adding a receipt to a result: spliced into the backend's text, or by encoding the message again."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from sidecar.protocol import results, strictjson
+from sidecar.protocol import results
 from sidecar.protocol.meta import RECEIPT_KEY
 from sidecar.protocol.stamping import stamped
+from sidecar.protocol.strict import strictjson
 
 RECEIPT = {
     "request_id": "a0b8c93939394e1a833291423559ce4a",
@@ -20,7 +21,7 @@ ROWS = {"1 KB": 5, "100 KB": 550, "10 MB": 55_000}
 
 
 def message(count: int, *, several: bool) -> bytes:
-    """A search result: rows, and the same as text; `several` gives a content a `_meta` beside that of the result."""
+    """A search result: rows, and the same as text; `several` adds a second `_meta`, to a content."""
     rows = [{"id": f"row-{n}", "name": "Café, 3rd floor", "score": 1.0, "tags": ["a", "b"]} for n in range(count)]
     content: dict[str, Any] = {"type": "text", "text": json.dumps(rows)}
     result: dict[str, Any] = {"content": [content], "structuredContent": {"rows": rows}}
@@ -30,7 +31,7 @@ def message(count: int, *, several: bool) -> bytes:
 
 
 def milliseconds(work: Callable[[], object], size: int) -> float:
-    """The best of three rounds, each of about 20 MB."""
+    """Milliseconds of the best of three rounds, each of about 20 MB."""
     times = max(1, 20_000_000 // size)
     rounds = []
     for _ in range(3):
@@ -42,17 +43,17 @@ def milliseconds(work: Callable[[], object], size: int) -> float:
 
 
 def into_text(data: bytes, response: results.Response) -> bytes:
-    """As the sidecar does it."""
+    """Splice, as the sidecar does."""
     return stamped(data.decode(), response.result, RECEIPT).encode()
 
 
-def anew(response: results.Response) -> bytes:
-    """Fast, but numbers are spelt in another way."""
+def encoded_again(response: results.Response) -> bytes:
+    """Encode again with orjson: fast, but numbers are written differently."""
     return response.with_result({**(response.result or {}), "_meta": {RECEIPT_KEY: RECEIPT}})
 
 
 def literals_kept(data: bytes) -> bytes:
-    """As requests are written anew."""
+    """Encode again like requests, with number literals kept."""
     document = strictjson.parse(data).exact
     return strictjson.dumps({**document, "result": {**document["result"], "_meta": {RECEIPT_KEY: RECEIPT}}})
 
@@ -65,12 +66,12 @@ def figures(count: int) -> list[float]:
         milliseconds(lambda: results.read_response(plain), size),
         milliseconds(lambda: into_text(plain, response), size),
         milliseconds(lambda: into_text(several, both), size),
-        milliseconds(lambda: anew(response), size),
+        milliseconds(lambda: encoded_again(response), size),
         milliseconds(lambda: literals_kept(plain), size),
     ]
 
 
-HEADS = ("read", "into text", "member by member", "anew", "literals kept")
+HEADS = ("read", "into text", "member by member", "encoded again", "literals kept")
 
 
 if __name__ == "__main__":

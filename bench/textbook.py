@@ -1,4 +1,4 @@
-"""The proxy that everybody writes first: aiohttp on both sides, no checks at all."""
+"""The simplest proxy: aiohttp on both sides, no checks."""
 
 from __future__ import annotations
 

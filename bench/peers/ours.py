@@ -1,0 +1,86 @@
+"""The sidecar, with a real Valkey of its own (`appendfsync everysec`) on the same core."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.machine import PROXY_CORE, free_port, pin_running, started
+from bench.material import RESOURCE
+from bench.peers.peer import Peer, Running, Site
+from sidecar import __version__
+from sidecar.store.commands import changes, scripts
+from sidecar.store.commands.command import Command
+from tests.support.store import StoreServer
+
+ISSUER_ID, ACCOUNT, CLIENT = "main", "ada", "cli-1"
+LIMITS = {"in_flight_per_account": 1000, "streams_per_account": 1000}
+_CREDITS = 10**9
+
+
+def account(name: str, *, priced: bool) -> list[Command]:
+    """Return what gives an account all that a call may need."""
+    made = [changes.grant(ISSUER_ID, name, name, CLIENT)]
+    if priced:
+        made.append(changes.set_account(ISSUER_ID, name, plan="business", create=True))
+        made.append(changes.change_credits(ISSUER_ID, name, "set", "contact", _CREDITS, operation=name))
+    return made
+
+
+def prepare(store: Any, commands: list[Command]) -> None:
+    """Run commands in the store, all at once."""
+    for script in scripts.scripts:
+        store.script_load(script.source)
+    pipeline = store.pipeline(transaction=False)
+    for command in commands:
+        pipeline.execute_command(*command.words())
+    pipeline.execute()
+
+
+def _config(site: Site, port: int, store: StoreServer) -> dict[str, Any]:
+    (site.folder / "policy.yaml").write_text(yaml.safe_dump(site.policy))
+    (site.folder / "jwks.json").write_text(json.dumps(site.keyring.jwks))
+    return {
+        "resource": RESOURCE,
+        "listen": f"127.0.0.1:{port}",
+        "admin": f"127.0.0.1:{free_port()}",
+        "backend": {"url": site.backend_url},
+        "issuers": [{"issuer": site.keyring.url, "jwks": {"file": str(site.folder / "jwks.json")}}],
+        "store": {"url": store.url},
+        "policies": [str(site.folder / "policy.yaml")],
+        "limits": LIMITS,
+        **site.settings,
+    }
+
+
+@contextlib.contextmanager
+def sidecar(site: Site, before: Sequence[str] = ()) -> Iterator[Running]:
+    """Run the sidecar.
+
+    Args:
+        site: where it is put.
+        before: a module that runs it, and that module's arguments.
+    """
+    store = StoreServer(options=("--appendonly", "yes", "--appendfsync", "everysec")).start()
+    try:
+        with store.client() as client:
+            prepare(client, account(ACCOUNT, priced="credits" in site.policy))
+        pin_running(store.pid, PROXY_CORE)
+        port = free_port()
+        config = site.folder / "config.yaml"
+        config.write_text(yaml.safe_dump(_config(site, port, store)))
+        command: list[str | Path] = [sys.executable, "-m", *before, "sidecar", "serve", "--config", config]
+        with started(command, port, core=PROXY_CORE) as one:
+            yield Running(port, (one.pid,), (store.pid,), str(store.path), f"mcp-policy-sidecar {__version__}")
+    finally:
+        store.close()
+
+
+_CHECKS = "token, strict JSON-RPC, tool, scope, consent in the store"
+OURS = Peer("sidecar", "**this sidecar**", "this sidecar", _CHECKS, sidecar)
