@@ -6,6 +6,8 @@
     python spend.py --store redis://127.0.0.1:6379 --account acme --included month:3000 spend contact 1 reveal-7
     python spend.py --store redis://127.0.0.1:6379 --account acme plan growth
     python spend.py --store redis://127.0.0.1:6379 --account acme status disabled
+    python spend.py --store redis://127.0.0.1:6379 --account acme consent granted user-1 cli-1
+    python spend.py --store redis://127.0.0.1:6379 --account acme consent granted user-1 cli-1 --scopes "stores:read"
     python spend.py --store redis://127.0.0.1:6379 --account acme consent revoked user-1 cli-1
 
 --store takes `redis+sentinel://host,host/service` and `redis+cluster://host,host`, too, as the sidecar's `store.url`
@@ -101,11 +103,22 @@ class Account:
         self._client.hset(f"{self._prefix}account", mapping={**self._names, **fields})
         return {"code": "done"}
 
-    def consent(self, status: str, subject: str, client_id: str) -> dict[str, Any]:
-        """Write a consent, `granted` or `revoked`; it counts from the next call on."""
+    def consent(self, status: str, subject: str, client_id: str, scopes: str | None = None) -> dict[str, Any]:
+        """Write a consent, `granted` or `revoked`; it counts from the next call on.
+
+        Args:
+            status: `granted` or `revoked`.
+            subject: the `sub` of the client's tokens.
+            client_id: the client.
+            scopes: what is granted, separated by spaces; None grants whatever a token has.
+        """
         names = {**self._names, "subject": subject, "client_id": client_id}
         key = f"{self._prefix}consent:{digest(subject, client_id)}"
-        self._client.hset(key, mapping={**names, "status": status, "at": f"{time.time():.3f}"})
+        listed = {} if scopes is None else {"scopes": scopes}
+        self._client.hset(key, mapping={**names, "status": status, "at": f"{time.time():.3f}", **listed})
+        if status == "granted" and scopes is None:
+            # Scopes of an earlier approval would go on narrowing this one.
+            self._client.hdel(key, "scopes")
         return {"code": "done"}
 
 
@@ -135,7 +148,11 @@ def arguments() -> argparse.Namespace:
     action.add_argument("value", choices=("granted", "revoked"))
     action.add_argument("subject")
     action.add_argument("client_id")
-    return parser.parse_args()
+    action.add_argument("--scopes", help="of a granted consent, separated by spaces; without it, all of the token's")
+    args = parser.parse_args()
+    if args.action == "consent" and args.value == "revoked" and args.scopes is not None:
+        parser.error("a revoked consent has no scopes")
+    return args
 
 
 def main() -> int:
@@ -148,7 +165,7 @@ def main() -> int:
                 source = args.script.read_text("utf-8")
                 done = account.credits(source, args.action, args.pool, args.amount, args.operation, args.included)
             elif args.action == "consent":
-                done = account.consent(args.value, args.subject, args.client_id)
+                done = account.consent(args.value, args.subject, args.client_id, args.scopes)
             else:
                 done = account.write(**{args.action: args.value})
         except redis.ResponseError as error:

@@ -6,6 +6,8 @@
 //     node spend.ts --store redis://127.0.0.1:6379 --account acme --included month:3000 spend contact 1 reveal-7
 //     node spend.ts --store redis://127.0.0.1:6379 --account acme plan growth
 //     node spend.ts --store redis://127.0.0.1:6379 --account acme status disabled
+//     node spend.ts --store redis://127.0.0.1:6379 --account acme consent granted user-1 cli-1
+//     node spend.ts --store redis://127.0.0.1:6379 --account acme consent granted user-1 cli-1 --scopes "stores:read"
 //     node spend.ts --store redis://127.0.0.1:6379 --account acme consent revoked user-1 cli-1
 //
 // --store takes `redis+sentinel://host,host/service` and `redis+cluster://host,host`, too, as the sidecar's
@@ -99,16 +101,24 @@ async function write(client: Client, names: { issuer: string; account: string },
   await client.hSet(`mcp:{${digest(names.issuer, names.account)}}:account`, { ...names, [field]: value });
 }
 
-/** Write a consent, `granted` or `revoked`; it counts from the next call on. */
+/**
+ * Write a consent, `granted` or `revoked`; it counts from the next call on.
+ *
+ * `scopes` are those that are granted, separated by spaces; undefined grants whatever a token has.
+ */
 async function consent(
   client: Client,
   names: { issuer: string; account: string },
   status: string,
   subject: string,
   client_id: string,
+  scopes: string | undefined,
 ) {
   const key = `mcp:{${digest(names.issuer, names.account)}}:consent:${digest(subject, client_id)}`;
-  await client.hSet(key, { ...names, subject, client_id, status, at: (Date.now() / 1000).toFixed(3) });
+  const listed = scopes === undefined ? {} : { scopes };
+  await client.hSet(key, { ...names, subject, client_id, status, at: (Date.now() / 1000).toFixed(3), ...listed });
+  // Scopes of an earlier approval would go on narrowing this one.
+  if (status === "granted" && scopes === undefined) await client.hDel(key, "scopes");
 }
 
 function wrong(text: string): never {
@@ -125,6 +135,7 @@ async function main(): Promise<Outcome> {
       account: { type: "string" },
       script: { type: "string", default: "credits.lua" },
       included: { type: "string", default: "" },
+      scopes: { type: "string" },
     },
   });
   if (!values.store || !values.account) wrong("--store URL and --account NAME are needed");
@@ -133,6 +144,7 @@ async function main(): Promise<Outcome> {
   const known: Record<string, number> = { grant: 3, spend: 3, plan: 1, status: 1, consent: 3 };
   if (known[action] !== rest.length) wrong("see the head of this file for what can be said");
   if (action === "consent" && !["granted", "revoked"].includes(rest[0])) wrong("granted or revoked");
+  if (values.scopes !== undefined && rest[0] !== "granted") wrong("--scopes belongs to a granted consent");
   if (action === "status" && !["active", "disabled"].includes(rest[0])) wrong("active or disabled");
 
   const client = connection(values.store);
@@ -149,7 +161,7 @@ async function main(): Promise<Outcome> {
       const change = { verb: action, pool, amount, operation, included: values.included };
       return await credits(client, readFileSync(values.script, "utf8"), names, change);
     }
-    if (action === "consent") await consent(client, names, rest[0], rest[1], rest[2]);
+    if (action === "consent") await consent(client, names, rest[0], rest[1], rest[2], values.scopes);
     else await write(client, names, action, rest[0]);
     return { code: "done" };
   } catch (error) {
