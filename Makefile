@@ -1,51 +1,80 @@
-# Everything works on a fresh clone with Python >= 3.11, pip and make; nothing else is assumed.
+# A fresh clone needs Python 3.11 or later, pip and make; everything else is installed into the environment.
 PYTHON ?= python3
-VENV := .venv
+# `make test PYTHON=python3.13` uses an environment of its own; .venv does not change.
+ifeq ($(PYTHON),python3)
+VENV ?= .venv
+else
+VENV ?= .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+endif
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MINUTES := 3
 
-# Suites of their own, because `make test` is for every change: what kills and cuts off, and what npm has to bring.
-FAULTS := tests/faults tests/settlement $(addprefix tests/ledger/test_, \
-	cluster.py sentinel.py embedded_faults.py simulation.py simulated_journal.py) tests/examples/test_several_servers.py
-CLIENTS := tests/clients
+# Keep compiled modules: every worker would compile all tests again, and every process that they start the package.
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test faults clients conformance soak check format clean
+# Not part of `make test`, which is for every change: tests that kill processes, and tests that need npm.
+FAULTS := tests/faults tests/settlement \
+	$(addprefix tests/store/connection/test_,cluster.py sentinel.py store_connection.py layout.py) \
+	tests/proxy/test_store_user.py tests/cli/test_check_store.py tests/hostile/test_memory.py \
+	tests/store/embedded/test_embedded_faults.py tests/ledger/test_simulation.py \
+	tests/ledger/journal/test_simulated_journal.py tests/examples/test_several_servers.py \
+	tests/demo tests/trial/test_try.py tests/support/test_hangs.py tests/store/commands/test_properties.py \
+	tests/bench/test_work.py tests/wire/test_mutated.py tests/wire/test_differential.py
+CLIENTS := tests/clients tests/conformance tests/doctor
 
-demo: $(READY)  ## everything on this machine: issuer, backend, store, sidecar, and a client that tries them
-	$(BIN)/mcp-sidecar demo
+# Parsers of untrusted bytes: they are the first to behave differently on another interpreter.
+PARSERS := tests/fuzz tests/protocol tests/hostile
 
-# More processes than there are cores: much of it waits.
-test: $(READY)  ## the suite, on a real Valkey (from a wheel), real HTTP and real processes
+# Folders without a pure test (see tests/support/purity.py): not importing them saves seconds.
+IMPURE := $(addprefix tests/,clients conformance demo examples faults fuzz hostile settlement vectors wire)
+
+.PHONY: demo test test-fast quick faults clients conformance soak bench check format clean
+
+demo: $(READY)  ## run an issuer, a backend, a store, the sidecar and a client; V=1 shows every request
+	$(BIN)/python -m demo $(if $(V),-v)
+
+# More workers than cores: most tests wait for another process.
+test: $(READY)  ## run the test suite on a real Valkey, real HTTP and real processes
 	$(BIN)/python -m pytest -n 4 $(addprefix --ignore=,$(FAULTS) $(CLIENTS))
 
-faults: $(READY)  ## what kills, stops and cuts off: sidecars, stores, clusters; and every row of the settlement table
+test-fast: $(READY)  ## run the pure tests only: no processes, servers or sockets
+	$(BIN)/python -m pytest -n auto -m pure $(addprefix --ignore=,$(IMPURE))
+
+quick: $(READY)  ## run the parsers' tests on another interpreter: make quick PYTHON=python3.13
+	$(BIN)/python -m pytest -n 4 $(PARSERS)
+
+faults: $(READY)  ## kill and stop sidecars, stores and clusters; test every row of the settlement table
 	$(BIN)/python -m pytest -n 4 $(FAULTS)
 
-clients: $(READY)  ## the official clients and servers (from npm and PyPI), bare and behind the sidecar
+clients: $(READY)  ## run the official clients and servers (npm, PyPI), with and without the sidecar
 	$(BIN)/python -m pytest -n 4 $(CLIENTS)
 
-conformance: $(READY)  ## the official MCP conformance suite (from npm), bare and behind the sidecar
+conformance: $(READY)  ## run the official MCP conformance suite (npm), with and without the sidecar
 	$(BIN)/python -m tests.conformance
 
-soak: $(READY)  ## kill and stop sidecars and store under load for MINUTES, then add everything up
+soak: $(READY)  ## kill and stop processes under load for MINUTES, then verify all accounts; SEED repeats a run
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
-check: $(READY)  ## lint, formatting, types, and the shipped config and policy
+bench: $(READY)  ## measure what a call costs beside other proxies; ROUNDS, QUICK=1, SAVE=1, ONLY=scoped,sidecar,...
+	$(BIN)/python -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) \
+		$(if $(SAVE),--save)
+
+check: $(READY)  ## check lint, formatting, types, and the shipped config and policy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mcp-sidecar check --config config.yaml
 
-format: $(READY)  ## put the code into the shape that `check` wants
+format: $(READY)  ## fix lint and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:
-	rm -rf $(VENV) build *.egg-info tests/node_modules
+clean:  ## remove environments and build output
+	rm -rf .venv $(wildcard .venv-*) build *.egg-info tests/node_modules tests/.pypi bench/.cache
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,demo,test]'
-	touch $@
+	$(BIN)/python -c "import pathlib; pathlib.Path('$@').touch()"
