@@ -17,6 +17,7 @@ from sidecar.observe.logs import Lines, install
 from sidecar.proxy.admit import LEASE_MARGIN
 from sidecar.proxy.listener.http_errors import UnsafeParserError
 from sidecar.runtime.app import Sidecar
+from sidecar.runtime.workers.supervisor import Supervisor, worker_count
 from sidecar.workbench.loading import Loaded, load
 
 COLLECTOR: Final = (50_000, 20, 100)
@@ -44,7 +45,7 @@ def serve(config: Path, lease_margin: float = LEASE_MARGIN) -> int:
     lines = Lines(loaded.settings.log.level)
     install(lines)
     try:
-        uvloop.run(_run(config, loaded, lines, lease_margin))
+        uvloop.run(_serve(config, loaded, lines, lease_margin))
     except (OSError, UnsafeParserError) as error:
         lines.event("listen_failed", "error", problem=str(error))
         return 1
@@ -53,18 +54,30 @@ def serve(config: Path, lease_margin: float = LEASE_MARGIN) -> int:
     return 0
 
 
-async def _run(config: Path, loaded: Loaded, lines: Lines, lease_margin: float) -> None:
+async def _serve(config: Path, loaded: Loaded, lines: Lines, lease_margin: float) -> None:
+    workers = worker_count(loaded.settings)
+    if workers == 1:
+        await _run(Sidecar(config, loaded, lines, lease_margin), lines)
+    else:
+        await _run(Supervisor(config, loaded, lines, workers, lease_margin), lines)
+
+
+async def _run(running: Sidecar | Supervisor, lines: Lines) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with Sidecar(config, loaded, lines, lease_margin) as sidecar:
+    async with running as sidecar:
         loop.add_signal_handler(signal.SIGHUP, _reloader(sidecar))
         await stop.wait()
         lines.event("stopping")
+        again = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, again.set)
+        await sidecar.await_endpoints(again)
 
 
-def _reloader(sidecar: Sidecar) -> Callable[[], None]:
+def _reloader(sidecar: Sidecar | Supervisor) -> Callable[[], None]:
     """Make a handler that reloads once per signal."""
     running: set[asyncio.Task[bool]] = set()
 

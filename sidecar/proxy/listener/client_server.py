@@ -148,6 +148,7 @@ class ClientConnection(AnsweringConnection):
 
     async def _serve(self) -> None:
         """Serve the requests that have arrived, in their order."""
+        self.last = self.last or self._server.last
         try:
             while self._waiting and not self.closing:
                 request = self._next()
@@ -269,6 +270,7 @@ class ClientServer:
         connections: open connections, and closed ones whose last request has not ended.
         loop: the event loop.
         max_header: bytes of a request line and of a header, for connections that begin from now on.
+        last: True when each connection ends with its next answer, because the process will end.
     """
 
     def __init__(self, handle: Handler, error: ErrorAnswer, limits: Limits, idle: float = IDLE_CONNECTION) -> None:
@@ -277,6 +279,7 @@ class ClientServer:
         self.idle = idle
         self.loop = asyncio.get_running_loop()
         self.connections: set[ClientConnection] = set()
+        self.last = False
         self.limit(limits)
 
     def limit(self, limits: Limits) -> None:
