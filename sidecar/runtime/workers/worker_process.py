@@ -21,6 +21,7 @@ import uvloop
 from sidecar.config.documents.merging import DocumentError
 from sidecar.config.file_reader import FileRecord
 from sidecar.observe.logs import FLUSH_WITHIN, Fields, Lines, fault_place, install
+from sidecar.observe.redact import cut
 from sidecar.runtime.app import Sidecar
 from sidecar.runtime.process import COLLECTOR
 from sidecar.runtime.workers.channel import Channel, Message
@@ -80,8 +81,12 @@ class WorkerProcess:
             await self._serve(begin, tasks)
         except asyncio.CancelledError:
             return 1  # the supervisor has ended before it said how to begin
-        except (DocumentError, OSError, ValueError) as error:
-            problem = str(error) if isinstance(error, OSError | DocumentError) else fault_place(error)
+        except DocumentError as error:
+            for each in error.problems:  # problems name files, lines and keys, and never hold a value
+                self._lines.write("error", "worker_failed", {"problem": cut(str(each), 1000)})
+            return 1
+        except Exception as error:  # noqa: BLE001 - the log gets the place; the supervisor starts another worker
+            problem = str(error) if isinstance(error, OSError) else fault_place(error)
             self._lines.event("worker_failed", "error", problem=problem)
             return 1
         finally:
