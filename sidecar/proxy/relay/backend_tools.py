@@ -79,7 +79,7 @@ class BackendTools:
         return fault is None
 
     def schema(self, tool: Tool, definition: Mapping[str, Any]) -> Any:
-        """Return the input schema of a definition, narrowed to what the policy accepts."""
+        """Return the input schema of a definition as clients see it, encoded where it is narrowed."""
         return self._schemas.shown(tool, definition)
 
     def learn(self, definitions: Iterable[Mapping[str, Any]]) -> None:
