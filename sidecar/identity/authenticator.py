@@ -105,11 +105,11 @@ class Authenticator:
             Refusal: `token_missing`, `token_invalid`, or `issuer_unavailable` when the keys or the issuer's answer
                 that would decide are unavailable. That of an expired JWT with a verified signature has its scopes.
         """
-        caller = self.remembered(authorization)
-        if caller is not None:
-            return caller
         token = bearer(authorization)
         digest = _digest(token)
+        caller = self.remembered(digest)
+        if caller is not None:
+            return caller
         if self._opaque is not None and not is_jwt(token):
             return await self._opaque.caller(token, digest)
         self._remembered.pop(digest)
@@ -117,13 +117,13 @@ class Authenticator:
         self._remembered.put(digest, owner_of(verified.caller), verified)
         return verified.caller
 
-    def remembered(self, authorization: Sequence[str]) -> Caller | None:
+    def remembered(self, digest: bytes) -> Caller | None:
         """Return the caller of a JWT that is verified already; None if `authenticate` must decide.
 
-        Raises:
-            Refusal: `token_missing` or `token_invalid`; see `bearer`.
+        Args:
+            digest: the token's (`token_digest`).
         """
-        known = self._remembered.get(_digest(bearer(authorization)))
+        known = self._remembered.get(digest)
         if known is None or self._clock() >= known.until or known.keys.current() is not known.table:
             return None
         return known.caller
@@ -167,6 +167,15 @@ class Authenticator:
                     accepted=partial(self._note, issuer.id),
                 )
         return None
+
+
+def token_digest(authorization: Sequence[str]) -> bytes:
+    """Return the digest of the token in the values of every `Authorization` header.
+
+    Raises:
+        Refusal: `token_missing` or `token_invalid`; see `bearer`.
+    """
+    return _digest(bearer(authorization))
 
 
 def _digest(token: str) -> bytes:
