@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -17,11 +18,14 @@ from sidecar.observe.logs import Lines, install
 from sidecar.proxy.admit import LEASE_MARGIN
 from sidecar.proxy.listener.http_errors import UnsafeParserError
 from sidecar.runtime.app import Sidecar
+from sidecar.system.service_manager import ServiceManager
 from sidecar.workbench.loading import Loaded, load
 
 COLLECTOR: Final = (50_000, 20, 100)
 """Thresholds of the garbage collector. By default it runs for every 700 objects and so traverses a body of small
 values several times while the body is read: five times the cost of reading it."""
+_SERVING: Final = "Serving; /readyz has the state of its dependencies."
+_REFUSED: Final = "Serving by the files of before: the last reload was refused, see reload_failed in the log."
 
 
 def serve(config: Path, lease_margin: float = LEASE_MARGIN) -> int:
@@ -58,18 +62,26 @@ async def _run(config: Path, loaded: Loaded, lines: Lines, lease_margin: float) 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with Sidecar(config, loaded, lines, lease_margin) as sidecar:
-        loop.add_signal_handler(signal.SIGHUP, _reloader(sidecar))
+    manager = ServiceManager.of(os.environ)
+    async with manager.watched(), Sidecar(config, loaded, lines, lease_margin) as sidecar:
+        loop.add_signal_handler(signal.SIGHUP, _reloader(sidecar, manager))
+        await manager.ready(_SERVING)
         await stop.wait()
         lines.event("stopping")
+        await manager.stopping()
 
 
-def _reloader(sidecar: Sidecar) -> Callable[[], None]:
+def _reloader(sidecar: Sidecar, manager: ServiceManager) -> Callable[[], None]:
     """Make a handler that reloads once per signal."""
-    running: set[asyncio.Task[bool]] = set()
+    running: set[asyncio.Task[None]] = set()
+
+    async def reload() -> None:
+        await manager.reloading()
+        done = await sidecar.reload()
+        await manager.ready(_SERVING if done else _REFUSED)
 
     def start() -> None:
-        task = asyncio.create_task(sidecar.reload())
+        task = asyncio.create_task(reload())
         running.add(task)
         task.add_done_callback(running.discard)
 
