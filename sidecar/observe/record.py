@@ -8,14 +8,14 @@ from functools import lru_cache
 from typing import Any, Final
 
 from sidecar.errors import ErrorCode, Refusal, ShadowRefusal
-from sidecar.model import Caller
+from sidecar.model import AmountKind, Caller
 from sidecar.observe.detail import detail
 from sidecar.observe.logs import Lines
 from sidecar.observe.metrics import CODES, OTHER, Metrics
 from sidecar.observe.redact import cut, identifier, operand, sentence
 from sidecar.observe.statuses import Status, status_of
 from sidecar.observe.tracing.call_trace import CallTrace
-from sidecar.observe.tracing.tracer import Tracer
+from sidecar.observe.tracing.tracer import Tracer, drawn
 from sidecar.observe.undeclared import UndeclaredTools
 from sidecar.outcome import Event, Eviction, Exchange
 
@@ -100,13 +100,27 @@ class Recorder:
         seconds = max(0.0, ended - exchange.started)
         status = status_of(exchange)
         self._metrics.count(exchange, status, seconds)
-        level = _level(exchange, status)
+        level, sample = _level(exchange, status), self._lines.sample
         if self._lines.wants(level):
-            self._lines.write(level, "call", fields(exchange, status, seconds))
+            if sample >= 1 or not is_ordinary(exchange, status, level):
+                self._lines.write(level, "call", fields(exchange, status, seconds))
+            elif drawn(exchange.request_id, sample):
+                self._lines.write(level, "call", {**fields(exchange, status, seconds), "sample": sample})
         if exchange.refusal is not None:
             self._undeclared.note(exchange)
         if trace is not None and self.tracer is not None:
             self.tracer.finish(trace, exchange, status, seconds)
+
+
+def is_ordinary(exchange: Exchange, status: Status, level: str) -> bool:
+    """Return True for an allowed call without credits and without a problem: its line may be left out."""
+    if status is not Status.OK or level != "info" or exchange.refusal is not None:
+        return False
+    if any(price.kind is AmountKind.CREDIT for price in exchange.reserved) or (
+        exchange.receipt is not None and exchange.receipt.paid
+    ):
+        return False
+    return not (exchange.shadow or exchange.notes or exchange.stream_end)
 
 
 def fields(exchange: Exchange, status: Status, seconds: float) -> dict[str, Any]:
