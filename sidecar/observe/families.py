@@ -123,6 +123,7 @@ class Families:
         self.evictions = self._counter("evictions", "Number of evicted entries, by kind.", "kind")
         self.reload_failures = self._counter("reload_failures", "Number of reloads that failed.")
         self.log_dropped = self._counter("log_lines_dropped", "Number of log lines that were dropped.")
+        self.spans = self._counter("spans", "Number of spans for the collector, by outcome.", "outcome")
         self.build = self._gauge(
             "build_info", "1, with version and Python version of this build.", "livemax", "version", "python"
         )

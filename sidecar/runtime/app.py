@@ -24,9 +24,13 @@ from sidecar.observe.metrics import Metrics
 from sidecar.observe.record import Recorder
 from sidecar.observe.redact import sentence
 from sidecar.observe.repeats import Repeats
+from sidecar.observe.tracing.exporter import FLUSH_WITHIN as EXPORT_WITHIN
+from sidecar.observe.tracing.setup import start_tracing
+from sidecar.observe.tracing.tracer import Tracer
 from sidecar.outcome import Exchange
 from sidecar.policy.rules import Policy
 from sidecar.proxy.admit import LEASE_MARGIN, Admission
+from sidecar.proxy.calls.traced_admission import TracedAdmission
 from sidecar.proxy.forward import Forwarder
 from sidecar.proxy.listener.acceptors import Listeners
 from sidecar.proxy.listener.client_server import ClientServer
@@ -97,6 +101,7 @@ class Sidecar:
         self._store_problem: str | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._flushing = LimitedThreads("flush")
+        self._exporting = LimitedThreads("export")
         self._stack = contextlib.AsyncExitStack()
         self._listeners = Listeners(self._stack, self.metrics, self._repeats)
         self._grace_ends = 0.0
@@ -137,8 +142,9 @@ class Sidecar:
         self._stack.callback(lambda: self.pipeline.snapshot.upstream.close())
         self._stack.push_async_callback(self.store.close, _SETTLE_GRACE)
         stream_key = StreamKey(self.store)
-        recorder = Recorder(self.metrics, self._lines)
-        self._admission = admission = Admission(self.store, secrets.token_hex(8), self._lease_margin, recorder)
+        recorder = Recorder(self.metrics, self._lines, tracer=self._tracer(settings))
+        kind = Admission if recorder.tracer is None else TracedAdmission
+        self._admission = admission = kind(self.store, secrets.token_hex(8), self._lease_margin, recorder)
         resuming = Resuming(self.store, recorder.settled)
         self._forwarder = Forwarder(admission.ownership, resuming, stream_key)
         snapshot = Snapshot.of(settings, self._loaded.policy, self._issuers, self._upstream)
@@ -149,6 +155,13 @@ class Sidecar:
         self.reloader.succeeded()
         self._start_tasks(stream_key)
         await self._listen(settings)
+
+    def _tracer(self, settings: Settings) -> Tracer | None:
+        if settings.tracing is None:
+            return None
+        tracer, exporter = start_tracing(settings.tracing, self.metrics, self._repeats)
+        self._stack.push_async_callback(self._exporting.run, exporter.flush, EXPORT_WITHIN)
+        return tracer
 
     def _start_tasks(self, stream_key: StreamKey) -> None:
         # Tasks end before the store is closed, and after the listeners have been.
