@@ -31,7 +31,7 @@ def evaluate(
     written = tmp_path / "test.yaml"
     tests = [{"interval": "1m", "input_series": series, "alert_rule_test": checks}]
     written.write_text(yaml.safe_dump({"rule_files": [str(ALERTS)], "evaluation_interval": "1m", "tests": tests}))
-    return subprocess.run([promtool(), "test", "rules", str(written)], capture_output=True, text=True, timeout=50)
+    return subprocess.run([promtool(), "test", "rules", str(written)], capture_output=True, text=True, timeout=150)
 
 
 def evaluated(tmp_path: Path, series: list[Json], alert: str, at: str, expected: list[Json]) -> None:
@@ -40,7 +40,7 @@ def evaluated(tmp_path: Path, series: list[Json], alert: str, at: str, expected:
 
 
 def test_promtool_accepts_the_rules():
-    done = subprocess.run([promtool(), "check", "rules", str(ALERTS)], capture_output=True, text=True, timeout=50)
+    done = subprocess.run([promtool(), "check", "rules", str(ALERTS)], capture_output=True, text=True, timeout=150)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
