@@ -129,7 +129,7 @@ class Pipeline:
 
     def _receive(self, request: ClientRequest) -> RequestContext:
         id_, snapshot = random_id(), self.snapshot
-        reply = ClientReply(request, [("X-Request-Id", id_)], snapshot.settings.backend.idle_timeout)
+        reply = ClientReply(request, id_, snapshot.settings.backend.idle_timeout)
         return RequestContext(Received(id_, time.monotonic(), request, snapshot, reply))
 
     async def _authenticate(self, received: Received) -> Authenticated:
