@@ -125,7 +125,7 @@ class Load:
         if made.ending is Ending.RESULT:
             self.results += 1
             self.seconds.append(time.monotonic() - began)
-        if reply is not None and (fault := _fault(reply, made)):
+        if reply is not None and (fault := fault_of(reply, made)):
             self.wrong.append(fault)
 
     async def spend(self) -> None:
@@ -144,7 +144,7 @@ class Load:
                     await asyncio.sleep(0.05)
 
 
-def _fault(reply: Reply, made: Attempt) -> str | None:
+def fault_of(reply: Reply, made: Attempt) -> str | None:
     """Describe an answer that is none of its call: a refusal without a cause, or the result of another call."""
     final = made.final
     code = ((final.get("error") or {}).get("data") or {}).get("code") if final else _code(reply)
