@@ -34,6 +34,7 @@ from sidecar.proxy.listener.http_errors import check_parser, refused
 from sidecar.proxy.memory import MemoryLease
 from sidecar.proxy.pipeline import Pipeline
 from sidecar.proxy.relay.resuming import Resuming
+from sidecar.proxy.relay.revocation_times import RevocationTimes
 from sidecar.proxy.relay.revocations import Revocations
 from sidecar.proxy.relay.streams import StreamEnding
 from sidecar.proxy.snapshot import Snapshot
@@ -52,6 +53,7 @@ from sidecar.store.commands import scripts
 from sidecar.store.connection.store_connection import StoreError
 from sidecar.store.store import Store
 from sidecar.store.stream_key import StreamKey
+from sidecar.system.loop_lag import measure_forever
 from sidecar.system.threads import LimitedThreads
 from sidecar.workbench.loading import Loaded
 
@@ -144,6 +146,10 @@ class Sidecar:
         snapshot = Snapshot.of(settings, self._loaded.policy, self._issuers, self._upstream)
         self.pipeline = Pipeline(snapshot, admission, self._forwarder, self.store, recorder)
         self._revocations = Revocations(self.store, self.pipeline.streams, lambda: self.pipeline.snapshot.lists)
+        denial, stream_end = self.metrics.revocation_denial.observe, self.metrics.revocation_stream_end.observe
+        self._revocation_times = RevocationTimes(self.store, denial, stream_end)
+        admission.revoked = self._revocation_times.denied
+        self.pipeline.streams.withdrawn = self._revocation_times.stream_ended
         self.reloader = self._make_reloader()
         self.reloader.warn(self._loaded)
         self.reloader.succeeded()
@@ -163,8 +169,10 @@ class Sidecar:
         self._spawn(stream_key.watch, "stream key")
         self._spawn(partial(keep_layout_version, self.store), "layout mark")
         self._spawn(self._revocations.watch, "revocations")
+        self._spawn(self._revocation_times.watch, "revocation times")
         self._spawn(self._certificates.watch, "certificates")
         self._spawn(self._files.watch, "files")
+        self._spawn(partial(measure_forever, self.metrics.loop_lag.observe), "event loop")
 
     async def _listen(self, settings: Settings) -> None:
         listeners = self._listeners
@@ -289,6 +297,8 @@ class Sidecar:
         metrics.connections.set(self._listeners.connections)
         metrics.open_streams.set(len(self.pipeline.streams))
         metrics.open_holds.set(self._admission.open_holds)
+        metrics.ready.set(self._readiness.ready)
+        metrics.refresh()
         for issuer in self.pipeline.snapshot.settings.issuers:
             health, endpoint = self._issuers.health(issuer), self._issuers.endpoint(issuer)
             metrics.issuer(
