@@ -29,7 +29,10 @@ PARSERS := tests/fuzz tests/protocol tests/hostile
 # Folders without a pure test (see tests/support/purity.py): not importing them saves seconds.
 IMPURE := $(addprefix tests/,clients conformance demo examples faults fuzz hostile settlement vectors wire)
 
-.PHONY: demo test test-fast quick faults clients conformance soak bench check format clean
+# Extras that the image has.
+IMAGE_EXTRAS := embedded
+
+.PHONY: demo test test-fast quick faults clients conformance soak bench check format lock clean
 
 demo: $(READY)  ## run an issuer, a backend, a store, the sidecar and a client; V=1 shows every request
 	$(BIN)/python -m demo $(if $(V),-v)
@@ -69,6 +72,17 @@ check: $(READY)  ## check lint, formatting, types, and the shipped config and po
 format: $(READY)  ## fix lint and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Resolved for every Python and platform that the package supports; without URLs, so that any index serves it.
+LOCK := build/lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --no-emit-index-url --custom-compile-command 'make lock'
+
+lock:  ## pin what the image is built from, with hashes; UPGRADE=1 takes newer versions
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet --disable-pip-version-check 'uv>=0.13,<1'
+	$(LOCK) $(if $(UPGRADE),--upgrade) $(addprefix --extra ,$(IMAGE_EXTRAS)) pyproject.toml -o deploy/requirements.lock
+	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])' \
+		| $(LOCK) $(if $(UPGRADE),--upgrade) - -o deploy/build.lock
 
 clean:  ## remove environments and build output
 	rm -rf .venv $(wildcard .venv-*) build *.egg-info tests/node_modules tests/.pypi bench/.cache

@@ -145,6 +145,7 @@ class Families:
         self.series_exceeded = self._counter(
             "series_over_budget", "Number of label combinations counted as `_other`, by metric.", "metric"
         )
+        self.spans = self._counter("spans", "Number of spans for the collector, by outcome.", "outcome")
         self.build = self._gauge(
             "build_info", "1, with version and Python version of this build.", "livemax", "version", "python"
         )

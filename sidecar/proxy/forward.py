@@ -98,7 +98,10 @@ class Forwarder:
         else:
             call, ids = await self._marked(parsed, call, call.session)
         received, caller = parsed.received, parsed.caller
-        trace_id, traceparent = trace(received.request.headers.get("traceparent"), received.id)
+        if received.trace is None:
+            trace_id, traceparent = trace(received.request.head.traceparent, received.id)
+        else:
+            trace_id, traceparent = received.trace.forward(received.snapshot.upstream.url)
         headers, lines = call_headers(call, received.id, traceparent), caller_lines(call, caller, admitted.scopes)
         body = None if document is None else strictjson.dumps(ids.document(document, cancels))
         memory = parsed.memory.open_sibling()

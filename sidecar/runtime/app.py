@@ -24,9 +24,13 @@ from sidecar.observe.metrics import Metrics
 from sidecar.observe.record import Recorder
 from sidecar.observe.redact import sentence
 from sidecar.observe.repeats import Repeats
+from sidecar.observe.tracing.exporter import FLUSH_WITHIN as EXPORT_WITHIN
+from sidecar.observe.tracing.setup import start_tracing
+from sidecar.observe.tracing.tracer import Tracer
 from sidecar.outcome import Exchange
 from sidecar.policy.rules import Policy
 from sidecar.proxy.admit import LEASE_MARGIN, Admission
+from sidecar.proxy.calls.traced_admission import TracedAdmission
 from sidecar.proxy.forward import Forwarder
 from sidecar.proxy.listener.acceptors import Listeners
 from sidecar.proxy.listener.client_server import ClientServer
@@ -45,6 +49,7 @@ from sidecar.runtime.control.control_socket import ControlSocket
 from sidecar.runtime.control.reload_answer import ReloadCause
 from sidecar.runtime.durability_warnings import StoreWarnings, check_forever, keep_layout_version
 from sidecar.runtime.files_watch import FilesWatch
+from sidecar.runtime.gauges import refresh_backend, refresh_issuers
 from sidecar.runtime.readiness import Check, Readiness
 from sidecar.runtime.reload import Reloader
 from sidecar.runtime.sweeper import sweep_forever
@@ -99,6 +104,7 @@ class Sidecar:
         self._store_problem: str | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._flushing = LimitedThreads("flush")
+        self._exporting = LimitedThreads("export")
         self._stack = contextlib.AsyncExitStack()
         self._listeners = Listeners(self._stack, self.metrics, self._repeats)
         self._grace_ends = 0.0
@@ -139,8 +145,9 @@ class Sidecar:
         self._stack.callback(lambda: self.pipeline.snapshot.upstream.close())
         self._stack.push_async_callback(self.store.close, _SETTLE_GRACE)
         stream_key = StreamKey(self.store)
-        recorder = Recorder(self.metrics, self._lines)
-        self._admission = admission = Admission(self.store, secrets.token_hex(8), self._lease_margin, recorder)
+        recorder = Recorder(self.metrics, self._lines, tracer=self._tracer(settings))
+        kind = Admission if recorder.tracer is None else TracedAdmission
+        self._admission = admission = kind(self.store, secrets.token_hex(8), self._lease_margin, recorder)
         resuming = Resuming(self.store, recorder.settled)
         self._forwarder = Forwarder(admission.ownership, resuming, stream_key)
         snapshot = Snapshot.of(settings, self._loaded.policy, self._issuers, self._upstream)
@@ -155,6 +162,13 @@ class Sidecar:
         self.reloader.succeeded()
         self._start_tasks(stream_key)
         await self._listen(settings)
+
+    def _tracer(self, settings: Settings) -> Tracer | None:
+        if settings.tracing is None:
+            return None
+        tracer, exporter = start_tracing(settings.tracing, self.metrics, self._repeats)
+        self._stack.push_async_callback(self._exporting.run, exporter.flush, EXPORT_WITHIN)
+        return tracer
 
     def _start_tasks(self, stream_key: StreamKey) -> None:
         # Tasks end before the store is closed, and after the listeners have been.
@@ -283,12 +297,7 @@ class Sidecar:
         metrics = self.metrics
         metrics.store_up.set(self.store.up)
         metrics.store_unreachable.set(self.store.unreachable)
-        metrics.backend_connected.set(self.pipeline.snapshot.upstream.connected)
-        metrics.backend_up.set(self._backend.up)
-        if (drift := self.pipeline.snapshot.tools.drift) is not None:
-            for kind, tools in (("missing", len(drift.missing)), ("changed", len(drift.changed))):
-                metrics.backend_drift.labels(kind).set(tools)
-            metrics.backend_drift.labels("undeclared").set(drift.undeclared)
+        refresh_backend(metrics, self._backend, self.pipeline.snapshot)
         metrics.revocation_subscription_up.set(self._revocations.subscription_up)
         metrics.files_valid.set(self._files.valid and self._certificates.valid)
         metrics.files_differ.set(self._files.differ)
@@ -299,14 +308,7 @@ class Sidecar:
         metrics.open_holds.set(self._admission.open_holds)
         metrics.ready.set(self._readiness.ready)
         metrics.refresh()
-        for issuer in self.pipeline.snapshot.settings.issuers:
-            health, endpoint = self._issuers.health(issuer), self._issuers.endpoint(issuer)
-            metrics.issuer(
-                issuer.id,
-                keys=health.keys > 0 if issuer.signs or health.keys else None,
-                fetched=None if health.age is None else time.time() - health.age,
-                introspection=None if endpoint is None else endpoint.problem is None,
-            )
+        refresh_issuers(metrics, self._issuers, self.pipeline.snapshot.settings.issuers)
 
     def _unreachable_store(self) -> str | None:
         """Return why the store is unreachable; None while it is reachable."""

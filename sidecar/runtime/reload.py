@@ -35,7 +35,7 @@ from sidecar.workbench.loading import Loaded, load
 RELOAD_WITHIN: Final = 60.0
 """Seconds that a reload waits for the files; a mount that does not answer ends it."""
 
-_FIXED: Final = ("admin", "control", "store", "workers")
+_FIXED: Final = ("admin", "control", "store", "tracing", "workers")
 _POOLED: Final = ("url", "headers", "connect_timeout", "max_connection_age")
 _HELD: Final = "apply it by SIGHUP or `mcp-sidecar reload` if this is intended"
 
@@ -149,7 +149,7 @@ class Reloader:
         # From here to the assignment nothing waits: the new files come into force in one moment.
         self._certificates.use(loaded.tls, upstream)
         self._listeners.limit(loaded.settings.limits)
-        self._lines.limit(loaded.settings.log.level)
+        self._lines.follow(loaded.settings.log)
         for gone in {each.id for each in before.settings.issuers} - {each.id for each in loaded.settings.issuers}:
             self._metrics.issuer(gone, keys=None, fetched=None, introspection=None)
         self._pipeline.snapshot = snapshot

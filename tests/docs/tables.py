@@ -139,7 +139,12 @@ _PATTERNS: Final = (
 _MEANINGS: Final = {
     "listen": "Address of MCP and the well-known documents, or `{address: host:port, tls: …}`.",
     "backend.url": "The MCP endpoint of the server behind the sidecar.",
-    "log.format": "There is one format.",
+    "log.format": "`console`: [readable](log.md#on-a-terminal); `auto`: that on a terminal, else `json`.",
+    "log.sample": "Part of the [free calls without a problem](log.md#fewer-lines) that have a line.",
+    "tracing.endpoint": "URL of the [collector](tracing.md) for traces.",
+    "tracing.sample": "Part of the traces that begin here.",
+    "tracing.headers": "Added to each export; may hold secrets.",
+    "tracing.tls.ca": "PEM: authorities of the collector's certificate, instead of the system's.",
     "log.level": "Least level that is written.",
     # Shorter than in the code, because the page says the rest.
     "listen.tls.key": "Its private key, not encrypted.",

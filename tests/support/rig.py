@@ -477,7 +477,7 @@ async def rig(
         with lines.open("ab") as log:
             loaded = load(config)
             async with (
-                Sidecar(config, loaded, Lines(loaded.settings.log.level, fd=log.fileno()), lease_margin) as sidecar,
+                Sidecar(config, loaded, Lines.of(loaded.settings.log, log.fileno()), lease_margin) as sidecar,
                 aiohttp.ClientSession(
                     connector=aiohttp.TCPConnector(ssl=True if tls is None else tls[1]),
                     cookie_jar=aiohttp.DummyCookieJar(),
@@ -507,7 +507,7 @@ async def second_sidecar(rig: Rig, folder: Path, *, store_url: str | None = None
     config.write_text(json.dumps(made))
     with lines.open("ab") as log:
         loaded = load(config)
-        async with Sidecar(config, loaded, Lines(loaded.settings.log.level, fd=log.fileno())) as sidecar:
+        async with Sidecar(config, loaded, Lines.of(loaded.settings.log, log.fileno())) as sidecar:
             url = f"http://127.0.0.1:{port}/mcp"
             admin = f"http://{sidecar.addresses['admin']}"
             other = Rig(sidecar, rig.issuer, rig.backend, rig.server, url, admin, config, lines, rig.http)
