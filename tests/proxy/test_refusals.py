@@ -442,7 +442,11 @@ async def test_a_refusal_is_answered_as_its_row_says(launch: Launch, case: Case,
     assert len(rig.backend.received) == case.received
     line = await rig.line(code=case.code.id)
     assert (line["gate"], line["http_status"]) == (case.code.row.gate.value, reply.status)
-    series = f'mcp_sidecar_refusals_total{{code="{case.code.id}",gate="{case.code.row.gate.value}"}}'
+    about = line["detail"] or {}
+    series = (
+        f'mcp_sidecar_refusals_total{{code="{case.code.id}",gate="{case.code.row.gate.value}",'
+        f'pool="{about.get("pool", "")}",quota="{about.get("quota", "")}"}}'
+    )
     assert await rig.metric(series) == 1
 
 
