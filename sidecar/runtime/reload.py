@@ -22,7 +22,7 @@ from sidecar.policy.comparison.weakening import weakenings
 from sidecar.policy.rules import Policy
 from sidecar.policy.shadow_codes import shadow_codes
 from sidecar.proxy.backend.pool import BackendPool
-from sidecar.proxy.listener.acceptors import Listeners
+from sidecar.proxy.listener.accepting.acceptors import Listeners
 from sidecar.proxy.pipeline import Pipeline
 from sidecar.proxy.relay.streams import StreamEnding
 from sidecar.proxy.snapshot import Snapshot
@@ -36,7 +36,7 @@ from sidecar.workbench.loading import Loaded, load
 RELOAD_WITHIN: Final = 60.0
 """Seconds that a reload waits for the files; a mount that does not answer ends it."""
 
-_FIXED: Final = ("admin", "control", "store", "workers")
+_FIXED: Final = ("admin", "control", "store", "tracing", "workers")
 _POOLED: Final = ("url", "headers", "connect_timeout", "max_connection_age")
 _HELD: Final = "apply it by SIGHUP or `mcp-sidecar reload` if this is intended"
 
@@ -131,7 +131,7 @@ class Reloader:
             self._files.found(loaded)
             return self._refuse(problems)
         self._files.reloaded(loaded)
-        self._lines.limit(loaded.settings.log.level)
+        self._lines.follow(loaded.settings.log)
         answer = _accepted(before, loaded)
         fields = {"policy": answer.revision, "before": answer.before, "cause": cause.value, "changes": answer.changes}
         if self._lines.wants("info"):
@@ -205,7 +205,7 @@ class FilesInForce:
         """Begin the series of names in the files that are in force."""
         settings, policy = self._pipeline.snapshot.settings, self._pipeline.snapshot.policy
         self._metrics.policy(policy.revision)
-        self._metrics.expect(policy.tools, policy.credits, shadow_codes(policy))
+        self._metrics.expect(policy.tools, policy.credits, shadow_codes(policy), policy.quotas)
         self._metrics.begin(self._metrics.streams_ended, [each.name.lower() for each in StreamEnding])
         if any(issuer.introspection for issuer in settings.issuers):
             self._metrics.begin(self._metrics.introspections, [each.value for each in IntrospectionOutcome])

@@ -17,6 +17,7 @@ from sidecar.config.documents.merging import Document, FindingsError, Lax, Model
 from sidecar.config.documents.salvage import salvage
 from sidecar.config.settings.issuer_settings import ALGORITHMS, Introspection, Issuers, IssuerSettings
 from sidecar.config.settings.limits import Limits, WorkerCount
+from sidecar.config.settings.observation_settings import Log, TracingSettings
 from sidecar.config.settings.scalars import (
     EMBEDDED,
     Address,
@@ -179,13 +180,6 @@ class StoreSettings(Model):
         return self
 
 
-class Log(Model):
-    """Log of calls and events on stdout."""
-
-    format: Literal["json"] = "json"
-    level: Literal["debug", "info", "warning", "error"] = "info"
-
-
 class Settings(Model):
     """Config file."""
 
@@ -220,6 +214,7 @@ class Settings(Model):
     shutdown_grace: DurationOrZero = 30.0
     """Time for calls in flight to end at shutdown."""
     log: Log = Log()
+    tracing: TracingSettings | None = None
 
     @field_validator("issuers")
     @classmethod

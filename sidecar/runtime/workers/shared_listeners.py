@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from sidecar.config.settings.scalars import Address
-from sidecar.proxy.listener.binding import BoundAddress, bind
+from sidecar.proxy.listener.accepting.binding import BoundAddress, bind
 
 
 class SharedListeners:

@@ -15,7 +15,7 @@ from sidecar.observe.redact import sentence
 from sidecar.observe.repeats import Repeats
 from sidecar.policy.rules import Policy
 from sidecar.proxy.admit import LEASE_MARGIN
-from sidecar.proxy.listener.acceptors import Listeners
+from sidecar.proxy.listener.accepting.acceptors import Listeners
 from sidecar.proxy.listener.client_server import ClientServer
 from sidecar.runtime.admin import Admin
 from sidecar.runtime.app import ADMIN_GRACE
@@ -221,6 +221,8 @@ class Supervisor:
         metrics = self._metrics
         metrics.files_valid.set(self._files.valid)
         metrics.files_differ.set(self._files.differ)
+        metrics.ready.set(self._readiness.ready)
+        metrics.refresh()
 
     async def _end(self) -> None:
         await self._crew.drain(self._crew.in_force.settings.shutdown_grace)

@@ -99,7 +99,7 @@ class WorkerProcess:
         self._config, self._workers = Path(begin["config"]), begin["workers"]
         self._slots = SharedListeners.inherited(begin["sockets"]).slots
         loaded = await self._load(begin["files"])
-        self._lines.limit(loaded.settings.log.level)
+        self._lines.follow(loaded.settings.log)
         async with Sidecar(self._config, loaded, self._lines, begin["lease_margin"], supervised=True) as sidecar:
             self._sidecar = sidecar
             tasks.append(asyncio.create_task(self._report(), name="metrics"))
@@ -166,7 +166,7 @@ class WorkerProcess:
         elif kind == "commit" and self._prepared is not None:
             prepared, self._prepared = self._prepared, None
             await sidecar.files_in_force.replace(prepared)
-            self._lines.limit(prepared.settings.log.level)
+            self._lines.follow(prepared.settings.log)
             self._channel.answer(message)
 
     async def _prepare(self, message: Message) -> list[str]:

@@ -23,7 +23,7 @@ from sidecar.config.settings.scalars import Address
 from sidecar.config.settings.settings import Limits
 from sidecar.observe.metrics import Metrics
 from sidecar.observe.repeats import Repeats
-from sidecar.proxy.listener.binding import BoundAddress, bind
+from sidecar.proxy.listener.accepting.binding import BoundAddress, bind
 from sidecar.proxy.listener.client_server import ClientServer
 from sidecar.system.descriptors import Descriptors
 
