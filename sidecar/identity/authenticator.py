@@ -109,7 +109,7 @@ class Authenticator:
         """
         token = bearer(authorization)
         digest = _digest(token)
-        caller = self._known(digest)
+        caller = self.remembered(digest)
         if caller is not None:
             return caller
         if self._opaque is not None and not is_jwt(token):
@@ -119,15 +119,15 @@ class Authenticator:
         self._remembered.put(digest, owner_of(verified.caller), verified)
         return verified.caller
 
-    def remembered(self, authorization: Sequence[str]) -> Caller | None:
+    def remembered(self, digest: bytes) -> Caller | None:
         """Return the caller of a JWT that is verified already; None if `authenticate` must decide.
 
-        Raises:
-            Refusal: `token_missing` or `token_invalid`; see `bearer`. A signature that was refused is refused again.
-        """
-        return self._known(_digest(bearer(authorization)))
+        Args:
+            digest: the token's (`token_digest`).
 
-    def _known(self, digest: bytes) -> Caller | None:
+        Raises:
+            Refusal: `token_invalid`; a signature that was refused is refused again.
+        """
         known = self._remembered.get(digest)
         if known is None:
             refusal = self._refused.get(digest, self._clock())
@@ -182,6 +182,15 @@ class Authenticator:
                     accepted=partial(self._note, issuer.id),
                 )
         return None
+
+
+def token_digest(authorization: Sequence[str]) -> bytes:
+    """Return the digest of the token in the values of every `Authorization` header.
+
+    Raises:
+        Refusal: `token_missing` or `token_invalid`; see `bearer`.
+    """
+    return _digest(bearer(authorization))
 
 
 def _digest(token: str) -> bytes:
