@@ -256,6 +256,7 @@ def test_a_long_schema_of_a_backend_is_narrowed_in_a_few_passes(schema: Any):
 
 def test_a_list_of_the_sidecars_own_is_learnt_in_slices():
     tools = BackendTools(WIDE)
-    definitions = [{"name": "t", "inputSchema": {}}, *({"name": f"t{number}"} for number in range(999))]
-    assert sum(1 for _ in tools.learning(definitions)) == 20
+    definitions: list[dict[str, Any]] = [{"name": f"t{number or ''}", "inputSchema": {}} for number in range(1000)]
+    slices = list(tools.learning(definitions))
+    assert len(slices) == 20
     assert tools.listed

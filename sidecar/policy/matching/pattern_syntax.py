@@ -209,7 +209,7 @@ class _Reader:
                 mask |= _between(low, self._member())
             else:
                 mask |= low if isinstance(low, int) else _one(low)
-        return ALL & ~mask | _FOREIGN if negated else mask  # foreign ones are not told apart
+        return ALL & ~mask | _FOREIGN if negated else mask  # foreign ones are not distinguished
 
     def _member(self) -> int | str:
         letter = self._next()
