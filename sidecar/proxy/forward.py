@@ -94,7 +94,10 @@ class Forwarder:
         """
         parsed, document = admitted.decided.parsed, admitted.decided.decision.document
         received, caller = parsed.received, parsed.caller
-        trace_id, traceparent = trace(received.request.head.traceparent, received.id)
+        if received.trace is None:
+            trace_id, traceparent = trace(received.request.head.traceparent, received.id)
+        else:
+            trace_id, traceparent = received.trace.forward(received.snapshot.upstream.url)
         lines = caller_lines(call, caller, admitted.scopes) + call_lines(call, received.id, traceparent)
         body = None if document is None else strictjson.dumps(ids.document(document, cancels))
         memory = parsed.memory.open_sibling()

@@ -132,7 +132,10 @@ class Pipeline:
     def _receive(self, request: ClientRequest) -> RequestContext:
         id_, snapshot = random_id(), self.snapshot
         reply = ClientReply(request, id_, snapshot.settings.backend.idle_timeout)
-        return RequestContext(Received(id_, time.monotonic(), request, snapshot, reply))
+        received = Received(id_, time.monotonic(), request, snapshot, reply)
+        if (tracer := self._recorder.tracer) is not None:
+            received.trace = tracer.begin(request.method, request.head.traceparent, id_)
+        return RequestContext(received)
 
     def _remembered(self, received: Received) -> Authenticated | None:
         """Run gate 2 for a token that is verified already; None for any other."""
@@ -288,7 +291,7 @@ class Pipeline:
     def _observe(self, context: RequestContext, ended: float, settled: Settled | None) -> None:
         """Record a request at its end; the decision is kept until now, because the price is computed from it."""
         context.release_memory()
-        self._recorder.finish(context.exchange(ended, settled))
+        self._recorder.finish(context.exchange(ended, settled), context.received.trace)
 
 
 def _token_lifetime(parsed: ParsedCall) -> float:

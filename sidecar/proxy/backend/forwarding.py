@@ -6,7 +6,6 @@ a credential or a second meaning past the gates. Pure functions, but for the ran
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -15,6 +14,7 @@ from typing import Final
 from urllib.parse import quote
 
 from sidecar.model import Call, Caller, CallKind, Revision
+from sidecar.observe.tracing.traceparent import read_traceparent
 from sidecar.protocol import headers as message_headers
 from sidecar.proxy.backend.answer import Fields
 from sidecar.system.random_ids import random_id
@@ -32,12 +32,10 @@ _WAIT_LENGTH: Final = 64  # characters of a `Retry-After`: more than any date ha
 _WAIT_MOST: Final = 30 * 86_400  # seconds
 # RFC 3986: characters that stay as they are in a header value; `%` and all others are percent-encoded.
 _PLAIN: Final = "!#$&'()*+,-./:;=?@_~"
-# W3C Trace Context: version 00 alone is understood, all-zero ids are invalid.
-_TRACEPARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
 
 
 def trace(inbound: str | None, request_id: str) -> tuple[str, str]:
-    """Continue the caller's trace or begin one (W3C Trace Context).
+    """Continue the caller's trace or begin one (W3C Trace Context), where this process does not trace the request.
 
     Args:
         inbound: the caller's `traceparent`; None without one.
@@ -46,8 +44,8 @@ def trace(inbound: str | None, request_id: str) -> tuple[str, str]:
     Returns:
         The trace id, and the `traceparent` for the backend with a parent id of this hop.
     """
-    match = None if inbound is None else _TRACEPARENT.fullmatch(inbound)
-    trace_id, flags = (match[1], match[2]) if match else (request_id, "00")
+    parent = None if inbound is None else read_traceparent(inbound)
+    trace_id, flags = (parent.trace_id, parent.flags) if parent else (request_id, "00")
     return trace_id, f"00-{trace_id}-{random_id()[:16]}-{flags}"
 
 
