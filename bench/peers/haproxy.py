@@ -10,7 +10,10 @@ from bench.material import RESOURCE, SCOPE, TOOL
 from bench.peers.peer import Peer, Running, Site
 from bench.programs import of_debian, version
 
-_PACKAGES = ("haproxy", "liblua5.3-0", "libpcre2-8-0", "libsystemd0", "libssl3", "zlib1g")
+PACKAGES = (
+    *("haproxy", "liblua5.3-0", "libpcre2-8-0", "libsystemd0", "libssl3", "zlib1g"),
+    *("libopentracing-c-wrapper0", "libopentracing1"),
+)
 _COMMON = """
 global
     nbthread 1
@@ -48,7 +51,7 @@ _TOOLS = """
 
 @contextlib.contextmanager
 def _run(site: Site, rules: str) -> Iterator[Running]:
-    program = of_debian("haproxy", _PACKAGES, "usr/sbin/haproxy")
+    program = of_debian("haproxy", PACKAGES, "usr/sbin/haproxy")
     port = free_port()
     key, config = site.folder / "haproxy.pem", site.folder / "haproxy.cfg"
     key.write_text(site.keyring.pem)

@@ -10,6 +10,7 @@ from bench.machine import PROXY_CORE, free_port, started
 from bench.peers.peer import Peer, Running, Site
 from bench.programs import of_debian, version
 
+PACKAGES = ("nginx", "libpcre2-8-0", "libssl3", "zlib1g", "libcrypt1")
 _CONFIG = """
 worker_processes 1;
 daemon off;
@@ -39,7 +40,7 @@ http {{
 
 @contextlib.contextmanager
 def _run(site: Site) -> Iterator[Running]:
-    program = of_debian("nginx", ("nginx", "libpcre2-8-0", "libssl3", "zlib1g", "libcrypt1"), "usr/sbin/nginx")
+    program = of_debian("nginx", PACKAGES, "usr/sbin/nginx")
     port = free_port()
     config = site.folder / "nginx.conf"
     config.write_text(_CONFIG.format(folder=site.folder, backend=site.backend, port=port))

@@ -26,6 +26,7 @@ from sidecar.identity.issuers import IssuerRegistry
 from sidecar.identity.jwt.expired_tokens import ExpiredTokens
 from sidecar.identity.jwt.issuer_keys import Keys, KeySet
 from sidecar.identity.jwt.jwt_claims import caller, check, is_jwt, issuer_of, read
+from sidecar.identity.jwt.refused_tokens import RefusedTokens
 from sidecar.identity.opaque.opaque_tokens import OpaqueTokens
 from sidecar.identity.parties.tenants import TrustedIssuers
 from sidecar.identity.recent import Recent, owner_of
@@ -93,6 +94,7 @@ class Authenticator:
         self._opaque = self._opaque_tokens(configured, ring, clock)
         self._clock = clock
         self._remembered: Recent[bytes, _Verified] = Recent(capacity, lambda _: ring.evicted("token"))
+        self._refused = RefusedTokens()
         self._expired = ExpiredTokens(resource, self._declared)
 
     async def authenticate(self, authorization: Sequence[str]) -> Caller:
@@ -105,11 +107,11 @@ class Authenticator:
             Refusal: `token_missing`, `token_invalid`, or `issuer_unavailable` when the keys or the issuer's answer
                 that would decide are unavailable. That of an expired JWT with a verified signature has its scopes.
         """
-        caller = self.remembered(authorization)
-        if caller is not None:
-            return caller
         token = bearer(authorization)
         digest = _digest(token)
+        caller = self.remembered(digest)
+        if caller is not None:
+            return caller
         if self._opaque is not None and not is_jwt(token):
             return await self._opaque.caller(token, digest)
         self._remembered.pop(digest)
@@ -117,14 +119,22 @@ class Authenticator:
         self._remembered.put(digest, owner_of(verified.caller), verified)
         return verified.caller
 
-    def remembered(self, authorization: Sequence[str]) -> Caller | None:
+    def remembered(self, digest: bytes) -> Caller | None:
         """Return the caller of a JWT that is verified already; None if `authenticate` must decide.
 
+        Args:
+            digest: the token's (`token_digest`).
+
         Raises:
-            Refusal: `token_missing` or `token_invalid`; see `bearer`.
+            Refusal: `token_invalid`; a signature that was refused is refused again.
         """
-        known = self._remembered.get(_digest(bearer(authorization)))
-        if known is None or self._clock() >= known.until or known.keys.current() is not known.table:
+        known = self._remembered.get(digest)
+        if known is None:
+            refusal = self._refused.get(digest, self._clock())
+            if refusal is not None:
+                raise refusal
+            return None
+        if self._clock() >= known.until or known.keys.current() is not known.table:
             return None
         return known.caller
 
@@ -141,9 +151,14 @@ class Authenticator:
         # Made before the signature is verified and not returned before: a token that could not become a caller is
         # refused without fetching keys.
         speaker = caller(token, issuer.settings, now, self._declared)
-        table = await issuer.keys.verify(token, speaker.issued_at, issuer.settings.leeway)
+        until = speaker.expires_at + settings.leeway
+        refused = partial(self._refuse, digest, until, issuer.keys)
+        table = await issuer.keys.verify(token, speaker.issued_at, issuer.settings.leeway, refused)
         self._note(settings.id, token.claims, speaker)
-        return _Verified(speaker, speaker.expires_at + settings.leeway, issuer.keys, table)
+        return _Verified(speaker, until, issuer.keys, table)
+
+    def _refuse(self, digest: bytes, until: float, keys: KeySet, table: Keys, refusal: Refusal) -> None:
+        self._refused.put(digest, refusal, until, keys, table)
 
     def _note(self, issuer: str, claims: Mapping[str, Any], caller: Caller) -> None:
         self._paths[issuer].note(claims, scoped=not caller.scopes.isdisjoint(self._declared))
@@ -167,6 +182,15 @@ class Authenticator:
                     accepted=partial(self._note, issuer.id),
                 )
         return None
+
+
+def token_digest(authorization: Sequence[str]) -> bytes:
+    """Return the digest of the token in the values of every `Authorization` header.
+
+    Raises:
+        Refusal: `token_missing` or `token_invalid`; see `bearer`.
+    """
+    return _digest(bearer(authorization))
 
 
 def _digest(token: str) -> bytes:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from sidecar.errors import ErrorCode, Refusal
+from sidecar.identity.authenticator import token_digest
 from sidecar.model import Call, Caller, CallKind, RequestId
 from sidecar.observe.logs import fault_place
 from sidecar.observe.record import Recorder
@@ -101,6 +102,7 @@ class Pipeline:
                 # First, so that a refusal of the headers has the message's id and its revision's number.
                 message = context.message = await self._read(authenticated)
                 parsed = context.parsed = parse(authenticated, message)
+                request.remember_head()
                 self._take_slot(context, parsed)
                 decided = context.decided = decide(parsed)
                 admission = context.admission = await self._admission.admit(decided)
@@ -127,17 +129,22 @@ class Pipeline:
 
     def _receive(self, request: ClientRequest) -> RequestContext:
         id_, snapshot = random_id(), self.snapshot
-        reply = ClientReply(request, [("X-Request-Id", id_)], snapshot.settings.backend.idle_timeout)
-        return RequestContext(Received(id_, time.monotonic(), request, snapshot, reply))
+        reply = ClientReply(request, id_, snapshot.settings.backend.idle_timeout)
+        received = Received(id_, time.monotonic(), request, snapshot, reply)
+        if (tracer := self._recorder.tracer) is not None:
+            received.trace = tracer.begin(request.method, request.head.traceparent, id_)
+        return RequestContext(received)
 
     async def _authenticate(self, received: Received) -> Authenticated:
         """Run gate 2: verify the access token."""
         request, snapshot = received.request, received.snapshot
         limit = snapshot.settings.limits.memory
-        authenticator, authorization = snapshot.authenticator, request.headers.getall("Authorization", ())
-        caller = authenticator.remembered(authorization)
+        authenticator, head = snapshot.authenticator, request.head
+        if head.token is None:
+            head.token = token_digest(request.headers.getall("Authorization", ()))
+        caller = authenticator.remembered(head.token)
         if caller is None:
-            verified = authenticator.authenticate(authorization)
+            verified = authenticator.authenticate(request.headers.getall("Authorization", ()))
             caller = await Unverified(verified, request, self.memory, limit)
         account = caller_keys(caller).digest
         return Authenticated(received, caller, account, self.memory.lease(account, limit))
@@ -273,7 +280,7 @@ class Pipeline:
     def _observe(self, context: RequestContext, ended: float, settled: Settled | None) -> None:
         """Record a request at its end; the decision is kept until now, because the price is computed from it."""
         context.release_memory()
-        self._recorder.finish(context.exchange(ended, settled))
+        self._recorder.finish(context.exchange(ended, settled), context.received.trace)
 
 
 def _token_lifetime(parsed: ParsedCall) -> float:

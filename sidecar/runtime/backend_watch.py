@@ -139,7 +139,8 @@ class BackendWatch:
         """
         tools, memory = snapshot.tools, self._memory()
         try:
-            tools.learn(await self._lister_of(snapshot.upstream).list_tools(within, memory))
+            for _ in tools.learning(await self._lister_of(snapshot.upstream).list_tools(within, memory)):
+                await asyncio.sleep(0)
         except ListingError as error:
             level = "warning" if tools.needed else "info"
             problem = f"{snapshot.upstream.address}: {error}"

@@ -32,6 +32,7 @@ STALE: Final = 6 * 3600.0
 
 Clock = Callable[[], float]
 Keys = KeyTable | TenantKeyTable
+Refused = Callable[[Keys, Refusal], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +131,14 @@ class KeySet:
         age = self._monotonic() - self._fetched.monotonic
         return KeyHealth(len(self._fetched.table) if age < STALE else 0, age, self._problem)
 
-    async def verify(self, token: Token, issued_at: int, leeway: float) -> Keys:
+    async def verify(self, token: Token, issued_at: int, leeway: float, refused: Refused | None = None) -> Keys:
         """Verify a token's signature, waiting for a fetch if its key is unknown.
 
         Args:
             token: checked except for its signature.
             issued_at: its `iat`, seconds since the epoch.
             leeway: seconds by which the issuer's clock may be ahead.
+            refused: called with the keys of which a known one did not make the signature, and the refusal.
 
         Returns:
             The keys that verified it: while they are current, the result stays valid.
@@ -147,7 +149,7 @@ class KeySet:
         arrived = self._begun
         while True:
             table = self.current()
-            if table is not None and is_verified(table, token):
+            if table is not None and _judged(table, token, refused):
                 return table
             self._begin(self._monotonic())
             if self._flight is None:
@@ -157,7 +159,7 @@ class KeySet:
             # A fetch that was already in flight may bring the key, but cannot prove that it does not exist: the
             # issuer may have answered before it created the key.
             if number > arrived:
-                return self._conclude(token, fetched)
+                return self._conclude(token, refused, fetched=fetched)
 
     async def close(self) -> None:
         """Cancel the fetch in flight."""
@@ -165,9 +167,9 @@ class KeySet:
             self._flight.cancel()
             await asyncio.wait([self._flight])
 
-    def _conclude(self, token: Token, fetched: bool) -> Keys:
+    def _conclude(self, token: Token, refused: Refused | None, *, fetched: bool) -> Keys:
         table = self.current()
-        if table is not None and is_verified(table, token):
+        if table is not None and _judged(table, token, refused):
             return table
         if not fetched:
             raise self._unavailable()
@@ -241,6 +243,15 @@ def is_verified(table: Keys, token: Token) -> bool:
         if verdict:
             return True
     return False
+
+
+def _judged(table: Keys, token: Token, refused: Refused | None) -> bool:
+    try:
+        return is_verified(table, token)
+    except Refusal as refusal:
+        if refused is not None:
+            refused(table, refusal)
+        raise
 
 
 async def _outcome(flight: asyncio.Task[bool]) -> bool:

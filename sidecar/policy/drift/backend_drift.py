@@ -30,16 +30,38 @@ def differs(tool: Tool, definition: Mapping[str, Any]) -> bool:
     return tool.pin is not None and pin_of(definition) != tool.pin
 
 
+class DriftSearch:
+    """Comparison of a policy with a list of the backend's tools, one definition after the other.
+
+    Args:
+        policy: the policy.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._listed: set[str] = set()
+        self._changed: set[str] = set()
+
+    def add(self, definition: Mapping[str, Any]) -> bool:
+        """Compare one definition; return True when the policy's pin of this name does not approve it."""
+        name = str(definition.get("name"))
+        self._listed.add(name)
+        tool = self._policy.tools.get(name)
+        if tool is not None and differs(tool, definition):
+            self._changed.add(name)
+        return name in self._changed
+
+    def found(self) -> Drift:
+        """Return the drift of the definitions that were added."""
+        policy = self._policy
+        served = {name for name, tool in policy.tools.items() if tool.serve is not None}
+        missing = policy.tools.keys() - self._listed - served
+        return Drift(tuple(sorted(missing)), tuple(sorted(self._changed)), len(self._listed - policy.tools.keys()))
+
+
 def drift_of(policy: Policy, definitions: Iterable[Mapping[str, Any]]) -> Drift:
     """Compare a policy with a complete list of the backend's tools."""
-    listed: set[str] = set()
-    changed: set[str] = set()
+    search = DriftSearch(policy)
     for definition in definitions:
-        name = str(definition.get("name"))
-        listed.add(name)
-        tool = policy.tools.get(name)
-        if tool is not None and differs(tool, definition):
-            changed.add(name)
-    served = {name for name, tool in policy.tools.items() if tool.serve is not None}
-    missing = policy.tools.keys() - listed - served
-    return Drift(tuple(sorted(missing)), tuple(sorted(changed)), len(listed - policy.tools.keys()))
+        search.add(definition)
+    return search.found()

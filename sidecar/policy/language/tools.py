@@ -16,6 +16,7 @@ from sidecar.policy.language.models import ConfirmDocument, ToolDocument
 from sidecar.policy.language.operations import Entry, OperationCompiler, default_on_unknown, meta_names, unscoped
 from sidecar.policy.language.shadow_mode import MODE, is_shadow
 from sidecar.policy.names import Names
+from sidecar.policy.narrowing.schema_narrowing import Narrowing
 from sidecar.policy.plain_arguments import PlainRules, plain_rules
 from sidecar.policy.pricing import Amount, Prices
 from sidecar.policy.rules import Confirm, Kind, Tool
@@ -89,7 +90,7 @@ class ToolCompiler(OperationCompiler):
         if rules.shadow is not None:
             removed = confirm.argument if confirm.inject else None
             rules = replace(rules, shadow=replace(rules.shadow, removed=removed))
-        return replace(rules, removed=confirm.argument) if confirm.inject else rules
+        return replace(rules, removed=confirm.argument) if confirm.inject else _described(rules, confirm)
 
     def _check_confirm(self, confirm: ConfirmDocument, rules: ArgumentRules, entry: ToolDocument, path: Path) -> None:
         name = confirm.argument
@@ -110,11 +111,8 @@ class ToolCompiler(OperationCompiler):
         confirm = entry.confirm
         if confirm is None:
             return None
-        message = confirm.message or (
-            f"This call needs an explicit confirmation: repeat it with {confirm.argument} set to true."
-        )
         rule = self.checker.document.rule((*path, "confirm"))
-        return Confirm(confirm.argument, message, confirm.inject, rule, shadow=confirm.mode is not None)
+        return Confirm(confirm.argument, _message(confirm), confirm.inject, rule, shadow=confirm.mode is not None)
 
     # --- amounts -------------------------------------------------------------------------------
 
@@ -155,6 +153,26 @@ class ToolCompiler(OperationCompiler):
 
     def _places(self, key: str, path: Path) -> tuple[Path, ...]:
         return ((*path, "uses", key), (*path, "spends", key), (*path, key), ("defaults", "uses", key))
+
+
+def _message(confirm: ConfirmDocument) -> str:
+    default = f"This call needs an explicit confirmation: repeat it with {confirm.argument} set to true."
+    return confirm.message or default
+
+
+def _described(rules: ArgumentRules, confirm: ConfirmDocument) -> ArgumentRules:
+    """Return the rules with the confirmation of the backend's own described in lists, unless it is already.
+
+    It stays optional: the refusal of a call without it names the price, which a person should hear first.
+    """
+    schema = rules.schema
+    if schema is None or rules.narrowing is None or confirm.argument not in rules.declared:
+        return rules
+    properties = schema["properties"]
+    own = properties[confirm.argument]
+    own = {"description": _message(confirm), **(own if isinstance(own, dict) else {})}
+    described = {**schema, "properties": {**properties, confirm.argument: own}}
+    return replace(rules, narrowing=Narrowing(described, rules.defaults))
 
 
 def _plain(rules: ArgumentRules) -> PlainRules | None:

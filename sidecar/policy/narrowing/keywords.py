@@ -6,14 +6,19 @@ strict enough already, or where another dialect may give its value another meani
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 import orjson
 
+from sidecar.policy.narrowing.prepared_text import encoded, shown
+
 Schema = Mapping[str, Any]
+Identity = str | int | float | bytes
+
+_MOST_TYPES: Final = 7
+"""Names of types in a schema that is narrowed; there are no more."""
 
 # A client may not compile a schema with a pattern that its engine does not know (ECMA-262 with the flag `u`).
 _ESCAPE: Final = re.compile(r"\\[dDwWsSbBnrtfv^$\\.*+?()\[\]{}|/]")
@@ -28,17 +33,19 @@ class Keyword(NamedTuple):
         name: this keyword.
         narrow: returns the value to write, by the backend's schema, the name and the limit.
         limit: the policy's value.
+        shown: the same value for the encoder; a long one is encoded already.
     """
 
     name: str
     narrow: Callable[[Schema, str, Any], Any]
     limit: Any
+    shown: Any
 
 
 def prepared(rule: Schema) -> tuple[Keyword, ...]:
     """Return the keywords of a policy's schema that can narrow another schema, without those of its members."""
     return tuple(
-        Keyword(name, _KEYWORDS[name], _Accepted.of(limit) if name == "enum" else limit)
+        Keyword(name, _KEYWORDS[name], _Accepted.of(limit) if name == "enum" else limit, shown(limit))
         for name, limit in rule.items()
         if name in _KEYWORDS and (name != "pattern" or _is_portable(limit))
     )
@@ -47,10 +54,10 @@ def prepared(rule: Schema) -> tuple[Keyword, ...]:
 def stricter(own: Schema, keywords: tuple[Keyword, ...]) -> dict[str, Any]:
     """Return the keywords that make a backend's schema as strict as a policy's."""
     found: dict[str, Any] = {}
-    for name, narrow, limit in keywords:
+    for name, narrow, limit, shown_limit in keywords:
         value = narrow(own, name, limit)
         if value is not None:
-            found[name] = value
+            found[name] = shown_limit if value is limit else value
     return found
 
 
@@ -106,7 +113,7 @@ def _types(own: Schema, keyword: str, accepted: Any) -> Any:
     mine = own[keyword]
     named = mine if isinstance(mine, list) else [mine]
     wanted = accepted if isinstance(accepted, list) else [accepted]
-    if not all(isinstance(each, str) for each in named):
+    if len(named) > _MOST_TYPES or not all(isinstance(each, str) for each in named):
         return None
     kept: list[str] = []
     for each in named:
@@ -122,17 +129,16 @@ def _types(own: Schema, keyword: str, accepted: Any) -> Any:
 class _Accepted(NamedTuple):
     """Values that a policy accepts."""
 
-    values: list[Any]
-    identities: frozenset[str | bytes]
+    identities: frozenset[Identity]
 
     @classmethod
     def of(cls, values: list[Any]) -> _Accepted:
-        return cls(values, frozenset(map(_identity, values)))
+        return cls(frozenset(map(_identity, values)))
 
 
 def _enum(own: Schema, keyword: str, accepted: _Accepted) -> Any:
     if keyword not in own:
-        return None if "const" in own else accepted.values
+        return None if "const" in own else accepted
     mine = own[keyword]
     if not isinstance(mine, list):
         return None
@@ -154,14 +160,11 @@ def _unique(own: Schema, keyword: str, value: Any) -> Any:
     return True if value is True and own.get(keyword) in (None, False) else None
 
 
-def _identity(value: Any) -> str | bytes:
-    """Return a text that two equal JSON values share; 1.0 equals 1, and true does not."""
-    if type(value) is str:
+def _identity(value: Any) -> Identity:
+    """Return a value that two equal JSON values share; 1.0 equals 1, and true does not."""
+    if isinstance(value, str | int | float) and type(value) is not bool:
         return value
-    try:
-        return orjson.dumps(_plain(value), option=orjson.OPT_SORT_KEYS)
-    except TypeError:  # an integer of more than 64 bits
-        return json.dumps(_plain(value), sort_keys=True).encode()
+    return encoded(_plain(value), option=orjson.OPT_SORT_KEYS)
 
 
 def _plain(value: Any) -> Any:

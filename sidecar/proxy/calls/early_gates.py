@@ -26,7 +26,10 @@ def method_label(call: Call, declared: Container[str]) -> str | None:
 def parse(authenticated: Authenticated, message: Message | None) -> ParsedCall:
     """Run the second part of gate 3: check that the headers agree with the message."""
     received = authenticated.received
-    fields = headers.read(received.request.headers.items())
+    head = received.request.head
+    if head.described is None:
+        head.described = headers.read(received.request.headers.items())
+    fields = head.described
     if message is None:
         call = _call_without_body(received, fields)
     else:

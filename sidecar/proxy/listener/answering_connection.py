@@ -12,6 +12,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from sidecar.proxy.listener.http_answers import LAST_CHUNK, Answer, answer_head, chunk
+from sidecar.proxy.listener.request_heads import Arrived, KnownHeads, RequestHead
 
 _NO_HEADERS: Final[CIMultiDictProxy[str]] = CIMultiDictProxy(CIMultiDict())
 
@@ -20,54 +21,93 @@ class ClientRequest:
     """Request of a client.
 
     Args:
-        message: the parsed head.
+        head: the facts of its head.
+        message: the parsed head; None for a known one, which is parsed when a header is asked for.
         content: the body, as it arrives.
         connection: the client's connection.
+        data: a whole request with a known head, as it has arrived; its content is empty.
+        arrival: the head's place in these bytes, or what a new head can be remembered by.
 
     Attributes:
+        head: as given.
         method: as sent.
         raw_path: the request target, as sent.
         version: HTTP version, such as (1, 1).
-        headers: without regard to case.
-        raw_headers: names and values as bytes, in the order sent.
         content_length: its `Content-Length` in bytes; None without one.
         keeps_alive: True when the client lets the connection serve another request.
         chunks: True when the client reads chunked answers, which HTTP/1.0 does not have.
         answered: True once the head of its answer is written.
+        body: the whole body of a request with a known head, until it is read.
     """
 
     __slots__ = (
-        "answered",
-        "chunks",
-        "connection",
-        "content",
-        "content_length",
-        "headers",
-        "keeps_alive",
-        "method",
-        "raw_headers",
-        "raw_path",
-        "version",
+        *("_arrival", "_data", "_headers", "_raw_headers", "answered", "body", "chunks", "connection", "content"),
+        *("content_length", "head", "keeps_alive", "method", "raw_path", "version"),
     )
 
-    def __init__(self, message: RawRequestMessage, content: StreamReader, connection: AnsweringConnection) -> None:
-        self.method: str = message.method
-        self.raw_path: str = message.path
-        self.version: tuple[int, int] = message.version
-        self.headers: CIMultiDictProxy[str] = message.headers
-        self.raw_headers: tuple[tuple[bytes, bytes], ...] = message.raw_headers
-        self.keeps_alive = not message.should_close
-        self.chunks = self.version >= (1, 1)
-        length = self.headers.get("Content-Length")
-        self.content_length = None if length is None else int(length)  # the parser accepts digits only
+    def __init__(
+        self,
+        head: RequestHead,
+        message: RawRequestMessage | None,
+        content: StreamReader,
+        connection: AnsweringConnection,
+        data: bytes = b"",
+        arrival: Arrived | None = None,
+    ) -> None:
+        self.head = head
+        self.method = head.method
+        self.raw_path = head.raw_path
+        self.version = version = head.version
+        self.keeps_alive = head.keeps_alive
+        self.chunks = version >= (1, 1)
         self.answered = False
         self.content = content
         self.connection = connection
+        self._arrival = arrival
+        self._data = data
+        self._headers: CIMultiDictProxy[str] | None = None
+        self._raw_headers: tuple[tuple[bytes, bytes], ...] = ()
+        self.body: bytes | None = None
+        self.content_length: int | None = None
+        if message is not None:
+            self._headers, self._raw_headers = message.headers, message.raw_headers
+            length = message.headers.get("Content-Length")
+            self.content_length = None if length is None else int(length)  # the parser accepts digits only
+        elif arrival is not None:
+            self.body, self.content_length = data[arrival.end :], arrival.length
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        """Its headers, without regard to case."""
+        return self._headers if self._headers is not None else self._parsed().headers
+
+    @property
+    def raw_headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Names and values as bytes, in the order sent."""
+        return self._raw_headers if self._headers is not None else self._parsed().raw_headers
 
     @property
     def can_read_body(self) -> bool:
         """True while a part of its body is not read."""
         return not self.content.at_eof()
+
+    def remember_head(self) -> None:
+        """Remember a new head, which the gates have accepted."""
+        if self._arrival is not None and not self._data and self.head.recurs:
+            self.connection.heads.learn(self._arrival.key, self.head)
+
+    def forget_head(self) -> None:
+        """Drop the headers, and what has arrived."""
+        self._headers, self._raw_headers, self._data = _NO_HEADERS, (), b""
+        self._arrival, self.body, self.content = None, None, EMPTY_PAYLOAD
+
+    def _parsed(self) -> RawRequestMessage:
+        """Parse a known head: an unusual call needs its headers."""
+        end = 0 if self._arrival is None else self._arrival.end
+        messages, _, _ = HttpRequestParser(self.connection, self.connection.loop, 0).feed_data(self._data[:end])
+        message: RawRequestMessage = messages[0][0]
+        self._headers, self._raw_headers = message.headers, message.raw_headers
+        return message
 
 
 class AnsweringConnection(BaseProtocol):
@@ -76,9 +116,11 @@ class AnsweringConnection(BaseProtocol):
     Args:
         loop: the event loop.
         idle: seconds until a connection closes that is idle, or on which the client reads nothing.
+        heads: those of all connections of a listener that were accepted before.
 
     Attributes:
         loop: as given.
+        heads: as given.
         closing: True when no further request is read.
         last: True when the answer in progress is the last one, because the process ends.
         serving: True from the arrival of a request until its answer is written and its body read.
@@ -94,14 +136,16 @@ class AnsweringConnection(BaseProtocol):
         "_wire",
         "closing",
         "handling",
+        "heads",
         "last",
         "loop",
         "serving",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, idle: float) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, idle: float, heads: KnownHeads) -> None:
         super().__init__(loop)
         self.loop = loop
+        self.heads = heads
         self.closing = False
         self.last = False
         self.serving = False
@@ -241,7 +285,7 @@ class AnsweringConnection(BaseProtocol):
         The connection serves no further request.
         """
         self._parser = None
-        request.headers, request.raw_headers, request.content = _NO_HEADERS, (), EMPTY_PAYLOAD
+        request.forget_head()
         if self._idle_timer is not None:
             self._idle_timer.cancel()
             self._idle_timer = None

@@ -86,10 +86,12 @@ async def read_body(request: ClientRequest, limit: int, memory: MemoryLease, pat
 
 def _arrived(request: ClientRequest, limit: int, memory: MemoryLease) -> bytes:
     """Return a body that has arrived completely, most often with its head: it waits for nothing."""
-    try:
-        body = request.content.read_nowait()
-    except (HttpProcessingError, RequestPayloadError):
-        raise Refusal(ErrorCode.REQUEST_MALFORMED) from None
+    body, request.body = request.body, None
+    if body is None:
+        try:
+            body = request.content.read_nowait()
+        except (HttpProcessingError, RequestPayloadError):
+            raise Refusal(ErrorCode.REQUEST_MALFORMED) from None
     if len(body) > limit:
         raise too_large(limit)
     return _kept(body, memory)

@@ -20,6 +20,7 @@ from aiohttp.web import RequestPayloadError
 from sidecar.config.settings.settings import Limits
 from sidecar.proxy.listener.answering_connection import AnsweringConnection, ClientRequest
 from sidecar.proxy.listener.http_answers import Answer, answer_head
+from sidecar.proxy.listener.request_heads import Arrived, KnownHeads, RequestHead, arrived
 
 MAX_HEADS: Final = 4
 """A request's head may be this many times as long as `limits.header`; a longer one closes the connection."""
@@ -38,6 +39,8 @@ _LINGER: Final = 10.0  # seconds to read a body that is not needed any more, so 
 Handler = Callable[[ClientRequest], Awaitable[Answer]]
 ErrorAnswer = Callable[[int, BaseException | None], Answer]
 _Parsed = tuple[RawRequestMessage | HttpProcessingError, StreamReader]
+_Due = int | None
+"""Bytes of the request in progress that have not arrived; None where only the parser knows."""
 
 
 class ClientConnection(AnsweringConnection):
@@ -51,19 +54,33 @@ class ClientConnection(AnsweringConnection):
         met: True once the connection was handed over.
     """
 
-    __slots__ = ("_behind", "_body", "_ended", "_head", "_server", "_tail", "_task", "_waiting", "met")
+    __slots__ = (
+        "_arrival",
+        "_behind",
+        "_body",
+        "_due",
+        "_ended",
+        "_head",
+        "_server",
+        "_tail",
+        "_task",
+        "_waiting",
+        "met",
+    )
 
     def __init__(self, server: ClientServer, ended: Callable[[], None]) -> None:
-        super().__init__(server.loop, server.idle)
+        super().__init__(server.loop, server.idle, server.heads)
         self._server = server
         self._ended = ended
         self.met = False
-        self._waiting: list[_Parsed] = []  # requests that are not served yet
+        self._waiting: list[ClientRequest | HttpProcessingError] = []  # requests that are not served yet
         self._task: asyncio.Task[None] | None = None  # serves them
         self._head = 0  # bytes of a head that is not complete yet
         self._body: StreamReader | None = None  # body of the last request
         self._behind = 0  # bytes of requests that were sent before the one in progress was answered
         self._tail = b""  # bytes after a request for another protocol, which are read after its refusal
+        self._due: _Due = 0  # once None it stays so: the parser may hold a part of the next head
+        self._arrival: Arrived | None = None  # the request that began with the last bytes
         parser = HttpRequestParser(
             self,
             server.loop,
@@ -96,7 +113,7 @@ class ClientConnection(AnsweringConnection):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and bound its buffers: the parser itself limits single headers and single bodies only."""
-        if self.closing:
+        if self.closing or (self._due is not None and self._is_known(data, self._due)):
             return
         was_serving = self.serving
         if self._upgraded:
@@ -109,6 +126,23 @@ class ClientConnection(AnsweringConnection):
             self._behind += len(data)
             if self._behind > MAX_BEHIND:
                 self.close()
+
+    def _is_known(self, data: bytes, due: int) -> bool:
+        """Serve a whole request with a known head, and return True; return False for one that is to be parsed.
+
+        Only where the parser is between two requests, which is counted here: a head may not begin within another one.
+        """
+        self._arrival = arrival = arrived(data) if not due else None
+        if arrival is not None:
+            due = arrival.end + arrival.length
+            if due == len(data) and not self.serving and (head := self.heads.get(arrival.key)) is not None:
+                self._arrival = None
+                self._waiting.append(ClientRequest(head, None, EMPTY_PAYLOAD, self, data, arrival))
+                self._begin()
+                return True
+        due -= len(data)
+        self._due = due if due >= 0 else None
+        return False
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Read on, if reading was paused: each body asks for it at its end."""
@@ -131,12 +165,31 @@ class ClientConnection(AnsweringConnection):
         self._tail = tail
         self._head = 0
         self._body = parsed[-1][1]
-        self._waiting += parsed
+        if self._due is not None and not self._is_counted(parsed):
+            self._due = self._arrival = None
+        self._waiting += [self._request(*each) for each in parsed]
         if len(self._waiting) >= _QUEUED and not self._buffer_paused:
             self._pause_reading_for_buffer()
         if not self.serving:
-            self.serving = True
-            self._task = self.loop.create_task(self._serve())
+            self._begin()
+
+    def _is_counted(self, parsed: list[_Parsed]) -> bool:
+        """Return True when the parser has found exactly the request that was counted."""
+        head, arrival = parsed[0][0], self._arrival
+        if len(parsed) > 1 or arrival is None or isinstance(head, HttpProcessingError) or head.upgrade or head.chunked:
+            return False
+        return head.headers.get("Content-Length", "").lstrip("0") == str(arrival.length or "")
+
+    def _request(
+        self, head: RawRequestMessage | HttpProcessingError, body: StreamReader
+    ) -> ClientRequest | HttpProcessingError:
+        if isinstance(head, HttpProcessingError):
+            return head
+        return ClientRequest(RequestHead(head), head, body, self, arrival=self._arrival)
+
+    def _begin(self) -> None:
+        self.serving = True
+        self._task = self.loop.create_task(self._serve())
 
     def release(self, request: ClientRequest) -> None:
         """Drop what the parser holds; see `AnsweringConnection.release`."""
@@ -173,9 +226,9 @@ class ClientConnection(AnsweringConnection):
 
     def _next(self) -> ClientRequest | HttpProcessingError:
         """Take the next request from those that have arrived."""
-        head, body = self._waiting.pop(0)
+        first = self._waiting.pop(0)
         self._refill()
-        return head if isinstance(head, HttpProcessingError) else ClientRequest(head, body, self)
+        return first
 
     async def _finish(self, request: ClientRequest, answer: Answer) -> None:
         """Send what the handler has not sent of its answer, and get ready for the next request."""
@@ -268,6 +321,7 @@ class ClientServer:
     Attributes:
         connections: open connections, and closed ones whose last request has not ended.
         loop: the event loop.
+        heads: heads of requests that were accepted before.
         max_header: bytes of a request line and of a header, for connections that begin from now on.
     """
 
@@ -277,11 +331,13 @@ class ClientServer:
         self.idle = idle
         self.loop = asyncio.get_running_loop()
         self.connections: set[ClientConnection] = set()
+        self.heads = KnownHeads()
         self.limit(limits)
 
     def limit(self, limits: Limits) -> None:
         """Bound the heads of connections that begin from now on."""
         self.max_header = limits.header
+        self.heads.clear()
 
     def connection(self, ended: Callable[[], None]) -> ClientConnection:
         """Make the protocol of a new connection; `ended` is called when it is lost."""

@@ -76,6 +76,9 @@ class RequestFilter:
         Raises:
             Refusal: the request's version, Host, Origin, path or method is not accepted.
         """
+        if request.head.accepted_by is self:
+            client.add_header(*cors.VARY)
+            return False
         if request.version not in ((1, 0), (1, 1)):  # the parser lets 0.9 and 2.0 through
             raise Refusal(ErrorCode.REQUEST_MALFORMED, "HTTP/1.1 is required.")
         self._check_host(request)
@@ -103,6 +106,10 @@ class RequestFilter:
             Refusal: its framing, size or media types are not accepted; `token_missing` when the media types are not
                 accepted and there is no token: a client that looks for the login may send any.
         """
+        if request.head.accepted_by is self:
+            if (request.content_length or 0) > self.limits.body:
+                raise too_large(self.limits.body)
+            return
         _check_framing(request)
         if sum(map(len, chain.from_iterable(request.raw_headers))) > self.limits.header:
             raise Refusal(ErrorCode.REQUEST_MALFORMED, "The headers of this request are too large.")
@@ -117,6 +124,8 @@ class RequestFilter:
             if not has_bearer(request.headers.getall("Authorization", ())):
                 raise Refusal(ErrorCode.TOKEN_MISSING) from None
             raise
+        if request.method == "POST" and "Origin" not in request.headers:
+            request.head.accepted_by = self
 
     def _document(self, request: ClientRequest, client: ClientReply, document: bytes) -> None:
         """Serve a document (RFC 9728 section 3.2), to pages of any origin."""

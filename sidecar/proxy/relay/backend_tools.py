@@ -8,12 +8,12 @@ well: neither fault can be excluded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any, Final
 
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.policy.drift.backend_drift import Drift, differs, drift_of
+from sidecar.policy.drift.backend_drift import Drift, DriftSearch, differs
 from sidecar.policy.rules import Policy, Tool
 from sidecar.proxy.relay.listed_schemas import ListedSchemas
 from sidecar.proxy.relay.listings import collides
@@ -22,6 +22,8 @@ CLEAN_LISTS: Final = 5
 """Lists without the fault, made by the sidecar itself, after which backends that disagreed are taken to agree."""
 
 _RETRY_AFTER: Final = 5
+_SLICE: Final = 50
+"""Definitions that are learnt without letting calls go on."""
 
 
 class ToolFault(Enum):
@@ -79,19 +81,32 @@ class BackendTools:
         return fault is None
 
     def schema(self, tool: Tool, definition: Mapping[str, Any]) -> Any:
-        """Return the input schema of a definition, narrowed to what the policy accepts."""
+        """Return the input schema of a definition as clients see it, encoded where it is narrowed."""
         return self._schemas.shown(tool, definition)
 
     def learn(self, definitions: Iterable[Mapping[str, Any]]) -> None:
         """Record a complete list of the backend's tools."""
-        complete = tuple(definitions)
-        self.drift = drift = drift_of(self._policy, complete)
+        for _ in self.learning(definitions):
+            pass
+
+    def learning(self, definitions: Iterable[Mapping[str, Any]]) -> Iterator[None]:
+        """Record a complete list of the backend's tools, and prepare their schemas for clients' lists.
+
+        It yields after every few definitions, so that calls can go on meanwhile. All faults are recorded at the end.
+        """
+        search = DriftSearch(self._policy)
         shown: dict[str, ToolFault | None] = {}
-        for definition in complete:
+        for number, definition in enumerate(definitions, 1):
             name = str(definition.get("name"))
-            tool = self._watched.get(name)
-            if tool is not None:  # of a name that is listed twice, every definition must be right
-                shown[name] = shown.get(name) or self._judge(tool, definition, name in drift.changed)
+            changed = search.add(definition)
+            watched, declared = self._watched.get(name), self._policy.tools.get(name)
+            if declared is not None and declared.serve is None:
+                self._schemas.shown(declared, definition)
+            if watched is not None:  # of a name that is listed twice, every definition must be right
+                shown[name] = shown.get(name) or self._judge(watched, definition, changed)
+            if number % _SLICE == 0:
+                yield
+        self.drift = search.found()
         for name, fault in shown.items():
             self._record(name, fault)
             if fault is None:

@@ -1,4 +1,4 @@
-"""Input schemas that lists show, narrowed once for each definition that the backend lists."""
+"""Input schemas that lists show, narrowed and encoded once for each definition that the backend lists."""
 
 from __future__ import annotations
 
@@ -7,59 +7,61 @@ from typing import Any, Final
 
 import orjson
 
+from sidecar.policy.narrowing.schema_narrowing import with_properties
 from sidecar.policy.rules import Policy, Tool
 
-MOST_BYTES: Final = 4 * 2**20
-"""Bytes of schemas whose narrowed form is kept; those beyond are narrowed for every list."""
+MOST_BYTES: Final = 16 * 2**20
+"""Bytes of schemas, the backend's and the shown ones, that are kept; those beyond are narrowed for every list."""
 
 
 class ListedSchemas:
-    """Narrowed input schemas of the declared tools, for one policy revision.
+    """Input schemas of the declared tools, for one policy revision.
 
     Args:
         policy: the revision; with `listing: {narrow: false}` schemas are shown as the backend wrote them.
+        most: bytes to keep.
     """
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, most: int = MOST_BYTES) -> None:
         self._narrows = policy.listing.narrow
-        self._known: dict[str, tuple[bytes, dict[str, Any]]] = {}
+        self._most = most
+        self._known: dict[str, tuple[bytes, orjson.Fragment, int]] = {}
         self._bytes = 0
 
     def shown(self, tool: Tool, definition: Mapping[str, Any]) -> Any:
-        """Return the input schema of a definition as clients see it, without an injected confirmation."""
+        """Return the input schema of a definition as clients see it; the backend's own where nothing changes."""
         schema = definition.get("inputSchema")
-        if not self._narrows or not isinstance(schema, dict):
-            return schema
-        confirm = tool.confirm
-        confirmed = confirm is not None and not confirm.inject and not confirm.shadow
-        if tool.arguments.narrowing is None and not confirmed:
-            return schema
-        try:
-            text = orjson.dumps(schema)
-        except TypeError:  # an integer of more than 64 bits
-            return _shown(tool, schema)
+        narrowing = tool.arguments.narrowing if self._narrows else None
+        if narrowing is None or not isinstance(schema, dict):
+            return with_confirmation(tool, schema)
+        added = _added(tool)
+        if added is None and narrowing.is_ready(schema):
+            return narrowing.arguments(schema)
+        text = orjson.dumps(schema)
         known = self._known.get(tool.name)
         if known is not None and known[0] == text:
             return known[1]
-        found = _shown(tool, schema)
-        self._bytes -= 0 if known is None else len(known[0])
-        self._known.pop(tool.name, None)
-        if self._bytes + len(text) <= MOST_BYTES:
-            self._known[tool.name] = bytes(memoryview(text)), found  # a copy: the first has a kilobyte for itself
-            self._bytes += len(text)
-        return found
+        # Copies: the encoder's own bytes have a kilobyte each.
+        found = bytes(memoryview(orjson.dumps(narrowing.arguments(schema, added))))
+        shown = orjson.Fragment(found)
+        self._keep(tool.name, bytes(memoryview(text)), shown, len(found))
+        return shown
+
+    def _keep(self, name: str, text: bytes, shown: orjson.Fragment, length: int) -> None:
+        known = self._known.pop(name, None)
+        self._bytes -= 0 if known is None else known[2]
+        size = len(text) + length
+        if self._bytes + size <= self._most:
+            self._known[name] = text, shown, size
+            self._bytes += size
 
 
-def _shown(tool: Tool, schema: dict[str, Any]) -> dict[str, Any]:
-    narrowing = tool.arguments.narrowing
-    found = schema if narrowing is None else narrowing.arguments(schema)
-    confirm = tool.confirm
-    properties = found.get("properties")
-    if confirm is None or confirm.inject or confirm.shadow or not isinstance(properties, dict):
-        return found
-    own = properties.get(confirm.argument)
-    if not isinstance(own, dict) or "description" in own:
-        return found
-    # It stays optional: the refusal of a call without it names the price, which a person should hear first.
-    described = {**own, "description": confirm.message}
-    return {**found, "properties": {**properties, confirm.argument: described}}
+def with_confirmation(tool: Tool, schema: Any) -> Any:
+    """Return a schema with the confirmation that the policy injects, if there is one."""
+    added = _added(tool)
+    return with_properties(schema, added) if added else schema
+
+
+def _added(tool: Tool) -> Mapping[str, Any] | None:
+    confirm = tool.injected
+    return None if confirm is None else {confirm.argument: {"type": "boolean", "description": confirm.message}}

@@ -16,6 +16,7 @@ from sidecar.policy.lookup import listed_resource
 from sidecar.policy.rules import Kind, Policy, Tool
 from sidecar.protocol.capabilities import announced
 from sidecar.protocol.tasks.task_ids import starts_task
+from sidecar.proxy.relay.listed_schemas import with_confirmation
 
 Result = dict[str, Any]
 
@@ -44,7 +45,7 @@ class ToolKnowledge(Protocol):
         """Record a definition that a list shows; return False when it must be hidden from clients."""
 
     def schema(self, tool: Tool, definition: Mapping[str, Any]) -> Any:
-        """Return the input schema of a definition, narrowed to what the policy accepts."""
+        """Return the input schema of a definition as clients see it."""
 
 
 class Viewer(NamedTuple):
@@ -156,9 +157,12 @@ def _tools(result: Result, policy: Policy, viewer: Viewer, knowledge: ToolKnowle
             continue
         if knowledge.shows(tool, definition) and policy.listed(name, viewer.scopes, viewer.plan):
             # A name that is listed again is not narrowed again: the list would cost more than its bytes.
-            schema = definition.get("inputSchema") if name in narrowed else knowledge.schema(tool, definition)
+            if name in narrowed:
+                schema = with_confirmation(tool, definition.get("inputSchema"))
+            else:
+                schema = knowledge.schema(tool, definition)
             narrowed.add(name)
-            listed.append(_described(tool, definition, schema, viewer))
+            listed.append(_described(definition, schema, viewer))
     if not result.get("nextCursor"):
         listed += [
             _served(tool)
@@ -179,19 +183,15 @@ def _properties(definition: Mapping[str, Any]) -> Mapping[str, Any]:
     return properties if isinstance(properties, dict) else {}
 
 
-def _described(tool: Tool, definition: dict[str, Any], schema: Any, viewer: Viewer) -> dict[str, Any]:
+def _described(definition: dict[str, Any], schema: Any, viewer: Viewer) -> dict[str, Any]:
     """Return the backend's definition with its listed schema, and with task support if it is served."""
+    changed = schema is not definition.get("inputSchema")
+    if not changed and (viewer.tasks or "execution" not in definition):
+        return definition
     described = {**definition}
     if not viewer.tasks:
         described.pop("execution", None)
-    confirm = tool.injected
-    if confirm is not None:
-        injected = {"type": "boolean", "description": confirm.message}
-        schema = schema if isinstance(schema, dict) and schema else {"type": "object"}
-        properties = schema.get("properties")
-        properties = properties if isinstance(properties, dict) else {}
-        schema = {**schema, "properties": {**properties, confirm.argument: injected}}
-    if schema is not definition.get("inputSchema"):
+    if changed:
         described["inputSchema"] = schema
     return described
 
@@ -206,6 +206,11 @@ def _served(tool: Tool) -> dict[str, Any]:
 
 
 # --- caches --------------------------------------------------------------------------------------
+
+
+def is_uncached(result: Result) -> bool:
+    """Return True when a result of a method that is never cached has no hints for caches: nothing is to be changed."""
+    return _HINTS.isdisjoint(result)
 
 
 def _kept_private(result: Result, call: Call) -> Result:

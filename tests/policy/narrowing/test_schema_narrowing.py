@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from typing import Any
 
+import orjson
 import pytest
 from jsonschema_rs import Draft202012Validator
 
@@ -26,7 +27,8 @@ def rules(schema: Schema | None) -> ArgumentRules:
 
 def narrowed(own: Schema, policy: ArgumentRules) -> Schema:
     """The input schema that a list shows."""
-    return own if policy.narrowing is None else policy.narrowing.arguments(own)
+    shown = own if policy.narrowing is None else policy.narrowing.arguments(own)
+    return own if shown is own else orjson.loads(orjson.dumps(shown))
 
 
 def of_property(own: Any, rule: Any) -> Any:

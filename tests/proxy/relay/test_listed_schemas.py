@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from sidecar.model import Call, CallKind, Revision
 from sidecar.policy.drift.pins import pin_of
 from sidecar.proxy.relay.backend_tools import BackendTools
@@ -34,7 +36,11 @@ def listed(text: str, definition: Json = DEFINITION) -> Any:
         BackendTools(compiled),
     )
     assert edit is not None
-    return edit({"tools": [definition]})["tools"][0]
+    return decoded(edit({"tools": [definition]}))["tools"][0]
+
+
+def decoded(value: Any) -> Any:
+    return orjson.loads(orjson.dumps(value))
 
 
 async def schema_of(rig: Rig, tool: str) -> Any:
@@ -52,11 +58,11 @@ async def test_clients_learn_the_policy_from_the_list(rig: Rig, launch: Launch):
 
 def test_a_tool_without_rules_is_listed_as_the_backend_wrote_it():
     text = "scopes: {s: S}\ntools: {t: {scopes: [s]}}"
-    assert listed(text)["inputSchema"] is SCHEMA
+    assert listed(text)["inputSchema"] == SCHEMA
 
 
 def test_rules_in_shadow_mode_narrow_nothing():
-    assert listed(TEXT.replace("{properties: {limit", "{mode: shadow, properties: {limit"))["inputSchema"] is SCHEMA
+    assert listed(TEXT.replace("{properties: {limit", "{mode: shadow, properties: {limit"))["inputSchema"] == SCHEMA
     shadow = TEXT + "    confirm: {argument: extra, inject: true, mode: shadow}\n"
     assert "extra" not in listed(shadow)["inputSchema"]["properties"]
 
@@ -83,13 +89,32 @@ def test_a_definition_is_narrowed_once_until_it_changes():
     schemas, tool = ListedSchemas(compiled), compiled.tools["t"]
     first = schemas.shown(tool, DEFINITION)
     assert schemas.shown(tool, {**DEFINITION, "inputSchema": {**SCHEMA}}) is first
-    changed = schemas.shown(tool, {**DEFINITION, "inputSchema": {"type": "object", "properties": {"limit": {}}}})
+    changed = decoded(
+        schemas.shown(tool, {**DEFINITION, "inputSchema": {"type": "object", "properties": {"limit": {}}}})
+    )
     assert changed["properties"] == {"limit": {"maximum": 9}, "sure": {"type": "boolean"}}
-    assert schemas.shown(tool, DEFINITION) == first
+    assert decoded(schemas.shown(tool, DEFINITION)) == decoded(first)
 
 
-def test_schemas_that_no_bytes_can_hold_are_narrowed_all_the_same():
+def test_the_bytes_that_are_kept_are_bounded():
     compiled = policy(TEXT)
-    huge = {**SCHEMA, "properties": {"limit": {"minimum": -(10**30)}}}
-    shown = ListedSchemas(compiled).shown(compiled.tools["t"], {**DEFINITION, "inputSchema": huge})
-    assert shown["properties"]["limit"] == {"minimum": -(10**30), "maximum": 9}
+    tool = compiled.tools["t"]
+    for most, kept in ((500, True), (50, False)):
+        schemas = ListedSchemas(compiled, most)
+        first = schemas.shown(tool, DEFINITION)
+        assert (schemas.shown(tool, DEFINITION) is first) == kept
+        assert decoded(schemas.shown(tool, DEFINITION)) == decoded(first)
+
+
+def test_integers_of_any_size_in_a_policy_are_listed():
+    text = TEXT.replace("maximum: 9", f"maximum: {10**30}, enum: [1, {10**25}]")
+    assert listed(text)["inputSchema"]["properties"]["limit"]["enum"] == [1, 1e25]
+
+
+def test_an_injected_confirmation_is_listed_for_a_name_that_is_listed_again():
+    compiled = policy(f"{TEXT}    confirm: {{argument: really, inject: true}}\n")
+    call = Call(CallKind.REQUEST, Revision.V2025_11_25, "tools/list", id=1)
+    edit = editor(call, compiled, Viewer(None, frozenset({"s"})), BackendTools(compiled))
+    assert edit is not None
+    for each in decoded(edit({"tools": [DEFINITION, DEFINITION, {"name": "t"}]}))["tools"]:
+        assert each["inputSchema"]["properties"]["really"]["type"] == "boolean"
