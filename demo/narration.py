@@ -15,6 +15,7 @@ from demo.answers import Answer, read_result
 from demo.client import Memory, Wire, connect
 from demo.stage import Money, Stage
 from sidecar.errors import ErrorCode, Gate
+from sidecar.observe.formats.palette import Palette, Style
 
 ACCOUNT: Final = "ada"
 """Account that the story is about."""
@@ -49,6 +50,7 @@ class Story:
         scrapes: metrics of sidecars that have ended.
         by_lease: credits spent when a lease ended.
         details: lines of the current step.
+        palette: colours of the output.
     """
 
     stage: Stage
@@ -59,6 +61,7 @@ class Story:
     scrapes: list[str] = field(default_factory=list)
     by_lease: int = 0
     details: list[str] = field(default_factory=list)
+    palette: Palette = field(default_factory=lambda: Palette(False))
     _calls: int = 0
     _approvals: int = 0
 
@@ -199,7 +202,7 @@ async def run_step(story: Story, number: int, count: int, step: Step) -> bool:
     head = f"{number:3}/{count}  {step.title} "
     began, story.details = time.monotonic(), []
     if story.verbose:
-        print(f"\n{head}")
+        print(f"\n{story.palette.paint(head.rstrip(), Style.TITLE)}")
         for line in textwrap.wrap(step.expected, 100):
             print(f"{_INDENT}{line}")
     else:
@@ -210,13 +213,14 @@ async def run_step(story: Story, number: int, count: int, step: Step) -> bool:
     except Exception as error:  # noqa: BLE001 - any failure of a step is a finding, and the end of the story
         failure = why(error)
     took = f"({time.monotonic() - began:.1f} s)"
-    mark = "ok" if failure is None else "FAILED"
+    palette = story.palette
+    mark = palette.paint("ok", Style.GOOD) if failure is None else palette.paint("FAILED", Style.BAD)
     print(f"{_INDENT}{mark} {took}" if story.verbose else f"{mark} {took}")
     if failure is None:
         return True
     if not story.verbose:
         print("\n".join(story.details))
-    print(f"{_INDENT}UNEXPECTED: {failure}")
+    print(f"{_INDENT}{palette.paint('UNEXPECTED:', Style.BAD)} {failure}")
     return False
 
 

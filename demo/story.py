@@ -17,6 +17,8 @@ from demo import crash, records, scenes, steps
 from demo.narration import ACCOUNT, Story, run_step, table
 from demo.processes import ConditionNotMetError
 from demo.stage import Stage
+from sidecar.observe.formats.console import readable
+from sidecar.observe.formats.palette import Style, palette_for
 
 STEPS: Final = (*steps.STEPS, *scenes.STEPS, *crash.STEPS, *records.STEPS)
 
@@ -59,14 +61,15 @@ async def _run(stage: Stage, verbose: bool) -> int:
         except ConditionNotMetError as error:
             print(f"the demo cannot start: {error}")
             return 1
-        story = Story(stage, verbose=verbose)
+        palette = palette_for(1)
+        story = Story(stage, verbose=verbose, palette=palette)
         _introduce(stage, verbose)
         worked = await _run_steps(story)
         if worked:
             print()
             print("\n".join(table(story, await stage.received(), await stage.money(ACCOUNT))))
-        outcome = "every step had the expected outcome" if worked else "UNEXPECTED OUTCOME"
-        print(f"\n{outcome} ({time.monotonic() - began:.0f} s)")
+        good, bad = ("every step had the expected outcome", Style.GOOD), ("UNEXPECTED OUTCOME", Style.BAD)
+        print(f"\n{palette.paint(*(good if worked else bad))} ({time.monotonic() - began:.0f} s)")
     return 0 if worked else 1
 
 
@@ -85,6 +88,6 @@ async def _run_steps(story: Story) -> bool:
     for number, step in enumerate(STEPS, start=1):
         if not await run_step(story, number, len(STEPS), step):
             print("\nThe story ends here, because later steps need this one. The sidecar's last lines:")
-            print(story.stage.sidecar.last_words())
+            print("\n".join(readable(line, story.palette) for line in story.stage.sidecar.last_words().splitlines()))
             return False
     return True

@@ -111,13 +111,25 @@ def issuer_id(arguments: argparse.Namespace, settings: Settings) -> str:
 # --- output ------------------------------------------------------------------------------------
 
 
-def emit(arguments: argparse.Namespace, document: Any, lines: Iterable[str]) -> None:
-    """Print a result: one JSON document, or lines of text."""
+def emit(
+    arguments: argparse.Namespace,
+    document: Any,
+    lines: Iterable[str],
+    paint: Callable[[str], str] = lambda line: line,
+) -> None:
+    """Print a result: one JSON document, or lines of text.
+
+    Args:
+        arguments: the command line, which chooses.
+        document: the result as a document.
+        lines: the result as lines; characters that control a terminal are escaped.
+        paint: adds colours to an escaped line.
+    """
     if arguments.format == "json":
         print(as_json(document, indent=2))
         return
     for line in lines:
-        print(escaped(line))
+        print(paint(escaped(line)))
 
 
 def as_json(document: Any, indent: int | None = None) -> str:

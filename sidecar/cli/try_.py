@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -14,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +23,7 @@ from sidecar.cli.common import CommandError, Commands, UsageError, command, emit
 from sidecar.cli.live_backend import BackendAccess, access_of, add_access, read_inventory
 from sidecar.cli.schema import schema_text
 from sidecar.cli.trial_issuer import port
+from sidecar.observe.formats.palette import Palette, Style, palette_for
 from sidecar.observe.logs import Lines, install
 from sidecar.trial.issuer import TrialIssuer
 from sidecar.trial.issuer_server import PATH, TOKEN, serving
@@ -139,7 +142,7 @@ class _Trial:
 
     async def _run(self, loaded: Loaded, issuer: TrialIssuer) -> None:
         with self._log("sidecar.log") as file:
-            lines = Lines(loaded.settings.log.level, file.fileno())
+            lines = Lines.of(loaded.settings.log, file.fileno())
             install(lines)
             try:
                 async with running(self.config, loaded, issuer, lines, self._reloaded) as (sidecar, reload):
@@ -197,7 +200,7 @@ class _Trial:
             "login": client,
             "client": f'{client} --header "Authorization: Bearer $(cat {token})"',
         }
-        emit(self.arguments, document, self._text(document))
+        emit(self.arguments, document, self._text(document), partial(_painted, palette=palette_for(1)))
         sys.stdout.flush()
 
     def _text(self, made: dict[str, Any]) -> Iterator[str]:
@@ -217,6 +220,12 @@ class _Trial:
         ):
             yield f"\n# {about}\n{each}"
         yield "\nCtrl-C ends everything."
+
+
+def _painted(line: str, palette: Palette) -> str:
+    """Paint the names at the start of lines and the comments."""
+    line = re.sub(r"^(?:sidecar|issuer|files|log)\b", lambda found: palette.paint(found[0], Style.TITLE), line)
+    return re.sub(r"^# .*$", lambda found: palette.paint(found[0], Style.FAINT), line, flags=re.MULTILINE)
 
 
 def _free_port() -> int:

@@ -1,4 +1,4 @@
-"""Log lines on stdout: one JSON object in ASCII each, at most 4 KiB, written in one piece by a thread.
+"""Log lines on stdout: one JSON object, or one readable line, in ASCII, at most 4 KiB, written at once by a thread.
 
 A pipe takes up to 4 KiB in one piece (PIPE_BUF), so lines of several workers do not mix. Records of libraries are
 logged too, without tracebacks, which quote the input.
@@ -14,16 +14,20 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, Protocol, Self
 
 import orjson
 
+from sidecar.observe.formats.console import console_line
+from sidecar.observe.formats.palette import is_terminal, palette_for
 from sidecar.observe.redact import HIDDEN, sentence
 from sidecar.observe.writer import LineWriter
 
 MAX_LINE: Final = 4096
 """Bytes of one line with its line break; a larger write to a pipe may mix with one of another process."""
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+FORMATS: Final = ("json", "console", "auto")
 FLUSH_WITHIN: Final = 2.0
 """Seconds for writing the last lines when the process ends."""
 _REPEATS: Final = 10  # lines of one place in the code ...
@@ -38,6 +42,22 @@ _EXPENDABLE: Final = (
 Fields = Mapping[str, Any]
 
 
+class LogOptions(Protocol):
+    """Settings of the log, as the config has them."""
+
+    @property
+    def level(self) -> str:
+        """Least level that is written."""
+
+    @property
+    def format(self) -> str:
+        """One of json, console, auto."""
+
+    @property
+    def sample(self) -> float:
+        """Part of the free calls without a problem that have a line."""
+
+
 class Lines:
     """Log lines: a queue, from which a thread writes them.
 
@@ -49,6 +69,10 @@ class Lines:
         fd: the file descriptor.
         dropped: called for each line that could not be written whole; may be set later. Also called in the thread.
         clock: seconds since the epoch.
+        format: json, console or auto.
+
+    Attributes:
+        sample: part of the free calls without a problem that have a line; `Recorder` chooses them.
     """
 
     def __init__(
@@ -57,16 +81,29 @@ class Lines:
         fd: int = 1,
         dropped: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
+        format: str = "json",
     ) -> None:
-        self.limit(level)
+        self.threshold = LEVELS[level]
+        self.sample = 1.0
         self.dropped = dropped
+        self._fd = fd
+        self._encode = encoder(format, fd)
         self._clock = clock
         self._second = (-1, "")
         self._writer = LineWriter(fd, self._drop)
 
-    def limit(self, level: str) -> None:
-        """Write no lines below this level from now on."""
-        self.threshold = LEVELS[level]
+    @classmethod
+    def of(cls, options: LogOptions, fd: int = 1) -> Self:
+        """Make a log by the settings."""
+        made = cls(fd=fd)
+        made.follow(options)
+        return made
+
+    def follow(self, options: LogOptions) -> None:
+        """Write by these settings from now on."""
+        self.threshold = LEVELS[options.level]
+        self.sample = options.sample
+        self._encode = encoder(options.format, self._fd)
 
     def wants(self, level: str) -> bool:
         """Return whether a line of this level is written."""
@@ -80,7 +117,12 @@ class Lines:
 
     def write(self, level: str, event: str, fields: Fields) -> None:
         """Queue one line of fields that need no redaction. A full disk or closed pipe loses the line only."""
-        self._writer.put(encode({"ts": self._moment(), "level": level, "event": event, **fields}))
+        # As `render`, without its call: every request writes a line.
+        self._writer.put(self._encode({"ts": self._moment(), "level": level, "event": event, **fields}))
+
+    def render(self, level: str, event: str, fields: Fields) -> bytes:
+        """Return one line, of this moment."""
+        return self._encode({"ts": self._moment(), "level": level, "event": event, **fields})
 
     def _moment(self) -> str:
         """Return the time in milliseconds, of which most is formatted once a second."""
@@ -101,6 +143,13 @@ class Lines:
 
     def _drop(self) -> None:
         self.dropped()
+
+
+def encoder(format: str, fd: int) -> Callable[[Fields], bytes]:
+    """Return the function that makes lines of fields, in a format: json, console, or auto for a descriptor."""
+    if format == "console" or (format == "auto" and is_terminal(fd)):
+        return partial(console_line, palette=palette_for(fd), limit=MAX_LINE)
+    return encode
 
 
 def encode(fields: Fields) -> bytes:

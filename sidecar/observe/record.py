@@ -8,12 +8,15 @@ from functools import lru_cache
 from typing import Any, Final
 
 from sidecar.errors import ErrorCode, Refusal, ShadowRefusal
-from sidecar.model import Caller
+from sidecar.model import AmountKind, Caller
 from sidecar.observe.detail import detail
 from sidecar.observe.logs import Lines
-from sidecar.observe.metrics import CODES, OTHER, Metrics
+from sidecar.observe.metrics import CODES, Metrics
+from sidecar.observe.plain_metrics import OTHER
 from sidecar.observe.redact import cut, identifier, operand, sentence
 from sidecar.observe.statuses import Status, status_of
+from sidecar.observe.tracing.call_trace import CallTrace
+from sidecar.observe.tracing.tracer import Tracer, drawn
 from sidecar.observe.undeclared import UndeclaredTools
 from sidecar.outcome import Event, Eviction, Exchange
 
@@ -43,9 +46,17 @@ class Recorder:
         metrics: the metrics of this process.
         lines: the log.
         clock: the monotonic clock that `Exchange.started` was read from, in seconds.
+        tracer: takes the spans of traced requests.
     """
 
-    def __init__(self, metrics: Metrics, lines: Lines, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        lines: Lines,
+        clock: Callable[[], float] = time.monotonic,
+        tracer: Tracer | None = None,
+    ) -> None:
+        self.tracer = tracer
         self._metrics = metrics
         self._lines = lines
         self._clock = clock
@@ -84,17 +95,33 @@ class Recorder:
         self._metrics.evicted("challenge")
         self._lines.event("challenge_evicted", "warning", client_id=identifier(owner[2]) if owner else None)
 
-    def finish(self, exchange: Exchange) -> None:
-        """Count and log one exchange; call it once, after the settlement was answered or given up."""
+    def finish(self, exchange: Exchange, trace: CallTrace | None = None) -> None:
+        """Count, log and trace one exchange; call it once, after the settlement was answered or given up."""
         ended = self._clock() if exchange.ended is None else exchange.ended
         seconds = max(0.0, ended - exchange.started)
         status = status_of(exchange)
         self._metrics.count(exchange, status, seconds)
-        level = _level(exchange, status)
+        level, sample = _level(exchange, status), self._lines.sample
         if self._lines.wants(level):
-            self._lines.write(level, "call", fields(exchange, status, seconds))
+            if sample >= 1 or not is_ordinary(exchange, status, level):
+                self._lines.write(level, "call", fields(exchange, status, seconds))
+            elif drawn(exchange.request_id, sample):
+                self._lines.write(level, "call", {**fields(exchange, status, seconds), "sample": sample})
         if exchange.refusal is not None:
             self._undeclared.note(exchange)
+        if trace is not None and self.tracer is not None:
+            self.tracer.finish(trace, exchange, status, seconds)
+
+
+def is_ordinary(exchange: Exchange, status: Status, level: str) -> bool:
+    """Return True for an allowed call without credits and without a problem: its line may be left out."""
+    if status is not Status.OK or level != "info" or exchange.refusal is not None:
+        return False
+    if any(price.kind is AmountKind.CREDIT for price in exchange.reserved) or (
+        exchange.receipt is not None and exchange.receipt.paid
+    ):
+        return False
+    return not (exchange.shadow or exchange.notes or exchange.stream_end)
 
 
 def fields(exchange: Exchange, status: Status, seconds: float) -> dict[str, Any]:

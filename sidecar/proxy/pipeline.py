@@ -129,8 +129,11 @@ class Pipeline:
 
     def _receive(self, request: ClientRequest) -> RequestContext:
         id_, snapshot = random_id(), self.snapshot
-        reply = ClientReply(request, [("X-Request-Id", id_)], snapshot.settings.backend.idle_timeout)
-        return RequestContext(Received(id_, time.monotonic(), request, snapshot, reply))
+        reply = ClientReply(request, id_, snapshot.settings.backend.idle_timeout)
+        received = Received(id_, time.monotonic(), request, snapshot, reply)
+        if (tracer := self._recorder.tracer) is not None:
+            received.trace = tracer.begin(request.method, request.head.traceparent, id_)
+        return RequestContext(received)
 
     async def _authenticate(self, received: Received) -> Authenticated:
         """Run gate 2: verify the access token."""
@@ -277,7 +280,7 @@ class Pipeline:
     def _observe(self, context: RequestContext, ended: float, settled: Settled | None) -> None:
         """Record a request at its end; the decision is kept until now, because the price is computed from it."""
         context.release_memory()
-        self._recorder.finish(context.exchange(ended, settled))
+        self._recorder.finish(context.exchange(ended, settled), context.received.trace)
 
 
 def _token_lifetime(parsed: ParsedCall) -> float:

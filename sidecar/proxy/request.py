@@ -120,7 +120,12 @@ class RequestContext:
         received, parsed, decided, forwarded = self.received, self.parsed, self.decided, self.forwarded
         admitted = self.admission if isinstance(self.admission, Admitted) else None
         decision = None if decided is None else decided.decision
-        response, refusal, stream = received.reply.response, self.refusal, self.stream
+        response, refusal, stream, traced = (
+            received.reply.response,
+            self.refusal,
+            self.stream,
+            forwarded or received.trace,
+        )
         return Exchange(
             received.id,
             received.started,
@@ -141,7 +146,7 @@ class RequestContext:
             backend_seconds=None if forwarded is None else forwarded.outgoing.seconds,
             plan=None if self.admission is None else self.admission.plan,
             policy_revision=None if decided is None else received.snapshot.policy.revision,
-            trace_id=None if forwarded is None else forwarded.trace_id,
+            trace_id=None if traced is None else traced.trace_id,  # a refused request with spans has one, too
             shadow=self._shadow(),
             stream_end=None if stream is None or stream.ending is None else stream.ending.name.lower(),
             notes=(

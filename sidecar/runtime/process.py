@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
 import uvloop
 
-from sidecar.config.documents.merging import DocumentError
-from sidecar.observe.logs import Lines, install
+from sidecar.config.documents.merging import DocumentError, Problem
+from sidecar.config.files import read_config
+from sidecar.config.settings.observation_settings import Log
+from sidecar.observe.formats.palette import is_terminal
+from sidecar.observe.logs import FORMATS, Lines, install
+from sidecar.observe.redact import cut
 from sidecar.proxy.admit import LEASE_MARGIN
 from sidecar.proxy.listener.http_errors import UnsafeParserError
 from sidecar.runtime.app import Sidecar
@@ -26,6 +31,7 @@ COLLECTOR: Final = (50_000, 20, 100)
 values several times while the body is read: five times the cost of reading it."""
 _SERVING: Final = "Serving; /readyz has the state of its dependencies."
 _REFUSED: Final = "Serving by the files of before: the last reload was refused, see reload_failed in the log."
+_STDERR: Final = 2
 
 
 def serve(config: Path, lease_margin: float = LEASE_MARGIN) -> int:
@@ -41,11 +47,10 @@ def serve(config: Path, lease_margin: float = LEASE_MARGIN) -> int:
     try:
         loaded = load(config)
     except DocumentError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)  # noqa: T201 - before there is a log
+        _report(config, error.problems)
         return 1
     gc.set_threshold(*COLLECTOR)
-    lines = Lines(loaded.settings.log.level)
+    lines = Lines.of(loaded.settings.log)
     install(lines)
     try:
         uvloop.run(_run(config, loaded, lines, lease_margin))
@@ -55,6 +60,23 @@ def serve(config: Path, lease_margin: float = LEASE_MARGIN) -> int:
     finally:
         lines.flush()
     return 0
+
+
+def _report(config: Path, problems: Iterable[Problem]) -> None:
+    """Write why files cannot be served to standard error, in the format of the log; for people on a terminal."""
+    lines = Lines(fd=_STDERR, format="console" if is_terminal(_STDERR) else _configured_format(config))
+    for problem in problems:
+        sys.stderr.write(lines.render("error", "files_invalid", {"problem": cut(str(problem), 1000)}).decode())
+
+
+def _configured_format(config: Path) -> str:
+    """Return `log.format` of a config that may be invalid; its default where that cannot be read."""
+    with contextlib.suppress(DocumentError):
+        log = read_config(config).value.get("log")
+        found = log.get("format") if isinstance(log, dict) else None
+        if found in FORMATS:
+            return str(found)
+    return Log().format
 
 
 async def _run(config: Path, loaded: Loaded, lines: Lines, lease_margin: float) -> None:

@@ -35,7 +35,7 @@ from sidecar.workbench.loading import Loaded, load
 RELOAD_WITHIN: Final = 60.0
 """Seconds that a reload waits for the files; a mount that does not answer ends it."""
 
-_FIXED: Final = ("admin", "control", "store", "workers")
+_FIXED: Final = ("admin", "control", "store", "tracing", "workers")
 _POOLED: Final = ("url", "headers", "connect_timeout", "max_connection_age")
 _HELD: Final = "apply it by SIGHUP or `mcp-sidecar reload` if this is intended"
 
@@ -136,7 +136,7 @@ class Reloader:
         self._metrics.reload_success.set(True)
         self._metrics.reload_time.set(time.time())
         self._metrics.policy(policy.revision)
-        self._metrics.expect(policy.tools, policy.credits, shadow_codes(policy))
+        self._metrics.expect(policy.tools, policy.credits, shadow_codes(policy), policy.quotas)
         self._metrics.begin(self._metrics.streams_ended, [each.name.lower() for each in StreamEnding])
         if any(issuer.introspection for issuer in settings.issuers):
             self._metrics.begin(self._metrics.introspections, [each.value for each in IntrospectionOutcome])
@@ -149,7 +149,7 @@ class Reloader:
         # From here to the assignment nothing waits: the new files come into force in one moment.
         self._certificates.use(loaded.tls, upstream)
         self._listeners.limit(loaded.settings.limits)
-        self._lines.limit(loaded.settings.log.level)
+        self._lines.follow(loaded.settings.log)
         for gone in {each.id for each in before.settings.issuers} - {each.id for each in loaded.settings.issuers}:
             self._metrics.issuer(gone, keys=None, fetched=None, introspection=None)
         self._pipeline.snapshot = snapshot

@@ -14,6 +14,7 @@ from sidecar.config.documents.merging import Document, DocumentError, Position, 
 from sidecar.config.files import FilesStamp, configured_policies, load_policies, missing_policies, read_config, stamp_of
 from sidecar.config.settings.settings import Settings, salvaged_settings, settings_of
 from sidecar.config.unsupported import reject_unsupported
+from sidecar.observe.tracing.setup import HOW_TO_INSTALL, NOT_INSTALLED, is_installed
 from sidecar.policy.expressions.expressions import DEFAULT_ITEMS
 from sidecar.policy.language.compile import compile_policy
 from sidecar.policy.rules import Policy
@@ -91,6 +92,8 @@ def _configured_settings(document: Document, folder: Path) -> tuple[Settings | N
         problems = [*error.problems, *hidden]
     if rest is not None:
         problems += [*_store_problems(rest, document), *unmatched_issuers(rest, document)]
+        if rest.tracing is not None and not is_installed():
+            problems.append(document.problem(("tracing",), NOT_INSTALLED, HOW_TO_INSTALL, at_key=True))
     return settings, rest, problems
 
 

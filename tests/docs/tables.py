@@ -94,13 +94,9 @@ def errors() -> str:
 
 
 def metrics() -> str:
-    """List the metrics, without the types: the page says which names have which."""
-    rows = metric_rows()
-    assert all((kind == "counter") is name.endswith("_total`") for name, kind, _, _ in rows)
-    assert [name for name, kind, _, _ in rows if kind == "histogram"] == [
-        code(f"mcp_sidecar_{part}_seconds") for part in ("request", "backend", "overhead")
-    ]
-    return table(("Name", "Labels", "Meaning"), [(name, labels, _shortened(words)) for name, _, labels, words in rows])
+    """List the metrics with their types."""
+    rows = ((name, kind, labels, _shortened(words)) for name, kind, labels, words in metric_rows())
+    return table(("Name", "Type", "Labels", "Meaning"), rows)
 
 
 def _shortened(words: str) -> str:
@@ -143,7 +139,12 @@ _PATTERNS: Final = (
 _MEANINGS: Final = {
     "listen": "Address of MCP and the well-known documents, or `{address: host:port, tls: …}`.",
     "backend.url": "The MCP endpoint of the server behind the sidecar.",
-    "log.format": "There is one format.",
+    "log.format": "`console`: [readable](log.md#on-a-terminal); `auto`: that on a terminal, else `json`.",
+    "log.sample": "Part of the [free calls without a problem](log.md#fewer-lines) that have a line.",
+    "tracing.endpoint": "URL of the [collector](tracing.md) for traces.",
+    "tracing.sample": "Part of the traces that begin here.",
+    "tracing.headers": "Added to each export; may hold secrets.",
+    "tracing.tls.ca": "PEM: authorities of the collector's certificate, instead of the system's.",
     "log.level": "Least level that is written.",
     # Shorter than in the code, because the page says the rest.
     "listen.tls.key": "Its private key, not encrypted.",

@@ -92,7 +92,16 @@ def test_the_settlement_page_names_every_event():
 
 
 def test_the_log_page_names_every_field_in_order():
-    line = ["ts", "level", "event", *fields(Exchange("1", 0.0), Status.OK, 0.0), "stream_end", "notes", "truncated"]
+    line = [
+        "ts",
+        "level",
+        "event",
+        *fields(Exchange("1", 0.0), Status.OK, 0.0),
+        "stream_end",
+        "notes",
+        "sample",
+        "truncated",
+    ]
     assert first_column("docs/log.md", "The line of a call") == line
     assert all(set(json.loads(each)) <= set(line) for each in blocks(ROOT / "docs/log.md", "json"))
 
@@ -118,11 +127,12 @@ def test_the_protocol_page_names_the_headers_that_are_relayed():
 def test_alerts_use_metrics_and_codes_that_exist():
     rules = yaml.safe_load(text(ROOT / "deploy/alerts.yaml"))["groups"][0]["rules"]
     names = {name.strip("`") for name, *_ in tables.metric_rows()}
-    expressions = [rule["expr"] for rule in rules] + list(blocks(ROOT / "docs/metrics.md", "promql"))
+    expressions = [rule["expr"] for rule in rules]
+    expressions += [block for page in PAGES for block in blocks(page, "promql")]
     for expression in expressions:
-        used = re.findall(r"mcp_sidecar_\w+", expression)
-        assert used
-        assert {name.removesuffix("_bucket") for name in used} <= names
+        used = re.findall(r"(?:mcp_sidecar|process)_\w+", expression)
+        assert used or "up ==" in expression
+        assert {re.sub("_(?:bucket|count|sum)$", "", name) for name in used} <= names
         codes = "|".join(re.findall(r'code=~?"([^"]+)"', expression))
         assert set(filter(None, codes.split("|"))) <= {code.id for code in ErrorCode}
 
@@ -187,7 +197,7 @@ def test_policies_load_and_pass_their_tests(tmp_path):
 
 
 def test_parts_of_policies_have_keys_that_exist():
-    known = {*PolicyDocument.model_fields, "confirm", "pin", "resource", "groups"}
+    known = {*PolicyDocument.model_fields, "confirm", "pin", "resource", "groups", "tracing"}
     for block, value in documents():
         assert set(value) <= known | {"backend", "issuers", "listen", "store", "scrape_configs", "rule_files"}, block
 

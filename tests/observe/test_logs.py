@@ -187,5 +187,5 @@ def test_a_fault_has_a_place_and_no_message():
     except KeyError as error:
         place = fault_place(error)
     assert place.startswith("KeyError at observe/logs.py:")
-    assert place.endswith(" in limit")
+    assert place.endswith(" in __init__")
     assert fault_place(ValueError("CANARY")) == "ValueError"

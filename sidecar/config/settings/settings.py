@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from sidecar.config.documents.merging import Document, FindingsError, Lax, Model, Problem, validate
 from sidecar.config.documents.salvage import salvage
 from sidecar.config.settings.issuer_settings import ALGORITHMS, Introspection, Issuers, IssuerSettings
+from sidecar.config.settings.observation_settings import Log, TracingSettings
 from sidecar.config.settings.scalars import (
     EMBEDDED,
     Address,
@@ -229,13 +230,6 @@ class Limits(Model):
         return self
 
 
-class Log(Model):
-    """Log of calls and events on stdout."""
-
-    format: Literal["json"] = "json"
-    level: Literal["debug", "info", "warning", "error"] = "info"
-
-
 class Settings(Model):
     """Config file."""
 
@@ -268,6 +262,7 @@ class Settings(Model):
     shutdown_grace: DurationOrZero = 30.0
     """Time for calls in flight to end at shutdown."""
     log: Log = Log()
+    tracing: TracingSettings | None = None
 
     @field_validator("issuers")
     @classmethod

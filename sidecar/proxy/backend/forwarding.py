@@ -6,7 +6,6 @@ a credential or a second meaning past the gates. Pure functions, but for the ran
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -14,7 +13,8 @@ from math import ceil
 from typing import Final
 from urllib.parse import quote
 
-from sidecar.model import Call, Caller, CallKind
+from sidecar.model import Call, Caller, CallKind, Revision
+from sidecar.observe.tracing.traceparent import read_traceparent
 from sidecar.protocol import headers as message_headers
 from sidecar.proxy.backend.answer import Fields
 from sidecar.system.random_ids import random_id
@@ -32,12 +32,10 @@ _WAIT_LENGTH: Final = 64  # characters of a `Retry-After`: more than any date ha
 _WAIT_MOST: Final = 30 * 86_400  # seconds
 # RFC 3986: characters that stay as they are in a header value; `%` and all others are percent-encoded.
 _PLAIN: Final = "!#$&'()*+,-./:;=?@_~"
-# W3C Trace Context: version 00 alone is understood, all-zero ids are invalid.
-_TRACEPARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
 
 
 def trace(inbound: str | None, request_id: str) -> tuple[str, str]:
-    """Continue the caller's trace or begin one (W3C Trace Context).
+    """Continue the caller's trace or begin one (W3C Trace Context), where this process does not trace the request.
 
     Args:
         inbound: the caller's `traceparent`; None without one.
@@ -46,8 +44,8 @@ def trace(inbound: str | None, request_id: str) -> tuple[str, str]:
     Returns:
         The trace id, and the `traceparent` for the backend with a parent id of this hop.
     """
-    match = None if inbound is None else _TRACEPARENT.fullmatch(inbound)
-    trace_id, flags = (match[1], match[2]) if match else (request_id, "00")
+    parent = None if inbound is None else read_traceparent(inbound)
+    trace_id, flags = (parent.trace_id, parent.flags) if parent else (request_id, "00")
     return trace_id, f"00-{trace_id}-{random_id()[:16]}-{flags}"
 
 
@@ -63,15 +61,28 @@ def caller_lines(call: Call, caller: Caller, scopes: frozenset[str]) -> bytes:
     return _caller_lines(kind, caller.issuer, caller.account, caller.client_id, scopes)
 
 
-def call_headers(call: Call, request_id: str, traceparent: str) -> list[Header]:
-    """Build the other headers to the backend, but for those of the connection (Host, Content-Length).
+def call_lines(call: Call, request_id: str, traceparent: str) -> bytes:
+    """Build the other header lines to the backend, but for those of the connection (Host, Content-Length).
 
     Args:
         call: the message as judged; `Mcp-*` headers are generated from it.
-        request_id: the sidecar's id of this call.
+        request_id: the sidecar's id of this call: hexadecimal digits.
         traceparent: from `trace`.
+
+    Raises:
+        ValueError: see `header_lines`.
     """
-    return [*message_headers.backend_headers(call), ("X-Request-Id", request_id), ("traceparent", traceparent)]
+    if call.tool is not None and call.revision.stateless and not call.carried:
+        about = _tool_lines(call.revision, call.method, call.tool)
+    else:
+        about = header_lines(message_headers.backend_headers(call))
+    return b"%bX-Request-Id: %b\r\ntraceparent: %b\r\n" % (about, request_id.encode(), traceparent.encode())
+
+
+@lru_cache(1024)  # only calls of declared tools are forwarded
+def _tool_lines(revision: Revision, method: str, tool: str) -> bytes:
+    call = Call(CallKind.REQUEST, revision, method, params={"name": tool})
+    return header_lines(message_headers.backend_headers(call))
 
 
 @lru_cache(1024)  # the same few callers recur with every call

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sidecar.model import Call, Caller, Decision
+from sidecar.observe.tracing.call_trace import CallTrace
 from sidecar.policy.rules import Operation, Tool
 from sidecar.proxy.calls.cancellation import Cancellation
 from sidecar.proxy.listener.answering_connection import ClientRequest
@@ -27,6 +28,7 @@ class Received:
         request: the HTTP request.
         snapshot: the settings and policy that it keeps to its end; a reload does not change them.
         reply: the answer to its client.
+        trace: the ids and times of its spans; None unless it is traced.
     """
 
     id: str
@@ -34,6 +36,7 @@ class Received:
     request: ClientRequest
     snapshot: Snapshot
     reply: ClientReply
+    trace: CallTrace | None = None
 
 
 @dataclass(slots=True, eq=False)
