@@ -38,6 +38,12 @@ def test_system_calls_of_a_policed_call(workload: str):
     assert sum(made.values()) <= SYSTEM_CALLS, made
 
 
+def test_without_tracing_no_function_of_it_is_called():
+    called = functions_of(WORKLOADS["scoped"])
+    assert [name for name in called if "/observe/record.py" in name]
+    assert [name for name in called if "/observe/tracing/" in name] == []
+
+
 @pytest.mark.parametrize("refused", ["refused-token", "refused-scope"])
 def test_a_refused_call_does_less_than_an_allowed_one(refused: str):
     assert functions(refused) < functions("scoped")

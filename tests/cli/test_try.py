@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from sidecar.cli import main
+from sidecar.cli.try_ import _painted
+from sidecar.observe.formats.palette import Palette
 
 EARLIER = """\
 resource: http://127.0.0.1:8080/mcp
@@ -61,6 +63,19 @@ def test_an_issuer_port_in_use_is_1(capsys, tmp_path: Path, dead: str):
         (tmp_path / "policy.yaml").write_text("empty: true\n")
         assert main(["try", "--backend", dead, "--directory", str(tmp_path)]) == 1
     assert "Address already in use; use another --port or folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "painted"),
+    [
+        ("sidecar  http://x/mcp   in front of", "\x1b[1msidecar\x1b[0m  http://x/mcp   in front of"),
+        ("\n# an allowed call\ncurl -# x", "\n\x1b[2m# an allowed call\x1b[0m\ncurl -# x"),
+        ("logs", "logs"),
+    ],
+)
+def test_names_and_comments_have_colours_on_a_terminal(line: str, painted: str):
+    assert _painted(line, Palette(True)) == painted
+    assert _painted(line, Palette(False)) == line
 
 
 @pytest.mark.parametrize("words", [[], ["--backend", "x", "--port", "x"], ["--backend", "x", "--header", "none"]])

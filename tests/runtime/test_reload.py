@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.config.settings.observation_settings import TracingSettings
 from sidecar.runtime.reload import needs_restart
 from tests.cli.conftest import run
 from tests.cli.support import Run
@@ -40,6 +41,18 @@ def reconfigure(rig: Rig, **changes: Any) -> None:
 
 def events(rig: Rig, name: str) -> list[Json]:
     return [line for line in rig.log if line["event"] == name]
+
+
+async def test_settings_of_the_log_apply_from_the_next_line_on(rig: Rig):
+    await rig.recorded(0)
+    reconfigure(rig, log={"format": "console", "sample": 0})
+    assert await rig.sidecar.reload()
+    assert (await rig.call("list_taxonomy")).status == 200
+    assert (await rig.call("list_taxonomy", token=None)).status == 401
+    await until(lambda: "token_missing" in rig.lines.read_text())
+    lines = [line for line in rig.lines.read_text().splitlines() if not line.startswith("{")]
+    assert " info    reloaded policy=" in lines[0]
+    assert not [line for line in lines if "list_taxonomy" in line], "a free call without a problem"
 
 
 # --- what it says --------------------------------------------------------------------------------
@@ -133,11 +146,12 @@ async def test_hosts_of_the_admin_listener_and_the_log_level_are_reloaded(rig: R
     assert rig.sidecar._grace() == 1.0
 
 
-async def test_five_settings_need_a_restart(rig: Rig):
+async def test_some_settings_need_a_restart(rig: Rig):
     before = rig.sidecar.pipeline.snapshot.settings
     other = {
         "admin": (before.admin[0].__class__("127.0.0.1", 1),),
         "control": Path("other"),
+        "tracing": TracingSettings(endpoint="http://127.0.0.1:4318"),
         "workers": 2,
         "listen": (before.listen[0].model_copy(update={"address": before.admin[0]}),),
         "store": before.store.model_copy(update={"url": "redis://other"}),

@@ -1,4 +1,4 @@
-"""Run the soak test: `python -m tests.soak --minutes 5 [--seed N]`."""
+"""Run the soak test: `python -m tests.soak --minutes 10 [--seed N]`; it prints a table for the documentation."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.soak.soak import soak
 
 
 def main() -> int:
-    """Run for the given minutes; return 1 if the accounts do not add up."""
-    parser = argparse.ArgumentParser(prog="python -m tests.soak", description="Kill sidecars and store under load.")
+    """Run for the given minutes; return 1 if anything was wrong."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description="Break everything round sidecars.")
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--seed", type=int, default=secrets.randbits(32))
     options = parser.parse_args()
-    print(f"seed {options.seed}, {options.minutes:g} minutes", flush=True)
+    print(f"seed {options.seed}, {options.minutes:g} minutes\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         report = asyncio.run(soak(Path(folder), options.minutes * 60, options.seed))
     print(report)

@@ -73,13 +73,17 @@ class Auditor:
 
     def __init__(self, path: Path, account: str) -> None:
         self._keys = account_keys("main", account)
-        self._client: Any = redis.Redis(unix_socket_path=str(path), decode_responses=True, socket_timeout=2)
+        self.follow(path)
         self._audit = changes.audit(self._keys)
         self._sums = _Checkpoint()
         self.entries: list[Entry] = []
         self.wrong: list[str] = []
         self.looks = 0
         self.open: set[str] = set()
+
+    def follow(self, path: Path) -> None:
+        """Read another server from now on, which has taken over."""
+        self._client: Any = redis.Redis(unix_socket_path=str(path), decode_responses=True, socket_timeout=2)
 
     def look(self) -> None:
         """Read what is new, and recompute balances, counters and paid items of the same instant.

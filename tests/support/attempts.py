@@ -55,12 +55,17 @@ class Attempt:
         return None if self.reply is None else self.reply.headers.get("X-Request-Id")
 
     @property
+    def final(self) -> dict[str, Any]:
+        """The response in its answer; empty when there is none."""
+        return {} if self.reply is None else _final(self.reply)
+
+    @property
     def ending(self) -> Ending:
         """Return the outcome of the call for its client."""
         reply = self.reply
         if reply is None:
             return Ending.UNKNOWN
-        final = _final(reply)
+        final = self.final
         result, error = final.get("result"), final.get("error") or {}
         if result is not None and not result.get("isError") and result.get("resultType") != "input_required":
             return Ending.RESULT

@@ -180,6 +180,7 @@ class Backend:
         hang_ups: requests whose client left before the answer ended (see `Turn.hang_up`).
         streams: open GET streams, for a test to push events.
         connections: how many connections were ever accepted.
+        host: the address it listens on.
         faults: what went wrong inside a behaviour; leaving the context raises the first.
     """
 
@@ -196,6 +197,7 @@ class Backend:
     connections: int = 0
     faults: list[Exception] = field(default_factory=list)
     port: int = 0
+    host: str = "127.0.0.1"
     _next: deque[Behaviour] = field(default_factory=deque)
     _rules: dict[str, Behaviour] = field(default_factory=dict)
     _server: asyncio.Server | None = None
@@ -214,11 +216,11 @@ class Backend:
 
     @property
     def url(self) -> str:
-        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}{self.path}"
+        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}{self.path}"
 
     async def start(self) -> None:
         """Listen; a backend that was stopped comes back on its old port."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, ssl=self.tls)
+        self._server = await asyncio.start_server(self._accept, self.host, self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,9 +15,10 @@ import pytest
 
 
 class NameServer(asyncio.DatagramProtocol):
-    """Answers every question for an IPv4 address with 127.0.0.1.
+    """Answers every question for an IPv4 address with one address.
 
     Attributes:
+        answer: the address, 127.0.0.1 at first.
         address: where it listens, on port 53.
         silent: whether questions are left without an answer.
         ignored: names that were asked for in vain.
@@ -24,6 +26,7 @@ class NameServer(asyncio.DatagramProtocol):
 
     def __init__(self) -> None:
         self.address = f"127.53.{os.getpid() >> 8 & 255}.{os.getpid() & 255 or 1}"
+        self.answer = "127.0.0.1"
         self.silent = False
         self.ignored: list[str] = []
         self._transport: asyncio.DatagramTransport | None = None
@@ -41,7 +44,7 @@ class NameServer(asyncio.DatagramProtocol):
         if self.silent:
             self.ignored.append(".".join(labels))
             return
-        answers = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 0, 4) + bytes([127, 0, 0, 1]) if kind == 1 else b""
+        answers = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 0, 4) + socket.inet_aton(self.answer) if kind == 1 else b""
         head = data[:2] + struct.pack("!HHHHH", 0x8180, 1, bool(answers), 0, 0)
         assert self._transport is not None
         self._transport.sendto(head + question + answers, addr)

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +47,7 @@ Included = tuple[Window, int]
 """Window and credits of a pool that a plan includes."""
 
 
-def paid_policy(timeout: str = "10s", included: Included | None = None) -> str:
+def paid_policy(timeout: str = "60s", included: Included | None = None) -> str:
     """Two tools that cost credits: items paid once (unknown outcomes settle), and plain ones (they release).
 
     Args:
@@ -109,12 +109,15 @@ class Nursery:
     """Forks sidecars from one process that has imported everything: a new Python takes seconds to start.
 
     It lives as long as its user, and so do those it forked.
+
+    Args:
+        before: words before its command, such as those of `unshared`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, before: Sequence[str] = ()) -> None:
         code = Path(__file__).with_name("nursery.py")
         self._process = subprocess.Popen(
-            [sys.executable, "-P", str(code)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*before, sys.executable, "-P", str(code)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def _ask(self, *words: object) -> str:
@@ -151,21 +154,26 @@ class SidecarProcess:
         config: its config file; it listens on ports of its own choice.
         log: where its lines go.
         margin: seconds that holds outlive their call's timeout.
+        stdout: a pipe that something else reads into the log; None: the log itself.
+        parent: the process that forks it.
     """
 
-    def __init__(self, config: Path, log: Path, margin: float) -> None:
+    def __init__(
+        self, config: Path, log: Path, margin: float, *, stdout: Path | None = None, parent: Nursery | None = None
+    ) -> None:
         log.touch()
         self.log = log
         self.url = ""
         self.admin = ""
-        self.pid = nursery().start(config, log, margin)
+        self._parent = parent or nursery()
+        self.pid = self._parent.start(config, stdout or log, margin)
         self._status: int | None = None
 
     @property
     def status(self) -> int | None:
         """Exit status; None while it runs."""
         if self._status is None:
-            self._status = nursery().status(self.pid)
+            self._status = self._parent.status(self.pid)
         return self._status
 
     @property
@@ -465,7 +473,7 @@ class Accounts:
     def __init__(self, path: Path, account: str = "ada") -> None:
         self._account = account
         self._keys = account_keys("main", account)
-        self._client = redis.Redis(unix_socket_path=str(path), decode_responses=True, socket_timeout=2)
+        self._client = redis.Redis(unix_socket_path=str(path), decode_responses=True, socket_timeout=20)
 
     def run(self, command: Command) -> Any:
         """Run one of the sidecar's scripts, as the commands do."""
