@@ -20,7 +20,8 @@ FAULTS := tests/faults tests/settlement \
 	tests/store/embedded/test_embedded_faults.py tests/ledger/test_simulation.py \
 	tests/ledger/journal/test_simulated_journal.py tests/examples/test_several_servers.py \
 	tests/demo tests/trial/test_try.py tests/support/test_hangs.py tests/store/commands/test_properties.py \
-	tests/bench/test_work.py tests/wire/test_mutated.py tests/wire/test_differential.py
+	tests/bench/test_work.py tests/wire/test_mutated.py tests/wire/test_differential.py \
+	tests/deploy/test_image.py
 CLIENTS := tests/clients tests/conformance tests/doctor
 
 # Parsers of untrusted bytes: they are the first to behave differently on another interpreter.
@@ -32,7 +33,7 @@ IMPURE := $(addprefix tests/,clients conformance demo examples faults fuzz hosti
 # Extras that the image has.
 IMAGE_EXTRAS := embedded
 
-.PHONY: demo test test-fast quick faults clients conformance soak bench check format lock clean
+.PHONY: demo test test-fast quick faults clients conformance soak bench check format wheel lock clean
 
 demo: $(READY)  ## run an issuer, a backend, a store, the sidecar and a client; V=1 shows every request
 	$(BIN)/python -m demo $(if $(V),-v)
@@ -72,6 +73,14 @@ check: $(READY)  ## check lint, formatting, types, and the shipped config and po
 format: $(READY)  ## fix lint and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The times in the archive are the commit's, so that one commit gives one wheel.
+wheel:  ## build dist/*.whl, the same bytes each time
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/pip install --quiet --disable-pip-version-check --require-hashes -r deploy/build.lock
+	rm -rf dist build/lib build/bdist.*
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) build/wheel/bin/pip wheel --quiet --disable-pip-version-check \
+		--no-deps --no-build-isolation --wheel-dir dist .
 
 # Resolved for every Python and platform that the package supports; without URLs, so that any index serves it.
 LOCK := build/lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \

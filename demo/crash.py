@@ -12,7 +12,7 @@ from demo.processes import until
 from demo.records import scrape
 from demo.stage import MARGIN
 
-_TIMEOUT: Final = 3.0
+_TIMEOUT: Final = 5.0
 """Timeout of `reveal_contacts` in the demo's policy; a lease lasts this long plus the margin."""
 _CALL: Final = {"contact_ids": ["c7", SLOW_CONTACT], "confirm_spend_credits": True}
 
@@ -30,7 +30,7 @@ async def _play(story: Story) -> None:
     async def resolved() -> bool:
         return not (await story.stage.usage(ACCOUNT))["holds"]
 
-    await until("the hold is resolved", resolved, _TIMEOUT + MARGIN + 10, every=0.5)
+    await until("the hold is resolved", resolved, _TIMEOUT + MARGIN + 20, every=0.5)
     after = await story.money()
     story.by_lease = after.spent - before.spent
     expect((after.held, story.by_lease) == (0, 2), "the hold is settled: revealed contacts stay paid")
@@ -63,7 +63,7 @@ async def _kill(story: Story) -> None:
         pid = stage.sidecar.pid
         stage.sidecar.kill()
         story.say(f"$ kill -9 {pid}   (the sidecar)")
-        await asyncio.wait([task], timeout=10)
+        await asyncio.wait([task], timeout=30)
         expect(task.done() and task.exception() is not None, "the call breaks off")
         story.say(f"< {why(task.exception() or Exception())}")
     finally:

@@ -59,7 +59,7 @@ tools:
       properties: { domain: { type: string, minLength: 3, maxLength: 253 } }
       required: [domain]
       additionalProperties: false
-    timeout: 1s
+    timeout: 2s
   search_shopify_stores:
     scopes: [stores:read]
     arguments:
@@ -102,7 +102,7 @@ tools:
     confirm: { argument: confirm_spend_credits } # must be JSON true
     spends: { contact: { items: arguments.contact_ids, settle: "data.contacts[].id", once: true } }
     rows: length(data.contacts)
-    timeout: 3s
+    timeout: 5s
 methods:
   tasks/get: { scopes: [] } # serves tasks, each to the caller that started it
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 _CHECKOUT: Final = Path(__file__).parents[1]
-PATIENCE: Final = 20.0
+PATIENCE: Final = 60.0
 """Seconds to wait for immediate effects on a busy machine."""
 
 T = TypeVar("T")

@@ -43,7 +43,7 @@ async def scrape(story: Story) -> str:
         requests = _sum(totals([*story.scrapes, text]), "requests")
         return text if requests == len(calls_of(story)) else None
 
-    return await until("each request has one line and is counted once", agreed, 5)
+    return await until("each request has one line and is counted once", agreed)
 
 
 def totals(scrapes: Iterable[str]) -> Totals:

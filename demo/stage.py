@@ -26,7 +26,7 @@ from sidecar.store.commands.keys import account_keys
 from sidecar.store.connection.store_connection import StoreError
 from sidecar.store.embedded.embedded_server import EmbeddedStore
 
-MARGIN: Final = 7.0
+MARGIN: Final = 9.0
 """Seconds that a hold outlives its call's timeout in the demo; the default is 60."""
 
 

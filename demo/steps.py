@@ -148,7 +148,7 @@ async def _blocked_at_once(story: Story) -> None:
     memory = story.memory
     memory.declines = True
     try:
-        async with asyncio.timeout(10), story.client() as client:
+        async with asyncio.timeout(30), story.client() as client:
             await client.call_tool("list_taxonomy", {})
     except Exception as error:  # noqa: BLE001 - the client raises its own error for a failed login
         failed = why(error)

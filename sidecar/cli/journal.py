@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sidecar.cli.common import CommandError, as_json, emit, escaped, plural, shown
 from sidecar.cli.operator_store import Session, Target, with_store
@@ -16,6 +16,7 @@ from sidecar.config.settings.settings import Settings
 from sidecar.ledger.journal.entries import Difference, Entry, JournalSnapshot
 from sidecar.ledger.journal.verification import last_without_windows, lost_holds, verify
 from sidecar.store.commands import changes
+from sidecar.store.commands.keys import AccountKeys
 from sidecar.store.connection.store_connection import RejectedError, StoreError
 
 DEFAULT_COUNT: Final = 10
@@ -98,8 +99,24 @@ def _iso(at: int) -> str:
 # --- verification ------------------------------------------------------------------------------
 
 
+class Verifiable(Protocol):
+    """Account with its keys; None for a name that no record of the account says."""
+
+    @property
+    def issuer(self) -> str | None:
+        """Id of its issuer."""
+
+    @property
+    def account(self) -> str | None:
+        """Name of the account."""
+
+    @property
+    def keys(self) -> AccountKeys:
+        """Keys of the account in the store."""
+
+
 @dataclass(frozen=True, slots=True)
-class _Verified:
+class Verified:
     """Result of a verification; `uncounted` is the time up to which entries have no windows, None without any."""
 
     snapshot: JournalSnapshot
@@ -110,8 +127,14 @@ class _Verified:
 
 def print_verification(arguments: argparse.Namespace, settings: Settings, target: Target) -> int:
     """Recompute the account from its journal and print the differences; return 1 if there are any."""
-    verified = with_store(settings, lambda session: _verify(session, target))
-    result = {
+    verified = with_store(settings, lambda session: verification(session, target))
+    emit(arguments, verified_document(target, verified), verdict(target, verified))
+    return 1 if verified.found else 0
+
+
+def verified_document(target: Verifiable, verified: Verified) -> dict[str, Any]:
+    """Return a verification as plain values, for JSON."""
+    return {
         "ok": not verified.found,
         "issuer": target.issuer,
         "account": target.account,
@@ -123,11 +146,10 @@ def print_verification(arguments: argparse.Namespace, settings: Settings, target
             for each in verified.found
         ],
     }
-    emit(arguments, result, _verdict(target, verified))
-    return 1 if verified.found else 0
 
 
-def _verdict(target: Target, verified: _Verified) -> Iterator[str]:
+def verdict(target: Verifiable, verified: Verified) -> Iterator[str]:
+    """Format a verification as text."""
     seen = f"{len(verified.entries)} of the journal's entries and {shown(verified.snapshot.folded)} folded ones"
     if not verified.found:
         yield f"account {target}: ok: balances, counters, paid items and holds follow from {seen}"
@@ -142,7 +164,12 @@ def _verdict(target: Target, verified: _Verified) -> Iterator[str]:
         )
 
 
-async def _verify(session: Session, target: Target) -> _Verified:
+async def verification(session: Session, target: Verifiable) -> Verified:
+    """Recompute an account from its journal.
+
+    Raises:
+        CommandError: the store has no data of it, or its journal changes too fast.
+    """
     for _ in range(_ATTEMPTS):
         snapshot = await _existing_snapshot(session, target)
         entries = await _entries_of(session, target, snapshot) if snapshot.types["usage"] == "stream" else []
@@ -150,11 +177,11 @@ async def _verify(session: Session, target: Target) -> _Verified:
         if (await _snapshot(session, target)).folded == snapshot.folded:
             found = [*verify(snapshot, entries), *lost_holds(snapshot, entries)]
             until = last_without_windows(snapshot, entries)
-            return _Verified(snapshot, entries, found, None if until is None else _iso(until))
+            return Verified(snapshot, entries, found, None if until is None else _iso(until))
     raise CommandError(f"the journal of account {target} changes faster than it can be read: try again")
 
 
-async def _existing_snapshot(session: Session, target: Target) -> JournalSnapshot:
+async def _existing_snapshot(session: Session, target: Verifiable) -> JournalSnapshot:
     """Read the stored state of an account, which its entries are compared with.
 
     Raises:
@@ -166,11 +193,11 @@ async def _existing_snapshot(session: Session, target: Target) -> JournalSnapsho
     return snapshot
 
 
-async def _snapshot(session: Session, target: Target) -> JournalSnapshot:
+async def _snapshot(session: Session, target: Verifiable) -> JournalSnapshot:
     return changes.audited(await session.run(changes.audit(target.keys)))
 
 
-async def _entries_of(session: Session, target: Target, snapshot: JournalSnapshot) -> list[Entry]:
+async def _entries_of(session: Session, target: Verifiable, snapshot: JournalSnapshot) -> list[Entry]:
     found: list[Entry] = []
     start = "-"
     while page := _entries(await session.read("XRANGE", target.keys.usage, start, snapshot.newest, "COUNT", _PAGE)):

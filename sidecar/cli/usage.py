@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
-from sidecar.cli import journal, overrides
-from sidecar.cli.common import CommandError, Commands, account_name, amount, command, emit, shown
+from sidecar.cli import journal, overrides, usage_accounts
+from sidecar.cli.common import CommandError, Commands, UsageError, account_name, amount, command, emit, shown
 from sidecar.cli.operator_store import Session, Target, with_store
 from sidecar.config.files import load_settings
 from sidecar.ledger import accounts
@@ -22,8 +22,11 @@ from sidecar.workbench.loading import load
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = command(commands, "usage", run, "show windows, balances, open holds and journal of an account")
-    parser.add_argument("account", type=account_name, metavar="ACCOUNT")
-    parser.add_argument("--issuer", metavar="ID", help="required if several issuers are configured")
+    parser.add_argument("account", type=account_name, metavar="ACCOUNT", nargs="?")
+    parser.add_argument("--all-accounts", action="store_true", help="with --verify: every account of the store")
+    parser.add_argument(
+        "--issuer", metavar="ID", help="required if several issuers are configured, except with --all-accounts"
+    )
     parser.add_argument(
         "--last",
         type=amount,
@@ -37,7 +40,13 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Show one account, or its journal."""
+    """Show one account, or its journal; or verify all of them."""
+    if (arguments.account is None) is not arguments.all_accounts:
+        raise UsageError("name one ACCOUNT, or --verify --all-accounts")
+    if arguments.all_accounts:
+        if not arguments.verify:
+            raise UsageError("--all-accounts goes with --verify")
+        return usage_accounts.print_verifications(arguments, load_settings(arguments.config))
     if arguments.follow or arguments.verify:
         settings = load_settings(arguments.config)  # no policy: an audit works while the policy files are invalid
         looking = journal.follow if arguments.follow else journal.print_verification

@@ -1,6 +1,7 @@
 """Metrics of `/metrics`: `mcp_sidecar_*`, in a registry of their own.
 
-Label values come from enums and from names in the policy, never from a request, so clients cannot add series. With
+Label values come from enums and from names in the policy, never from a request, so clients cannot add series; names
+beyond a metric's budget are counted as `_other` (see `plain_metrics.SeriesBudget`). With
 `PROMETHEUS_MULTIPROC_DIR` set (several workers), the numbers of all workers are added up.
 """
 
@@ -14,22 +15,24 @@ from functools import lru_cache, partial
 from itertools import islice, product
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from sidecar import __version__
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.model import AmountKind, Price
+from sidecar.model import AmountKind, Caller, Price
 from sidecar.observe.families import Families, is_multiprocess
-from sidecar.observe.plain_metrics import CounterSeries, PlainCounter
-from sidecar.observe.series import MAX_SERIES, UNDECLARED_CODES, first_codes
+from sidecar.observe.plain_metrics import OTHER, CounterSeries, PlainCounter
+from sidecar.observe.scrape.busiest_account import BusiestAccount
+from sidecar.observe.scrape.exposition import Exposition, expose
+from sidecar.observe.scrape.process_usage import ProcessUsage
+from sidecar.observe.series import MAX_SERIES, MAX_STARTED, UNDECLARED_CODES, first_codes
 from sidecar.outcome import Action, Event, Exchange
 
-OTHER: Final = "_other"
-"""Label value for every name that the policy does not declare."""
 EVICTED: Final = ("session", "task", "challenge", "token", "introspection")
 """Kinds of entries with counted evictions."""
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_BUDGET_CODES: Final = frozenset({ErrorCode.QUOTA_EXCEEDED, ErrorCode.INSUFFICIENT_CREDITS})
+_NO_BUDGET: Final[Mapping[str, str]] = {}
 CODES: Final = frozenset({"ok", *(code.id for code in ErrorCode), *(event.value for event in Event)})
 
 
@@ -42,15 +45,26 @@ class Metrics(Families):
         self._of_call = lru_cache(MAX_SERIES)(partial(_CallSeries, self))
         self._of_name = lru_cache(MAX_SERIES)(_labelled)
         self._policy_revision: str | None = None
+        self._busiest_account = BusiestAccount()
+        self._process = ProcessUsage(
+            resident=self.resident, started=self.started, open_fds=self.open_fds, max_fds=self.max_fds, cpu=self.cpu
+        )
         self.build.labels(__version__, platform.python_version()).set(1)
         for kind in EVICTED:
             self.evictions.labels(kind)
         for code in ErrorCode:
-            self.refusals.labels(code.row.gate.value, code.id)
+            if code not in _BUDGET_CODES:  # those begin with each quota and pool of the policy
+                self.refusals.labels(code.row.gate.value, code.id, "", "")
         for action in Action:
             self.settlements.labels(action)
 
-    def expect(self, tools: Iterable[str], pools: Iterable[str], shadows: Iterable[tuple[str, str]] = ()) -> None:
+    def expect(
+        self,
+        tools: Iterable[str],
+        pools: Iterable[str],
+        shadows: Iterable[tuple[str, str]] = (),
+        quotas: Iterable[str] = (),
+    ) -> None:
         """Start the counters of a policy's names at 0: a rate misses the first count of a new series.
 
         Request counters start for every code that a call of a declared tool can end in; with very many tools, for the
@@ -60,17 +74,23 @@ class Metrics(Families):
             tools: the declared ones.
             pools: the declared pools of credits.
             shadows: tools, and the codes with which their rules in shadow mode would refuse.
+            quotas: the declared ones.
         """
         declared = list(tools)
         for tool in (*declared, OTHER):
             for code, status in (first_codes(len(declared)) if tool != OTHER else UNDECLARED_CODES).items():
                 self.requests.labels("tools/call", tool, status.value, code)
+        for tool in (*declared[:MAX_STARTED], OTHER):
             self.settle_problems.labels(tool)
-        for tool, code in islice(shadows, MAX_SERIES):
+        for tool, code in islice(shadows, MAX_STARTED):
             self.shadow.labels(tool, code)
-        for pool in pools:
+        for pool in islice(pools, MAX_STARTED // 2):
+            self._refused_budget(ErrorCode.INSUFFICIENT_CREDITS, "", pool)
             for counter in (self.reserved, self.spent, self.released):
                 counter.labels(pool)
+        for quota in islice(quotas, MAX_STARTED // 2):
+            self._refused_budget(ErrorCode.QUOTA_EXCEEDED, quota, "")
+            self.quota_used.labels(quota)
 
     def begin(self, counter: Counter | PlainCounter, *labels: Iterable[str]) -> None:
         """Start a counter at 0 for every combination of these values of its labels."""
@@ -133,14 +153,15 @@ class Metrics(Families):
         series.requests.inc()
         if exchange.call is None or not exchange.call.listens:  # their length depends on the client
             backend = exchange.backend_seconds
-            series.latency.observe(seconds)
+            trace_id = exchange.trace_id
+            series.latency.observe(seconds, None if trace_id is None else {"trace_id": trace_id[:32]})
             if backend is None:
                 series.overhead.observe(seconds)
             else:
                 series.backend.observe(backend)
                 series.overhead.observe(max(0.0, seconds - backend))
         if exchange.refusal is not None:
-            self._count_refusal(exchange.refusal)
+            self._count_refusal(exchange.refusal, exchange.caller)
         if exchange.shadow:
             for code in dict.fromkeys(each.code.id for each in exchange.shadow):  # a call counts once for each code
                 self.shadow.labels(tool, code).inc()
@@ -154,13 +175,22 @@ class Metrics(Families):
                 self._of_name(self.reserved, pool).inc(reserved[pool])
             self._count_settlement(exchange, exchange.action, reserved)
 
-    def expose(self) -> bytes:
-        """Return the text that Prometheus scrapes (`CONTENT_TYPE`)."""
+    def refresh(self) -> None:
+        """Update the gauges that this object knows the values of."""
+        self.account_refusals_max.set(self._busiest_account.refusals)
+        self._process.refresh()
+
+    def expose(self, accept: str = "") -> Exposition:
+        """Return what Prometheus scrapes.
+
+        Args:
+            accept: the request's `Accept`; empty without one.
+        """
         if not is_multiprocess():
-            return generate_latest(self.registry)
+            return expose(self.registry, accept)
         combined = CollectorRegistry()
         MultiProcessCollector(combined)  # type: ignore[no-untyped-call]
-        return generate_latest(combined)
+        return expose(combined, accept)
 
     def count_money(self, exchange: Exchange) -> None:
         """Count the settlement of a hold and its credits."""
@@ -181,15 +211,23 @@ class Metrics(Families):
         for pool in paid:
             if paid[pool]:
                 self._of_name(self.spent, pool).inc(paid[pool])
+        for quota in receipt.used:
+            self._of_name(self.quota_used, quota).inc(receipt.used[quota])
         for pool in reserved:
             unused = reserved[pool] - paid.get(pool, 0)
             if unused > 0:
                 self._of_name(self.released, pool).inc(unused)
 
-    def _count_refusal(self, refusal: Refusal) -> None:
-        self.refusals.labels(refusal.gate, refusal.code.id).inc()
+    def _count_refusal(self, refusal: Refusal, caller: Caller | None) -> None:
+        about = refusal.specifics if refusal.code in _BUDGET_CODES else _NO_BUDGET
+        self.refusals.labels(refusal.gate, refusal.code.id, about.get("quota", ""), about.get("pool", "")).inc()
+        if caller is not None:
+            self._busiest_account.refused((caller.issuer_id, caller.account))
         if refusal.code is ErrorCode.STORE_UNAVAILABLE:
             self.store_errors.inc()
+
+    def _refused_budget(self, code: ErrorCode, quota: str, pool: str) -> None:
+        self.refusals.labels(code.row.gate.value, code.id, quota, pool)
 
 
 class _CallSeries:

@@ -11,7 +11,8 @@ from sidecar.errors import ErrorCode, Refusal, ShadowRefusal
 from sidecar.model import AmountKind, Caller
 from sidecar.observe.detail import detail
 from sidecar.observe.logs import Lines
-from sidecar.observe.metrics import CODES, OTHER, Metrics
+from sidecar.observe.metrics import CODES, Metrics
+from sidecar.observe.plain_metrics import OTHER
 from sidecar.observe.redact import cut, identifier, operand, sentence
 from sidecar.observe.statuses import Status, status_of
 from sidecar.observe.tracing.call_trace import CallTrace

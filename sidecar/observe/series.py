@@ -1,7 +1,7 @@
 """Series of `mcp_sidecar_requests_total` that start at 0: a rate misses the first count of a new series.
 
 Each tool has a series for every code that its calls can end in, while the tools are few. Beyond `MAX_SERIES` the
-scrape would grow without use, and only the codes that alerts query start at 0.
+scrape would grow without use, and only the codes that alerts query start at 0, or, with still more tools, none.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from sidecar.outcome import Event
 
 MAX_SERIES: Final = 2_000
 """Tools times codes that start at 0."""
+
+MAX_STARTED: Final = 500
+"""Names with which a counter starts at 0: half of its budget; the other half is for what occurs."""
 
 _TOOL_GATES: Final = frozenset({Gate.CONSENT, Gate.ACCOUNT, Gate.BUDGET, Gate.FORWARD})
 # Refusals of the other gates that a call meets after its tool was found.
@@ -47,4 +50,4 @@ TOOL_CODES: Final[Mapping[str, Status]] = {
 
 def first_codes(tools: int) -> Mapping[str, Status]:
     """Return the codes that start at 0 for each of so many declared tools, with their statuses."""
-    return TOOL_CODES if tools * len(TOOL_CODES) <= MAX_SERIES else _QUERIED
+    return next((codes for codes in (TOOL_CODES, _QUERIED) if tools * len(codes) <= MAX_SERIES), {})

@@ -15,8 +15,16 @@ import orjson
 
 from sidecar.model import MAX_AMOUNT, AmountKind, Demand
 from sidecar.outcome import CHARGE_RESERVE, CHARGE_UNMARKED, Charge
-from sidecar.policy.expressions.expressions import STEPS_BEFORE, Expression, Scope, ValueRefusedError
-from sidecar.policy.expressions.step_budget import Steps
+from sidecar.policy.expressions.expressions import (
+    PER_BYTE_AFTER,
+    PER_BYTE_BEFORE,
+    STEPS_AFTER,
+    STEPS_BEFORE,
+    Expression,
+    Scope,
+    ValueRefusedError,
+)
+from sidecar.policy.expressions.step_budget import Steps, steps_over
 from sidecar.vocabulary import record
 
 Result = Mapping[str, Any]
@@ -134,7 +142,9 @@ def demands(prices: Prices, arguments: Mapping[str, Any], meta: object) -> tuple
     if prices.all_ready is not None:
         return prices.all_ready
     scope = {"arguments": arguments, "meta": meta}
-    steps = None if prices.is_plain else Steps(prices.limit * STEPS_BEFORE)
+    steps = None
+    if not prices.is_plain:
+        steps = steps_over((arguments, meta), prices.limit * STEPS_BEFORE, PER_BYTE_BEFORE)
     return tuple([ready or _demand(amount, scope, prices.limit, steps) for ready, amount in prices.ready])
 
 
@@ -156,16 +166,17 @@ def charges(
     scope = {"arguments": arguments, "meta": meta, "result": result}
     if prices.reads_data:
         scope["data"] = data_of(result)
+    steps = steps_over((arguments, meta, result), prices.limit * STEPS_AFTER, PER_BYTE_AFTER)
     settled = [CHARGE_RESERVE] * len(prices.amounts)
     failures: list[str] = []
     for index, (amount, demand) in enumerate(zip(prices.amounts, reserved, strict=True)):
         if amount.settle is not None:
             try:
-                settled[index] = _charge(amount, demand, scope, prices.limit)
+                settled[index] = _charge(amount, demand, scope, prices.limit, steps)
             except ValueRefusedError as error:
                 settled[index] = CHARGE_RESERVE if demand.items is None else CHARGE_UNMARKED
                 failures.append(f"{amount.rule}: {error}: the reserved {amount.name} were charged")
-    rows = _rows(prices.rows, scope) if prices.rows_of is None else settled[prices.rows_of].amount
+    rows = _rows(prices.rows, scope, steps) if prices.rows_of is None else settled[prices.rows_of].amount
     return SettledPrice(tuple(settled), rows, tuple(failures))
 
 
@@ -201,14 +212,14 @@ def _demand(amount: Amount, scope: Scope, limit: int, steps: Steps | None = None
     )
 
 
-def _charge(amount: Amount, demand: Demand, scope: Scope, limit: int) -> Charge:
+def _charge(amount: Amount, demand: Demand, scope: Scope, limit: int, steps: Steps) -> Charge:
     if amount.items is None:
-        units = _units(amount.settle, scope)
+        units = _units(amount.settle, scope, steps)
     elif not isinstance(amount.settle, Expression):  # the models refuse a number together with `items`
         return CHARGE_RESERVE
     else:
-        delivered = _items(amount.settle, scope, limit)
-        requested = demand.items if demand.items is not None else _items(amount.items, scope, limit)
+        delivered = _items(amount.settle, scope, limit, steps)
+        requested = demand.items if demand.items is not None else _items(amount.items, scope, limit, steps)
         if not set(requested).issuperset(delivered):
             raise ValueRefusedError(f"`{amount.settle.text}` names items that were not requested")
         if amount.once:
@@ -258,11 +269,11 @@ def _counts_rows(amount: Amount, rows: Expression | None) -> bool:
     return rows is not None and is_number and isinstance(amount.settle, Expression) and amount.settle.text == rows.text
 
 
-def _rows(expression: Expression | None, scope: Scope) -> int | None:
+def _rows(expression: Expression | None, scope: Scope, steps: Steps) -> int | None:
     if expression is None:
         return None
     try:
-        return _units(expression, scope)
+        return _units(expression, scope, steps)
     except ValueRefusedError:
         return None
 

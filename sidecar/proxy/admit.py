@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -92,6 +92,7 @@ class Admission:
     Attributes:
         ownership: sessions and tasks of the backend, bound to their callers.
         open_holds: calls with a reserved price that this process has not resolved yet.
+        revoked: called with the caller of each call denied by a revocation, and the second of the revocation.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class Admission:
         self._challenges = ScopeChallenges() if evictions is None else ScopeChallenges(evictions.challenge_evicted)
         self.ownership = Ownership(store) if evictions is None else Ownership(store, evictions.evicted)
         self.open_holds = 0
+        self.revoked: Callable[[Caller, int | None], None] = lambda _caller, _since: None
 
     async def admit(self, decided: Decided) -> Admitted | Rejected:
         """Pass gates 5-7; a refusal of gate 4 is answered only after a dry run of them.
@@ -131,6 +133,8 @@ class Admission:
         refusal = None
         if admission.code is not AdmissionCode.ADMITTED:
             refusal = admission_refusals.refusal(admission, application, policy.manage_url)
+            if admission.code is AdmissionCode.CONSENT_REVOKED:
+                self.revoked(caller, admission.consent_since)
         shadow = shadow_refusals(admission, application)
         if refusal is None and decision.refusal is not None:
             refusal = admission_refusals.with_price(decision.refusal, admission.prices)

@@ -15,7 +15,7 @@ from sidecar.protocol.session_ids import GET_STREAM, ExchangeIds, SessionIds
 from sidecar.protocol.strict import strictjson
 from sidecar.protocol.tasks import task_support
 from sidecar.proxy.admit import Admitted
-from sidecar.proxy.backend.forwarding import call_headers, caller_lines, trace
+from sidecar.proxy.backend.forwarding import call_lines, caller_lines, trace
 from sidecar.proxy.backend.pool import BackendAnswer, Outgoing, UpstreamError
 from sidecar.proxy.calls.steps import ParsedCall
 from sidecar.proxy.ownership import Ownership
@@ -26,6 +26,7 @@ from sidecar.proxy.relay.relay import Relay
 from sidecar.proxy.relay.resuming import ResumedCalls, Resuming
 from sidecar.proxy.relay.streams import OpenStream
 from sidecar.proxy.relay.task_guard import TaskGuard
+from sidecar.proxy.relay.usual_answers import relay_usual
 from sidecar.proxy.settle import Settlement
 from sidecar.store.stream_key import StreamKey
 from sidecar.vocabulary import record
@@ -102,10 +103,10 @@ class Forwarder:
             trace_id, traceparent = trace(received.request.head.traceparent, received.id)
         else:
             trace_id, traceparent = received.trace.forward(received.snapshot.upstream.url)
-        headers, lines = call_headers(call, received.id, traceparent), caller_lines(call, caller, admitted.scopes)
+        lines = caller_lines(call, caller, admitted.scopes) + call_lines(call, received.id, traceparent)
         body = None if document is None else strictjson.dumps(ids.document(document, cancels))
         memory = parsed.memory.open_sibling()
-        outgoing = Outgoing(_VERBS.get(call.kind, "POST"), headers, body, memory=memory, lines=lines)
+        outgoing = Outgoing(_VERBS.get(call.kind, "POST"), (), body, memory=memory, lines=lines)
         if stream is None:
             outgoing.deadline = received.reply.deadline = admitted.deadline
         elif admitted.prices:
@@ -146,7 +147,8 @@ class Forwarder:
                     received.snapshot.upstream.has_streams = answer.status != 405
                 if request.call.method == "initialize" or request.call.kind is CallKind.END_SESSION:
                     await self._note_session(request, answer)
-                await self._relay(request).run(answer)
+                if not relay_usual(request.call, answer, settlement, reply, received.snapshot):
+                    await self._relay(request).run(answer)
             finally:
                 answer.close()
         except UpstreamError as error:

@@ -119,7 +119,10 @@ class MemoryLease:
 
     def open_sibling(self) -> MemoryLease:
         """Open another lease of the same account."""
-        return self._budget.lease(self._name, self._total)
+        if not self._open:
+            return self._budget.lease(self._name, self._total)
+        self._account.leases += 1
+        return MemoryLease(self._budget, self._name, self._account, self._total)
 
     def fits(self, more: int) -> bool:
         """Return True when this number of additional bytes could be held now."""

@@ -129,10 +129,10 @@ class Pipeline:
 
     def _receive(self, request: ClientRequest) -> RequestContext:
         id_, snapshot = random_id(), self.snapshot
-        reply = ClientReply(request, [("X-Request-Id", id_)], snapshot.settings.backend.idle_timeout)
+        reply = ClientReply(request, id_, snapshot.settings.backend.idle_timeout)
         received = Received(id_, time.monotonic(), request, snapshot, reply)
         if (tracer := self._recorder.tracer) is not None:
-            received.trace = tracer.begin(request.method, request.headers.get("traceparent"), id_)
+            received.trace = tracer.begin(request.method, request.head.traceparent, id_)
         return RequestContext(received)
 
     async def _authenticate(self, received: Received) -> Authenticated:

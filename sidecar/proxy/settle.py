@@ -113,6 +113,11 @@ class Settlement:
         return self._settled is not None
 
     @property
+    def is_free(self) -> bool:
+        """True for a call without a price, for which the store keeps no hold."""
+        return self._hold is None
+
+    @property
     def cancelled(self) -> bool:
         """True when the client has cancelled the call: it made the call, and pays for an unknown outcome."""
         return self._decided.parsed.cancellation.requested

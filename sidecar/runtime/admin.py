@@ -11,7 +11,7 @@ from ipaddress import ip_address
 
 import orjson
 
-from sidecar.observe.metrics import CONTENT_TYPE, Metrics
+from sidecar.observe.metrics import Metrics
 from sidecar.proxy.listener.answering_connection import ClientRequest
 from sidecar.proxy.listener.http_answers import Answer
 from sidecar.runtime.readiness import Readiness
@@ -53,7 +53,8 @@ class Admin:
             return self._ready()
         if path == "/metrics":
             self._refresh()
-            return Answer(200, [("Content-Type", CONTENT_TYPE)], self._metrics.expose())
+            content_type, body = self._metrics.expose(",".join(request.headers.getall("Accept", ())))
+            return Answer(200, [("Content-Type", content_type), ("Vary", "Accept")], body)
         return _text(404, "/metrics, /healthz, /readyz\n")
 
     def error(self, status: int, _: BaseException | None) -> Answer:

@@ -38,6 +38,7 @@ from sidecar.proxy.listener.http_errors import check_parser, refused
 from sidecar.proxy.memory import MemoryLease
 from sidecar.proxy.pipeline import Pipeline
 from sidecar.proxy.relay.resuming import Resuming
+from sidecar.proxy.relay.revocation_times import RevocationTimes
 from sidecar.proxy.relay.revocations import Revocations
 from sidecar.proxy.relay.streams import StreamEnding
 from sidecar.proxy.snapshot import Snapshot
@@ -48,6 +49,7 @@ from sidecar.runtime.control.control_socket import ControlSocket
 from sidecar.runtime.control.reload_answer import ReloadCause
 from sidecar.runtime.durability_warnings import StoreWarnings, check_forever, keep_layout_version
 from sidecar.runtime.files_watch import FilesWatch
+from sidecar.runtime.gauges import refresh_backend, refresh_issuers
 from sidecar.runtime.readiness import Check, Readiness
 from sidecar.runtime.reload import Reloader
 from sidecar.runtime.sweeper import sweep_forever
@@ -56,6 +58,7 @@ from sidecar.store.commands import scripts
 from sidecar.store.connection.store_connection import StoreError
 from sidecar.store.store import Store
 from sidecar.store.stream_key import StreamKey
+from sidecar.system.loop_lag import measure_forever
 from sidecar.system.threads import LimitedThreads
 from sidecar.workbench.loading import Loaded
 
@@ -150,6 +153,10 @@ class Sidecar:
         snapshot = Snapshot.of(settings, self._loaded.policy, self._issuers, self._upstream)
         self.pipeline = Pipeline(snapshot, admission, self._forwarder, self.store, recorder)
         self._revocations = Revocations(self.store, self.pipeline.streams, lambda: self.pipeline.snapshot.lists)
+        denial, stream_end = self.metrics.revocation_denial.observe, self.metrics.revocation_stream_end.observe
+        self._revocation_times = RevocationTimes(self.store, denial, stream_end)
+        admission.revoked = self._revocation_times.denied
+        self.pipeline.streams.withdrawn = self._revocation_times.stream_ended
         self.reloader = self._make_reloader()
         self.reloader.warn(self._loaded)
         self.reloader.succeeded()
@@ -176,8 +183,10 @@ class Sidecar:
         self._spawn(stream_key.watch, "stream key")
         self._spawn(partial(keep_layout_version, self.store), "layout mark")
         self._spawn(self._revocations.watch, "revocations")
+        self._spawn(self._revocation_times.watch, "revocation times")
         self._spawn(self._certificates.watch, "certificates")
         self._spawn(self._files.watch, "files")
+        self._spawn(partial(measure_forever, self.metrics.loop_lag.observe), "event loop")
 
     async def _listen(self, settings: Settings) -> None:
         listeners = self._listeners
@@ -288,12 +297,7 @@ class Sidecar:
         metrics = self.metrics
         metrics.store_up.set(self.store.up)
         metrics.store_unreachable.set(self.store.unreachable)
-        metrics.backend_connected.set(self.pipeline.snapshot.upstream.connected)
-        metrics.backend_up.set(self._backend.up)
-        if (drift := self.pipeline.snapshot.tools.drift) is not None:
-            for kind, tools in (("missing", len(drift.missing)), ("changed", len(drift.changed))):
-                metrics.backend_drift.labels(kind).set(tools)
-            metrics.backend_drift.labels("undeclared").set(drift.undeclared)
+        refresh_backend(metrics, self._backend, self.pipeline.snapshot)
         metrics.revocation_subscription_up.set(self._revocations.subscription_up)
         metrics.files_valid.set(self._files.valid and self._certificates.valid)
         metrics.files_differ.set(self._files.differ)
@@ -302,14 +306,9 @@ class Sidecar:
         metrics.connections.set(self._listeners.connections)
         metrics.open_streams.set(len(self.pipeline.streams))
         metrics.open_holds.set(self._admission.open_holds)
-        for issuer in self.pipeline.snapshot.settings.issuers:
-            health, endpoint = self._issuers.health(issuer), self._issuers.endpoint(issuer)
-            metrics.issuer(
-                issuer.id,
-                keys=health.keys > 0 if issuer.signs or health.keys else None,
-                fetched=None if health.age is None else time.time() - health.age,
-                introspection=None if endpoint is None else endpoint.problem is None,
-            )
+        metrics.ready.set(self._readiness.ready)
+        metrics.refresh()
+        refresh_issuers(metrics, self._issuers, self.pipeline.snapshot.settings.issuers)
 
     def _unreachable_store(self) -> str | None:
         """Return why the store is unreachable; None while it is reachable."""

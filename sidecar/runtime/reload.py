@@ -136,7 +136,7 @@ class Reloader:
         self._metrics.reload_success.set(True)
         self._metrics.reload_time.set(time.time())
         self._metrics.policy(policy.revision)
-        self._metrics.expect(policy.tools, policy.credits, shadow_codes(policy))
+        self._metrics.expect(policy.tools, policy.credits, shadow_codes(policy), policy.quotas)
         self._metrics.begin(self._metrics.streams_ended, [each.name.lower() for each in StreamEnding])
         if any(issuer.introspection for issuer in settings.issuers):
             self._metrics.begin(self._metrics.introspections, [each.value for each in IntrospectionOutcome])

@@ -3,7 +3,7 @@
 `threads` runs blocking functions (files, locks, name servers) in a few daemon threads for each purpose, so that none
 of them delays a call or the end of the process. `resolver` looks up names and caches the addresses; `dialing` connects
 to the first address that answers (RFC 8305). `descriptors` computes the number of connections that this process can
-hold. `random_ids` makes the ids of requests and traces.
+hold. `random_ids` makes the ids of requests and traces, and `loop_lag` measures the event loop.
 
 Start with `threads.LimitedThreads`.
 

@@ -103,9 +103,9 @@ def test_the_revocation_of_all_is_shown_kept_and_published(
     assert first_use(store_server, "a", "b", "c") == [ADMITTED] * 3
     with store_server.client() as client, client.pubsub() as channel:
         channel.subscribe(REVOKED_CHANNEL)
-        assert channel.get_message(timeout=5)["type"] == "subscribe"
+        assert channel.get_message(timeout=60)["type"] == "subscribe"
         revoked = run("consent", "revoke", "alice", "--all", "--format", "json").json
-        assert channel.get_message(timeout=5)["data"] == f"{account_keys('main', 'alice').digest} *"
+        assert channel.get_message(timeout=60)["data"] == f"{account_keys('main', 'alice').digest} *"
     assert (revoked["created"], revoked["revoked"]) == (True, 3)
     repeated = run("consent", "revoke", "alice", "--all", "--format", "json").json
     assert (repeated["created"], repeated["revoked"]) == (False, 0)

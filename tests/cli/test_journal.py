@@ -304,7 +304,7 @@ def entry_of(process: "subprocess.Popen[str]") -> dict[str, str]:
     return dict(json.loads(process.stdout.readline()))
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_follow_survives_a_restart_of_the_store_and_ends_with_0(run: Run, here: Path) -> None:
     server = StoreServer(durable=True).start()
     try:

@@ -165,9 +165,9 @@ def test_a_revocation_reaches_every_sidecar_and_needs_no_policy(
     (here / "policies" / "p.yaml").write_text("broken: [")
     with store_server.client() as client, client.pubsub() as channel:
         channel.subscribe(REVOKED_CHANNEL)
-        assert channel.get_message(timeout=5)["type"] == "subscribe"
+        assert channel.get_message(timeout=60)["type"] == "subscribe"
         assert run("consent", "revoke", "alice", "app").status == 0
-        message = channel.get_message(timeout=5)
+        message = channel.get_message(timeout=60)
         assert message["data"].split()[0] == account_keys("main", "alice").digest
     assert run("credits", "grant", "alice", "contact", "1").status == 1
 
@@ -216,14 +216,15 @@ def test_usage_shows_windows_balances_and_holds(run: Run, store_server: StoreSer
     assert admit(store_server, "reveal", *demands) is AdmissionCode.ADMITTED
     output = run("usage", "alice", "--format", "json").json
     assert (output["plan"], output["status"], output["known"]) == ("growth", "active", True)
-    assert output["quotas"]["requests"]["minute"]["used"] == 5
+    assert output["quotas"]["requests"]["minute"]["limit"] == 60
+    assert output["quotas"]["requests"]["day"]["used"] == 5  # the minute may end meanwhile
     assert output["credits"]["contact"]["held"] == 2
     assert output["credits"]["contact"]["left"] == 8
     (hold,) = output["holds"]
     assert (hold["call"], hold["client_id"], hold["on_unknown"]) == ("c1", "app", "release")
-    assert 110 <= hold["lease_seconds"] <= 120
+    assert 0 < hold["lease_seconds"] <= 120
     text = run("usage", "alice").out
-    assert "quota    requests per minute: 5 of 60 used, 55 left, resets in" in text
+    assert "quota    requests per day: 5 of 5000 used, 4995 left, resets in" in text
     assert (
         "credits  contact: 8 left; balance 8, 2 of it held by calls in flight; included 3 of 3 used per month" in text
     )

@@ -81,7 +81,7 @@ class Driven:
 
     async def seen(self, asked: str) -> Seen:
         """Wait for the answer to a method, or to a GET or DELETE."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 for answer in await self.answers():
                     if answer.asked == asked:

@@ -93,7 +93,7 @@ class DrivenPython:
 
     async def seen(self, asked: str) -> Seen:
         """Wait for the answer to a method, or to a GET or DELETE."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 for answer in self._seen:
                     if answer.asked == asked:

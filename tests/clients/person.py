@@ -63,7 +63,7 @@ class Person:
 
     async def visit(self, page: str) -> str:
         """Follow redirects, and submit the one form of each page, until the client's callback; gives its URL."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             answer = await self.browser.get(page, allow_redirects=False)
             for _ in range(MAX_PAGES):
                 if answer.status in (302, 303):

@@ -16,8 +16,9 @@ from tests.clients.python_client import connected
 from tests.proxy.relay.test_list_changes import LISTEN, POLICY, listens
 from tests.proxy.support import policy
 from tests.support.backend import Backend
+from tests.support.open_streams import relayed
 from tests.support.rig import MODERN, Rig, rig
-from tests.support.store import StoreServer, until
+from tests.support.store import StoreServer
 
 
 @pytest.fixture
@@ -29,20 +30,16 @@ async def built(tmp_path: Path, store_server: StoreServer) -> AsyncIterator[Rig]
         yield made
 
 
-async def opened(built: Rig) -> None:
-    await until(lambda: len(built.backend.streams) == 1)
-
-
 async def names(client: Any) -> set[str]:
     return {tool.name for tool in (await client.list_tools(cache_mode="refresh")).tools}
 
 
 async def test_a_subscription_sees_the_change_and_the_new_list(built: Rig):
-    async with connected(built, MODERN) as client, asyncio.timeout(30):
+    async with connected(built, MODERN) as client, asyncio.timeout(60):
         assert "search_shopify_stores" in await names(client)
         async with client.listen(tools_list_changed=True) as stream:
             assert stream.honored.tools_list_changed
-            await opened(built)
+            await relayed(built)
             await built.account(plan="free")
             async for event in stream:
                 assert isinstance(event, ToolsListChanged)
@@ -57,8 +54,8 @@ async def test_a_session_sees_the_change_and_the_new_list(built: Rig):
         if isinstance(message, types.ToolListChangedNotification):
             heard.set()
 
-    async with connected(built, "legacy", message_handler=handle) as client, asyncio.timeout(30):
-        await opened(built)
+    async with connected(built, "legacy", message_handler=handle) as client, asyncio.timeout(60):
+        await relayed(built)
         tools = dict(policy()["tools"])
         del tools["get_shopify_store"]
         (built.config.parent / "policy.yaml").write_text(json.dumps({**POLICY, "tools": tools}))

@@ -16,6 +16,7 @@ from sidecar.store.commands.keys import account_keys
 from tests.clients.python_client import both_eras, connected, legacy, text_of
 from tests.clients.servers.chatter import Chatter
 from tests.clients.support import TOOLS
+from tests.support.open_streams import relayed
 from tests.support.rig import Books, Rig, rig
 from tests.support.store import StoreServer, until
 
@@ -40,7 +41,7 @@ Chat = tuple[Rig, Chatter]
 
 async def resolved(built: Rig) -> Books:
     """The books, once no hold is open."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (books := await built.books()).holds:  # noqa: ASYNC110 - the store has no event to wait for
             await asyncio.sleep(0.01)
     return books
@@ -63,7 +64,7 @@ async def test_progress_arrives_before_the_result(chat: Chat, mode: str):
         backend.gates["k"].set()  # the server does not answer before: a proxy that buffers waits for ever
 
     async with connected(built, mode) as client:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             result = await client.call_tool("steps", {"key": "k"}, progress_callback=progressed)
         assert text_of(result) == "done"
         assert seen == [(1, "half"), (2, "whole")]
@@ -85,11 +86,11 @@ async def test_the_server_asks_and_the_client_answers_by_post(chat: Chat, mode: 
         )
 
     async with connected(built, mode, elicitation_callback=elicited, sampling_callback=sampled) as client:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert text_of(await client.call_tool("ask")) == "accept: Ada"
             assert text_of(await client.call_tool("sample")) == "Something."
     await spent(built, 2)
-    answers = [line for line in built.calls if line["method"] == "response"]
+    answers = await built.lines_with(2, method="response")
     assert [line["http_status"] for line in answers] == [202, 202]
 
 
@@ -108,14 +109,15 @@ async def test_log_messages_and_the_servers_own_stream(chat: Chat, mode: str):
             changed.set()
 
     async with connected(built, mode, logging_callback=heard, message_handler=handle) as client:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert text_of(await client.call_tool("tell")) == "notified"
             assert await logged.get() == "something happened"
-            while not await built.metric("mcp_sidecar_open_streams"):  # noqa: ASYNC110 - it opens in parallel to the calls
-                await asyncio.sleep(0.01)
+            await relayed(built)
+            assert await built.metric("mcp_sidecar_open_streams") == 1
             await client.call_tool("change")
             await changed.wait()
     await spent(built, 2)
+    await relayed(built, 0)
     assert await built.metric("mcp_sidecar_open_streams") == 0
 
 
@@ -152,7 +154,7 @@ async def test_a_call_that_needs_input_is_free_until_it_has_it(chat: Chat, mode:
         assert (await built.books()).left() == 10  # the first round was given back
         return types.ElicitResult(action="accept", content={"name": "Ada"})
 
-    async with connected(built, mode, elicitation_callback=elicited) as client, asyncio.timeout(20):
+    async with connected(built, mode, elicitation_callback=elicited) as client, asyncio.timeout(60):
         assert text_of(await client.call_tool("ask")) == "accept: Ada"
     assert len(backend.calls("ask")) == 2
     await spent(built, 1)

@@ -38,6 +38,6 @@ async def test_the_inspector_lists_and_calls_tools_of_a_server_that_logs(
         )
         assert called.status == 0, called
         assert "to north" in called.stdout
-        await built.recorded()
+        await built.lines_with(1, tool="route")
         refused = [line for line in built.calls if line["code"] == "method_not_allowed"]
     assert not refused

@@ -108,7 +108,7 @@ async def test_the_first_401_leads_to_a_login_for_the_base_scopes(deployment: De
         [asked] = await client.logins()
         assert asked - OFFLINE == set(BASE)
     assert len(deployment.approved) == 1
-    refused = [line for line in deployment.rig.calls if line["http_status"] == 401]
+    refused = await deployment.rig.lines_with(1, http_status=401)
     assert {line["code"] for line in refused} == {"token_missing"}
 
 
@@ -122,7 +122,7 @@ async def test_a_403_leads_to_a_login_for_more_scopes_and_the_call_is_forwarded_
         assert first - OFFLINE == set(BASE)
         assert second - OFFLINE == {*BASE, "contacts:reveal"}
     assert (await deployment.rig.books()).included == {"contact": 1}
-    calls = [line for line in deployment.rig.calls if line["tool"] == "reveal_contacts"]
+    calls = await deployment.rig.lines_with(2, tool="reveal_contacts")
     assert sorted((line["code"], line["http_status"]) for line in calls) == [("insufficient_scope", 403), ("ok", 200)]
     assert deployment.arrived.sent.count(b'"reveal_contacts"') == 1
 
@@ -148,7 +148,7 @@ async def test_a_revoked_client_signs_in_again_and_continues(deployment: Deploym
         await deployment.revoke()
         assert not (await client.call("list_taxonomy")).get("isError")
         assert len(await client.logins()) == 2
-    assert "consent_revoked" in [line["code"] for line in deployment.rig.calls if line["http_status"] == 401]
+    await deployment.rig.lines_with(1, http_status=401, code="consent_revoked")
 
 
 @pytest.mark.parametrize("kind", NODE[1:])  # these refresh their tokens without a login

@@ -106,7 +106,7 @@ async def test_a_missing_scope_is_a_challenge_that_a_client_without_login_shows_
             await client.call("reveal_contacts", REVEAL)
         assert refused.value.code in (403, "CLIENT_HTTP_FORBIDDEN") or refused.value.name == "InsufficientScopeError"
         assert not (await client.call("list_taxonomy")).get("isError")
-    assert [line["http_status"] for line in built.calls if line["code"] == "insufficient_scope"] == [403]
+    assert (await built.line(code="insufficient_scope"))["http_status"] == 403
 
 
 @every_client
@@ -116,5 +116,5 @@ async def test_a_revocation_stops_the_next_call(built: Rig, kind: str):
         await built.revoke()
         with pytest.raises(ClientError):  # a login would cure it, which this client has none of
             await client.call("list_taxonomy")
-    calls = [line for line in built.calls if line["tool"] == "list_taxonomy"]
+    calls = await built.lines_with(2, tool="list_taxonomy")
     assert sorted((line["code"], line["http_status"]) for line in calls) == [("consent_revoked", 401), ("ok", 200)]

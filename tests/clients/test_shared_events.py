@@ -114,7 +114,7 @@ class Person:
         async with self.listen(sidecar, last) as stream:
             seen: list[Json] = []
             if stream.status == 200:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     while (message := await stream.message()) is not None:
                         seen.append(message)
                         if "result" in message or "error" in message:
@@ -235,7 +235,7 @@ async def test_a_call_is_cancelled_by_the_client_s_id(place: Place):
         found: Json = reply.events[-1]["result"]["structuredContent"]
         return found
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         for person in people(place):
             while (await seen(person))["begun"] == 0:
                 pass
@@ -260,7 +260,7 @@ async def overheard(person: Person, sidecar: SidecarProcess, text: str) -> str:
     """Listen until something was whispered; the id of that event."""
     async with person.listen(sidecar) as stream:
         await person.call(sidecar, "whisper", {"text": text})
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while text not in (event := await stream.event() or ""):
                 assert event
     [last] = [line[4:] for line in event.splitlines() if line.startswith("id: ")]

@@ -65,7 +65,7 @@ class EventStream:
     async def event(self) -> StreamEvent | None:
         """Return the next event without comments; None when the stream has ended."""
         fields: dict[str, str] = {}
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while line := await self.answer.content.readline():
                 name, _, value = line.decode().rstrip("\r\n").partition(":")
                 if name:

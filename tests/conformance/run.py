@@ -7,7 +7,7 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -51,6 +51,33 @@ async def measure(wanted: Mapping[str, Requirements], folder: Path) -> dict[str,
         revision: rows(scenarios, by_place[revision, "bare"], by_place[revision, "behind"])
         for revision, scenarios in wanted.items()
     }
+
+
+Measure = Callable[[Mapping[str, Requirements], Path], Awaitable[dict[str, list[Row]]]]
+
+
+async def confirm(measured: Mapping[str, list[Row]], folder: Path, again: Measure = measure) -> dict[str, list[Row]]:
+    """Run the scenarios that went wrong once more, with few others at one time; that run decides about them.
+
+    What the sidecar breaks is broken again; a time window that a busy machine has missed is met now.
+
+    Args:
+        measured: the rows of each revision.
+        folder: where everything that is written stays.
+        again: runs scenarios, as `measure` does.
+    """
+    made: dict[str, list[Row]] = {}
+    for revision, found in measured.items():
+        wrong = [row for row in found if row.wrong]
+        made[revision] = found
+        if wrong:
+            required, unscored = ([row.scenario for row in wrong if row.required is each] for each in (True, False))
+            output = folder / f"again-{revision}"
+            output.mkdir()
+            rerun = await again({revision: Requirements(tuple(required), tuple(unscored))}, output)
+            second = {row.scenario: row for row in rerun[revision]}
+            made[revision] = [second.get(row.scenario, row) for row in found]
+    return made
 
 
 def chosen(revisions: Sequence[str], scenarios: Sequence[str]) -> dict[str, Requirements]:
@@ -112,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shutil.rmtree(options.output, ignore_errors=True)
     options.output.mkdir(parents=True)
     try:
-        measured = asyncio.run(measure(wanted, options.output))
+        measured = asyncio.run(_measured(wanted, options.output))
     except SuiteError as error:
         print(error, file=sys.stderr)
         return 1
@@ -124,6 +151,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if wrong:
         print(f"details: {options.output}", file=sys.stderr)
     return int(wrong)
+
+
+async def _measured(wanted: Mapping[str, Requirements], folder: Path) -> dict[str, list[Row]]:
+    return await confirm(await measure(wanted, folder), folder)
 
 
 def _without_node(missing: node.UnavailableError) -> int:

@@ -17,7 +17,7 @@ PACKAGE: Final = "@modelcontextprotocol/conformance"
 REVISIONS: Final = ("2026-07-28", "2025-11-25")
 """The revisions whose requirements the suite has frozen."""
 
-_SECONDS: Final = 240.0
+_SECONDS: Final = 600.0
 _FOLDER: Final = re.compile(r"server-(?P<scenario>.+)-\d{4}-\d\d-\d\dT[\d-]+Z")
 
 

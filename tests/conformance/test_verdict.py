@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import pytest
 
-from tests.conformance.run import summary, table
-from tests.conformance.suite import Check, Requirements
-from tests.conformance.verdict import Tally, lost, rows
+from tests.conformance.run import confirm, summary, table
+from tests.conformance.suite import Check, Found, Requirements
+from tests.conformance.verdict import Row, Tally, lost, rows
 
 
 def checks(*statuses: str, id_: str = "a", description: str = "does it") -> list[Check]:
@@ -101,3 +104,26 @@ def test_a_required_scenario_in_which_nothing_is_checked_is_no_pass():
 
 def test_tallies_count_checks_with_a_verdict():
     assert Tally.of(checks("SUCCESS", "INFO", "SKIPPED", "WARNING", "FAILURE")) == Tally(1, 3)
+
+
+@pytest.mark.parametrize("second", ["SUCCESS", "FAILURE"])
+async def test_a_second_run_decides_about_what_went_wrong(tmp_path: Path, second: str):
+    asked: list[Requirements] = []
+
+    async def again(wanted: Mapping[str, Requirements], folder: Path) -> dict[str, list[Row]]:
+        asked.extend(wanted.values())
+        behind: Found = {"extra": checks(second)}
+        return {revision: rows(each, {"extra": checks("SUCCESS")}, behind) for revision, each in wanted.items()}
+
+    first = rows(
+        WANTED,
+        {"needed": checks("SUCCESS"), "extra": checks("SUCCESS")},
+        {"needed": checks("SUCCESS"), "extra": checks("FAILURE")},
+    )
+    made = await confirm({"2026-07-28": first, "2025-11-25": first[:1]}, tmp_path, again)
+    assert asked == [Requirements((), ("extra",))]
+    assert [(row.scenario, row.wrong) for row in made["2026-07-28"]] == [
+        ("needed", False),
+        ("extra", second == "FAILURE"),
+    ]
+    assert made["2025-11-25"] == first[:1]

@@ -56,7 +56,7 @@ def story_process(*command):
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
         with contextlib.suppress(ValueError):  # its output was closed before
-            process.communicate(timeout=60)
+            process.communicate(timeout=120)
 
 
 def until_line(process, holds):
@@ -80,10 +80,10 @@ def assert_nothing_is_left(output):
                 assert folder.name not in place.read_text()
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(400)
 def test_the_whole_story():
     with story_process("demo", "-v") as story:
-        output, _ = story.communicate(timeout=120)
+        output, _ = story.communicate(timeout=300)
     assert story.returncode == 0, output
     at = 0
     for milestone in MILESTONES:
@@ -96,13 +96,13 @@ def test_the_whole_story():
     assert_nothing_is_left(output)
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(400)
 def test_a_step_that_fails_ends_the_story_with_its_requests(tmp_path):
     policy = tmp_path / "policy.yaml"
     untested = POLICY[: POLICY.index("\ntests:")]
     policy.write_text(re.sub(r"\n    confirm: .*", "", untested))
     with story_process("demo", "--policy", str(policy)) as story:
-        output, _ = story.communicate(timeout=120)
+        output, _ = story.communicate(timeout=300)
     assert story.returncode == 1, output
     lines = output.splitlines()
     marks = [line.split("(")[0].split()[-1] for line in lines if re.match(r" +[0-9]+/[0-9]+  ", line)]
@@ -114,12 +114,12 @@ def test_a_step_that_fails_ends_the_story_with_its_requests(tmp_path):
     assert "every step had the expected outcome" not in output
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(400)
 def test_interrupting_ends_everything():
     with story_process("demo", "-v") as story:
         output = until_line(story, "  3/")
         story.send_signal(signal.SIGTERM)  # which becomes what Ctrl-C is
-        rest, _ = story.communicate(timeout=60)
+        rest, _ = story.communicate(timeout=120)
     assert story.returncode == 130, rest
     assert "interrupted" in rest
     assert_nothing_is_left(output)

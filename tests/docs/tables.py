@@ -94,13 +94,9 @@ def errors() -> str:
 
 
 def metrics() -> str:
-    """List the metrics, without the types: the page says which names have which."""
-    rows = metric_rows()
-    assert all((kind == "counter") is name.endswith("_total`") for name, kind, _, _ in rows)
-    assert [name for name, kind, _, _ in rows if kind == "histogram"] == [
-        code(f"mcp_sidecar_{part}_seconds") for part in ("request", "backend", "overhead")
-    ]
-    return table(("Name", "Labels", "Meaning"), [(name, labels, _shortened(words)) for name, _, labels, words in rows])
+    """List the metrics with their types."""
+    rows = ((name, kind, labels, _shortened(words)) for name, kind, labels, words in metric_rows())
+    return table(("Name", "Type", "Labels", "Meaning"), rows)
 
 
 def _shortened(words: str) -> str:

@@ -127,11 +127,12 @@ def test_the_protocol_page_names_the_headers_that_are_relayed():
 def test_alerts_use_metrics_and_codes_that_exist():
     rules = yaml.safe_load(text(ROOT / "deploy/alerts.yaml"))["groups"][0]["rules"]
     names = {name.strip("`") for name, *_ in tables.metric_rows()}
-    expressions = [rule["expr"] for rule in rules] + list(blocks(ROOT / "docs/metrics.md", "promql"))
+    expressions = [rule["expr"] for rule in rules]
+    expressions += [block for page in PAGES for block in blocks(page, "promql")]
     for expression in expressions:
-        used = re.findall(r"mcp_sidecar_\w+", expression)
-        assert used
-        assert {name.removesuffix("_bucket") for name in used} <= names
+        used = re.findall(r"(?:mcp_sidecar|process)_\w+", expression)
+        assert used or "up ==" in expression
+        assert {re.sub("_(?:bucket|count|sum)$", "", name) for name in used} <= names
         codes = "|".join(re.findall(r'code=~?"([^"]+)"', expression))
         assert set(filter(None, codes.split("|"))) <= {code.id for code in ErrorCode}
 

@@ -115,12 +115,13 @@ async def test_a_sound_deployment_has_no_problem(deployed: Deployment):
     }
 
 
+@pytest.mark.timeout(600)  # dozens of examinations
 async def test_each_fault_of_a_proxy_is_found_with_its_fix(deployed: Deployment):
     wrong = {}
     for name, case in CASES.items():
         deployed.front.planted = case.planted
         deployed.serve_streams(serve=case.streams)
-        findings = await deployed.findings(wait=1.0)
+        findings = await deployed.findings(wait=1.0 if case.planted.buffers else 30.0)
         if marks(findings) != case.found or not has(findings, case.says, case.fix):
             wrong[name] = [each for each in findings if each.severity in ("warn", "fail")]
     assert wrong == {}, "\n".join(f"{a}: {b}" for a, b in wrong.items())
@@ -128,6 +129,7 @@ async def test_each_fault_of_a_proxy_is_found_with_its_fix(deployed: Deployment)
     assert marks(await deployed.findings()) == set()
 
 
+@pytest.mark.timeout(600)
 async def test_each_lie_of_an_issuer_is_found_with_its_fix(deployed: Deployment):
     wrong = {}
     deployed.serve_streams(serve=False)

@@ -11,12 +11,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from sidecar.cli import main as mcp_sidecar
-from tests.support.processes import House, SidecarProcess, succeeded, wait_for
+from tests.support.processes import Accounts, House, SidecarProcess, succeeded, wait_for
 from tests.support.rig import Reply
 
 
 async def reveal(built: House, sidecar: SidecarProcess, account: str, *items: str) -> Reply:
     return await built.call(sidecar, "reveal_contacts", {"contact_ids": list(items)}, account=account)
+
+
+async def resolved(books: Accounts) -> None:
+    """Wait until no call of the account is open: an admission whose answer was lost is given back without a line."""
+    await wait_for(lambda: not books.look().holds)
 
 
 async def command(built: House, *words: str) -> tuple[int, str]:

@@ -25,7 +25,7 @@ async def serves(built: House, sidecar: Running, calls: int = 1) -> None:
     """Calls succeed, and the operator is answered."""
     for _ in range(calls):
         assert succeeded(await built.call(sidecar, "search_shopify_stores"))
-    async with asyncio.timeout(10), built.http.get(f"{sidecar.admin}/healthz") as answer:
+    async with asyncio.timeout(60), built.http.get(f"{sidecar.admin}/healthz") as answer:
         assert answer.status == 200
 
 

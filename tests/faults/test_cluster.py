@@ -19,7 +19,7 @@ from sidecar.store.commands import changes, scripts
 from sidecar.store.commands.keys import REVOKED_CHANNEL, account_keys, claim_key, client_digest
 from sidecar.store.connection.slots import slot_of
 from sidecar.store.store import Store
-from tests.faults.callers import Callers, command, reveal
+from tests.faults.callers import Callers, command, resolved, reveal
 from tests.policy.support import policy
 from tests.support.backend import Backend, after, default, http, result, silent
 from tests.support.open_streams import opened_stream
@@ -113,7 +113,7 @@ async def test_open_calls_of_dead_sidecars_are_resolved_on_every_node(tmp_path: 
     backend = Backend()
     backend.on("reveal_contacts", silent())
     with one_on_each(cluster) as books:
-        async with house(tmp_path, cluster.url, policy=paid_policy("2s"), margin=0.0, backend=backend) as built:
+        async with house(tmp_path, cluster.url, policy=paid_policy("5s"), margin=0.0, backend=backend) as built:
             first = await built.start()
             calls = [asyncio.create_task(reveal(built, first, name, "a")) for name in books]
             await wait_for(lambda: len(backend.received) == 3)
@@ -268,6 +268,7 @@ async def test_a_slot_that_moves_under_load_costs_no_credit(
             await wait_for(lambda: len(sidecar.events("call")) == len(moving.replies) + len(staying.replies))
             for load, node in ((moving, target), (staying, other)):
                 with accounts(node.path, account=load.account) as books:
+                    await resolved(books)
                     seen = books.look()
                 assert seen.paid == load.bought
                 assert (seen.balance, seen.held, seen.spent) == (GRANTED - len(load.bought), 0, len(load.bought))

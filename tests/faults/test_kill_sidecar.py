@@ -16,7 +16,7 @@ from tests.support.processes import Accounts, House, accounts, house, paid_polic
 from tests.support.store import StoreServer
 
 GRANTED = 100
-TIMEOUT = "3s"
+TIMEOUT = "6s"
 MARGIN = 0.5
 pytestmark = pytest.mark.timeout(180)  # processes start slowly where many tests share a processor
 

@@ -7,7 +7,6 @@ import contextlib
 import ipaddress
 import socket
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -25,10 +24,10 @@ from sidecar.store.connection.store_url import parse_url
 from sidecar.store.connection.topology import servers
 from sidecar.store.store import Store
 from tests.cli.support import write
-from tests.faults.callers import Callers, command, reveal
+from tests.faults.callers import Callers, command, resolved, reveal
 from tests.support import debian
 from tests.support.certificates import Authority, Pair
-from tests.support.processes import Accounts, accounts, house, succeeded, wait_for
+from tests.support.processes import accounts, house, succeeded, wait_for
 from tests.support.tls_servers import ServerTls
 from tests.support.topology import ClusterServers, SentinelServers, TcpServer, await_state, replicates
 
@@ -116,15 +115,11 @@ async def test_accounts_of_every_node_of_a_cluster_are_served_and_managed(
             assert (await command(built, "consent", "grant", name, "cli-1"))[0] == 0
             assert succeeded(await reveal(built, sidecar, name, "a", "b"))
             with accounts(node.path, account=name) as books:
-                await wait_for(partial(settled, books))
+                await resolved(books)
                 assert (books.look().balance, books.look().paid) == (GRANTED - 2, {"a", "b"})
             assert (await command(built, "usage", name, "--verify"))[0] == 0
             assert (await command(built, "consent", "revoke", name, "cli-1"))[0] == 0
             assert (await reveal(built, sidecar, name, "a")).code == "consent_revoked"
-
-
-def settled(books: Accounts) -> bool:
-    return not books.look().holds
 
 
 async def test_the_target_of_a_moved_slot_is_connected_over_tls(cluster: ClusterServers, tls: ServerTls):

@@ -95,7 +95,7 @@ def test_all_steps_of_a_small_body_cost_a_few_passes_of_fields(text: str, elemen
     assert_linear(
         lambda: expression.value({"arguments": {"l": hostile}}),
         lambda: fields.value({"arguments": {"l": benign}}),
-        most=4,
+        most=5,
     )
 
 
@@ -110,6 +110,31 @@ def test_the_expressions_of_a_call_share_its_steps(text: str):
         pricing.demands(prices, many, None)
     assert len(pricing.demands(prices, few, None)) == 12
     assert expression.value({"arguments": many}) is not None
+
+
+def reserved(text: str, elements: list[Any], items: int = 5000) -> int:
+    """Units of one amount with the longest list of items that a config accepts."""
+    amount = pricing.Amount(AmountKind.QUOTA, "rows", "policy.yaml:1", reserve=compile_expression(text, BEFORE, items))
+    (demand,) = pricing.demands(pricing.Prices.of([amount], None, items), {"l": elements}, None)
+    return demand.reserve
+
+
+@pytest.mark.parametrize("text", ["length(arguments.l[].to_string(@))", "length(map(&abs(@), arguments.l))"])
+def test_steps_beyond_those_of_a_small_input_depend_on_its_bytes(text: str):
+    """With `limits.items: 5000`, ten kilobytes of small elements once cost four times what their bytes may."""
+    with pytest.raises(ValueRefusedError, match="has too many elements to evaluate"):
+        reserved(text, [1] * 5000)
+    assert reserved(text, [1] * 1000) == 1000
+    assert reserved(text, [10**9] * 5000) == 5000
+
+
+def test_the_expressions_of_a_settlement_share_its_steps():
+    settle = compile_expression("length(data.l[].to_number(@))", AFTER)
+    amount = pricing.Amount(AmountKind.QUOTA, "rows", "policy.yaml:1", reserve=1, settle=settle)
+    prices, reserved = pricing.Prices.of([amount] * 3, None, DEFAULT_ITEMS), [Demand(AmountKind.QUOTA, "rows", 1)] * 3
+    rows = ["1234567890"] * 12_000
+    settled = pricing.charges(prices, reserved, {}, None, {"structuredContent": {"l": rows}})
+    assert 1 <= len(settled.failures) < 3
 
 
 @pytest.mark.parametrize("text", ["length(arguments.l[?n > `1`])", "sum(arguments.l[].n)", "max_by(arguments.l, &n).n"])

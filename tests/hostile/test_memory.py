@@ -332,7 +332,7 @@ async def test_pending_introspections_do_not_hold_the_budget(
             refused += 1
 
         watching = [asyncio.create_task(watch(reader)) for reader in readers]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while refused < count / 2:  # noqa: ASYNC110 - it is another process
                 await asyncio.sleep(0.02)
             await here.until_held(1, MEMORY // 4)

@@ -13,6 +13,7 @@ MOST = 10.0
 """Allowed CPU of a hostile body, as a multiple of a benign one with the same size and number of values."""
 
 _ROUNDS = 5
+_AGAIN = 10
 
 
 def cpu(run: Callable[[], object]) -> float:
@@ -33,6 +34,13 @@ def ratio(hostile: Callable[[], object], benign: Callable[[], object], rounds: i
 
 
 def assert_linear(hostile: Callable[[], object], benign: Callable[[], object], most: float = MOST) -> None:
-    """Fail when `hostile` takes more than `most` times the CPU of `benign`."""
+    """Fail when `hostile` takes more than `most` times the CPU of `benign`, each time that it is measured.
+
+    Neighbours on the processor disturb one measurement; what is expensive is so in every one.
+    """
     found = ratio(hostile, benign)
+    for _ in range(_AGAIN):
+        if found <= most:
+            return
+        found = min(found, ratio(hostile, benign))
     assert found <= most, f"hostile input takes {found:.1f} times the CPU of benign input; at most {most:g} is allowed"

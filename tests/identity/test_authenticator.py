@@ -13,6 +13,7 @@ from sidecar.identity.jwt import key_set
 from sidecar.identity.jwt.issuer_keys import INTERVAL, STALE
 from tests.identity.support import Clock, configured, refused
 from tests.support.issuer import RESOURCE, Issuer, Signer
+from tests.support.store import until
 from tests.support.work import calls
 
 
@@ -245,8 +246,7 @@ async def test_an_issuer_that_is_no_longer_configured_is_forgotten(issuer: Issue
 
 async def test_the_registry_fetches_in_the_background(issuer: Issuer, ring: IssuerRegistry, gate: Authenticator):
     assert ring.unavailable_reason(configured(issuer)) == "not fetched yet"
-    await asyncio.sleep(1.5)
-    assert ring.unavailable_reason(configured(issuer)) is None
+    await until(lambda: ring.unavailable_reason(configured(issuer)) is None)
     assert issuer.key_fetches == 1
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from sidecar.errors import ErrorCode, Gate, Refusal, ShadowRefusal
 from sidecar.model import AmountKind, Call, CallKind, Price, Revision
-from sidecar.observe.metrics import CODES, OTHER, Metrics, credits_of, tool_label
+from sidecar.observe.metrics import CODES, Metrics, credits_of, tool_label
+from sidecar.observe.plain_metrics import OTHER
 from sidecar.observe.series import MAX_SERIES, TOOL_CODES
 from sidecar.observe.statuses import status_of
 from sidecar.outcome import Action, Event, Exchange, Receipt
@@ -44,7 +45,7 @@ def test_no_client_data_becomes_a_label():
     for number in range(50):
         metrics.count(exchange(code=f"CANARY-{number}"), "ok", 0.1)
         metrics.count(Exchange("r", 0.0, code=f"CANARY-{number}"), "refused", 0.1)
-    text = metrics.expose()
+    text = metrics.expose().body
     assert b"CANARY" not in text
     assert value(metrics, "requests_total", method="tools/call", tool=OTHER, status="ok", code=OTHER) == 50
     assert value(metrics, "requests_total", method=OTHER, tool="", status="refused", code=OTHER) == 50
@@ -62,7 +63,7 @@ def test_every_refusal_can_be_counted():
     for code in ErrorCode:
         assert code.id in CODES
         metrics.count(exchange(refusal=Refusal(code), code=code.id), "refused", 0.1)
-        assert value(metrics, "refusals_total", gate=code.row.gate.value, code=code.id) == 1
+        assert value(metrics, "refusals_total", gate=code.row.gate.value, code=code.id, quota="", pool="") == 1
         labels = {"method": "tools/call", "tool": OTHER, "status": "refused", "code": code.id}
         assert value(metrics, "requests_total", **labels) == 1
 
@@ -112,6 +113,33 @@ def test_holds_that_the_store_has_lost_are_counted_apart(hold_lost: bool):
     assert (value(metrics, "lost_holds_total"), value(metrics, "late_settlements_total")) == (hold_lost, 1)
 
 
+@pytest.mark.parametrize(
+    ("code", "specifics", "quota", "pool"),
+    [
+        (ErrorCode.QUOTA_EXCEEDED, {"quota": "search_rows", "needed": 5}, "search_rows", ""),
+        (ErrorCode.INSUFFICIENT_CREDITS, {"pool": "contact", "needed": 5}, "", "contact"),
+        (ErrorCode.ARGUMENTS_REFUSED, {"quota": "CANARY", "pool": "CANARY"}, "", ""),
+    ],
+)
+def test_a_refusal_names_the_quota_or_pool_that_refused(
+    code: ErrorCode, specifics: dict[str, Any], quota: str, pool: str
+):
+    metrics = Metrics()
+    metrics.count(exchange(refusal=Refusal(code, specifics=specifics), code=code.id), "refused", 0.1)
+    labels = {"gate": code.row.gate.value, "code": code.id, "quota": quota, "pool": pool}
+    assert value(metrics, "refusals_total", **labels) == 1
+
+
+def test_units_of_quotas_are_counted_once_their_call_is_settled():
+    metrics = Metrics()
+    used = Receipt({"contact": 2}, {"requests": 1, "search_rows": 30})
+    metrics.count(exchange(action=Action.CHARGE_RESULT, receipt=used), "ok", 0.1)
+    late = Receipt({}, {"search_rows": 30}, late=True)
+    metrics.count(exchange(action=Action.CHARGE_RESULT, receipt=late), "ok", 0.1)
+    assert value(metrics, "quota_used_total", quota="search_rows") == 30
+    assert value(metrics, "quota_used_total", quota="requests") == 1
+
+
 def test_two_amounts_of_one_pool_are_added():
     assert credits_of([*PRICES, Price(AmountKind.CREDIT, "contact", 2, 9)]) == {"contact": 7}
 
@@ -129,13 +157,16 @@ def test_shadow_refusals_and_settling_problems_are_counted_by_tool():
 def test_counters_with_known_labels_begin_at_0():
     """A rate does not see the first count of a series that begins with it."""
     metrics = Metrics()
-    for code in ErrorCode:
-        assert value(metrics, "refusals_total", gate=code.row.gate.value, code=code.id) == 0
+    for code in set(ErrorCode) - {ErrorCode.QUOTA_EXCEEDED, ErrorCode.INSUFFICIENT_CREDITS}:
+        assert value(metrics, "refusals_total", gate=code.row.gate.value, code=code.id, quota="", pool="") == 0
     for action in Action:
         assert value(metrics, "settlements_total", action=action.value) == 0
     for name in ("log_lines_dropped", "reload_failures", "store_errors", "late_settlements", "lost_holds"):
         assert value(metrics, f"{name}_total") == 0
-    metrics.expect(["reveal_contacts"], ["contact"], [("reveal_contacts", "quota_exceeded")])
+    metrics.expect(["reveal_contacts"], ["contact"], [("reveal_contacts", "quota_exceeded")], ["requests"])
+    refused = {"gate": "budget", "code": "quota_exceeded", "quota": "requests", "pool": ""}
+    assert value(metrics, "refusals_total", **refused) == 0
+    assert value(metrics, "quota_used_total", quota="requests") == 0
     assert value(metrics, "shadow_refusals_total", tool="reveal_contacts", code="quota_exceeded") == 0
     assert money(metrics) == (0, 0, 0)
     for tool in ("reveal_contacts", OTHER):
@@ -146,7 +177,7 @@ def test_counters_with_known_labels_begin_at_0():
 
 
 def request_series(metrics: Metrics) -> int:
-    return metrics.expose().count(b"\nmcp_sidecar_requests_total{")
+    return metrics.expose().body.count(b"\nmcp_sidecar_requests_total{")
 
 
 REFUSALS = [code for code in ErrorCode if code.id in TOOL_CODES]
@@ -191,6 +222,8 @@ def test_very_many_tools_begin_with_the_codes_of_alerts():
     labels = {"method": "tools/call", "tool": "tool1"}
     assert value(metrics, "requests_total", **labels, status="failed", code="backend_timeout") == 0
     assert value(metrics, "requests_total", **labels, status="refused", code="quota_exceeded") is None
+    metrics.expect([f"other{number}" for number in range(MAX_SERIES)], [])
+    assert value(metrics, "requests_total", method="tools/call", tool="other1", status="ok", code="ok") is None
     metrics.expect([f"tool{number}" for number in range(most)], [])
     assert value(metrics, "requests_total", **labels, status="refused", code="quota_exceeded") == 0
     assert request_series(metrics) > MAX_SERIES - len(TOOL_CODES)
@@ -206,9 +239,9 @@ def test_one_policy_is_in_force():
 
 
 def test_metrics_of_the_contract_are_exposed():
-    text = Metrics().expose().decode()
+    text = Metrics().expose().body.decode()
     names = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
-    assert all(name.startswith("mcp_sidecar_") for name in names)
+    assert all(name.startswith(("mcp_sidecar_", "process_")) for name in names)
     for name in (
         *("requests_total", "request_seconds", "backend_seconds", "overhead_seconds", "refusals_total"),
         *("credits_reserved_total", "credits_spent_total", "credits_released_total", "open_holds", "open_streams"),
@@ -220,7 +253,7 @@ def test_metrics_of_the_contract_are_exposed():
 def test_two_processes_are_two_registries():
     first, second = Metrics(), Metrics()
     first.count(exchange(), "ok", 0.1)
-    assert b'status="ok"' not in second.expose()
+    assert b'status="ok"' not in second.expose().body
 
 
 WORKER = """
@@ -232,7 +265,7 @@ metrics.log_dropped.inc()
 metrics.open_streams.inc(2)
 metrics.policy("one")
 metrics.policy("two")
-print(metrics.expose().decode())
+print(metrics.expose().body.decode())
 """
 
 
@@ -240,7 +273,7 @@ def test_workers_are_added_up(tmp_path: Path):
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     outputs = [
         subprocess.run(
-            [sys.executable, "-c", WORKER], env=environment, capture_output=True, text=True, check=True, timeout=50
+            [sys.executable, "-c", WORKER], env=environment, capture_output=True, text=True, check=True, timeout=150
         ).stdout
         for _ in range(2)
     ]

@@ -118,7 +118,7 @@ async def test_a_jwt_is_not_shown_to_the_endpoint(start: Start, endpoint: Intros
 
 
 async def test_a_stream_whose_token_has_no_end_ends_with_what_was_said_of_it(start: Start, endpoint: Introspection):
-    rig = await start(scripted=Backend(sessions=True), issuer={"leeway": "0s"}, cache="2s")
+    rig = await start(scripted=Backend(sessions=True), issuer={"leeway": "0s"}, cache="4s")
     async with rig.stream(token=endpoint.mint(exp=None)) as stream:
         assert stream.status == 200
         assert await stream.event() == ": the access token has expired\n"

@@ -28,7 +28,7 @@ async def answer(running: Rig, data: bytes, name: str = "admin") -> bytes:
     reader, writer = await asyncio.open_connection(address.host, address.port)
     try:
         writer.write(data)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await reader.read()
     finally:
         writer.transport.abort()

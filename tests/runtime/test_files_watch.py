@@ -31,7 +31,7 @@ async def gauges(rig: Rig) -> tuple[float | None, float | None]:
 
 async def seen(rig: Rig, valid: float, differ: float) -> None:
     """Wait until the gauges say so."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await gauges(rig) != (valid, differ):
             pass
 

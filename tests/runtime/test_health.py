@@ -142,7 +142,7 @@ async def test_a_backend_that_is_away_at_start(launch: Launch):
 
 
 async def until_lacking(rig: Rig, what: set[str]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while set(await lacks(rig)) != what:
             pass
 
@@ -163,7 +163,7 @@ async def test_counters_of_the_policy_in_force_are_there_before_the_first_call(r
 
     assert await has("list_taxonomy")
     assert await rig.metric('mcp_sidecar_credits_spent_total{pool="contact"}') == 0
-    assert await rig.metric('mcp_sidecar_refusals_total{code="internal",gate="forward"}') == 0
+    assert await rig.metric('mcp_sidecar_refusals_total{code="internal",gate="forward",pool="",quota=""}') == 0
     assert await rig.metric('mcp_sidecar_streams_ended_total{reason="stopping"}') == 0
     assert await rig.metric('mcp_sidecar_accepts_paused_total{listener="listen",reason="descriptors"}') == 0
     assert not await has("a_new_tool")
@@ -451,7 +451,9 @@ async def test_the_numbers_of_a_call(rig: Rig):
     assert await rig.metric(f'mcp_sidecar_requests_total{{code="ok",{call}}}') == 1
     other = 'code="tool_unknown",method="tools/call",status="refused",tool="_other"'
     assert await rig.metric(f"mcp_sidecar_requests_total{{{other}}}") == 1
-    assert await rig.metric('mcp_sidecar_refusals_total{code="confirmation_required",gate="policy"}') == 1
+    assert (
+        await rig.metric('mcp_sidecar_refusals_total{code="confirmation_required",gate="policy",pool="",quota=""}') == 1
+    )
     for name, value in (("reserved", 2), ("spent", 1), ("released", 1)):
         assert await rig.metric(f'mcp_sidecar_credits_{name}_total{{pool="contact"}}') == value
     assert await rig.metric("mcp_sidecar_open_holds") == 0

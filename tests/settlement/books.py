@@ -94,7 +94,7 @@ class Ledger:
     def __init__(self, server: StoreServer, account: str) -> None:
         self.account = account
         self._keys = account_keys("main", account)
-        self._client = redis.Redis(unix_socket_path=str(server.path), decode_responses=True, socket_timeout=5)
+        self._client = redis.Redis(unix_socket_path=str(server.path), decode_responses=True, socket_timeout=20)
 
     def run(self, command: Command) -> Any:
         """Run one of the sidecar's scripts, as the commands do."""

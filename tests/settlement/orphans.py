@@ -13,8 +13,8 @@ from tests.support import backend as scripted
 from tests.support.backend import Turn
 from tests.support.rig import LEGACY, Reply
 
-LEASE = 70_000
-"""Milliseconds: the timeout of the call, ten seconds, and what a hold outlives it by."""
+LEASE = 120_000
+"""Milliseconds: the timeout of the call, sixty seconds, and what a hold outlives it by."""
 
 
 @asynccontextmanager

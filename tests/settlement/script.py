@@ -16,7 +16,7 @@ Json = dict[str, Any]
 DATA: Final = {"contacts": [{"id": "a"}], "lines": [1, 2], "rows": [1, 2, 3, 4]}
 ARGUMENTS: Final = {"ids": ["a", "b", "c"], "lines": 5, "limit": 7}
 NOTICE: Final = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "begun"}}
-BRIEF: Final = "700ms"
+BRIEF: Final = "2s"
 METHODS: Final = ("tasks/get", "tasks/result", "tasks/cancel")
 
 
@@ -59,7 +59,7 @@ def policy(listen: OnUnknown = OnUnknown.RELEASE) -> str:
             "tools": tools,
             "methods": {
                 **{method: {"scopes": []} for method in METHODS},
-                "subscriptions/listen": listening | {"timeout": "300ms"},
+                "subscriptions/listen": listening | {"timeout": "1500ms"},
             },
         }
     )

@@ -92,7 +92,7 @@ async def test_a_cancelled_admission_is_released(store: Store, own_server: Store
 async def test_a_repeated_settle_gets_the_first_receipt(store: Store, fault_proxy: FaultProxy):
     await store.admit(_call("1"))
     fault_proxy.cut_on_reply = True
-    receipt = await asyncio.wait_for(store.settle(_call("1"), (Charge(amount=2),)), 5)
+    receipt = await asyncio.wait_for(store.settle(_call("1"), (Charge(amount=2),)), 60)
     assert receipt.paid == {"contact": 2}
     assert not receipt.late
     assert await _contacts(store) == (8, 0)
@@ -102,7 +102,7 @@ async def test_a_stopped_store_holds_nothing_for_the_refused(store: Store, own_s
     own_server.pause()
     try:
         asked = [asyncio.create_task(store.admit(_call(str(n)))) for n in range(3)]
-        done, pending = await asyncio.wait(asked, timeout=2)
+        done, pending = await asyncio.wait(asked, timeout=30)
         assert not pending
         assert all(isinstance(task.exception(), Refusal) for task in done)
     finally:
@@ -118,7 +118,7 @@ async def test_settles_reach_a_killed_store_when_it_returns(store: Store, own_se
     await asyncio.sleep(0.5)
     assert not receipt.done()
     own_server.start()
-    assert (await asyncio.wait_for(receipt, 10)).paid == {"contact": 3}
+    assert (await asyncio.wait_for(receipt, 60)).paid == {"contact": 3}
     assert await _contacts(store) == (7, 0)
 
 

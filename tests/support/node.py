@@ -137,7 +137,7 @@ async def run_script(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     stdin: bytes | None = None,
-    seconds: float = 50,
+    seconds: float = 150,
 ) -> Ended:
     """Run a script to its end.
 

@@ -1,4 +1,4 @@
-"""Open streams without a client."""
+"""Open streams: without a client, and those of a sidecar that its clients read."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from sidecar.model import Caller
 from sidecar.proxy.relay.streams import OpenStream, OpenStreams
+from tests.support.rig import Rig
+from tests.support.store import until
 
 
 @contextmanager
@@ -19,3 +21,9 @@ def opened_stream(
         yield stream
     finally:
         streams.close(stream)
+
+
+async def relayed(rig: Rig, count: int = 1) -> None:
+    """Wait until so many open streams have the heads of their answers; clients open theirs in parallel to calls."""
+    streams = rig.sidecar.pipeline.streams
+    await until(lambda: sum(each.lists is not None for _, some in streams.by_account() for each in some) == count)

@@ -47,7 +47,7 @@ Included = tuple[Window, int]
 """Window and credits of a pool that a plan includes."""
 
 
-def paid_policy(timeout: str = "10s", included: Included | None = None) -> str:
+def paid_policy(timeout: str = "60s", included: Included | None = None) -> str:
     """Two tools that cost credits: items paid once (unknown outcomes settle), and plain ones (they release).
 
     Args:
@@ -473,7 +473,7 @@ class Accounts:
     def __init__(self, path: Path, account: str = "ada") -> None:
         self._account = account
         self._keys = account_keys("main", account)
-        self._client = redis.Redis(unix_socket_path=str(path), decode_responses=True, socket_timeout=2)
+        self._client = redis.Redis(unix_socket_path=str(path), decode_responses=True, socket_timeout=20)
 
     def run(self, command: Command) -> Any:
         """Run one of the sidecar's scripts, as the commands do."""

@@ -98,7 +98,7 @@ class Stream:
     async def event(self) -> str | None:
         """The next event as it was on the wire; None when the stream has ended."""
         lines: list[str] = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while line := await self.answer.content.readline():
                 if line == b"\n":
                     return "".join(lines)
@@ -165,7 +165,7 @@ class Rig:
     @property
     def lines(self) -> Path:
         """The file its log goes to, with all lines so far."""
-        self.sidecar.lines.flush()
+        assert self.sidecar.lines.flush(within=30), "the log could not be written"
         return self.log_file
 
     @property
@@ -185,15 +185,19 @@ class Rig:
 
     async def line(self, **facts: object) -> Json:
         """Wait for the line of the one call with these facts: lines are in the order of settling, not of calls."""
+        (line,) = await self.lines_with(1, **facts)
+        return line
+
+    async def lines_with(self, count: int, **facts: object) -> list[Json]:
+        """Wait for the lines of at least so many calls with these facts; all that have them."""
         found: list[Json] = []
 
         def settled() -> bool:
             found[:] = [line for line in self.calls if facts.items() <= line.items()]
-            return bool(found)
+            return len(found) >= count
 
         await until(settled)
-        (line,) = found
-        return line
+        return found
 
     async def metrics(self) -> str:
         async with self.http.get(f"{self.admin}/metrics") as answer:
@@ -399,7 +403,7 @@ class Rig:
         reader, writer = await asyncio.open_connection(address.host, address.port)
         try:
             writer.write(data)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 return await reader.read()
         finally:
             writer.transport.abort()
@@ -417,7 +421,7 @@ def config_of(
         "resource": f"http://127.0.0.1:{port}/mcp",
         "listen": f"127.0.0.1:{port}",
         "admin": "127.0.0.1:0",
-        "backend": {"url": backend_url, "timeout": "10s"},
+        "backend": {"url": backend_url, "timeout": "60s"},
         "issuers": [{"issuer": issuer.url}],
         "store": {"url": store_url},
         "policies": [str(policies)],
@@ -518,6 +522,6 @@ async def second_sidecar(rig: Rig, folder: Path, *, store_url: str | None = None
 
 async def until_ready(rig: Rig) -> None:
     """Wait until `/readyz` says yes."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await rig.ready())[0] != 200:
             pass

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -14,11 +15,15 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Final, Protocol, Self
 
+import pytest
 import redis
 
+from sidecar.store.connection.store_connection import StoreError
 from sidecar.store.embedded.embedded_server import server_binary
+
+_RESTLESS: Final = 200  # turns of the loop for which `until` does not rest
 
 
 class StoreServer:
@@ -66,7 +71,7 @@ class StoreServer:
                 stderr=log,
                 env=self._environment,
             )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60  # a busy machine starts it slowly
         with self.client() as client:
             while True:
                 try:
@@ -227,8 +232,34 @@ def free_port() -> int:
             return port
 
 
-async def until(condition: Callable[[], bool], within: float = 10.0) -> None:
-    """Wait, looking at every turn of the loop, until the condition holds."""
+async def until(condition: Callable[[], bool], within: float = 30.0) -> None:
+    """Wait until the condition holds: look at every turn of the loop, and after many turns less often.
+
+    A loop that never rests would take the processor from the process that the condition waits for.
+    """
+    turns = 0
     async with asyncio.timeout(within):
-        while not condition():  # noqa: ASYNC110 - looks from outside, where no event can be set
-            await asyncio.sleep(0)
+        while not condition():
+            turns += 1
+            await asyncio.sleep(0 if turns < _RESTLESS else 0.001)
+
+
+class Startable(Protocol):
+    """A way to the store that connects again and again."""
+
+    async def start(self, within: float) -> None: ...
+
+    @property
+    def up(self) -> bool: ...
+
+    @property
+    def error(self) -> str | None: ...
+
+
+async def not_let_in(connection: Startable, why: str) -> str:
+    """Start a connection that the server refuses, and wait until its error says why (a pattern); the error."""
+    with pytest.raises(StoreError):
+        await connection.start(within=0)
+    await until(lambda: re.search(why, connection.error or "") is not None)
+    assert not connection.up
+    return connection.error or ""

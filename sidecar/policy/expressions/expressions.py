@@ -40,8 +40,14 @@ STEPS_BEFORE: Final = 32
 input, and a step takes about a twentieth of a microsecond."""
 
 STEPS_AFTER: Final = 1600
-"""Maximum steps per item of one expression at the settlement: results are larger; an amount that is not computed
+"""Maximum steps per item of all expressions at the settlement: results are larger; an amount that is not computed
 charges the reserve."""
+
+PER_BYTE_BEFORE: Final = 2
+"""Steps for each byte of the arguments, beyond those of a small input: reading them takes as long."""
+
+PER_BYTE_AFTER: Final = 3
+"""Steps for each byte of a result, which is read faster."""
 
 _FUNCTIONS: Final[Mapping[str, Any]] = Functions.FUNCTION_TABLE
 

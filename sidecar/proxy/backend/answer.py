@@ -137,6 +137,11 @@ class BackendAnswer:
         """Media type in lower case, without parameters; empty when there is none."""
         return _media_type(self.fields[b"content-type"]) if b"content-type" in self.fields else ""
 
+    @property
+    def arrived(self) -> bytes | bytearray | None:
+        """The whole body, which stays unread; None unless all of it has arrived without a failure."""
+        return self._arrived if self._complete and self._error is None else None
+
     async def read(self, limit: int) -> bytes:
         """Read the whole body, of at most `limit` bytes.
 

@@ -13,7 +13,7 @@ from math import ceil
 from typing import Final
 from urllib.parse import quote
 
-from sidecar.model import Call, Caller, CallKind
+from sidecar.model import Call, Caller, CallKind, Revision
 from sidecar.observe.tracing.traceparent import read_traceparent
 from sidecar.protocol import headers as message_headers
 from sidecar.proxy.backend.answer import Fields
@@ -61,15 +61,28 @@ def caller_lines(call: Call, caller: Caller, scopes: frozenset[str]) -> bytes:
     return _caller_lines(kind, caller.issuer, caller.account, caller.client_id, scopes)
 
 
-def call_headers(call: Call, request_id: str, traceparent: str) -> list[Header]:
-    """Build the other headers to the backend, but for those of the connection (Host, Content-Length).
+def call_lines(call: Call, request_id: str, traceparent: str) -> bytes:
+    """Build the other header lines to the backend, but for those of the connection (Host, Content-Length).
 
     Args:
         call: the message as judged; `Mcp-*` headers are generated from it.
-        request_id: the sidecar's id of this call.
+        request_id: the sidecar's id of this call: hexadecimal digits.
         traceparent: from `trace`.
+
+    Raises:
+        ValueError: see `header_lines`.
     """
-    return [*message_headers.backend_headers(call), ("X-Request-Id", request_id), ("traceparent", traceparent)]
+    if call.tool is not None and call.revision.stateless and not call.carried:
+        about = _tool_lines(call.revision, call.method, call.tool)
+    else:
+        about = header_lines(message_headers.backend_headers(call))
+    return b"%bX-Request-Id: %b\r\ntraceparent: %b\r\n" % (about, request_id.encode(), traceparent.encode())
+
+
+@lru_cache(1024)  # only calls of declared tools are forwarded
+def _tool_lines(revision: Revision, method: str, tool: str) -> bytes:
+    call = Call(CallKind.REQUEST, revision, method, params={"name": tool})
+    return header_lines(message_headers.backend_headers(call))
 
 
 @lru_cache(1024)  # the same few callers recur with every call

@@ -227,7 +227,7 @@ class BackendPool:
     def _serialise(self, outgoing: Outgoing) -> bytes:
         method, body = outgoing.method, outgoing.body
         start = self._posting if method == "POST" else self._start(method)
-        headers = header_lines(outgoing.headers)
+        headers = header_lines(outgoing.headers) if outgoing.headers else b""
         if body is None:
             return b"%b%b%b\r\n" % (start, outgoing.lines, headers)
         return b"%b%b%bContent-Length: %d\r\n\r\n%b" % (start, outgoing.lines, headers, len(body), body)

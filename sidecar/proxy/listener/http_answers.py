@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
 Header = tuple[str, str]
+
+REQUEST_ID: Final = "X-Request-Id"
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
@@ -24,6 +27,7 @@ class Answer:
         headers: names in their usual spelling, such as `Content-Type`, and values; of one name, the last value
             counts. `Content-Length`, `Date` and those of the connection are added.
         body: the whole body; None for a stream, whose parts follow.
+        request_id: the value of `X-Request-Id`, hexadecimal digits; None for an answer without one.
 
     Attributes:
         closing: True when the connection must not serve another request.
@@ -31,12 +35,15 @@ class Answer:
         ended: True once nothing follows.
     """
 
-    __slots__ = ("body", "closing", "ended", "headers", "sent", "status")
+    __slots__ = ("body", "closing", "ended", "headers", "request_id", "sent", "status")
 
-    def __init__(self, status: int, headers: Iterable[Header] = (), body: bytes | None = b"") -> None:
+    def __init__(
+        self, status: int, headers: Iterable[Header] = (), body: bytes | None = b"", request_id: str | None = None
+    ) -> None:
         self.status = status
         self.headers = headers
         self.body = body
+        self.request_id = request_id
         self.closing = False
         self.sent = False
         self.ended = False
@@ -71,20 +78,30 @@ def answer_head(answer: Answer, *, chunks: bool, keep_alive: bool) -> bytes:
         ValueError: a header would end its line, or holds a NUL.
     """
     status, body = answer.status, answer.body
-    headers = dict(answer.headers)
-    if body and "Content-Type" not in headers:
-        headers["Content-Type"] = "application/octet-stream"  # RFC 9110 section 8.3
-    fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    if fields.count("\n") != len(headers) or fields.count("\r") != len(headers) or "\0" in fields:
-        raise ValueError("a header of the answer holds a line break or NUL")
+    lines = _usual_lines if status == 200 else _lines
+    head = lines(status, tuple(answer.headers), bool(body), chunks, keep_alive)
     if body is None:
-        fields += "Transfer-Encoding: chunked\r\n" if chunks else ""
-    elif status not in _BODILESS:
-        fields += f"Content-Length: {len(body)}\r\n"
+        length = "Transfer-Encoding: chunked\r\n" if chunks else ""
+    else:
+        length = "" if status in _BODILESS else f"Content-Length: {len(body)}\r\n"
+    own = "" if answer.request_id is None else f"{REQUEST_ID}: {answer.request_id}\r\n"
+    return f"{head}{own}{length}Date: {_CLOCK.text()}\r\n\r\n".encode()
+
+
+def _lines(status: int, headers: tuple[Header, ...], has_body: bool, chunks: bool, keep_alive: bool) -> str:
+    """Return the part of a head that many answers share."""
+    fields = dict(headers)
+    if has_body and "Content-Type" not in fields:
+        fields["Content-Type"] = "application/octet-stream"  # RFC 9110 section 8.3
+    lines = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
+    if lines.count("\n") != len(fields) or lines.count("\r") != len(fields) or "\0" in lines:
+        raise ValueError("a header of the answer holds a line break or NUL")
     if keep_alive != chunks:  # RFC 9112 section 9.3: what the version does not imply
-        fields += "Connection: keep-alive\r\n" if keep_alive else "Connection: close\r\n"
-    line = f"HTTP/1.{1 if chunks else 0} {status} {_REASONS.get(status, '')}\r\n"
-    return f"{line}{fields}Date: {_CLOCK.text()}\r\n\r\n".encode()
+        lines += "Connection: keep-alive\r\n" if keep_alive else "Connection: close\r\n"
+    return f"HTTP/1.{1 if chunks else 0} {status} {_REASONS.get(status, '')}\r\n{lines}"
+
+
+_usual_lines: Final = lru_cache(64)(_lines)
 
 
 def chunk(data: bytes) -> bytes:

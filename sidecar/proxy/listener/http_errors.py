@@ -41,6 +41,6 @@ def refused(malformed: Malformed) -> ErrorAnswer:
         refusal = Refusal(code, log=type(exc).__name__ if exc is not None else None)
         request_id = malformed(refusal)
         made = refusal_answer(refusal, None)
-        return Answer(made.status, (SERVER, *made.headers, ("X-Request-Id", request_id)), made.body)
+        return Answer(made.status, (SERVER, *made.headers), made.body, request_id)
 
     return answer

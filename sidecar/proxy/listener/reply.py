@@ -22,7 +22,7 @@ class ClientReply:
 
     Args:
         request: the client's request.
-        always: headers of every answer (request id, CORS).
+        request_id: the sidecar's id of the request, for every answer.
         stall: seconds for a client to read the written bytes before it counts as disconnected.
 
     Attributes:
@@ -39,6 +39,7 @@ class ClientReply:
         "_closing",
         "_connection",
         "_request",
+        "_request_id",
         "_stall",
         "deadline",
         "disconnected",
@@ -47,10 +48,11 @@ class ClientReply:
         "wrote",
     )
 
-    def __init__(self, request: ClientRequest, always: Iterable[Header], stall: float) -> None:
+    def __init__(self, request: ClientRequest, request_id: str, stall: float) -> None:
         self._request = request
         self._connection = request.connection
-        self._always = [SERVER, *always]
+        self._always = [SERVER]
+        self._request_id = request_id
         self._stall = stall
         self._closing = False
         self.disconnected = False
@@ -74,7 +76,7 @@ class ClientReply:
 
     def answer(self, status: int, headers: Iterable[Header], body: bytes) -> None:
         """Set the whole answer; the server sends it when the handler returns."""
-        self.response = Answer(status, (*headers, *self._always), body)
+        self.response = Answer(status, (*headers, *self._always), body, self._request_id)
         self.response.closing = self._closing
 
     async def deliver(self, least: int = _LARGE) -> None:
@@ -107,7 +109,7 @@ class ClientReply:
         self.wrote = connection.loop.time()
         if self.disconnected:
             return
-        response = Answer(status, (*headers, *self._always), None)
+        response = Answer(status, (*headers, *self._always), None, self._request_id)
         response.closing = self._closing or last
         try:
             connection.begin_stream(self._request, response)

@@ -208,6 +208,11 @@ def _served(tool: Tool) -> dict[str, Any]:
 # --- caches --------------------------------------------------------------------------------------
 
 
+def is_uncached(result: Result) -> bool:
+    """Return True when a result of a method that is never cached has no hints for caches: nothing is to be changed."""
+    return _HINTS.isdisjoint(result)
+
+
 def _kept_private(result: Result, call: Call) -> Result:
     """Mark a result as private: a shared cache must not serve it to another caller.
 

@@ -138,9 +138,14 @@ class OpenStream:
 
 
 class OpenStreams:
-    """Open streams of this process, by account."""
+    """Open streams of this process, by account.
+
+    Attributes:
+        withdrawn: called with the caller of each stream that has ended because its access was withdrawn.
+    """
 
     def __init__(self) -> None:
+        self.withdrawn: Callable[[Caller], None] = lambda _: None
         self._by_account: dict[str, dict[OpenStream, None]] = {}  # in the order of their opening
         self._stopping = False
 
@@ -177,6 +182,8 @@ class OpenStreams:
         siblings.pop(stream, None)
         if not siblings:
             self._by_account.pop(account, None)
+        if stream.ending is StreamEnding.ACCESS_WITHDRAWN:
+            self.withdrawn(stream.caller)
 
     def by_account(self) -> list[tuple[AccountKeys, list[OpenStream]]]:
         """Return the open streams of each account, with the keys of its records."""

@@ -58,6 +58,9 @@ EVERY_LEASES_KEY: Final = "mcp:{*}:leases"
 EVERY_ACCOUNT_KEY: Final = "mcp:{*}:account"
 """Pattern of every account's record."""
 
+EVERY_ACCOUNTS_KEY: Final = "mcp:{*}:*"
+"""Pattern of every key with a hash tag: those of all accounts, and the claims of sessions and tasks."""
+
 EVERY_CONSENT_KEY: Final = "mcp:{*}:consent:*"
 """Pattern of every account's consents of single subjects."""
 

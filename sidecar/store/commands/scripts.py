@@ -45,6 +45,7 @@ DEFER: Final = _load("defer")
 FOLLOW: Final = _load("follow")
 RECALL: Final = _load("recall")
 STANDING: Final = _load("standing")
+REVOKED: Final = _load("revoked")
 SWEEP: Final = _load("sweep")
 INSPECT: Final = _load("inspect")
 AUDIT: Final = _load("audit")
@@ -67,6 +68,7 @@ scripts: Final[Sequence[Script]] = (
     FOLLOW,
     RECALL,
     STANDING,
+    REVOKED,
     SWEEP,
     INSPECT,
     AUDIT,

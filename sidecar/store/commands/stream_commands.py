@@ -8,7 +8,7 @@ from typing import Any
 from sidecar.model import AdmissionCode, Caller, ConsentMode, OnUnknown
 from sidecar.store.commands.command import Command, text
 from sidecar.store.commands.keys import AccountKeys, caller_keys
-from sidecar.store.commands.scripts import FOLLOW, RECALL, STANDING
+from sidecar.store.commands.scripts import FOLLOW, RECALL, REVOKED, STANDING
 
 
 def follow(caller: Caller, resumed: str, events: Sequence[str]) -> Command:
@@ -65,3 +65,8 @@ def standings(reply: Any) -> tuple[list[AdmissionCode], str | None]:
     """Return the code of each caller, and the plan in the account's record, if it has one."""
     *codes, plan = reply
     return [AdmissionCode(code) for code in codes], text(plan) or None
+
+
+def revoked(keys: AccountKeys, subject: str, client_id: str) -> Command:
+    """Measure how many milliseconds ago the caller was revoked, on the store's clock; nil when it is not revoked."""
+    return Command(REVOKED, (keys.consent(subject, client_id), keys.client(client_id), keys.revocation))

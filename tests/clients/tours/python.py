@@ -42,7 +42,7 @@ class Kit:
 
     async def until_notified(self, tool: str, method: str) -> str:
         """Call a tool that notifies until the notification is here: its stream opens in parallel to the calls."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while method not in (found := [getattr(note, "method", None) for note in self.notes]):
                 await self.call(tool)
                 await asyncio.sleep(0.02)
@@ -134,7 +134,7 @@ async def steps(kit: Kit) -> Json:
         half.set()
 
     call = asyncio.create_task(kit.call("steps", {"key": key}, progress_callback=progressed))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await half.wait()
         await kit.call("proceed", {"key": key})
         return {"seen": seen, **_text(await call)}
@@ -163,7 +163,7 @@ async def cancel(kit: Kit) -> Json:
     key = uuid.uuid4().hex
 
     async def counted(what: str) -> Json:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 counts = dict((await kit.call("seen", {"key": key})).structured_content or {})
                 if counts[what]:
@@ -200,7 +200,7 @@ async def completion(kit: Kit) -> Json:
 
 async def updates(kit: Kit) -> str:
     if kit.client.protocol_version == MODERN:
-        async with kit.client.listen(resource_subscriptions=[HANDBOOK]) as stream, asyncio.timeout(10):
+        async with kit.client.listen(resource_subscriptions=[HANDBOOK]) as stream, asyncio.timeout(60):
             await kit.call("touch")
             return repr(await anext(stream))
     await kit.client.subscribe_resource(HANDBOOK)
@@ -211,7 +211,7 @@ async def updates(kit: Kit) -> str:
 
 async def resume(kit: Kit) -> Json:
     """The server closes the stream of the call; the client comes back for the answer by itself."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return _text(await kit.call("drop"))
 
 

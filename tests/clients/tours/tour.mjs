@@ -14,7 +14,7 @@ const VALUES = [
 const failed = (error) => ({ failed: { name: error.name, code: error.code ?? null } })
 
 async function until(check) {
-  for (let tries = 0; tries < 500; tries += 1) {
+  for (let tries = 0; tries < 3000; tries += 1) {
     const found = await check()
     if (found) return found
     await sleep(20)

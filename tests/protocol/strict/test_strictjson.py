@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 import orjson
@@ -165,10 +165,10 @@ def test_brackets_in_strings_and_wide_documents_are_not_deep():
     ids=["depth bomb", "escaped quotes", "quotes", "backslashes", "open strings", "brackets", "digits"],
 )
 def test_hostile_documents_are_refused_quickly(body: bytes):
-    start = perf_counter()
+    start = thread_time()
     with pytest.raises(strictjson.NotStrict):
         strictjson.parse(body)
-    assert perf_counter() - start < 1
+    assert thread_time() - start < 1
 
 
 JSON = st.recursive(

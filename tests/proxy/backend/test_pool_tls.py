@@ -170,7 +170,7 @@ async def test_an_exchange_ends_on_the_connection_it_began_on(authority: Authori
         backend.once(scripted.after(gate, scripted.default()))
         upstream = BackendPool(backend.url, tls=trusting(authority))
         running = asyncio.create_task(body_of(upstream))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not backend.received:  # noqa: ASYNC110 - it happens on the other side of a socket
                 await asyncio.sleep(0.005)
         upstream.set_tls(trusting(authority))

@@ -43,7 +43,7 @@ async def presented(host: str, port: int, context: ssl.SSLContext) -> int:
 
 
 async def until_shown(rig: Rig, context: ssl.SSLContext, pair: Pair) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await shown(rig, context) != pair.serial:
             pass
 

@@ -16,8 +16,8 @@ from sidecar.store.commands.keys import account_keys
 from tests.policy import support as policies
 from tests.proxy.support import Launch, policy
 from tests.support.backend import Backend, Turn
+from tests.support.open_streams import relayed
 from tests.support.rig import LEGACY, MODERN, Json, Rig, Stream
-from tests.support.store import until
 
 LISTEN = "subscriptions/listen"
 TAG = "io.modelcontextprotocol/subscriptionId"
@@ -180,16 +180,6 @@ async def listening(rig: Rig, wanted: Json, id_: int | str) -> AsyncIterator[Str
             answer.close()
 
 
-async def opened(rig: Rig, count: int) -> None:
-    """Wait until the relays of so many streams have the heads of their answers."""
-    await until(
-        lambda: (
-            sum(each.lists is not None for _, some in rig.sidecar.pipeline.streams.by_account() for each in some)
-            == count
-        )
-    )
-
-
 async def reload(rig: Rig, **changes: Any) -> None:
     (rig.config.parent / "policy.yaml").write_text(json.dumps({**POLICY, **changes}))
     assert await rig.sidecar.reload()
@@ -197,7 +187,7 @@ async def reload(rig: Rig, **changes: Any) -> None:
 
 async def test_a_get_stream_is_notified_of_a_reload(rig: Rig):
     async with rig.stream(session=await rig.session()) as stream:
-        await opened(rig, 1)
+        await relayed(rig, 1)
         await reload(rig, manage_url="https://example.com/other")
         await reload(rig, tools={**POLICY["tools"], "more": {"scopes": ["stores:read"]}})
         assert await stream.message() == CHANGED
@@ -210,7 +200,7 @@ async def test_a_get_stream_is_notified_of_a_reload(rig: Rig):
 
 async def test_a_get_stream_is_notified_of_a_plan_that_is_written_directly(rig: Rig):
     async with rig.stream(session=await rig.session()) as stream:
-        await opened(rig, 1)
+        await relayed(rig, 1)
         with rig.redis() as client:
             client.hset(account_keys("main", "ada").account, "plan", "free")
         assert await stream.message() == CHANGED
@@ -220,7 +210,7 @@ async def test_of_two_streams_of_a_session_one_is_notified(rig: Rig):
     """2025-11-25, transports: a message must not be sent on more than one stream of a session."""
     session = await rig.session()
     async with rig.stream(session=session) as first, rig.stream(session=session) as second:
-        await opened(rig, 2)
+        await relayed(rig, 2)
         await reload(rig, tools={**POLICY["tools"], "more": {"scopes": ["stores:read"]}})
         received = [asyncio.create_task(stream.message()) for stream in (first, second)]
         done, waiting = await asyncio.wait(received, return_when=asyncio.FIRST_COMPLETED)
@@ -242,7 +232,7 @@ async def test_subscriptions_are_notified_under_their_own_id(rig: Rig):
             message = await stream.message()
             assert message is not None
             assert (message["method"], message["params"]["notifications"]) == (ACKNOWLEDGED, honored)
-        await opened(rig, 3)
+        await relayed(rig, 3)
         await rig.account(plan="free")
         for stream, id_ in ((one, "sub-a"), (two, 42)):
             assert await stream.message() == {**CHANGED, "params": {"_meta": {TAG: id_}}}

@@ -233,7 +233,7 @@ async def test_a_client_that_does_not_read_cannot_keep_its_stream(rig: Rig):
         head += [f"{name}: {value}" for name, value in rig.bare_headers(None, "").items()]
         client.sendall("\r\n".join([*head, "", ""]).encode())
         streams = rig.sidecar.pipeline.streams
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await stalled.wait()
         await rig.revoke()
         await until(lambda: len(streams) == 0)
@@ -313,7 +313,7 @@ async def test_a_stream_says_that_its_token_has_expired(rig: Rig):
 
 
 async def test_a_get_stream_outlives_the_timeout_of_calls(launch: Launch):
-    rig = await launch(scripted=Backend(sessions=True), backend={"timeout": "20ms", "keepalive": "50ms"})
+    rig = await launch(scripted=Backend(sessions=True), backend={"timeout": "500ms", "keepalive": "600ms"})
     async with rig.stream() as stream:
         for _ in range(2):
             assert await stream.event() == ": keepalive\n"

@@ -242,7 +242,7 @@ async def test_a_call_that_outlasts_the_sidecar_can_still_be_fetched_and_so_is_n
 
 @pytest.mark.parametrize("seconds", ["idle_timeout", "timeout"])
 async def test_a_call_that_timed_out_can_still_be_fetched_and_so_is_not_free(launch: Launch, seconds: str):
-    rig = await launch(scripted=Backend(sessions=True), backend={seconds: "100ms"})
+    rig = await launch(scripted=Backend(sessions=True), backend={seconds: "1s"})
     session = await rig.session()
     rig.backend.on("search_shopify_contacts", broken_off("silent"))
     reply = await rig.call(
@@ -256,7 +256,7 @@ async def test_a_call_that_timed_out_can_still_be_fetched_and_so_is_not_free(lau
 
 
 async def test_without_a_resume_the_lease_charges_what_was_reserved(launch: Launch):
-    rig = await launch(scripted=Backend(sessions=True), lease_margin=-9.0)  # on_unknown: release
+    rig = await launch(scripted=Backend(sessions=True), lease_margin=-59.0)  # on_unknown: release
     session = await rig.session()
     rig.backend.on("search_shopify_contacts", broken_off("ended"))
     await poll(rig, session)

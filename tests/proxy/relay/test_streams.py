@@ -159,7 +159,7 @@ async def test_a_stream_beyond_the_limit_ends_with_an_error(launch: Launch):
 
 
 async def test_a_silent_stream_ends_at_the_idle_timeout(launch: Launch):
-    rig = await launch(backend={"idle_timeout": "50ms"})
+    rig = await launch(backend={"idle_timeout": "500ms"})
 
     async def behave(turn: Turn) -> None:
         await turn.open_stream()
@@ -175,7 +175,7 @@ async def test_a_silent_stream_ends_at_the_idle_timeout(launch: Launch):
 
 
 async def test_a_stream_that_goes_on_ends_at_the_calls_timeout(launch: Launch):
-    rig = await launch(backend={"timeout": "100ms"})
+    rig = await launch(backend={"timeout": "1s"})
     written = 0
 
     async def behave(turn: Turn) -> None:
@@ -221,7 +221,7 @@ async def test_a_client_that_does_not_read_holds_the_backend_back(launch: Launch
     headers = rig.request_headers(message, MODERN, "")
     client = connect(rig, 4096)
     client.sendall(http_request(rig, message, headers))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await stalled.wait()
     assert written < 24 << 20
     client.close()
@@ -230,7 +230,7 @@ async def test_a_client_that_does_not_read_holds_the_backend_back(launch: Launch
 
 
 async def test_a_client_that_never_reads_again_is_let_go(launch: Launch):
-    rig = await launch(backend={"idle_timeout": "200ms"}, limits={"response": "1GiB", "memory": "8GiB"})
+    rig = await launch(backend={"idle_timeout": "1s"}, limits={"response": "1GiB", "memory": "8GiB"})
     rig.backend.rows = 1
 
     async def behave(turn: Turn) -> None:
@@ -320,7 +320,7 @@ async def test_a_get_stream_that_the_backend_ends_ends(listening: Rig):
 
 
 async def test_a_silent_get_stream_ends_at_the_idle_timeout(launch: Launch):
-    rig = await launch(scripted=Backend(sessions=True), backend={"idle_timeout": "50ms"})
+    rig = await launch(scripted=Backend(sessions=True), backend={"idle_timeout": "500ms"})
     async with rig.stream() as stream:
         assert await stream.event() is None
     await until(lambda: len(rig.backend.hang_ups) == 1)

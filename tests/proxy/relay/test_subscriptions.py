@@ -54,7 +54,7 @@ async def listening(rig: Rig, token: str = "", **filters: object) -> AsyncIterat
 
 
 async def test_it_stays_open_longer_than_any_call_and_is_kept_alive(launch: Launch):
-    rig = await started(launch, backend={"timeout": "500ms", "keepalive": "300ms"})
+    rig = await started(launch, backend={"timeout": "2s", "keepalive": "1100ms"})
     async with listening(rig) as stream:
         assert await stream.message() == ACKNOWLEDGED
         assert await stream.event() == ": keepalive\n"
@@ -131,7 +131,7 @@ async def test_a_client_that_leaves_cancels_it_at_the_backend(rig: Rig):
     async with listening(rig) as stream:
         assert await stream.message() == ACKNOWLEDGED
     await until(lambda: len(rig.backend.hang_ups) == 1)
-    assert len(rig.sidecar.pipeline.streams) == 0
+    await until(lambda: len(rig.sidecar.pipeline.streams) == 0)
 
 
 async def test_its_closing_result_passes_and_no_other(rig: Rig):

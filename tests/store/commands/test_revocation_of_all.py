@@ -140,13 +140,13 @@ def test_it_is_published_to_every_sidecar_and_journaled_without_a_client(ledger:
     ledger.client.delete(KEYS.usage, KEYS.ledger)
     with ledger.client.pubsub(ignore_subscribe_messages=True) as listener:
         listener.subscribe(keys.REVOKED_CHANNEL)
-        listener.get_message(timeout=5)
+        listener.get_message(timeout=60)
         ledger.run(changes.revoke_all("main", "acme"))
         ledger.run(changes.revoke_all("main", "acme", [OWN], Revoke.RECORDS))
         ledger.run(changes.lift("main", "acme"))
         message = None
         while message is None:
-            message = listener.get_message(timeout=5)
+            message = listener.get_message(timeout=60)
     assert message["data"] == f"{KEYS.digest} *"
     entries = [entry for _, entry in ledger.client.xrange(KEYS.usage)]
     assert entries == [{"n": "1", "event": "consent_revoked"}, {"n": "2", "event": "consent_granted"}]

@@ -235,11 +235,11 @@ def test_a_grant_says_when_whatever_the_record_for_all_says(ledger: RealLedger, 
 def test_a_revocation_is_published_to_every_sidecar(ledger: RealLedger):
     listener = ledger.client.pubsub(ignore_subscribe_messages=True)
     listener.subscribe(keys.REVOKED_CHANNEL)
-    listener.get_message(timeout=1)
+    listener.get_message(timeout=60)
     ledger.run(changes.revoke("main", "acme", "ann", CALLER.client_id))
     ledger.run(changes.revoke("main", "acme", None, CALLER.client_id))
     heard: list[str] = []
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while len(heard) < 2 and time.monotonic() < deadline:
         message = listener.get_message(timeout=0.2)
         heard += [message["data"]] if message else []

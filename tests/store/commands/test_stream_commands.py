@@ -142,6 +142,26 @@ def test_streams_may_go_on_while_their_callers_may_call(ledger: RealLedger):
     assert codes() == [AdmissionCode.ACCOUNT_DISABLED, revoked, revoked]
 
 
+def test_the_age_of_a_revocation_is_that_of_the_record_which_applies(ledger: RealLedger):
+    def age() -> int | None:
+        found = ledger.run(stream_commands.revoked(KEYS, "ann", CALLER.client_id))
+        return None if found is None else int(found)
+
+    assert age() is None
+    ledger.run(changes.revoke("main", CALLER.account, "ann", CALLER.client_id))
+    ledger.set_clock(NOW + 1234)
+    assert age() == 1234
+    ledger.client.hset(KEYS.consent("ann", CALLER.client_id), "at", f"{NOW / 1000 + 2:.3f}")
+    assert age() == 0, "written by a clock that runs ahead"
+    ledger.client.hset(KEYS.consent("ann", CALLER.client_id), "at", "yesterday")
+    assert age() is None
+    ledger.run(changes.grant("main", CALLER.account, "ann", CALLER.client_id))
+    assert age() is None
+    ledger.client.hset(KEYS.revocation, mapping={"status": "revoked", "at": f"{NOW / 1000 + 1.5:.3f}"})
+    ledger.set_clock(NOW + 2000)
+    assert age() == 500
+
+
 def test_the_check_of_streams_reads_the_plan_of_the_account(ledger: RealLedger):
     def plan() -> str | None:
         reply = ledger.run(stream_commands.standing(KEYS, [("ann", CALLER.client_id)], ConsentMode.REQUIRED))

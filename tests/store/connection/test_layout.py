@@ -94,7 +94,7 @@ async def test_a_sidecar_is_not_ready_on_another_layout_and_refuses_calls(tmp_pa
             assert client.keys() == [KEY]
             # Nothing is remembered: once the store is of this layout, the sidecar works with it.
             client.set(KEY, "1")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while (await sidecar.ready())[0] != 200:
                     pass
 

@@ -69,7 +69,7 @@ async def serve(request: pytest.FixtureRequest, own_server: StoreServer, authori
 async def connected(url: str) -> AsyncIterator[StoreConnection]:
     connection = StoreConnection(parse_url(url))
     try:
-        await connection.start(within=5)
+        await connection.start(within=60)
         yield connection
     finally:
         await connection.close()
@@ -187,7 +187,7 @@ async def test_certificates_that_were_renewed_are_shown_by_the_next_connection(
             mine.key.write_text("half written")  # the old pair goes on until the new one is whole
             assert await endpoint.tls() is not None
             mine.become(authority.issue("renewed"))
-            await connection.start(within=10)
+            await connection.start(within=60)
             assert await connection.call("PING") == b"PONG"
         finally:
             await connection.close()

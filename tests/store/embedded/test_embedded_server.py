@@ -17,6 +17,7 @@ from sidecar.store.connection.store_url import parse_url
 from sidecar.store.embedded import embedded_server
 from sidecar.store.embedded.embedded_server import EmbeddedError, EmbeddedStore, _peer
 from tests.support.embedded import alive, answers, client_of, other_user, store_directory, wait_gone
+from tests.support.store import until
 
 
 @pytest.fixture
@@ -233,8 +234,8 @@ async def test_a_connection_brings_its_server_back(directory: Path):
     pid = _peer(store.path)
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    await asyncio.sleep(0.05)
-    await connection.start()
+    await until(lambda: not connection.up)
+    await connection.start(within=60)
     assert await connection.call("GET", "kept") == b"1"
     await connection.close()
     await asyncio.to_thread(store.leave)
