@@ -31,7 +31,7 @@ PARSERS := tests/fuzz tests/protocol tests/hostile
 IMPURE := $(addprefix tests/,clients conformance demo examples faults fuzz hostile settlement vectors wire)
 
 # Extras that the image has.
-IMAGE_EXTRAS := embedded
+IMAGE_EXTRAS := embedded otel
 
 .PHONY: demo test test-fast quick faults clients conformance soak bench check format wheel lock clean
 
