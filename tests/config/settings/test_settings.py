@@ -258,6 +258,14 @@ def with_line(line: str) -> str:
         ("workers: 0", "workers: too small; accepted: at least 1"),
         ("workers: '2'", "workers: text is given; accepted: an integer"),
         ("workers: true", "workers: true or false is given; accepted: an integer"),
+        ("log: {format: text}", "log.format: not an accepted value; accepted: json, console or auto"),
+        ("log: {sample: 2}", "log.sample: too large; accepted: at most 1"),
+        ("tracing: {}", "tracing.endpoint: required but missing"),
+        ("tracing: {endpoint: 'http://user:secret@c/'}", "tracing.endpoint: a URL with a user or password in it"),
+        (
+            "tracing: {endpoint: 'http://c/v1/traces', tls: {ca: ca.pem}}",
+            "tracing.tls: not used with an http:// URL; accepted: an https:// URL, or no tls",
+        ),
         ("log: {level: INFO}", "log.level: not an accepted value; accepted: debug, info, warning or error"),
         ("log: {format: text}", "log.format: not an accepted value; accepted: json"),
         (
