@@ -120,12 +120,8 @@ class RequestContext:
         received, parsed, decided, forwarded = self.received, self.parsed, self.decided, self.forwarded
         admitted = self.admission if isinstance(self.admission, Admitted) else None
         decision = None if decided is None else decided.decision
-        response, refusal, stream, traced = (
-            received.reply.response,
-            self.refusal,
-            self.stream,
-            forwarded or received.trace,
-        )
+        response, refusal, stream = received.reply.response, self.refusal, self.stream
+        traced = forwarded or received.trace
         return Exchange(
             received.id,
             received.started,
