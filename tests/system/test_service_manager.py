@@ -98,7 +98,7 @@ async def test_the_watchdog_is_notified_while_the_loop_runs(tmp_path: Path, mana
 
 async def test_a_process_reads_the_watchdog_from_its_variables(tmp_path: Path, manager_socket: socket.socket):
     variables = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "20000"}
-    async with serving(tmp_path, **variables), asyncio.timeout(60):
+    async with serving(tmp_path, 1, **variables), asyncio.timeout(60):
         while await asyncio.get_running_loop().sock_recv(manager_socket, 100) != b"WATCHDOG=1":
             pass
 
