@@ -15,6 +15,7 @@ from sidecar.errors import ErrorCode, Gate
 from sidecar.observe.redact import cut
 from sidecar.observe.statuses import Status
 from sidecar.observe.tracing.call_trace import CallTrace, new_span_id
+from sidecar.observe.tracing.traceparent import TraceParent, read_traceparent
 from sidecar.outcome import Exchange
 
 CLIENT: Final = 3
@@ -38,6 +39,7 @@ class Span(NamedTuple):
         began: nanoseconds since the epoch.
         ended: nanoseconds since the epoch.
         failed: True sets the status `ERROR`.
+        link: a span of another trace that belongs to it.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Span(NamedTuple):
     ended: int
     attributes: tuple[Attribute, ...]
     failed: bool
+    link: TraceParent | None = None
 
 
 def spans_of(trace: CallTrace, exchange: Exchange, status: Status, ended: float) -> list[Span]:
@@ -75,6 +78,7 @@ def spans_of(trace: CallTrace, exchange: Exchange, status: Status, ended: float)
         ended=trace.moment(ended),
         attributes=(*operation, *_request(trace, exchange, status), *error),
         failed=bool(error),
+        link=_link(trace, exchange),
     )
     found = [request]
     if trace.store_began is not None:
@@ -89,12 +93,21 @@ def spans_of(trace: CallTrace, exchange: Exchange, status: Status, ended: float)
             began=trace.moment(trace.backend_began),
             ended=trace.moment(ended if seconds is None else trace.backend_began + seconds),
             attributes=(*operation, *_TRANSPORT, *_server(trace.backend_url), *error),
+            link=None,
         )
         found.append(exchanged)
     return found
 
 
 _TRANSPORT: Final = (("network.transport", "tcp"), ("network.protocol.name", "http"))
+
+
+def _link(trace: CallTrace, exchange: Exchange) -> TraceParent | None:
+    """Return the span that the message itself names (`_meta.traceparent`, SEP-414), unless it is the parent."""
+    meta = exchange.call.params.get("_meta") if exchange.call is not None else None
+    text = meta.get("traceparent") if isinstance(meta, dict) else None
+    named = read_traceparent(text) if isinstance(text, str) else None
+    return None if named is None or named[:2] == (trace.parent or ("", ""))[:2] else named
 
 
 def _operation(exchange: Exchange) -> tuple[list[Attribute], str | None]:

@@ -1,4 +1,4 @@
-"""Server of a listener, and the connections of its clients: one task for requests that arrive together.
+"""Server of a listener, and the connections of its clients: one task for the requests of a connection.
 
 aiohttp's own request handler takes two tasks and some seventy function calls a request, quotes requests that it
 cannot parse, and does not notice a disconnected client by default. What is kept of it: its parser in C, and the flow
@@ -55,17 +55,8 @@ class ClientConnection(AnsweringConnection):
     """
 
     __slots__ = (
-        "_arrival",
-        "_behind",
-        "_body",
-        "_due",
-        "_ended",
-        "_head",
-        "_server",
-        "_tail",
-        "_task",
-        "_waiting",
-        "met",
+        *("_arrival", "_behind", "_body", "_due", "_ended", "_head", "_idle_until"),
+        *("_server", "_tail", "_task", "_waiting", "met"),
     )
 
     def __init__(self, server: ClientServer, ended: Callable[[], None]) -> None:
@@ -75,6 +66,7 @@ class ClientConnection(AnsweringConnection):
         self.met = False
         self._waiting: list[ClientRequest | HttpProcessingError] = []  # requests that are not served yet
         self._task: asyncio.Task[None] | None = None  # serves them
+        self._idle_until: asyncio.Future[None] | None = None  # the next request arrives; None while it serves
         self._head = 0  # bytes of a head that is not complete yet
         self._body: StreamReader | None = None  # body of the last request
         self._behind = 0  # bytes of requests that were sent before the one in progress was answered
@@ -189,7 +181,11 @@ class ClientConnection(AnsweringConnection):
 
     def _begin(self) -> None:
         self.serving = True
-        self._task = self.loop.create_task(self._serve())
+        idle_until, self._idle_until = self._idle_until, None
+        if idle_until is None:
+            self._task = self.loop.create_task(self._serve())
+        elif not idle_until.done():
+            idle_until.set_result(None)
 
     def release(self, request: ClientRequest) -> None:
         """Drop what the parser holds; see `AnsweringConnection.release`."""
@@ -200,29 +196,40 @@ class ClientConnection(AnsweringConnection):
     # --- requests ---
 
     async def _serve(self) -> None:
-        """Serve the requests that have arrived, in their order."""
+        """Serve the requests that arrive, in their order, until the connection ends: a task for each costs more."""
         try:
-            while self._waiting and not self.closing:
-                request = self._next()
-                if isinstance(request, HttpProcessingError):
-                    self._answer_error(request)
-                else:
-                    self.handling = True
-                    try:
-                        answer = await self._server.handle(request)
-                    except Exception as error:  # noqa: BLE001 - a fault ends in an answer, or cuts off the one begun
-                        answer = self._faulty(request, error)
-                    finally:
-                        self.handling = False
-                    await self._finish(request, answer)
+            while not self.closing:
+                await self._serve_waiting()
+                if not self.closing:
+                    self.serving = False
+                    self.rest()
+                    self._idle_until = self.loop.create_future()
+                    await self._idle_until
         finally:
-            self.serving, self._task = False, None
+            self.serving, self._task, self._idle_until = False, None, None
             if self._wire is None:
                 self._server.connections.discard(self)
             elif self.closing:
                 self.close()
             else:
                 self.rest()
+
+    async def _serve_waiting(self) -> None:
+        """Serve the requests that have arrived."""
+        self.last = self.last or self._server.last
+        while self._waiting and not self.closing:
+            request = self._next()
+            if isinstance(request, HttpProcessingError):
+                self._answer_error(request)
+                continue
+            self.handling = True
+            try:
+                answer = await self._server.handle(request)
+            except Exception as error:  # noqa: BLE001 - a fault ends in an answer, or cuts off the one begun
+                answer = self._faulty(request, error)
+            finally:
+                self.handling = False
+            await self._finish(request, answer)
 
     def _next(self) -> ClientRequest | HttpProcessingError:
         """Take the next request from those that have arrived."""
@@ -302,7 +309,7 @@ class ClientConnection(AnsweringConnection):
         """Close once the request in progress is answered; cancel it after `grace` seconds."""
         task, self.last = self._task, True
         if task is not None:
-            _, running = await asyncio.wait([task], timeout=grace)
+            _, running = await asyncio.wait([task], timeout=grace if self.serving else 0)
             if running:
                 task.cancel()
                 await asyncio.wait([task], timeout=_LINGER)
@@ -323,6 +330,7 @@ class ClientServer:
         loop: the event loop.
         heads: heads of requests that were accepted before.
         max_header: bytes of a request line and of a header, for connections that begin from now on.
+        last: True when each connection ends with its next answer, because the process will end.
     """
 
     def __init__(self, handle: Handler, error: ErrorAnswer, limits: Limits, idle: float = IDLE_CONNECTION) -> None:
@@ -332,6 +340,7 @@ class ClientServer:
         self.loop = asyncio.get_running_loop()
         self.connections: set[ClientConnection] = set()
         self.heads = KnownHeads()
+        self.last = False
         self.limit(limits)
 
     def limit(self, limits: Limits) -> None:
