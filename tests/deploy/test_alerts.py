@@ -65,7 +65,7 @@ def test_promtool_accepts_the_metrics():
     metrics = Metrics()
     metrics.expect(["search"], ["contact"], [("search", "quota_exceeded")], ["requests"])
     metrics.refresh()
-    scraped = metrics.expose().body
+    scraped = b"".join(metrics.expose().parts)
     done = subprocess.run([promtool(), "check", "metrics"], input=scraped, capture_output=True, timeout=50)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
