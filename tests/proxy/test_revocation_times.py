@@ -33,7 +33,7 @@ async def rig(launch: Launch) -> Rig:
 
 
 async def counted(rig: Rig, series: str, count: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await rig.metric(series) != count:  # noqa: ASYNC110 - a scrape cannot set an event
             await asyncio.sleep(0.01)
 
