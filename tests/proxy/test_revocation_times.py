@@ -11,10 +11,10 @@ from dataclasses import replace
 import pytest
 
 from sidecar.model import Caller
-from sidecar.proxy.relay import revocation_times
-from sidecar.proxy.relay.revocation_times import RevocationTimes
+from sidecar.store import revocation_times
 from sidecar.store.commands import scripts
 from sidecar.store.commands.keys import account_keys
+from sidecar.store.revocation_times import RevocationTimes
 from sidecar.store.store import Store
 from tests.proxy.support import Launch
 from tests.support.backend import Backend
