@@ -25,7 +25,7 @@ from tests.support.processes import House, SidecarProcess, house, succeeded, wai
 from tests.support.rig import ACCEPT, LEGACY
 from tests.support.store import StoreServer
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 MIB: Final = 1 << 20
 MEMORY: Final = 64 * MIB

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import Gauge
 
 from sidecar.errors import ErrorCode, Gate, Refusal, ShadowRefusal
 from sidecar.model import AmountKind, Call, CallKind, Price, Revision
@@ -248,6 +249,12 @@ def test_metrics_of_the_contract_are_exposed():
         *("store_up", "keys_up", "policy_info", "last_reload_success", "files_valid", "build_info"),
     ):
         assert f"mcp_sidecar_{name}" in names
+
+
+def test_every_gauge_says_how_those_of_several_processes_become_one():
+    gauges = [each for each in vars(Metrics()).values() if isinstance(each, Gauge)]
+    assert len(gauges) > 20
+    assert {each._multiprocess_mode for each in gauges} <= {"livesum", "livemin", "livemax"}
 
 
 def test_two_processes_are_two_registries():

@@ -1,4 +1,4 @@
-"""Server of a listener, and the connections of its clients: one task for requests that arrive together.
+"""Server of a listener, and the connections of its clients: one task for the requests of a connection.
 
 aiohttp's own request handler takes two tasks and some seventy function calls a request, quotes requests that it
 cannot parse, and does not notice a disconnected client by default. What is kept of it: its parser in C, and the flow
@@ -65,7 +65,7 @@ class ClientConnection(AnsweringConnection):
         "_tail",
         "_task",
         "_waiting",
-        "met",
+        *("_idle_until", "met"),
     )
 
     def __init__(self, server: ClientServer, ended: Callable[[], None]) -> None:
@@ -75,6 +75,7 @@ class ClientConnection(AnsweringConnection):
         self.met = False
         self._waiting: list[ClientRequest | HttpProcessingError] = []  # requests that are not served yet
         self._task: asyncio.Task[None] | None = None  # serves them
+        self._idle_until: asyncio.Future[None] | None = None  # the next request arrives; None while it serves
         self._head = 0  # bytes of a head that is not complete yet
         self._body: StreamReader | None = None  # body of the last request
         self._behind = 0  # bytes of requests that were sent before the one in progress was answered
@@ -189,7 +190,11 @@ class ClientConnection(AnsweringConnection):
 
     def _begin(self) -> None:
         self.serving = True
-        self._task = self.loop.create_task(self._serve())
+        idle_until, self._idle_until = self._idle_until, None
+        if idle_until is None:
+            self._task = self.loop.create_task(self._serve())
+        elif not idle_until.done():
+            idle_until.set_result(None)
 
     def release(self, request: ClientRequest) -> None:
         """Drop what the parser holds; see `AnsweringConnection.release`."""
@@ -200,29 +205,39 @@ class ClientConnection(AnsweringConnection):
     # --- requests ---
 
     async def _serve(self) -> None:
-        """Serve the requests that have arrived, in their order."""
+        """Serve the requests that arrive, in their order, until the connection ends: a task for each costs more."""
         try:
-            while self._waiting and not self.closing:
-                request = self._next()
-                if isinstance(request, HttpProcessingError):
-                    self._answer_error(request)
-                else:
-                    self.handling = True
-                    try:
-                        answer = await self._server.handle(request)
-                    except Exception as error:  # noqa: BLE001 - a fault ends in an answer, or cuts off the one begun
-                        answer = self._faulty(request, error)
-                    finally:
-                        self.handling = False
-                    await self._finish(request, answer)
+            while not self.closing:
+                await self._serve_waiting()
+                if not self.closing:
+                    self.serving = False
+                    self.rest()
+                    self._idle_until = self.loop.create_future()
+                    await self._idle_until
         finally:
-            self.serving, self._task = False, None
+            self.serving, self._task, self._idle_until = False, None, None
             if self._wire is None:
                 self._server.connections.discard(self)
             elif self.closing:
                 self.close()
             else:
                 self.rest()
+
+    async def _serve_waiting(self) -> None:
+        """Serve the requests that have arrived."""
+        while self._waiting and not self.closing:
+            request = self._next()
+            if isinstance(request, HttpProcessingError):
+                self._answer_error(request)
+                continue
+            self.handling = True
+            try:
+                answer = await self._server.handle(request)
+            except Exception as error:  # noqa: BLE001 - a fault ends in an answer, or cuts off the one begun
+                answer = self._faulty(request, error)
+            finally:
+                self.handling = False
+            await self._finish(request, answer)
 
     def _next(self) -> ClientRequest | HttpProcessingError:
         """Take the next request from those that have arrived."""
@@ -302,7 +317,7 @@ class ClientConnection(AnsweringConnection):
         """Close once the request in progress is answered; cancel it after `grace` seconds."""
         task, self.last = self._task, True
         if task is not None:
-            _, running = await asyncio.wait([task], timeout=grace)
+            _, running = await asyncio.wait([task], timeout=grace if self.serving else 0)
             if running:
                 task.cancel()
                 await asyncio.wait([task], timeout=_LINGER)
