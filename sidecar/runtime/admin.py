@@ -6,7 +6,7 @@ name (DNS rebinding) is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from ipaddress import ip_address
 
 import orjson
@@ -26,19 +26,22 @@ class Admin:
         refresh: brings the gauges up to date before they are read.
         hosts: returns Host names that are served besides IP literals and localhost, in lower case, with or without a
             port.
+        alive: returns False when `/healthz` must fail, and its text.
     """
 
     def __init__(
         self,
         metrics: Metrics,
         readiness: Readiness,
-        refresh: Callable[[], None],
+        refresh: Callable[[], Awaitable[None]],
         hosts: Callable[[], Collection[str]] = tuple,
+        alive: Callable[[], tuple[bool, str]] = lambda: (True, "ok"),
     ) -> None:
         self._metrics = metrics
         self._readiness = readiness
         self._refresh = refresh
         self._hosts = hosts
+        self._alive = alive
 
     async def handle(self, request: ClientRequest) -> Answer:
         """Serve one request."""
@@ -48,11 +51,12 @@ class Admin:
         if request.method not in ("GET", "HEAD"):
             return Answer(405, [("Allow", "GET, HEAD")])
         if path == "/healthz":
-            return _text(200, "ok\n")
+            alive, text = self._alive()
+            return _text(200 if alive else 503, f"{text}\n")
         if path == "/readyz":
             return self._ready()
         if path == "/metrics":
-            self._refresh()
+            await self._refresh()
             content_type, body = self._metrics.expose(",".join(request.headers.getall("Accept", ())))
             return Answer(200, [("Content-Type", content_type), ("Vary", "Accept")], body)
         return _text(404, "/metrics, /healthz, /readyz\n")

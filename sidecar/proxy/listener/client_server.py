@@ -55,17 +55,8 @@ class ClientConnection(AnsweringConnection):
     """
 
     __slots__ = (
-        "_arrival",
-        "_behind",
-        "_body",
-        "_due",
-        "_ended",
-        "_head",
-        "_server",
-        "_tail",
-        "_task",
-        "_waiting",
-        *("_idle_until", "met"),
+        *("_arrival", "_behind", "_body", "_due", "_ended", "_head", "_idle_until"),
+        *("_server", "_tail", "_task", "_waiting", "met"),
     )
 
     def __init__(self, server: ClientServer, ended: Callable[[], None]) -> None:
@@ -225,6 +216,7 @@ class ClientConnection(AnsweringConnection):
 
     async def _serve_waiting(self) -> None:
         """Serve the requests that have arrived."""
+        self.last = self.last or self._server.last
         while self._waiting and not self.closing:
             request = self._next()
             if isinstance(request, HttpProcessingError):
@@ -338,6 +330,7 @@ class ClientServer:
         loop: the event loop.
         heads: heads of requests that were accepted before.
         max_header: bytes of a request line and of a header, for connections that begin from now on.
+        last: True when each connection ends with its next answer, because the process will end.
     """
 
     def __init__(self, handle: Handler, error: ErrorAnswer, limits: Limits, idle: float = IDLE_CONNECTION) -> None:
@@ -347,6 +340,7 @@ class ClientServer:
         self.loop = asyncio.get_running_loop()
         self.connections: set[ClientConnection] = set()
         self.heads = KnownHeads()
+        self.last = False
         self.limit(limits)
 
     def limit(self, limits: Limits) -> None:
