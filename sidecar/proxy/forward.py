@@ -17,7 +17,7 @@ from sidecar.protocol.tasks import task_support
 from sidecar.proxy.admit import Admitted
 from sidecar.proxy.backend.forwarding import call_lines, caller_lines, trace
 from sidecar.proxy.backend.pool import BackendAnswer, Outgoing, UpstreamError
-from sidecar.proxy.calls.steps import ParsedCall
+from sidecar.proxy.calls.usual_answers import relay_usual
 from sidecar.proxy.ownership import Ownership
 from sidecar.proxy.relay.list_changes import ListChanges
 from sidecar.proxy.relay.listening import Listening
@@ -26,7 +26,6 @@ from sidecar.proxy.relay.relay import Relay
 from sidecar.proxy.relay.resuming import ResumedCalls, Resuming
 from sidecar.proxy.relay.streams import OpenStream
 from sidecar.proxy.relay.task_guard import TaskGuard
-from sidecar.proxy.relay.usual_answers import relay_usual
 from sidecar.proxy.settle import Settlement
 from sidecar.store.stream_key import StreamKey
 from sidecar.vocabulary import record
@@ -81,23 +80,19 @@ class Forwarder:
         self._stream_key = stream_key
         self._detached: set[asyncio.Task[None]] = set()
 
-    async def prepare(self, admitted: Admitted, stream: OpenStream | None, cancels: RequestId | None) -> BackendRequest:
+    def prepare(
+        self, admitted: Admitted, call: Call, ids: ExchangeIds, stream: OpenStream | None, cancels: RequestId | None
+    ) -> BackendRequest:
         """Build the request to the backend.
 
         Args:
             admitted: the call.
+            call: the message as the backend gets it.
+            ids: of the exchange.
             stream: the open stream that it is; None for a call that ends by itself.
             cancels: id of the request in flight that it cancels, as the client sent it.
-
-        Raises:
-            Refusal: `event_unknown`: the event to go on from is none of the session's; `store_unavailable`.
         """
         parsed, document = admitted.decided.parsed, admitted.decided.decision.document
-        call = parsed.call
-        if call.session is None or call.method == "initialize":
-            ids = ExchangeIds(call)
-        else:
-            call, ids = await self._marked(parsed, call, call.session)
         received, caller = parsed.received, parsed.caller
         if received.trace is None:
             trace_id, traceparent = trace(received.request.head.traceparent, received.id)
@@ -170,13 +165,18 @@ class Forwarder:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _marked(self, parsed: ParsedCall, call: Call, session_id: str) -> tuple[Call, ExchangeIds]:
+    async def marked(self, admitted: Admitted) -> tuple[Call, ExchangeIds]:
         """Return the call of a session as the backend gets it, and the ids of the exchange.
 
         A GET stream is resumed only where the backend keeps those of sessions apart; else a new one is opened.
+
+        Raises:
+            Refusal: `event_unknown`: the event to go on from is none of the session's; `store_unavailable`.
         """
+        parsed = admitted.decided.parsed
+        call = parsed.call
         key = self._stream_key.current or await self._stream_key.read()
-        session = SessionIds.of(key, parsed.caller, session_id)
+        session = SessionIds.of(key, parsed.caller, call.session or "")
         if call.last_event_id is None:
             return call, ExchangeIds(call, session)
         resumed = session.resumed(call.last_event_id)
@@ -242,6 +242,11 @@ class Forwarder:
                 request.outgoing.notes += (f"session not forgotten: {refusal.log}",)
                 if refusal.code is not ErrorCode.STORE_UNAVAILABLE:
                     raise
+
+
+def has_own_ids(call: Call) -> bool:
+    """Return True for a call outside of a session: its ids are those of its client."""
+    return call.session is None or call.method == "initialize"
 
 
 def _charge_at(due: float, outgoing: Outgoing, settlement: Settlement) -> asyncio.TimerHandle:

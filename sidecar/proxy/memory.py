@@ -139,12 +139,11 @@ class MemoryLease:
 
     def resize(self, size: int) -> bool:
         """Hold bytes in total; return False, and change nothing, when they do not fit. A smaller total always fits."""
-        more = size - self.held
+        more, budget, account = size - self.held, self._budget, self._account
         if more > 0 and not (self._open and self.fits(more)):
             return False
         self.held = size
-        self._account.held += more
-        budget = self._budget
+        account.held += more
         budget.used += more
         if budget.used > budget.peak:
             budget.peak = budget.used

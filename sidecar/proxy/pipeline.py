@@ -20,12 +20,13 @@ from sidecar.observe.record import Recorder
 from sidecar.outcome import Event, Exchange
 from sidecar.protocol import answers, jsonrpc
 from sidecar.protocol.jsonrpc import Message
+from sidecar.protocol.session_ids import ExchangeIds
 from sidecar.proxy.admit import Admission, Admitted, Rejected
 from sidecar.proxy.calls.cancellation import Cancellation
-from sidecar.proxy.calls.early_gates import decide, parse
+from sidecar.proxy.calls.early_gates import arrived_message, decide, parse
 from sidecar.proxy.calls.siblings import CallName, NoSiblings, Siblings
 from sidecar.proxy.calls.steps import Authenticated, ParsedCall, Received
-from sidecar.proxy.forward import Forwarder
+from sidecar.proxy.forward import Forwarder, has_own_ids
 from sidecar.proxy.in_flight import InFlightRequests
 from sidecar.proxy.in_flight_limits import InFlightLimits
 from sidecar.proxy.listener.answering_connection import ClientRequest
@@ -101,9 +102,10 @@ class Pipeline:
                 if request_filter.answer(request, reply):  # documents and preflights need no token
                     return context.response()
                 request_filter.check(request)
-                authenticated = context.authenticated = await self._authenticate(received)
+                authenticated = self._remembered(received) or await self._authenticate(received)
+                context.authenticated = authenticated
                 # First, so that a refusal of the headers has the message's id and its revision's number.
-                message = context.message = await self._read(authenticated)
+                message = context.message = arrived_message(authenticated) or await self._read(authenticated)
                 parsed = context.parsed = parse(authenticated, message)
                 request.remember_head()
                 self._take_slot(context, parsed)
@@ -138,19 +140,26 @@ class Pipeline:
             received.trace = tracer.begin(request.method, request.head.traceparent, id_)
         return RequestContext(received)
 
+    def _remembered(self, received: Received) -> Authenticated | None:
+        """Run gate 2 for a token that is verified already; None for any other."""
+        request = received.request
+        head = request.head
+        if head.token is None:
+            head.token = token_digest(request.headers.getall("Authorization", ()))
+        caller = received.snapshot.authenticator.remembered(head.token)
+        return None if caller is None else self._authenticated(received, caller)
+
     async def _authenticate(self, received: Received) -> Authenticated:
         """Run gate 2: verify the access token."""
         request, snapshot = received.request, received.snapshot
-        limit = snapshot.settings.limits.memory
-        authenticator, head = snapshot.authenticator, request.head
-        if head.token is None:
-            head.token = token_digest(request.headers.getall("Authorization", ()))
-        caller = authenticator.remembered(head.token)
-        if caller is None:
-            verified = authenticator.authenticate(request.headers.getall("Authorization", ()))
-            caller = await Unverified(verified, request, self.memory, limit)
+        verified = snapshot.authenticator.authenticate(request.headers.getall("Authorization", ()))
+        caller = await Unverified(verified, request, self.memory, snapshot.settings.limits.memory)
+        return self._authenticated(received, caller)
+
+    def _authenticated(self, received: Received, caller: Caller) -> Authenticated:
         account = caller_keys(caller).digest
-        return Authenticated(received, caller, account, self.memory.lease(account, limit))
+        lease = self.memory.lease(account, received.snapshot.settings.limits.memory)
+        return Authenticated(received, caller, account, lease)
 
     async def _read(self, authenticated: Authenticated) -> Message | None:
         """Run the first part of gate 3: read one message that every parser reads alike; None for GET and DELETE."""
@@ -209,7 +218,9 @@ class Pipeline:
             parsed.received.reply.answer(202, (), b"")
 
     async def _relay(self, context: RequestContext, admitted: Admitted, cancels: RequestId | None = None) -> None:
-        request = context.forwarded = await self._forwarder.prepare(admitted, context.stream, cancels)
+        call = admitted.decided.parsed.call
+        marked = (call, ExchangeIds(call)) if has_own_ids(call) else await self._forwarder.marked(admitted)
+        request = context.forwarded = self._forwarder.prepare(admitted, *marked, context.stream, cancels)
         if request.detachable:
             context.relaying = self._forwarder.detach(request)
             await asyncio.shield(context.relaying)

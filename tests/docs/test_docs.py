@@ -185,7 +185,7 @@ def test_configs_load(tmp_path):
         config.write_text(block)
         load_settings(config, {})
     for shipped in (ROOT / "config.yaml", ROOT / "deploy/config.yaml"):
-        load_settings(shipped, {})
+        load_settings(shipped, {"STORE_PASSWORD": "canary"})
 
 
 def test_policies_load_and_pass_their_tests(tmp_path):

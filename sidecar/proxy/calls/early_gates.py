@@ -9,10 +9,11 @@ from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import Call, CallKind, Decision, Depth
 from sidecar.policy.decide import judge
 from sidecar.policy.rules import Tool
-from sidecar.protocol import headers, revisions
+from sidecar.protocol import headers, jsonrpc, revisions
 from sidecar.protocol.jsonrpc import Message
 from sidecar.proxy.calls.cancellation import Cancellation
 from sidecar.proxy.calls.steps import Authenticated, Decided, ParsedCall, Received
+from sidecar.proxy.listener.body import arrived_body
 
 _BODILESS: Final = {CallKind.STREAM: "GET", CallKind.END_SESSION: "DELETE", CallKind.RESPONSE: "response"}
 
@@ -21,6 +22,14 @@ def method_label(call: Call, declared: Container[str]) -> str | None:
     """Return the method for log and metrics: one that the protocol or the policy knows, never a client's invention."""
     known = call.method in revisions.METHODS or call.method in declared
     return call.method if known else _BODILESS.get(call.kind)
+
+
+def arrived_message(authenticated: Authenticated) -> Message | None:
+    """Read a message that has arrived with a known head (first part of gate 3); None for any other."""
+    request, limits = authenticated.received.request, authenticated.received.snapshot.settings.limits
+    if request.body is None:
+        return None
+    return jsonrpc.read(arrived_body(request, limits.body, authenticated.memory), limits.json_depth)
 
 
 def parse(authenticated: Authenticated, message: Message | None) -> ParsedCall:

@@ -40,7 +40,7 @@ class BodyReaders:
             Refusal: `overloaded`: the account is sending too many bodies; as `read_body`.
         """
         if request.content.is_eof():
-            return _arrived(request, limit, memory)
+            return arrived_body(request, limit, memory)
         if self._reading[account] >= MAX_READING:
             raise Refusal(ErrorCode.OVERLOADED, retry_after=1)
         self._reading[account] += 1
@@ -84,7 +84,7 @@ async def read_body(request: ClientRequest, limit: int, memory: MemoryLease, pat
     return _kept(bytes(body), memory)
 
 
-def _arrived(request: ClientRequest, limit: int, memory: MemoryLease) -> bytes:
+def arrived_body(request: ClientRequest, limit: int, memory: MemoryLease) -> bytes:
     """Return a body that has arrived completely, most often with its head: it waits for nothing."""
     body, request.body = request.body, None
     if body is None:

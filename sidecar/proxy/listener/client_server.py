@@ -1,4 +1,4 @@
-"""Server of a listener, and the connections of its clients: one task for requests that arrive together.
+"""Server of a listener, and the connections of its clients: one task for the requests of a connection.
 
 aiohttp's own request handler takes two tasks and some seventy function calls a request, quotes requests that it
 cannot parse, and does not notice a disconnected client by default. What is kept of it: its parser in C, and the flow
@@ -20,7 +20,7 @@ from aiohttp.web import RequestPayloadError
 from sidecar.config.settings.settings import Limits
 from sidecar.proxy.listener.answering_connection import AnsweringConnection, ClientRequest
 from sidecar.proxy.listener.http_answers import Answer, answer_head
-from sidecar.proxy.listener.request_heads import Arrived, KnownHeads, RequestHead, arrived
+from sidecar.proxy.listener.request_heads import Arrivals, Arrived, KnownHeads, RequestHead
 
 MAX_HEADS: Final = 4
 """A request's head may be this many times as long as `limits.header`; a longer one closes the connection."""
@@ -39,8 +39,6 @@ _LINGER: Final = 10.0  # seconds to read a body that is not needed any more, so 
 Handler = Callable[[ClientRequest], Awaitable[Answer]]
 ErrorAnswer = Callable[[int, BaseException | None], Answer]
 _Parsed = tuple[RawRequestMessage | HttpProcessingError, StreamReader]
-_Due = int | None
-"""Bytes of the request in progress that have not arrived; None where only the parser knows."""
 
 
 class ClientConnection(AnsweringConnection):
@@ -55,8 +53,8 @@ class ClientConnection(AnsweringConnection):
     """
 
     __slots__ = (
-        *("_arrival", "_behind", "_body", "_due", "_ended", "_head"),
-        *("_server", "_tail", "_task", "_waiting", "met"),
+        *("_arrivals", "_behind", "_body", "_ended", "_head", "_idle_until", "_server", "_tail", "_task", "_waiting"),
+        "met",
     )
 
     def __init__(self, server: ClientServer, ended: Callable[[], None]) -> None:
@@ -66,12 +64,12 @@ class ClientConnection(AnsweringConnection):
         self.met = False
         self._waiting: list[ClientRequest | HttpProcessingError] = []  # requests that are not served yet
         self._task: asyncio.Task[None] | None = None  # serves them
+        self._idle_until: asyncio.Future[None] | None = None  # the next request arrives; None while it serves
         self._head = 0  # bytes of a head that is not complete yet
         self._body: StreamReader | None = None  # body of the last request
         self._behind = 0  # bytes of requests that were sent before the one in progress was answered
         self._tail = b""  # bytes after a request for another protocol, which are read after its refusal
-        self._due: _Due = 0  # once None it stays so: the parser may hold a part of the next head
-        self._arrival: Arrived | None = None  # the request that began with the last bytes
+        self._arrivals = Arrivals()
         parser = HttpRequestParser(
             self,
             server.loop,
@@ -104,7 +102,7 @@ class ClientConnection(AnsweringConnection):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and bound its buffers: the parser itself limits single headers and single bodies only."""
-        if self.closing or (self._due is not None and self._is_known(data, self._due)):
+        if self.closing or (self._arrivals.known and self._is_known(data)):
             return
         was_serving = self.serving
         if self._upgraded:
@@ -118,21 +116,16 @@ class ClientConnection(AnsweringConnection):
             if self._behind > MAX_BEHIND:
                 self.close()
 
-    def _is_known(self, data: bytes, due: int) -> bool:
-        """Serve a whole request with a known head, and return True; return False for one that is to be parsed.
-
-        Only where the parser is between two requests, which is counted here: a head may not begin within another one.
-        """
-        self._arrival = arrival = arrived(data) if not due else None
-        if arrival is not None:
-            due = arrival.end + arrival.length
-            if due == len(data) and not self.serving and (head := self.heads.get(arrival.key)) is not None:
-                self._arrival = None
+    def _is_known(self, data: bytes) -> bool:
+        """Serve a whole request with a known head, and return True; return False for one that is to be parsed."""
+        arrival = self._arrivals.begin(data)
+        if arrival is not None and not self.serving and arrival.end + arrival.length == len(data):
+            head = self.heads.get(arrival.key)
+            if head is not None:
+                self._arrivals.skip()
                 self._waiting.append(ClientRequest(head, None, EMPTY_PAYLOAD, self, data, arrival))
                 self._begin()
                 return True
-        due -= len(data)
-        self._due = due if due >= 0 else None
         return False
 
     def resume_reading(self, resume_parser: bool = True) -> None:
@@ -147,6 +140,7 @@ class ClientConnection(AnsweringConnection):
             parsed, self._upgraded, tail = self._parser.feed_data(data)
         except HttpProcessingError as error:
             parsed, tail = [(error, EMPTY_PAYLOAD)], b""
+        arrival = self._arrivals.confirm([head for head, _ in parsed])
         if not parsed:
             if self._body is None or self._body.is_eof():
                 self._head += len(data)
@@ -156,31 +150,26 @@ class ClientConnection(AnsweringConnection):
         self._tail = tail
         self._head = 0
         self._body = parsed[-1][1]
-        if self._due is not None and not self._is_counted(parsed):
-            self._due = self._arrival = None
-        self._waiting += [self._request(*each) for each in parsed]
+        self._waiting += [self._request(*each, arrival) for each in parsed]
         if len(self._waiting) >= _QUEUED and not self._buffer_paused:
             self._pause_reading_for_buffer()
         if not self.serving:
             self._begin()
 
-    def _is_counted(self, parsed: list[_Parsed]) -> bool:
-        """Return True when the parser has found exactly the request that was counted."""
-        head, arrival = parsed[0][0], self._arrival
-        if len(parsed) > 1 or arrival is None or isinstance(head, HttpProcessingError) or head.upgrade or head.chunked:
-            return False
-        return head.headers.get("Content-Length", "").lstrip("0") == str(arrival.length or "")
-
     def _request(
-        self, head: RawRequestMessage | HttpProcessingError, body: StreamReader
+        self, head: RawRequestMessage | HttpProcessingError, body: StreamReader, arrival: Arrived | None
     ) -> ClientRequest | HttpProcessingError:
         if isinstance(head, HttpProcessingError):
             return head
-        return ClientRequest(RequestHead(head), head, body, self, arrival=self._arrival)
+        return ClientRequest(RequestHead(head), head, body, self, arrival=arrival)
 
     def _begin(self) -> None:
         self.serving = True
-        self._task = self.loop.create_task(self._serve())
+        idle_until, self._idle_until = self._idle_until, None
+        if idle_until is None:
+            self._task = self.loop.create_task(self._serve())
+        elif not idle_until.done():
+            idle_until.set_result(None)
 
     def release(self, request: ClientRequest) -> None:
         """Drop what the parser holds; see `AnsweringConnection.release`."""
@@ -191,30 +180,40 @@ class ClientConnection(AnsweringConnection):
     # --- requests ---
 
     async def _serve(self) -> None:
-        """Serve the requests that have arrived, in their order."""
-        self.last = self.last or self._server.last
+        """Serve the requests that arrive, in their order, until the connection ends: a task for each costs more."""
         try:
-            while self._waiting and not self.closing:
-                request = self._next()
-                if isinstance(request, HttpProcessingError):
-                    self._answer_error(request)
-                else:
-                    self.handling = True
-                    try:
-                        answer = await self._server.handle(request)
-                    except Exception as error:  # noqa: BLE001 - a fault ends in an answer, or cuts off the one begun
-                        answer = self._faulty(request, error)
-                    finally:
-                        self.handling = False
-                    await self._finish(request, answer)
+            while not self.closing:
+                await self._serve_waiting()
+                if not self.closing:
+                    self.serving = False
+                    self.rest()
+                    self._idle_until = self.loop.create_future()
+                    await self._idle_until
         finally:
-            self.serving, self._task = False, None
+            self.serving, self._task, self._idle_until = False, None, None
             if self._wire is None:
                 self._server.connections.discard(self)
             elif self.closing:
                 self.close()
             else:
                 self.rest()
+
+    async def _serve_waiting(self) -> None:
+        """Serve the requests that have arrived."""
+        self.last = self.last or self._server.last
+        while self._waiting and not self.closing:
+            request = self._next()
+            if isinstance(request, HttpProcessingError):
+                self._answer_error(request)
+                continue
+            self.handling = True
+            try:
+                answer = await self._server.handle(request)
+            except Exception as error:  # noqa: BLE001 - a fault ends in an answer, or cuts off the one begun
+                answer = self._faulty(request, error)
+            finally:
+                self.handling = False
+            await self._finish(request, answer)
 
     def _next(self) -> ClientRequest | HttpProcessingError:
         """Take the next request from those that have arrived."""
@@ -294,7 +293,7 @@ class ClientConnection(AnsweringConnection):
         """Close once the request in progress is answered; cancel it after `grace` seconds."""
         task, self.last = self._task, True
         if task is not None:
-            _, running = await asyncio.wait([task], timeout=grace)
+            _, running = await asyncio.wait([task], timeout=grace if self.serving else 0)
             if running:
                 task.cancel()
                 await asyncio.wait([task], timeout=_LINGER)

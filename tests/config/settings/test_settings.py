@@ -258,8 +258,15 @@ def with_line(line: str) -> str:
         ("workers: 0", "workers: no number of processes; accepted: auto, or an integer from 1 to 256"),
         ("workers: '2'", "workers: no number of processes; accepted: auto, or an integer from 1 to 256"),
         ("workers: true", "workers: no number of processes; accepted: auto, or an integer from 1 to 256"),
+        ("log: {format: text}", "log.format: not an accepted value; accepted: json, console or auto"),
+        ("log: {sample: 2}", "log.sample: too large; accepted: at most 1"),
+        ("tracing: {}", "tracing.endpoint: required but missing"),
+        ("tracing: {endpoint: 'http://user:secret@c/'}", "tracing.endpoint: a URL with a user or password in it"),
+        (
+            "tracing: {endpoint: 'http://c/v1/traces', tls: {ca: ca.pem}}",
+            "tracing.tls: not used with an http:// URL; accepted: an https:// URL, or no tls",
+        ),
         ("log: {level: INFO}", "log.level: not an accepted value; accepted: debug, info, warning or error"),
-        ("log: {format: text}", "log.format: not an accepted value; accepted: json"),
         (
             "polices: policies/",
             "polices: unknown key; accepted: resource, listen, admin, admin_hosts, hosts, origins, backend,",
