@@ -210,7 +210,7 @@ class WorkerProcess:
 
     async def _send_metrics(self, sidecar: Sidecar, number: int = 0) -> None:
         await sidecar.refresh()
-        self._channel.send_metrics(encode(sidecar.metrics.registry), number)
+        self._channel.send_metrics(await encode(sidecar.metrics.registry), number)
 
 
 def main(words: Sequence[str]) -> int:
