@@ -17,6 +17,7 @@ from sidecar.protocol.tasks import task_support
 from sidecar.proxy.admit import Admitted
 from sidecar.proxy.backend.forwarding import call_lines, caller_lines, trace
 from sidecar.proxy.backend.pool import BackendAnswer, Outgoing, UpstreamError
+from sidecar.proxy.calls.usual_answers import relay_usual
 from sidecar.proxy.ownership import Ownership
 from sidecar.proxy.relay.list_changes import ListChanges
 from sidecar.proxy.relay.listening import Listening
@@ -25,7 +26,6 @@ from sidecar.proxy.relay.relay import Relay
 from sidecar.proxy.relay.resuming import ResumedCalls, Resuming
 from sidecar.proxy.relay.streams import OpenStream
 from sidecar.proxy.relay.task_guard import TaskGuard
-from sidecar.proxy.relay.usual_answers import relay_usual
 from sidecar.proxy.settle import Settlement
 from sidecar.store.stream_key import StreamKey
 from sidecar.vocabulary import record

@@ -6,6 +6,7 @@ name (DNS rebinding) is refused.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from ipaddress import ip_address
 
@@ -57,8 +58,7 @@ class Admin:
             return self._ready()
         if path == "/metrics":
             await self._refresh()
-            content_type, body = self._metrics.expose(",".join(request.headers.getall("Accept", ())))
-            return Answer(200, [("Content-Type", content_type), ("Vary", "Accept")], body)
+            return await self._scraped(",".join(request.headers.getall("Accept", ())))
         return _text(404, "/metrics, /healthz, /readyz\n")
 
     def error(self, status: int, _: BaseException | None) -> Answer:
@@ -77,6 +77,15 @@ class Admin:
         if len(values) > 1 or (port and not port.isdecimal()):
             return False
         return name == "localhost" or _is_literal(name) or not {host, name}.isdisjoint(self._hosts())
+
+    async def _scraped(self, accept: str) -> Answer:
+        """Return the metrics; calls are served while a long body is made."""
+        content_type, parts = self._metrics.expose(accept)
+        body = bytearray()
+        for part in parts:
+            body += part
+            await asyncio.sleep(0)
+        return Answer(200, [("Content-Type", content_type), ("Vary", "Accept")], bytes(body))
 
     def _ready(self) -> Answer:
         """Return 200 when every required check passes, else 503; each check by name with its reason."""

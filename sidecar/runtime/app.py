@@ -37,7 +37,6 @@ from sidecar.proxy.listener.http_errors import check_parser, refused
 from sidecar.proxy.memory import MemoryLease
 from sidecar.proxy.pipeline import Pipeline
 from sidecar.proxy.relay.resuming import Resuming
-from sidecar.proxy.relay.revocation_times import RevocationTimes
 from sidecar.proxy.relay.revocations import Revocations
 from sidecar.proxy.relay.streams import StreamEnding
 from sidecar.proxy.snapshot import Snapshot
@@ -54,6 +53,7 @@ from sidecar.runtime.store_watch import StoreWarnings, StoreWatch, check_forever
 from sidecar.runtime.sweeper import sweep_forever
 from sidecar.runtime.tls_reload import Certificates, backend_pool
 from sidecar.store.commands import scripts
+from sidecar.store.revocation_times import RevocationTimes
 from sidecar.store.store import Store
 from sidecar.store.stream_key import StreamKey
 from sidecar.system.loop_lag import measure_forever

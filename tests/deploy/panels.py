@@ -296,6 +296,9 @@ ROWS: Final[Mapping[str, tuple[Panel, ...]]] = {
             },
             "ops",
         ),
+        Panel("Spans for the collector", {rate("spans_total", "outcome"): "{{outcome}}"}, "ops"),
+        Panel("Workers", {state("workers"): "{{instance}}"}),
+        Panel("Replaced workers", {rate("worker_restarts_total", "reason"): "{{reason}}"}, "ops"),
         Panel(
             "Names counted as _other", {f"sum by (metric) ({_selector('series_over_budget_total', '')})": "{{metric}}"}
         ),

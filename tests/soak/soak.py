@@ -264,6 +264,8 @@ async def _part(folder: Path, dice: random.Random, workers: int, *, killed: bool
         stack.callback(site.close)
         for slot in range(len(site.sidecars)):
             await site.start(slot)
+        for sidecar in built.processes:
+            await built.until_ready(sidecar)
         load = Load(site, dice)
         measures = Measures(lambda: site.sidecars[STEADY], seconds=load.seconds)
         with auditor.watching():

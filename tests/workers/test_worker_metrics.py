@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from prometheus_client.parser import text_string_to_metric_families
 
 from sidecar.observe.metrics import Metrics
@@ -18,8 +16,7 @@ def worker(**gauges: float) -> Metrics:
 
 
 def scraped(metrics: CombinedMetrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    exposed: Any = metrics.expose()
-    text = (exposed if isinstance(exposed, bytes) else exposed.body).decode()
+    text = b"".join(metrics.expose().parts).decode()
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)

@@ -82,21 +82,22 @@ def spans_of(trace: CallTrace, exchange: Exchange, status: Status, ended: float)
     )
     found = [request]
     if trace.store_began is not None:
-        found.append(_store_span(trace, exchange, trace.store_began, ended))
+        found.append(_child(_store_span(request, trace, exchange, ended), request))
     if trace.backend_id is not None and trace.backend_began is not None:
         seconds = exchange.backend_seconds
-        exchanged = request._replace(
-            kind=CLIENT,
+        backend = request._replace(
             span_id=trace.backend_id,
-            parent_id=trace.span_id,
-            remote=False,
             began=trace.moment(trace.backend_began),
             ended=trace.moment(ended if seconds is None else trace.backend_began + seconds),
             attributes=(*operation, *_TRANSPORT, *_server(trace.backend_url), *error),
-            link=None,
         )
-        found.append(exchanged)
+        found.append(_child(backend, request))
     return found
+
+
+def _child(span: Span, parent: Span) -> Span:
+    """Return a span as one of a request that this process makes."""
+    return span._replace(kind=CLIENT, parent_id=parent.span_id, remote=False, link=None)
 
 
 _TRANSPORT: Final = (("network.transport", "tcp"), ("network.protocol.name", "http"))
@@ -145,7 +146,7 @@ def _request(trace: CallTrace, exchange: Exchange, status: Status) -> list[Attri
     ]
 
 
-def _store_span(trace: CallTrace, exchange: Exchange, began: float, ended: float) -> Span:
+def _store_span(request: Span, trace: CallTrace, exchange: Exchange, ended: float) -> Span:
     """Describe the trip of gates 5 to 7, which fails when the store does not answer."""
     refusal = exchange.refusal
     failed = trace.store_ended is None and refusal is not None and refusal.code is ErrorCode.STORE_UNAVAILABLE
@@ -158,14 +159,10 @@ def _store_span(trace: CallTrace, exchange: Exchange, began: float, ended: float
         attributes.append(("mcp_sidecar.gate", refusal.gate.value))
     if failed:
         attributes.append(("error.type", exchange.code))
-    return Span(
+    return request._replace(
         name=_STORE,
-        kind=CLIENT,
-        trace_id=trace.trace_id,
         span_id=new_span_id(),
-        parent_id=trace.span_id,
-        remote=False,
-        began=trace.moment(began),
+        began=trace.moment(trace.store_began or ended),
         ended=trace.moment(ended if trace.store_ended is None else trace.store_ended),
         attributes=tuple(attributes),
         failed=failed,

@@ -20,7 +20,7 @@ from aiohttp.web import RequestPayloadError
 from sidecar.config.settings.settings import Limits
 from sidecar.proxy.listener.answering_connection import AnsweringConnection, ClientRequest
 from sidecar.proxy.listener.http_answers import Answer, answer_head
-from sidecar.proxy.listener.request_heads import Arrived, KnownHeads, RequestHead, arrived
+from sidecar.proxy.listener.request_heads import Arrivals, Arrived, KnownHeads, RequestHead
 
 MAX_HEADS: Final = 4
 """A request's head may be this many times as long as `limits.header`; a longer one closes the connection."""
@@ -39,8 +39,6 @@ _LINGER: Final = 10.0  # seconds to read a body that is not needed any more, so 
 Handler = Callable[[ClientRequest], Awaitable[Answer]]
 ErrorAnswer = Callable[[int, BaseException | None], Answer]
 _Parsed = tuple[RawRequestMessage | HttpProcessingError, StreamReader]
-_Due = int | None
-"""Bytes of the request in progress that have not arrived; None where only the parser knows."""
 
 
 class ClientConnection(AnsweringConnection):
@@ -55,8 +53,8 @@ class ClientConnection(AnsweringConnection):
     """
 
     __slots__ = (
-        *("_arrival", "_behind", "_body", "_due", "_ended", "_head", "_idle_until"),
-        *("_server", "_tail", "_task", "_waiting", "met"),
+        *("_arrivals", "_behind", "_body", "_ended", "_head", "_idle_until", "_server", "_tail", "_task", "_waiting"),
+        "met",
     )
 
     def __init__(self, server: ClientServer, ended: Callable[[], None]) -> None:
@@ -71,8 +69,7 @@ class ClientConnection(AnsweringConnection):
         self._body: StreamReader | None = None  # body of the last request
         self._behind = 0  # bytes of requests that were sent before the one in progress was answered
         self._tail = b""  # bytes after a request for another protocol, which are read after its refusal
-        self._due: _Due = 0  # once None it stays so: the parser may hold a part of the next head
-        self._arrival: Arrived | None = None  # the request that began with the last bytes
+        self._arrivals = Arrivals()
         parser = HttpRequestParser(
             self,
             server.loop,
@@ -105,7 +102,7 @@ class ClientConnection(AnsweringConnection):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and bound its buffers: the parser itself limits single headers and single bodies only."""
-        if self.closing or (self._due is not None and self._is_known(data, self._due)):
+        if self.closing or (self._arrivals.known and self._is_known(data)):
             return
         was_serving = self.serving
         if self._upgraded:
@@ -119,21 +116,16 @@ class ClientConnection(AnsweringConnection):
             if self._behind > MAX_BEHIND:
                 self.close()
 
-    def _is_known(self, data: bytes, due: int) -> bool:
-        """Serve a whole request with a known head, and return True; return False for one that is to be parsed.
-
-        Only where the parser is between two requests, which is counted here: a head may not begin within another one.
-        """
-        self._arrival = arrival = arrived(data) if not due else None
-        if arrival is not None:
-            due = arrival.end + arrival.length
-            if due == len(data) and not self.serving and (head := self.heads.get(arrival.key)) is not None:
-                self._arrival = None
+    def _is_known(self, data: bytes) -> bool:
+        """Serve a whole request with a known head, and return True; return False for one that is to be parsed."""
+        arrival = self._arrivals.begin(data)
+        if arrival is not None and not self.serving and arrival.end + arrival.length == len(data):
+            head = self.heads.get(arrival.key)
+            if head is not None:
+                self._arrivals.skip()
                 self._waiting.append(ClientRequest(head, None, EMPTY_PAYLOAD, self, data, arrival))
                 self._begin()
                 return True
-        due -= len(data)
-        self._due = due if due >= 0 else None
         return False
 
     def resume_reading(self, resume_parser: bool = True) -> None:
@@ -148,6 +140,7 @@ class ClientConnection(AnsweringConnection):
             parsed, self._upgraded, tail = self._parser.feed_data(data)
         except HttpProcessingError as error:
             parsed, tail = [(error, EMPTY_PAYLOAD)], b""
+        arrival = self._arrivals.confirm([head for head, _ in parsed])
         if not parsed:
             if self._body is None or self._body.is_eof():
                 self._head += len(data)
@@ -157,27 +150,18 @@ class ClientConnection(AnsweringConnection):
         self._tail = tail
         self._head = 0
         self._body = parsed[-1][1]
-        if self._due is not None and not self._is_counted(parsed):
-            self._due = self._arrival = None
-        self._waiting += [self._request(*each) for each in parsed]
+        self._waiting += [self._request(*each, arrival) for each in parsed]
         if len(self._waiting) >= _QUEUED and not self._buffer_paused:
             self._pause_reading_for_buffer()
         if not self.serving:
             self._begin()
 
-    def _is_counted(self, parsed: list[_Parsed]) -> bool:
-        """Return True when the parser has found exactly the request that was counted."""
-        head, arrival = parsed[0][0], self._arrival
-        if len(parsed) > 1 or arrival is None or isinstance(head, HttpProcessingError) or head.upgrade or head.chunked:
-            return False
-        return head.headers.get("Content-Length", "").lstrip("0") == str(arrival.length or "")
-
     def _request(
-        self, head: RawRequestMessage | HttpProcessingError, body: StreamReader
+        self, head: RawRequestMessage | HttpProcessingError, body: StreamReader, arrival: Arrived | None
     ) -> ClientRequest | HttpProcessingError:
         if isinstance(head, HttpProcessingError):
             return head
-        return ClientRequest(RequestHead(head), head, body, self, arrival=self._arrival)
+        return ClientRequest(RequestHead(head), head, body, self, arrival=arrival)
 
     def _begin(self) -> None:
         self.serving = True

@@ -11,6 +11,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Final, NamedTuple
 
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 
 from sidecar.protocol.headers import McpHeaders
@@ -89,6 +90,51 @@ def arrived(data: bytes) -> Arrived | None:
     if end < len(_END) or len(digits) > _DIGITS or not digits.isdigit():
         return None
     return Arrived(sha256(data[:start] + data[stop:end]).digest(), end, int(digits))
+
+
+class Arrivals:
+    """Count of what arrives on a connection: only between two requests may a known head begin.
+
+    The parser holds what it has read of a head, and does not tell. So bytes are counted here, while all requests state
+    their length and each begins with new bytes; after any other one this is never known again, and all are parsed.
+
+    Attributes:
+        known: True while it is counted.
+    """
+
+    __slots__ = ("_due", "_last", "known")
+
+    def __init__(self) -> None:
+        self.known = True
+        self._due = 0  # bytes of the request in progress that have not arrived
+        self._last: Arrived | None = None
+
+    def begin(self, data: bytes) -> Arrived | None:
+        """Count bytes; return the request that begins with them."""
+        self._last = found = arrived(data) if not self._due else None
+        if found is not None:
+            self._due = found.end + found.length
+        self._due -= len(data)
+        self.known = self._due >= 0
+        return found
+
+    def skip(self) -> None:
+        """Take the whole request that begins with the last bytes past the parser."""
+        self._last = None
+
+    def confirm(self, heads: list[RawRequestMessage | HttpProcessingError]) -> Arrived | None:
+        """Compare the request that was counted with what the parser has found; return it where it is that alone."""
+        last, self._last = self._last, None
+        if last is None and not heads:
+            return None  # a part of a body
+        self.known = self.known and last is not None and len(heads) == 1 and _has_length(heads[0], last.length)
+        return last if self.known else None
+
+
+def _has_length(head: RawRequestMessage | HttpProcessingError, length: int) -> bool:
+    if isinstance(head, HttpProcessingError) or head.upgrade or head.chunked:
+        return False
+    return head.headers.get("Content-Length", "").lstrip("0") == str(length or "")
 
 
 class KnownHeads:

@@ -164,7 +164,7 @@ async def test_the_last_spans_are_exported_when_the_process_ends(
 
 
 async def until_metric(rig: Rig, series: str, value: float) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await rig.metric(series) != value:
             pass
 

@@ -105,6 +105,23 @@ async def test_a_body_in_several_reads_keeps_the_count():
     assert gate.heads[0] is gate.heads[1] is gate.heads[2]
 
 
+async def test_requests_that_wait_in_the_parser_are_not_taken_for_each_other():
+    gate, paths = Gate(), [f"/{number}" for number in range(80)]
+    async with door(gate.handle, PATIENT) as place:
+        for _ in range(2):
+            async with connected(place) as (reader, writer):
+                for path in paths:
+                    writer.write(posted(path, path.encode().rjust(4)))
+                for _ in paths:
+                    await asyncio.wait_for(answer(reader), 10)
+        async with connected(place) as (reader, writer):
+            for path in paths:
+                writer.write(posted(path, path.encode().rjust(4)))
+                await asyncio.wait_for(answer(reader), 10)
+    assert [path for path, _, _ in gate.seen] == paths * 3
+    assert all(body.decode().strip() == path for path, body, _ in gate.seen)
+
+
 async def test_heads_of_one_call_only_are_not_remembered():
     traced = posted("/a", b"1", "traceparent: 00-1-2-00")
     gate = await served(Gate(), traced, traced)

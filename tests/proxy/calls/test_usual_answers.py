@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.proxy.relay.usual_answers import LONGEST
+from sidecar.proxy.calls.usual_answers import LONGEST
 from tests.proxy.support import Launch, policy
 from tests.support.backend import Behaviour, Turn
 from tests.support.rig import RECEIPT, REFUSAL, Json, Rig
