@@ -31,7 +31,7 @@ PARSERS := tests/fuzz tests/protocol tests/hostile
 IMPURE := $(addprefix tests/,clients conformance demo examples faults fuzz hostile settlement vectors wire)
 
 # Extras that the image has.
-IMAGE_EXTRAS := embedded
+IMAGE_EXTRAS := embedded otel
 
 .PHONY: demo test test-fast quick faults clients conformance soak bench check format wheel lock clean
 
@@ -57,8 +57,8 @@ clients: $(READY)  ## run the official clients and servers (npm, PyPI), with and
 conformance: $(READY)  ## run the official MCP conformance suite (npm), with and without the sidecar
 	$(BIN)/python -m tests.conformance
 
-soak: $(READY)  ## break everything round sidecars for MINUTES, verify answers and accounts, print a table; SEED repeats a run
-	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+soak: $(READY)  ## break everything round sidecars for MINUTES, verify answers and accounts, print a table; WORKERS, SEED
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(WORKERS),--workers $(WORKERS))
 
 bench: $(READY)  ## measure what a call costs beside other proxies; ROUNDS, QUICK=1, SAVE=1, ONLY=scoped,sidecar,...
 	$(BIN)/python -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) \

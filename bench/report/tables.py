@@ -1,4 +1,4 @@
-"""The tables of a run, for the terminal and for docs/performance.md."""
+"""The tables of a run, for the terminal, docs/performance.md and docs/scale.md."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from bench.peers import PEERS
-from bench.report import capacity, targets
+from bench.report import capacity, sizing, targets
 from bench.report.figures import TEXTBOOK, US, Figures, Spread
 from bench.workloads import WORKLOADS
 
@@ -143,6 +143,8 @@ TABLES: Mapping[str, Callable[[Figures], str]] = {
     "calls": of_calls,
     "growth": of_growth,
     "capacity": capacity.table_of,
+    "memory": sizing.of_memory,
+    "account": sizing.of_account,
 }
 
 

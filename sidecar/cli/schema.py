@@ -8,7 +8,6 @@ import json
 from sidecar.cli.common import Commands, command
 from sidecar.config.public_schema import public_schema
 from sidecar.config.settings.settings_schema import settings_schema
-from sidecar.config.unsupported import enforced_schema
 from sidecar.policy.language.models import PolicyDocument
 
 
@@ -27,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
 def schema_text(document: str) -> str:
     """Return the JSON Schema of `config` or `policy` as a file's text."""
     if document == "config":
-        schema = public_schema(enforced_schema(settings_schema()), "mcp-policy-sidecar config.yaml")
+        schema = public_schema(settings_schema(), "mcp-policy-sidecar config.yaml")
     else:
         schema = public_schema(PolicyDocument.model_json_schema(), "mcp-policy-sidecar policy file")
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

@@ -24,9 +24,9 @@ from sidecar.config.documents.merging import (
     validate,
 )
 from sidecar.config.documents.suggestions import nearest
+from sidecar.config.file_reader import DiskReader, FileReader
 from sidecar.config.settings.scalars import FilePath, FilePaths
 from sidecar.config.settings.settings import Settings, settings_of
-from sidecar.config.unsupported import reject_unsupported
 
 _REFERENCE: Final = re.compile(r"\$\{([^{}]*)\}|\$\{")
 _VARIABLE: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
@@ -43,17 +43,23 @@ def load_settings(path: Path, environ: Mapping[str, str] | None = None) -> Setti
     Raises:
         DocumentError: all problems of the file; they contain no substituted value.
     """
-    return settings_of(reject_unsupported(read_config(path, environ)), path.parent)
+    return settings_of(read_config(path, environ), path.parent)
 
 
-def read_config(path: Path, environ: Mapping[str, str] | None = None) -> Document:
+def read_config(path: Path, environ: Mapping[str, str] | None = None, files: FileReader | None = None) -> Document:
     """Parse a config file and substitute `${...}`; arguments as for `load_settings`.
+
+    Args:
+        path: the file.
+        environ: values of `${NAME}`; None: this process's environment.
+        files: reads the files; None: from disk.
 
     Raises:
         DocumentError: the file is unreadable or no YAML.
     """
-    substitute = substitution(os.environ if environ is None else environ, path.parent)
-    return parse(str(path), _read(path), substitute)
+    files = files or DiskReader()
+    substitute = substitution(os.environ if environ is None else environ, path.parent, files)
+    return parse(str(path), _read(path, files), substitute)
 
 
 FilesStamp = tuple[tuple[str, tuple[int, ...] | None], ...]
@@ -95,7 +101,7 @@ def _stamp(file: Path) -> tuple[int, ...] | None:
 def named_policies(config: Path) -> Path | tuple[Path, ...] | None:
     """Return the policy files or folder that the config on disk names; None for an unreadable config."""
     try:
-        return configured_policies(reject_unsupported(read_config(config)), config.parent)
+        return configured_policies(read_config(config), config.parent)
     except DocumentError:
         return None
 
@@ -123,33 +129,42 @@ def named_control(config: Path) -> Path | None:
     Raises:
         DocumentError: the config is unreadable, or `control` is no path.
     """
-    document = reject_unsupported(read_config(config))
+    document = read_config(config)
     value = {key: document.value[key] for key in ("control",) if key in document.value}
     return validate(_Control, Document(document.file, value), base=config.parent).control
 
 
-def load_policies(policies: Path | tuple[Path, ...]) -> tuple[Document, ...]:
+def load_policies(policies: Path | tuple[Path, ...], files: FileReader | None = None) -> tuple[Document, ...]:
     """Read the policy files: those of a folder sorted by name, or those of a list in its order.
 
     A readable document keeps its problems, which `validate` raises with its own.
 
+    Args:
+        policies: the folder, or the files.
+        files: reads the files; None: from disk.
+
     Raises:
         DocumentError: there are no files, or some are unreadable.
     """
-    return tuple(load_documents(policy_files(policies)))
+    files = files or DiskReader()
+    return tuple(load_documents(policy_files(policies, files), files))
 
 
-def load_documents(files: Iterable[Path]) -> tuple[Document, ...]:
+def load_documents(paths: Iterable[Path], files: FileReader | None = None) -> tuple[Document, ...]:
     """Read files without substitution.
+
+    Args:
+        paths: of the files.
+        files: reads them; None: from disk.
 
     Raises:
         DocumentError: some are unreadable; the error has the problems of the readable ones too.
     """
     documents: list[Document] = []
     problems: list[Problem] = []
-    for file in files:
+    for path in paths:
         try:
-            documents.append(parse(str(file), _read(file), secrets=False))
+            documents.append(parse(str(path), _read(path, files), secrets=False))
         except DocumentError as error:
             problems += error.problems
     if problems:
@@ -157,18 +172,23 @@ def load_documents(files: Iterable[Path]) -> tuple[Document, ...]:
     return tuple(documents)
 
 
-def policy_files(policies: Path | tuple[Path, ...]) -> tuple[Path, ...]:
+def policy_files(policies: Path | tuple[Path, ...], reader: FileReader | None = None) -> tuple[Path, ...]:
     """Return the current files of the policy at `Settings.policies`.
+
+    Args:
+        policies: the folder, or the files.
+        reader: reads the folder; None: from disk.
 
     Raises:
         DocumentError: the folder is unreadable or has no files: a policy without files would have no rules.
     """
     if isinstance(policies, tuple):
         return policies
-    if policies.is_file():
+    reader = reader or DiskReader()
+    if reader.is_file(policies):
         return (policies,)
     try:
-        names = sorted(entry.name for entry in policies.iterdir() if entry.suffix == ".yaml")
+        names = sorted(name for name in reader.names(policies) if Path(name).suffix == ".yaml")
     except OSError as error:
         raise _unreadable(policies, error) from None
     files = tuple(policies / name for name in names if not name.startswith("."))
@@ -177,7 +197,9 @@ def policy_files(policies: Path | tuple[Path, ...]) -> tuple[Path, ...]:
     return files
 
 
-def missing_policies(document: Document, policies: Path | tuple[Path, ...]) -> Iterator[Problem]:
+def missing_policies(
+    document: Document, policies: Path | tuple[Path, ...], files: FileReader | None = None
+) -> Iterator[Problem]:
     """Yield a problem for each policy file or folder that a config names and that does not exist.
 
     The default folder is not reported where the config has an unknown key that resembles `policies`.
@@ -185,14 +207,14 @@ def missing_policies(document: Document, policies: Path | tuple[Path, ...]) -> I
     if "policies" not in document.value and any(nearest(key, ["policies"]) for key in document.value):
         return
     for index, path in enumerate([policies] if isinstance(policies, Path) else policies):
-        if not path.exists():
+        if not (files or DiskReader()).exists(path):
             place: tuple[str | int, ...] = ("policies",) if isinstance(policies, Path) else ("policies", index)
             near = nearest(path.name, [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else ())
             wrong = "cannot be read (No such file or directory)"
             yield document.problem(place, wrong, "a folder of *.yaml files, or a list of files", near=near)
 
 
-def substitution(environ: Mapping[str, str], base: Path) -> Substitute:
+def substitution(environ: Mapping[str, str], base: Path, files: FileReader | None = None) -> Substitute:
     """Return a function that replaces `${NAME}`, `${NAME:-default}` and `${file:path}` in a text, once.
 
     As in a shell, the default also replaces a variable that is set but empty. The line end at the end of
@@ -204,7 +226,7 @@ def substitution(environ: Mapping[str, str], base: Path) -> Substitute:
         if inside is None:
             raise ValueError(f"a ${{ that is not closed; accepted: {_FORMS}")
         if inside.startswith("file:"):
-            return _secret(base / inside.removeprefix("file:"))
+            return _secret(base / inside.removeprefix("file:"), files or DiskReader())
         variable = _VARIABLE.fullmatch(inside)
         if variable is None:
             raise ValueError(f"not a substitution; accepted: {_FORMS}")
@@ -220,9 +242,9 @@ def substitution(environ: Mapping[str, str], base: Path) -> Substitute:
     return lambda text: _REFERENCE.sub(replace, text)
 
 
-def _secret(path: Path) -> str:
+def _secret(path: Path, files: FileReader) -> str:
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = files.read(path).decode("utf-8")
     except OSError as error:
         fault = f"the file to substitute cannot be read ({error.strerror})"
         raise ValueError(f"{fault}; accepted: a file that this user can read") from None
@@ -231,9 +253,9 @@ def _secret(path: Path) -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, files: FileReader | None = None) -> str:
     try:
-        data = path.read_bytes()
+        data = (files or DiskReader()).read(path)
     except OSError as error:
         raise _unreadable(path, error) from None
     try:

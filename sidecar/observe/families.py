@@ -35,10 +35,14 @@ class Families:
 
     Args:
         registry: receives the metrics.
+
+    Attributes:
+        modes: how each gauge of several workers is combined, by name.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self.modes: dict[str, str] = {}
         self._make_call_metrics()
         self._make_state_metrics()
         self._make_dependency_metrics()
@@ -81,6 +85,10 @@ class Families:
         self.in_flight = self._gauge("in_flight", "Number of requests in flight.", "livesum")
         self.memory = self._gauge("memory_bytes", "Bytes of memory that requests and answers take now.", "livesum")
         self.connections = self._gauge("connections", "Number of open client connections.", "livesum")
+        self.workers = self._gauge("workers", "Number of processes that serve.", "livesum")
+        self.worker_restarts = self._counter(
+            "worker_restarts", "Number of worker processes that were replaced, by reason.", "reason"
+        )
         self.accepts_paused = self._counter(
             "accepts_paused",
             "Number of times that accepting connections was paused, by listener and reason.",
@@ -190,6 +198,7 @@ class Families:
         return self._gauge(name, text, mode, prefix="process_")
 
     def _gauge(self, name: str, text: str, mode: str, *labels: str, prefix: str = "mcp_sidecar_") -> Gauge:
+        self.modes[f"{prefix}{name}"] = mode
         return Gauge(
             f"{prefix}{name}",
             text,

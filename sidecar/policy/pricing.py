@@ -237,7 +237,7 @@ def _product(amount: Amount, count: int) -> int:
 
 
 def _units(part: int | Expression | None, scope: Scope, steps: Steps | None = None) -> int:
-    value = part.value(scope, steps) if isinstance(part, Expression) else part
+    value: Any = part.value(scope, steps) if type(part) is Expression else part
     if type(value) is not int or not 0 <= value <= MAX_AMOUNT:
         raise ValueRefusedError(f"`{_text(part)}` must give an integer from 0 to {MAX_AMOUNT}")
     return value

@@ -120,8 +120,7 @@ class RequestContext:
         received, parsed, decided, forwarded = self.received, self.parsed, self.decided, self.forwarded
         admitted = self.admission if isinstance(self.admission, Admitted) else None
         decision = None if decided is None else decided.decision
-        response, refusal, stream = received.reply.response, self.refusal, self.stream
-        traced = forwarded or received.trace
+        refusal, stream, traced = self.refusal, self.stream, forwarded or received.trace
         return Exchange(
             received.id,
             received.started,
@@ -132,7 +131,7 @@ class RequestContext:
             method=None if decided is None else decided.method,
             code=self._code(settled),
             refusal=refusal,
-            http_status=None if response is None else response.status,
+            http_status=None if (response := received.reply.response) is None else response.status,
             rule=(refusal.rule if refusal is not None else None) or (decision.rule if decision is not None else None),
             rows=None if settled is None else settled.rows,
             reserved=() if admitted is None else admitted.prices,

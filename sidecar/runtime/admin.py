@@ -6,7 +6,8 @@ name (DNS rebinding) is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from ipaddress import ip_address
 
 import orjson
@@ -26,19 +27,22 @@ class Admin:
         refresh: brings the gauges up to date before they are read.
         hosts: returns Host names that are served besides IP literals and localhost, in lower case, with or without a
             port.
+        alive: returns False when `/healthz` must fail, and its text.
     """
 
     def __init__(
         self,
         metrics: Metrics,
         readiness: Readiness,
-        refresh: Callable[[], None],
+        refresh: Callable[[], Awaitable[None]],
         hosts: Callable[[], Collection[str]] = tuple,
+        alive: Callable[[], tuple[bool, str]] = lambda: (True, "ok"),
     ) -> None:
         self._metrics = metrics
         self._readiness = readiness
         self._refresh = refresh
         self._hosts = hosts
+        self._alive = alive
 
     async def handle(self, request: ClientRequest) -> Answer:
         """Serve one request."""
@@ -48,13 +52,13 @@ class Admin:
         if request.method not in ("GET", "HEAD"):
             return Answer(405, [("Allow", "GET, HEAD")])
         if path == "/healthz":
-            return _text(200, "ok\n")
+            alive, text = self._alive()
+            return _text(200 if alive else 503, f"{text}\n")
         if path == "/readyz":
             return self._ready()
         if path == "/metrics":
-            self._refresh()
-            content_type, body = self._metrics.expose(",".join(request.headers.getall("Accept", ())))
-            return Answer(200, [("Content-Type", content_type), ("Vary", "Accept")], body)
+            await self._refresh()
+            return await self._scraped(",".join(request.headers.getall("Accept", ())))
         return _text(404, "/metrics, /healthz, /readyz\n")
 
     def error(self, status: int, _: BaseException | None) -> Answer:
@@ -73,6 +77,15 @@ class Admin:
         if len(values) > 1 or (port and not port.isdecimal()):
             return False
         return name == "localhost" or _is_literal(name) or not {host, name}.isdisjoint(self._hosts())
+
+    async def _scraped(self, accept: str) -> Answer:
+        """Return the metrics; calls are served while a long body is made."""
+        content_type, parts = self._metrics.expose(accept)
+        body = bytearray()
+        for part in parts:
+            body += part
+            await asyncio.sleep(0)
+        return Answer(200, [("Content-Type", content_type), ("Vary", "Accept")], bytes(body))
 
     def _ready(self) -> Answer:
         """Return 200 when every required check passes, else 503; each check by name with its reason."""

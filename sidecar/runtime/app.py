@@ -22,7 +22,6 @@ from sidecar.identity.jwt.discovery import bare
 from sidecar.observe.logs import FLUSH_WITHIN, Lines
 from sidecar.observe.metrics import Metrics
 from sidecar.observe.record import Recorder
-from sidecar.observe.redact import sentence
 from sidecar.observe.repeats import Repeats
 from sidecar.observe.tracing.exporter import FLUSH_WITHIN as EXPORT_WITHIN
 from sidecar.observe.tracing.setup import start_tracing
@@ -32,13 +31,12 @@ from sidecar.policy.rules import Policy
 from sidecar.proxy.admit import LEASE_MARGIN, Admission
 from sidecar.proxy.calls.traced_admission import TracedAdmission
 from sidecar.proxy.forward import Forwarder
-from sidecar.proxy.listener.acceptors import Listeners
+from sidecar.proxy.listener.accepting.acceptors import Listeners
 from sidecar.proxy.listener.client_server import ClientServer
 from sidecar.proxy.listener.http_errors import check_parser, refused
 from sidecar.proxy.memory import MemoryLease
 from sidecar.proxy.pipeline import Pipeline
 from sidecar.proxy.relay.resuming import Resuming
-from sidecar.proxy.relay.revocation_times import RevocationTimes
 from sidecar.proxy.relay.revocations import Revocations
 from sidecar.proxy.relay.streams import StreamEnding
 from sidecar.proxy.snapshot import Snapshot
@@ -47,22 +45,22 @@ from sidecar.runtime.backend_watch import BackendWatch
 from sidecar.runtime.background import run_forever
 from sidecar.runtime.control.control_socket import ControlSocket
 from sidecar.runtime.control.reload_answer import ReloadCause
-from sidecar.runtime.durability_warnings import StoreWarnings, check_forever, keep_layout_version
 from sidecar.runtime.files_watch import FilesWatch
 from sidecar.runtime.gauges import refresh_backend, refresh_issuers
 from sidecar.runtime.readiness import Check, Readiness
-from sidecar.runtime.reload import Reloader
+from sidecar.runtime.reload import FilesInForce, Reloader
+from sidecar.runtime.store_watch import StoreWarnings, StoreWatch, check_forever, keep_layout_version
 from sidecar.runtime.sweeper import sweep_forever
 from sidecar.runtime.tls_reload import Certificates, backend_pool
 from sidecar.store.commands import scripts
-from sidecar.store.connection.store_connection import StoreError
+from sidecar.store.revocation_times import RevocationTimes
 from sidecar.store.store import Store
 from sidecar.store.stream_key import StreamKey
 from sidecar.system.loop_lag import measure_forever
 from sidecar.system.threads import LimitedThreads
 from sidecar.workbench.loading import Loaded
 
-_ADMIN_GRACE: Final = 5.0  # seconds for scrapes in flight when the process ends
+ADMIN_GRACE: Final = 5.0  # seconds for scrapes in flight when the process ends
 _SETTLE_GRACE: Final = 5.0  # seconds for settlements on their way to the store when the process ends
 
 
@@ -74,15 +72,28 @@ class Sidecar:
         loaded: settings, policy and credentials from it.
         lines: the log.
         lease_margin: seconds that a hold outlives its call's timeout before another process may resolve it.
+        supervised: True for a worker: its supervisor opens all listeners, and reloads.
+
+    Attributes:
+        listeners: its listeners.
+        readiness: the checks of `/readyz`.
     """
 
-    def __init__(self, config: Path, loaded: Loaded, lines: Lines, lease_margin: float = LEASE_MARGIN) -> None:
+    def __init__(
+        self,
+        config: Path,
+        loaded: Loaded,
+        lines: Lines,
+        lease_margin: float = LEASE_MARGIN,
+        supervised: bool = False,
+    ) -> None:
         settings = loaded.settings
         self._config = config
         self._lines = lines
         self._repeats = Repeats(lines)
         self._loaded = loaded
         self._lease_margin = lease_margin
+        self._supervised = supervised
         self.metrics = Metrics()
         lines.dropped = self.metrics.log_dropped.inc
         self.store = Store(
@@ -100,25 +111,19 @@ class Sidecar:
         self._upstream = backend_pool(settings, loaded.tls)  # until a reload replaces it; see `Snapshot`
         self._certificates = Certificates(settings, loaded.tls, self._upstream, self.metrics, lines)
         self._backend = BackendWatch(lambda: self.pipeline.snapshot, self._repeats, self._memory_of_listing)
-        self._readiness = Readiness(self._checks, self._repeats)
-        self._store_problem: str | None = None
+        self.readiness = Readiness(self._checks, self._repeats)
+        self._store_watch = StoreWatch(self.store, self._repeats, embedded=settings.store.embedded)
         self._tasks: list[asyncio.Task[None]] = []
-        self._flushing = LimitedThreads("flush")
-        self._exporting = LimitedThreads("export")
+        self._flushing, self._exporting = LimitedThreads("flush"), LimitedThreads("export")
         self._stack = contextlib.AsyncExitStack()
-        self._listeners = Listeners(self._stack, self.metrics, self._repeats)
+        self.listeners = Listeners(self._stack, self.metrics, self._repeats)
         self._grace_ends = 0.0
         self._files = FilesWatch(config, loaded, self._in_force, self._repeats, self._reload_watched)
 
     @property
     def addresses(self) -> dict[str, Address]:
         """First address that each of `listen` and `admin` is bound to: port 0 has become a port."""
-        return {name: addresses[0] for name, addresses in self._listeners.addresses.items()}
-
-    @property
-    def readiness(self) -> Readiness:
-        """Checks of `/readyz`."""
-        return self._readiness
+        return {name: addresses[0] for name, addresses in self.listeners.addresses.items()}
 
     @property
     def lines(self) -> Lines:
@@ -173,8 +178,8 @@ class Sidecar:
     def _start_tasks(self, stream_key: StreamKey) -> None:
         # Tasks end before the store is closed, and after the listeners have been.
         self._stack.push_async_callback(self._end_tasks)
-        self._spawn(self._connect_store, "store")
-        self._spawn(self._readiness.watch, "readiness")
+        self._spawn(self._store_watch.connect, "store")
+        self._spawn(self.readiness.watch, "readiness")
         self._spawn(self._backend.reach, "backend")
         self._spawn(self._backend.list_forever, "backend tools")
         self._spawn(partial(sweep_forever, self.store, self.metrics), "sweep")
@@ -185,19 +190,23 @@ class Sidecar:
         self._spawn(self._revocations.watch, "revocations")
         self._spawn(self._revocation_times.watch, "revocation times")
         self._spawn(self._certificates.watch, "certificates")
-        self._spawn(self._files.watch, "files")
+        if not self._supervised:
+            self._spawn(self._files.watch, "files")
         self._spawn(partial(measure_forever, self.metrics.loop_lag.observe), "event loop")
 
     async def _listen(self, settings: Settings) -> None:
-        listeners = self._listeners
-        admin = Admin(self.metrics, self._readiness, self._refresh, lambda: self._in_force()[0].admin_hosts)
-        operators = ClientServer(admin.handle, admin.error, settings.limits)
-        plain = [None] * len(settings.admin)
-        await listeners.open("admin", settings.admin, plain, operators, lambda: _ADMIN_GRACE)
+        listeners = self.listeners
+        if not self._supervised:
+            admin = Admin(self.metrics, self.readiness, self.refresh, lambda: self._in_force()[0].admin_hosts)
+            operators = ClientServer(admin.handle, admin.error, settings.limits)
+            plain = [None] * len(settings.admin)
+            await listeners.open("admin", settings.admin, plain, operators, lambda: ADMIN_GRACE)
         public = ClientServer(self.pipeline.handle, refused(self._malformed), settings.limits)
-        outside = [each.address for each in settings.listen]
-        await listeners.open("listen", outside, self._certificates.listeners, public, self._grace)
+        outside, tls = [each.address for each in settings.listen], self._certificates.listeners
+        await listeners.open("listen", outside, tls, public, self._grace, () if self._supervised else None)
         self._stack.callback(self._stopping)
+        if self._supervised:
+            return
         await self._open_control(settings.control)
         self._lines.event(
             "listening",
@@ -215,6 +224,22 @@ class Sidecar:
         with contextlib.suppress(TimeoutError):  # the reader of standard output has stopped
             async with asyncio.timeout(FLUSH_WITHIN):
                 await self._flushing.run(self._lines.flush)
+
+    def begin_leaving(self) -> None:
+        """Report in `/readyz` that the process will end, and end each connection with its next answer."""
+        self.readiness.stopping = True
+        self.listeners.keep_no_connections()
+
+    async def await_endpoints(self, cut_short: asyncio.Event) -> None:
+        """Keep serving for `shutdown_delay` while load balancers learn that the process will end.
+
+        Args:
+            cut_short: ends the wait when set.
+        """
+        self.begin_leaving()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._in_force()[0].shutdown_delay):
+                await cut_short.wait()
 
     async def reload(self) -> bool:
         """Reload the files, as SIGHUP asks; return whether they are in force now."""
@@ -236,17 +261,19 @@ class Sidecar:
         return self._in_force()[0].shutdown_grace
 
     def _make_reloader(self) -> Reloader:
-        return Reloader(
-            self._config,
+        self.files_in_force = FilesInForce(
             self.pipeline,
             issuers=self._issuers,
             certificates=self._certificates,
-            listeners=self._listeners,
+            listeners=self.listeners,
             backend=self._backend,
-            files=self._files,
             applied=self._revocations.check_soon,
             metrics=self.metrics,
-            lines=self._lines,
+        )
+        self.files_in_force.begin_series()
+        replace = self.files_in_force.replace
+        return Reloader(
+            self._config, self._in_force, replace, files=self._files, metrics=self.metrics, lines=self._lines
         )
 
     def _unmatched(self, issuer: str, path: str) -> None:
@@ -259,7 +286,7 @@ class Sidecar:
     def _stopping(self) -> None:
         self._grace_ends = asyncio.get_running_loop().time() + self._grace()
         self.pipeline.stopping = True
-        self._readiness.stopping = True
+        self.readiness.stopping = True
         self.pipeline.streams.end_all(StreamEnding.STOPPING)
 
     async def _end_tasks(self) -> None:
@@ -274,25 +301,11 @@ class Sidecar:
 
         self._tasks.append(asyncio.create_task(run_forever(task, failed), name=name))
 
-    async def _connect_store(self) -> None:
-        """Connect; the connection itself retries, but a private server may fail to start at all."""
-        while True:
-            try:
-                await self.store.start()
-            except StoreError as error:
-                self._store_problem = sentence(str(error))
-                problem = self._unreachable_store() or self._store_problem
-                self._repeats.event("store_unavailable", "error", plain=True, problem=problem)
-                await asyncio.sleep(1)
-            else:
-                self._store_problem = None
-                return
-
     def _memory_of_listing(self) -> MemoryLease:
         """Open a lease for a list of the backend's tools, which no account has asked for."""
         return self.pipeline.memory.lease("backend tools", self.pipeline.snapshot.settings.limits.memory)
 
-    def _refresh(self) -> None:
+    async def refresh(self) -> None:
         """Update the gauges from the objects that they describe."""
         metrics = self.metrics
         metrics.store_up.set(self.store.up)
@@ -301,22 +314,15 @@ class Sidecar:
         metrics.revocation_subscription_up.set(self._revocations.subscription_up)
         metrics.files_valid.set(self._files.valid and self._certificates.valid)
         metrics.files_differ.set(self._files.differ)
+        metrics.workers.set(1)
         metrics.in_flight.set(self.pipeline.in_flight)
         metrics.memory.set(self.pipeline.memory.used)
-        metrics.connections.set(self._listeners.connections)
+        metrics.connections.set(self.listeners.connections)
         metrics.open_streams.set(len(self.pipeline.streams))
         metrics.open_holds.set(self._admission.open_holds)
-        metrics.ready.set(self._readiness.ready)
+        metrics.ready.set(self.readiness.ready)
         metrics.refresh()
         refresh_issuers(metrics, self._issuers, self.pipeline.snapshot.settings.issuers)
-
-    def _unreachable_store(self) -> str | None:
-        """Return why the store is unreachable; None while it is reachable."""
-        if self.store.up:
-            return None
-        if self._loaded.settings.store.embedded and self._store_problem is not None:
-            return self._store_problem
-        return f"{self.store.location}: {sentence(self.store.error or 'not connected')}"
 
     def _checks(self) -> list[Check]:
         reasons = [
@@ -325,7 +331,7 @@ class Sidecar:
         unavailable = "; ".join(f"{issuer.id}: {reason}{_endpoint(issuer)}" for issuer, reason in reasons)
         return [
             Check("policy", None),
-            Check("store", self._unreachable_store()),
+            Check("store", self._store_watch.unavailable_reason),
             Check("keys", None if any(reason is None for _, reason in reasons) else unavailable),
             Check("backend", self._backend.problem, required=not self._backend.started),
         ]

@@ -23,6 +23,7 @@ from sidecar.observe.redact import cut
 from sidecar.proxy.admit import LEASE_MARGIN
 from sidecar.proxy.listener.http_errors import UnsafeParserError
 from sidecar.runtime.app import Sidecar
+from sidecar.runtime.workers.supervisor import Supervisor, worker_count
 from sidecar.system.service_manager import ServiceManager
 from sidecar.workbench.loading import Loaded, load
 
@@ -53,7 +54,7 @@ def serve(config: Path, lease_margin: float = LEASE_MARGIN) -> int:
     lines = Lines.of(loaded.settings.log)
     install(lines)
     try:
-        uvloop.run(_run(config, loaded, lines, lease_margin))
+        uvloop.run(_serve(config, loaded, lines, lease_margin))
     except (OSError, UnsafeParserError) as error:
         lines.event("listen_failed", "error", problem=str(error))
         return 1
@@ -79,21 +80,33 @@ def _configured_format(config: Path) -> str:
     return Log().format
 
 
-async def _run(config: Path, loaded: Loaded, lines: Lines, lease_margin: float) -> None:
+async def _serve(config: Path, loaded: Loaded, lines: Lines, lease_margin: float) -> None:
+    workers = worker_count(loaded.settings)
+    if workers == 1:
+        await _run(Sidecar(config, loaded, lines, lease_margin), lines)
+    else:
+        await _run(Supervisor(config, loaded, lines, workers, lease_margin), lines)
+
+
+async def _run(running: Sidecar | Supervisor, lines: Lines) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     manager = ServiceManager.of(os.environ)
-    async with manager.watched(), Sidecar(config, loaded, lines, lease_margin) as sidecar:
+    async with manager.watched(), running as sidecar:
         loop.add_signal_handler(signal.SIGHUP, _reloader(sidecar, manager))
         await manager.ready(_SERVING)
         await stop.wait()
         lines.event("stopping")
         await manager.stopping()
+        again = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, again.set)
+        await sidecar.await_endpoints(again)
 
 
-def _reloader(sidecar: Sidecar, manager: ServiceManager) -> Callable[[], None]:
+def _reloader(sidecar: Sidecar | Supervisor, manager: ServiceManager) -> Callable[[], None]:
     """Make a handler that reloads once per signal."""
     running: set[asyncio.Task[None]] = set()
 

@@ -63,7 +63,7 @@ class Readiness:
         """
         while True:
             await asyncio.sleep(CHECK_EVERY)
-            for check in self.now():
+            for check in () if self.stopping else self.now():
                 self._log(check)
             self._repeats.flush()
 

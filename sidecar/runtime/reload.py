@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,9 +19,10 @@ from sidecar.observe.metrics import Metrics
 from sidecar.observe.redact import cut
 from sidecar.policy.comparison.declared_changes import bounded, policy_changes
 from sidecar.policy.comparison.weakening import weakenings
+from sidecar.policy.rules import Policy
 from sidecar.policy.shadow_codes import shadow_codes
 from sidecar.proxy.backend.pool import BackendPool
-from sidecar.proxy.listener.acceptors import Listeners
+from sidecar.proxy.listener.accepting.acceptors import Listeners
 from sidecar.proxy.pipeline import Pipeline
 from sidecar.proxy.relay.streams import StreamEnding
 from sidecar.proxy.snapshot import Snapshot
@@ -41,17 +42,13 @@ _HELD: Final = "apply it by SIGHUP or `mcp-sidecar reload` if this is intended"
 
 
 class Reloader:
-    """Reload of the files that a process serves by.
+    """Reload of the files that the sidecar serves by.
 
     Args:
         config: the config file.
-        pipeline: gets the new snapshot.
-        issuers: keeps the issuers that the new config names.
-        certificates: gets the new credentials.
-        listeners: gets the new limits of headers.
-        backend: lists the tools that the new policy depends on.
+        in_force: returns settings and policy in force.
+        apply: puts valid files in force; returns problems if it has changed nothing.
         files: is notified of the files in force.
-        applied: called when new files are in force.
         metrics: count reloads.
         lines: the log.
 
@@ -62,25 +59,17 @@ class Reloader:
     def __init__(
         self,
         config: Path,
-        pipeline: Pipeline,
+        in_force: Callable[[], tuple[Settings, Policy]],
+        apply: Callable[[Loaded], Awaitable[Sequence[str]]],
         *,
-        issuers: IssuerRegistry,
-        certificates: Certificates,
-        listeners: Listeners,
-        backend: BackendWatch,
         files: FilesWatch,
-        applied: Callable[[], None],
         metrics: Metrics,
         lines: Lines,
     ) -> None:
         self._config = config
-        self._pipeline = pipeline
-        self._issuers = issuers
-        self._certificates = certificates
-        self._listeners = listeners
-        self._backend = backend
+        self._in_force = in_force
+        self._put_in_force = apply
         self._files = files
-        self._applied = applied
         self._metrics = metrics
         self._lines = lines
         self._disk = LimitedThreads("reload")
@@ -101,7 +90,7 @@ class Reloader:
             return await self._reload(cause, seen)
 
     async def _reload(self, cause: ReloadCause, seen: FilesStamp | None) -> ReloadAnswer:
-        before = self._pipeline.snapshot
+        settings, policy = self._in_force()
         try:
             async with asyncio.timeout(self.within):
                 loaded = await self._disk.run(load, self._config)
@@ -114,12 +103,12 @@ class Reloader:
         except Exception as error:  # noqa: BLE001 - whatever files can cause, the old ones stay and the answer says so
             return self._refuse([f"the files cannot be loaded: {fault_place(error)}"])
         if seen is not None and loaded.stamp != seen:
-            return ReloadAnswer.refused(before.policy.revision, ["the files have changed again"])
+            return ReloadAnswer.refused(policy.revision, ["the files have changed again"])
         problems = []
-        if fixed := needs_restart(before.settings, loaded.settings):
+        if fixed := needs_restart(settings, loaded.settings):
             problems = [f"changing {', '.join(fixed)} needs a restart"]
         elif cause is ReloadCause.WATCH:
-            problems = [f"{lost}: {_HELD}" for lost in weakenings(before.policy, loaded.policy)]
+            problems = [f"{lost}: {_HELD}" for lost in weakenings(policy, loaded.policy)]
         if problems:
             self._files.found(loaded)
             return self._refuse(problems)
@@ -132,34 +121,18 @@ class Reloader:
 
     def succeeded(self) -> None:
         """Count a load of files that are now in force."""
-        settings, policy = self._pipeline.snapshot.settings, self._pipeline.snapshot.policy
         self._metrics.reload_success.set(True)
         self._metrics.reload_time.set(time.time())
-        self._metrics.policy(policy.revision)
-        self._metrics.expect(policy.tools, policy.credits, shadow_codes(policy), policy.quotas)
-        self._metrics.begin(self._metrics.streams_ended, [each.name.lower() for each in StreamEnding])
-        if any(issuer.introspection for issuer in settings.issuers):
-            self._metrics.begin(self._metrics.introspections, [each.value for each in IntrospectionOutcome])
 
     async def _apply(self, loaded: Loaded, cause: ReloadCause) -> ReloadAnswer:
-        before = self._pipeline.snapshot
-        upstream = _upstream(before, loaded)
-        snapshot = Snapshot.of(loaded.settings, loaded.policy, self._issuers, upstream, before)
-        await self._backend.prepare(snapshot)
-        # From here to the assignment nothing waits: the new files come into force in one moment.
-        self._certificates.use(loaded.tls, upstream)
-        self._listeners.limit(loaded.settings.limits)
-        self._lines.follow(loaded.settings.log)
-        for gone in {each.id for each in before.settings.issuers} - {each.id for each in loaded.settings.issuers}:
-            self._metrics.issuer(gone, keys=None, fetched=None, introspection=None)
-        self._pipeline.snapshot = snapshot
+        before = self._in_force()
+        problems = await self._put_in_force(loaded)
+        if problems:
+            self._files.found(loaded)
+            return self._refuse(problems)
         self._files.reloaded(loaded)
-        if upstream is not before.upstream:
-            before.upstream.close()
-            self._backend.follow()
-        self._applied()
-        await self._issuers.retain(loaded.settings.issuers)
-        answer = _accepted(before, snapshot)
+        self._lines.follow(loaded.settings.log)
+        answer = _accepted(before, loaded)
         fields = {"policy": answer.revision, "before": answer.before, "cause": cause.value, "changes": answer.changes}
         if self._lines.wants("info"):
             self._lines.write("info", "reloaded", fields)
@@ -173,7 +146,69 @@ class Reloader:
             self._lines.write("error", "reload_failed", {"problem": cut(problem, 1000)})
         self._metrics.reload_success.set(False)
         self._metrics.reload_failures.inc()
-        return ReloadAnswer.refused(self._pipeline.snapshot.policy.revision, problems)
+        return ReloadAnswer.refused(self._in_force()[1].revision, problems)
+
+
+class FilesInForce:
+    """Replacement of everything in this process that depends on config and policy.
+
+    Args:
+        pipeline: gets the new snapshot.
+        issuers: keeps the issuers that the new config names.
+        certificates: gets the new credentials.
+        listeners: gets the new limits of headers.
+        backend: lists the tools that the new policy depends on.
+        applied: called when new files are in force.
+        metrics: their series depend on names in the files.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        issuers: IssuerRegistry,
+        certificates: Certificates,
+        listeners: Listeners,
+        backend: BackendWatch,
+        applied: Callable[[], None],
+        metrics: Metrics,
+    ) -> None:
+        self._pipeline = pipeline
+        self._issuers = issuers
+        self._certificates = certificates
+        self._listeners = listeners
+        self._backend = backend
+        self._applied = applied
+        self._metrics = metrics
+
+    async def replace(self, loaded: Loaded) -> tuple[str, ...]:
+        """Serve by other files from the next request on; return no problems."""
+        before = self._pipeline.snapshot
+        upstream = _upstream(before, loaded)
+        snapshot = Snapshot.of(loaded.settings, loaded.policy, self._issuers, upstream, before)
+        await self._backend.prepare(snapshot)
+        # From here to the assignment nothing waits: the new files come into force in one moment.
+        self._certificates.use(loaded.tls, upstream)
+        self._listeners.limit(loaded.settings.limits)
+        for gone in {each.id for each in before.settings.issuers} - {each.id for each in loaded.settings.issuers}:
+            self._metrics.issuer(gone, keys=None, fetched=None, introspection=None)
+        self._pipeline.snapshot = snapshot
+        if upstream is not before.upstream:
+            before.upstream.close()
+            self._backend.follow()
+        self._applied()
+        await self._issuers.retain(loaded.settings.issuers)
+        self.begin_series()
+        return ()
+
+    def begin_series(self) -> None:
+        """Begin the series of names in the files that are in force."""
+        settings, policy = self._pipeline.snapshot.settings, self._pipeline.snapshot.policy
+        self._metrics.policy(policy.revision)
+        self._metrics.expect(policy.tools, policy.credits, shadow_codes(policy), policy.quotas)
+        self._metrics.begin(self._metrics.streams_ended, [each.name.lower() for each in StreamEnding])
+        if any(issuer.introspection for issuer in settings.issuers):
+            self._metrics.begin(self._metrics.introspections, [each.value for each in IntrospectionOutcome])
 
 
 def needs_restart(before: Settings, after: Settings) -> list[str]:
@@ -194,9 +229,7 @@ def _upstream(before: Snapshot, loaded: Loaded) -> BackendPool:
     return before.upstream if same else backend_pool(loaded.settings, loaded.tls)
 
 
-def _accepted(before: Snapshot, after: Snapshot) -> ReloadAnswer:
-    changes: Iterable[str] = (
-        *settings_changes(before.settings, after.settings),
-        *policy_changes(before.policy, after.policy),
-    )
-    return ReloadAnswer(True, after.policy.revision, before.policy.revision, bounded(changes))
+def _accepted(before: tuple[Settings, Policy], after: Loaded) -> ReloadAnswer:
+    settings, policy = before
+    changes: Iterable[str] = (*settings_changes(settings, after.settings), *policy_changes(policy, after.policy))
+    return ReloadAnswer(True, after.policy.revision, policy.revision, bounded(changes))

@@ -100,10 +100,14 @@ class Outbox:
     def deliver(self, command: Command, read: Read) -> asyncio.Future[Receipt]:
         """Send a command now, and retry it until it is acknowledged; `read` decodes the reply."""
         loop = self._loop = self._loop or asyncio.get_running_loop()
-        delivery = _Delivery(self, command, read, loop.create_future())
+        outcome = loop.create_future()
+        delivery = _Delivery(self, command, read, outcome)
         self.undelivered += 1
-        self._send(delivery)
-        return delivery.outcome
+        try:
+            self._servers.at(command.key).write(command.packed, delivery)
+        except UnsentError:
+            self._requeue(delivery)
+        return outcome
 
     async def drain(self) -> None:
         """Wait until the store has acknowledged everything."""

@@ -7,13 +7,13 @@ line of the test.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sidecar.config.documents.merging import Document, DocumentError, Position, Problem
+from sidecar.config.file_reader import DiskReader, FileReader, FileRecord, RecordReader
 from sidecar.config.files import FilesStamp, configured_policies, load_policies, missing_policies, read_config, stamp_of
 from sidecar.config.settings.settings import Settings, salvaged_settings, settings_of
-from sidecar.config.unsupported import reject_unsupported
 from sidecar.observe.tracing.setup import HOW_TO_INSTALL, NOT_INSTALLED, is_installed
 from sidecar.policy.expressions.expressions import DEFAULT_ITEMS
 from sidecar.policy.language.compile import compile_policy
@@ -35,6 +35,7 @@ class Loaded:
         tls: the certificates; empty unless loaded for serving.
         notices: warnings about the issuers.
         stamp: stamp of config and policy files, from before they were read; None unless loaded for serving.
+        files: content of these files.
     """
 
     settings: Settings
@@ -42,9 +43,17 @@ class Loaded:
     tls: Tls = field(default_factory=Tls)
     stamp: FilesStamp | None = None
     notices: tuple[Notice, ...] = ()
+    files: FileRecord = field(default_factory=FileRecord, repr=False)
+
+    def shared_by(self, workers: int) -> Loaded:
+        """Return it with the limits of one of so many workers."""
+        limits = self.settings.limits.shared_by(workers)
+        return replace(self, settings=self.settings.model_copy(update={"limits": limits}))
 
 
-def load(config: Path, environ: Mapping[str, str] | None = None, *, serving: bool = True) -> Loaded:
+def load(
+    config: Path, environ: Mapping[str, str] | None = None, *, serving: bool = True, record: FileRecord | None = None
+) -> Loaded:
     """Read a config file and its policy, with everything that serving needs.
 
     Args:
@@ -52,14 +61,16 @@ def load(config: Path, environ: Mapping[str, str] | None = None, *, serving: boo
         environ: values of `${NAME}`; None: this process's environment.
         serving: True runs the policy's tests and reads the TLS files. Other commands skip both: they work
             while the policy's tests fail, and for users without access to the private key.
+        record: contents that replace those on disk, except of key files and certificates.
 
     Raises:
         DocumentError: all problems of config and policy. An invalid config does not hide the problems of
             the policy as long as it names the policy files.
     """
+    files = DiskReader() if record is None else RecordReader(record)
     config_stamp = stamp_of(config, ())
     try:
-        document = reject_unsupported(read_config(config, environ))
+        document = read_config(config, environ, files)
     except DocumentError as error:
         raise DocumentError([*error.problems, *_default_policy_problems(config.parent, tests=serving)]) from None
     settings, rest, problems = _configured_settings(document, config.parent)
@@ -70,13 +81,17 @@ def load(config: Path, environ: Mapping[str, str] | None = None, *, serving: boo
     policies = configured_policies(document, config.parent) if settings is None else settings.policies
     stamp = config_stamp + (() if policies is None else stamp_of(config, policies)[len(config_stamp) :])
     items = DEFAULT_ITEMS if settings is None else settings.limits.items
-    policy, wrong = _configured_policy(document, policies, items, tests=serving)
+    policy, wrong = _configured_policy(document, policies, items, files, tests=serving)
     problems += wrong
     if rest is not None and policy is not None:
         problems += issuer_problems(rest, policy, document)
     if settings is None or policy is None or problems:
         raise DocumentError(problems)
-    return Loaded(settings, policy, tls, stamp if serving else None, tuple(issuer_notices(settings, policy, document)))
+    return Loaded(settings, policy, tls, stamp if serving else None, _notices(settings, policy, document), files.record)
+
+
+def _notices(settings: Settings, policy: Policy, document: Document) -> tuple[Notice, ...]:
+    return tuple(issuer_notices(settings, policy, document))
 
 
 def _configured_settings(document: Document, folder: Path) -> tuple[Settings | None, Settings | None, list[Problem]]:
@@ -97,18 +112,25 @@ def _configured_settings(document: Document, folder: Path) -> tuple[Settings | N
     return settings, rest, problems
 
 
-def load_policy(policies: Path | tuple[Path, ...], items: int = DEFAULT_ITEMS, *, tests: bool = True) -> Policy:
+def load_policy(
+    policies: Path | tuple[Path, ...],
+    items: int = DEFAULT_ITEMS,
+    files: FileReader | None = None,
+    *,
+    tests: bool = True,
+) -> Policy:
     """Read policy files and run their tests.
 
     Args:
         policies: a folder, a file, or files in their order.
         items: maximum length of an expression's list of items (`limits.items`).
+        files: reads the files; None: from disk.
         tests: True runs the tests.
 
     Raises:
         DocumentError: all problems of the files; without problems, the failed tests.
     """
-    policy = compile_policy(load_policies(policies), items=items)
+    policy = compile_policy(load_policies(policies, files), items=items)
     failed = [outcome for outcome in run_tests(policy) if not outcome.passed] if tests else []
     if failed:
         raise DocumentError(map(_problem, failed))
@@ -116,16 +138,16 @@ def load_policy(policies: Path | tuple[Path, ...], items: int = DEFAULT_ITEMS, *
 
 
 def _configured_policy(
-    document: Document, policies: Path | tuple[Path, ...] | None, items: int, *, tests: bool
+    document: Document, policies: Path | tuple[Path, ...] | None, items: int, files: FileReader, *, tests: bool
 ) -> tuple[Policy | None, list[Problem]]:
     """Read the policy that a config names; None with problems, or when the config names none."""
     if policies is None:
         return None, []
-    missing = list(missing_policies(document, policies))
-    if not all(each.exists() for each in ([policies] if isinstance(policies, Path) else policies)):
+    missing = list(missing_policies(document, policies, files))
+    if not all(files.exists(each) for each in ([policies] if isinstance(policies, Path) else policies)):
         return None, missing
     try:
-        return load_policy(policies, items, tests=tests), missing
+        return load_policy(policies, items, files, tests=tests), missing
     except DocumentError as error:
         return None, [*missing, *error.problems]
 

@@ -17,7 +17,7 @@ backend:
   timeout: 5
 issuers: [{issuer: "http://example.com"}]
 store: {url: "${CACHE_URL}"}
-workers: 4
+workers: 400
 colour: blue
 """
 BROKEN_POLICY = """\
@@ -50,7 +50,7 @@ def test_ten_mistakes_and_more_are_as_many_located_errors(run: Run, tmp_path: Pa
         "config.yaml:5:12: backend.timeout: an integer is given",
         "config.yaml:6:20: issuers[0].issuer: http:// to another machine",
         "config.yaml:7:14: store.url: not a store",
-        "config.yaml:8:10: workers: not enforced by this version",
+        "config.yaml:8:10: workers: no number of processes",
         "config.yaml:9:1: colour: unknown key",
         "policies/p.yaml:2:13: resources.docs://*.scopes: required but missing",
         "policies/p.yaml:4:21: tools.search.scopes[0]: there is no scope 'raed'",
@@ -68,9 +68,9 @@ def test_ten_mistakes_and_more_are_as_many_located_errors(run: Run, tmp_path: Pa
         "line": 8,
         "column": 10,
         "path": "workers",
-        "wrong": "not enforced by this version",
-        "accepted": "1",
-        "found": "4",
+        "wrong": "no number of processes",
+        "accepted": "auto, or an integer from 1 to 256",
+        "found": "400",
         "did_you_mean": "",
     }
     assert "hunter2" not in as_json.out

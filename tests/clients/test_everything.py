@@ -44,7 +44,7 @@ async def running() -> AsyncIterator[str]:
 async def behind(tmp_path: Path, store_server: StoreServer) -> AsyncIterator[Rig]:
     """The server behind a sidecar that is ready."""
     async with running() as url, rig(tmp_path, store_server, policy=POLICY, backend_url=url) as built:
-        await until(lambda: built.sidecar.pipeline.snapshot.tools.listed, 30)
+        await until(lambda: built.sidecar.pipeline.snapshot.tools.listed, 120)
         await built.account(plan="any")
         await built.grant()
         yield built
@@ -69,11 +69,11 @@ async def test_a_revoked_client_is_refused_at_its_next_call(tmp_path: Path, stor
 
 async def test_the_scaffolded_policy_serves_the_pinned_tools(tmp_path: Path, store_server: StoreServer):
     async with running() as url:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             inventory = await listed(url)
         made = policy_scaffold(inventory)
         async with rig(tmp_path, store_server, policy=parse("p.yaml", made.text).value, backend_url=url) as built:
-            await until(lambda: built.sidecar.pipeline.snapshot.tools.listed, 30)
+            await until(lambda: built.sidecar.pipeline.snapshot.tools.listed, 120)
             async with connected(built, "legacy", claims={"scopes": list(made.scopes)}) as client:
                 assert len((await client.list_tools()).tools) == len(inventory.tools)
                 assert "hello" in text_of(await client.call_tool("echo", {"message": "hello"}))

@@ -29,7 +29,7 @@ from tests.support.rig import Reply
 from tests.support.store import free_port
 from tests.support.trying import trying
 
-pytestmark = [pytest.mark.node, pytest.mark.process, pytest.mark.timeout(240)]  # a bridge starts Node for each request
+pytestmark = [pytest.mark.node, pytest.mark.process, pytest.mark.timeout(300)]  # a bridge starts Node for each request
 
 Json = dict[str, Any]
 

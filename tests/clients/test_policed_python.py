@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -145,15 +146,18 @@ async def test_refusals_are_results_that_a_model_can_read(stage: Stage, mode: st
 @both_eras
 async def test_a_revoked_client_gets_a_result_that_says_so(stage: Stage, mode: str):
     built, backend = stage
+    began = time.time()
     # Its token is newer than the revocation (a refresh): no login would help, so the model gets a result.
-    async with connected(built, mode, claims={"age": -5}) as client:
+    async with connected(built, mode) as client:
         assert not (await client.call_tool("list_taxonomy")).is_error
         await built.revoke()
+        with built.redis() as store:
+            store.hset(account_keys("main", "ada").consent("ada", "cli-1"), "at", f"{began - 10:.3f}")
         revoked = await client.call_tool("list_taxonomy")
         assert code_of(revoked) == "consent_revoked"
         assert "https://example.com/dashboard/settings/mcp" in text_of(revoked)
     # Approving again in a login would cure an older one: 401, which this client cannot do.
-    async with connected(built, "2026-07-28", claims={"age": 60}) as client:
+    async with connected(built, "2026-07-28", claims={"age": 3600, "lifetime": 7200}) as client:
         with pytest.raises(MCPError, match="revoked this client"):
             await client.call_tool("list_taxonomy")
     await built.lines_with(1, http_status=401)

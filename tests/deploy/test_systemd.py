@@ -63,6 +63,7 @@ def test_the_unit_waits_longer_than_the_sidecar_takes_to_stop():
     assert read["Service"]["Type"] == "notify"
     assert int(read["Service"]["TimeoutStopSec"]) >= 30 + 5 + 2  # shutdown_grace, settles, the log's last lines
     assert re.fullmatch(r"\d+", read["Service"]["WatchdogSec"])
+    assert read["Service"]["KillMode"] == "mixed"
 
 
 async def test_it_starts_without_memory_that_is_writable_and_executable(tmp_path: Path):

@@ -19,7 +19,6 @@ from typing import Any, Final
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel
 
-from sidecar.config import unsupported
 from sidecar.config.settings.settings_schema import settings_schema
 from sidecar.errors import Blame, ErrorCode, Shape
 from sidecar.identity import token_kind
@@ -158,7 +157,7 @@ _MEANINGS: Final = {
     "limits.body": "A request's body.",
     "limits.header": "A request's headers.",
     "limits.response": "One answer or stream of the backend.",
-    "workers": "Processes that serve.",
+    "workers": "[Processes](workers.md) that serve; `auto`: one for each processor.",
     "shutdown_grace": "Time that calls in flight have to end.",
     "resource": "The public URL, exactly as clients use it.",
     "listen.tls.cert": "PEM: the certificate, then those up to its authority.",
@@ -204,7 +203,7 @@ _BOTH: Final = ("listen", "issuers[].audience")
 
 
 def settings() -> str:
-    schema = unsupported.enforced_schema(settings_schema())
+    schema = settings_schema()
     return table(("Key", "Type", "Default", "Meaning"), _settings(schema, schema, ""))
 
 
@@ -277,10 +276,6 @@ def _kind(entry: Schema) -> str:
     if entry["type"] == "integer":
         return f"{entry['minimum']}..{entry['maximum']}"
     return next((words for part, words in _PATTERNS if part in entry.get("pattern", "")), "text")
-
-
-def config_later() -> str:
-    return "- `workers` other than `1`"
 
 
 # --- policy ------------------------------------------------------------------------------------
@@ -523,7 +518,6 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "errors": errors,
     "metrics": metrics,
     "settings": settings,
-    "config-later": config_later,
     "policy": lambda: _keys_of(models.PolicyDocument),
     "tool": lambda: _keys_of(models.ToolDocument),
     "operation": operation,

@@ -31,7 +31,7 @@ from tests.support.processes import Accounts, accounts, house, succeeded, wait_f
 from tests.support.rig import LEGACY, MODERN, Reply
 from tests.support.store import StoreServer
 
-pytestmark = pytest.mark.timeout(180)  # processes start slowly where many tests share a processor
+pytestmark = pytest.mark.timeout(300)  # processes start slowly where many tests share a processor
 
 
 @pytest.fixture

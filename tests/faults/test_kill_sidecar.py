@@ -18,7 +18,7 @@ from tests.support.store import StoreServer
 GRANTED = 100
 TIMEOUT = "6s"
 MARGIN = 0.5
-pytestmark = pytest.mark.timeout(180)  # processes start slowly where many tests share a processor
+pytestmark = pytest.mark.timeout(300)  # processes start slowly where many tests share a processor
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from tests.support.store import StoreServer
 
 GRANTED = 100_000
 REFUSED_WITHIN = 2.0
-pytestmark = pytest.mark.timeout(180)  # processes start slowly where many tests share a processor
+pytestmark = pytest.mark.timeout(300)  # processes start slowly where many tests share a processor
 SLACK = 20.0  # what a busy machine may add to the contract's two seconds; without an end it would be for ever
 
 

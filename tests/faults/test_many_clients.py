@@ -34,7 +34,7 @@ from tests.support.processes import Accounts, Json, accounts, paid_policy, wait_
 from tests.support.rig import LEGACY, MODERN, Reply, Rig, rig, second_sidecar
 from tests.support.store import FaultProxy, StoreServer
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 CLIENTS, CALLS = 16, 25
 INCLUDED = ("hour", 100)

@@ -20,7 +20,7 @@ from tests.support.processes import House, SidecarProcess, house, succeeded, wai
 from tests.support.rig import Json, Reply
 from tests.support.store import StoreServer
 
-pytestmark = pytest.mark.timeout(180)  # processes start slowly where many tests share a processor
+pytestmark = pytest.mark.timeout(300)  # processes start slowly where many tests share a processor
 
 SEARCH, OTHER = "search_shopify_stores", "list_taxonomy"
 EVENING = f"""\

@@ -242,7 +242,7 @@ def entries(place: Place) -> Counter[tuple[str, str]]:
 
 
 async def recovered(built: Rig) -> None:
-    await until(lambda: built.sidecar.store.up and built.sidecar.store.undelivered == 0, within=30)
+    await until(lambda: built.sidecar.store.up and built.sidecar.store.undelivered == 0, within=60)
 
 
 @pytest.mark.parametrize("name", FAULTS)

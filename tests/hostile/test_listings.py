@@ -7,6 +7,7 @@ import sys
 from typing import Any
 from urllib.parse import quote
 
+import orjson
 import pytest
 
 from sidecar.model import Call, CallKind, Revision
@@ -200,14 +201,62 @@ def calls(wide: int, schema: dict[str, Any]) -> int:
     events: list[str] = []
     sys.setprofile(lambda _frame, event, _argument: events.append(event))
     try:
-        listed = edit({"tools": [{"name": name, "inputSchema": schema} for name in names]})["tools"]
+        result = edit({"tools": [{"name": name, "inputSchema": schema} for name in names]})
     finally:
         sys.setprofile(None)
+    listed = orjson.loads(orjson.dumps(result))["tools"]
     assert [len(tool["inputSchema"]["properties"]) for tool in listed] == [wide] * len(names)
     return sum(event in ("call", "c_call") for event in events)
 
 
-@pytest.mark.parametrize("schema", [{"type": "object"}, {"type": "object", "properties": {}}, {}])
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object"},
+        {"type": "object", "properties": {}},
+        {},
+        {"properties": {"a0": {}}},
+        {"properties": {"a0": {"type": "string"}}, "required": []},
+        {"required": ["a0"]},
+    ],
+)
 def test_what_only_the_policy_says_is_prepared_before_the_first_list(schema: dict[str, Any]):
     """A list of short definitions once cost what the policy says about each, twice what its bytes may."""
-    assert calls(50, schema) == calls(1, schema) < 20 * 50
+    assert calls(50, schema) == calls(2, schema) < 20 * 100
+
+
+# --- schemas of a policy in a backend's list ------------------------------------------------------
+
+_MEMBERS = ", ".join(f"p{number}: {{type: string, maxLength: 9, enum: [a, b]}}" for number in range(40))
+WIDE = policy(
+    "scopes: {s: S}\ntools:\n"
+    f"  t: {{scopes: [s], arguments: {{properties: {{{_MEMBERS}}}, required: [p1], additionalProperties: false}}}}\n"
+)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"p1": {"enum": [1, 2] * 20_000}}},
+        {"properties": {"p1": {"type": ["number", "integer"] * 10_000}}},
+        {"required": ["p1", "x"] * 10_000},
+        {"additionalProperties": {"description": "x" * 100_000}},
+    ],
+    ids=["values", "types", "required", "others"],
+)
+def test_a_long_schema_of_a_backend_is_narrowed_in_a_few_passes(schema: Any):
+    text, narrowing = orjson.dumps(schema), WIDE.tools["t"].arguments.narrowing
+    assert narrowing is not None
+
+    def narrowed() -> object:
+        return orjson.dumps(narrowing.arguments(orjson.loads(text)))
+
+    assert_linear(narrowed, lambda: orjson.dumps(orjson.loads(text)), most=25)
+
+
+def test_a_list_of_the_sidecars_own_is_learnt_in_slices():
+    tools = BackendTools(WIDE)
+    definitions: list[dict[str, Any]] = [{"name": f"t{number or ''}", "inputSchema": {}} for number in range(1000)]
+    slices = list(tools.learning(definitions))
+    assert len(slices) == 20
+    assert tools.listed

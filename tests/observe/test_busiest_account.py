@@ -69,4 +69,4 @@ def test_only_refusals_of_callers_count_and_no_account_is_a_label():
         metrics.count(made, "ok", 0.1)
     metrics.refresh()
     assert metrics.registry.get_sample_value("mcp_sidecar_account_refusals_max") == 2
-    assert b"CANARY" not in metrics.expose().body
+    assert b"CANARY" not in b"".join(metrics.expose().parts)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
+from prometheus_client import generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from prometheus_client.samples import Sample
 
 from sidecar.model import Call, CallKind, Revision
 from sidecar.observe.metrics import Metrics
-from sidecar.observe.scrape.exposition import OPENMETRICS_TYPE, TEXT_TYPE, negotiated
+from sidecar.observe.scrape.exposition import MAX_SAMPLES, OPENMETRICS_TYPE, TEXT_TYPE, negotiated
 from sidecar.outcome import Exchange
 
 PROMETHEUS = (
@@ -53,7 +56,8 @@ def traced() -> Metrics:
 
 
 def test_openmetrics_has_exemplars_that_name_the_trace():
-    content_type, body = traced().expose(PROMETHEUS)
+    content_type, parts = traced().expose(PROMETHEUS)
+    body = b"".join(parts)
     assert content_type == OPENMETRICS_TYPE
     families = {family.name: family for family in parse_openmetrics(body.decode())}
     (exemplar,) = [each.exemplar for each in families["mcp_sidecar_request_seconds"].samples if each.exemplar]
@@ -62,13 +66,25 @@ def test_openmetrics_has_exemplars_that_name_the_trace():
 
 def test_both_formats_have_the_same_samples():
     metrics = traced()
-    text = metrics.expose("")
-    assert text.content_type == TEXT_TYPE
-    assert TRACE.encode() not in text.body
-    formats = (parse_text(text.body.decode()), parse_openmetrics(metrics.expose(PROMETHEUS).body.decode()))
+    content_type, parts = metrics.expose("")
+    text = b"".join(parts)
+    assert content_type == TEXT_TYPE
+    assert TRACE.encode() not in text
+    formats = (parse_text(text.decode()), parse_openmetrics(b"".join(metrics.expose(PROMETHEUS).parts).decode()))
     plain, structured = ([each for family in families for each in family.samples] for families in formats)
     assert {_series(each): each.value for each in plain} == {_series(each): each.value for each in structured}
 
 
 def _series(sample: Sample) -> tuple[Any, ...]:
     return (sample.name, *sorted(sample.labels.items()))
+
+
+def test_a_long_body_is_made_in_short_parts_and_is_the_one_of_the_library():
+    """Calls are served between the parts."""
+    metrics = traced()
+    metrics.expect([f"tool{number}" for number in range(40)], ["contact"])
+    for accept, whole in (("", generate_latest), (PROMETHEUS, partial(generate_openmetrics, version="1.0.0"))):
+        parts = list(metrics.expose(accept).parts)
+        assert b"".join(parts) == whole(metrics.registry)
+        assert max(part.count(b"\n") for part in parts) <= MAX_SAMPLES + 2
+        assert b"".join(parts).count(b"\n") > 4 * MAX_SAMPLES

@@ -56,7 +56,7 @@ def test_a_line_of_a_sample_has_its_rate_and_all_calls_are_counted(metrics: Metr
     written = sampled(metrics, 0.25, calls)
     assert 400 <= len(written) <= 600  # five standard deviations
     assert {line["sample"] for line in written} == {0.25}
-    assert "mcp_sidecar_requests_total" in (text := metrics.expose().body.decode())
+    assert "mcp_sidecar_requests_total" in (text := b"".join(metrics.expose().parts).decode())
     assert (
         sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("mcp_sidecar_requests_total{"))
         == 2000

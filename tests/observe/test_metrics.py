@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import Gauge
 
 from sidecar.errors import ErrorCode, Gate, Refusal, ShadowRefusal
 from sidecar.model import AmountKind, Call, CallKind, Price, Revision
@@ -45,7 +46,7 @@ def test_no_client_data_becomes_a_label():
     for number in range(50):
         metrics.count(exchange(code=f"CANARY-{number}"), "ok", 0.1)
         metrics.count(Exchange("r", 0.0, code=f"CANARY-{number}"), "refused", 0.1)
-    text = metrics.expose().body
+    text = b"".join(metrics.expose().parts)
     assert b"CANARY" not in text
     assert value(metrics, "requests_total", method="tools/call", tool=OTHER, status="ok", code=OTHER) == 50
     assert value(metrics, "requests_total", method=OTHER, tool="", status="refused", code=OTHER) == 50
@@ -177,7 +178,7 @@ def test_counters_with_known_labels_begin_at_0():
 
 
 def request_series(metrics: Metrics) -> int:
-    return metrics.expose().body.count(b"\nmcp_sidecar_requests_total{")
+    return b"".join(metrics.expose().parts).count(b"\nmcp_sidecar_requests_total{")
 
 
 REFUSALS = [code for code in ErrorCode if code.id in TOOL_CODES]
@@ -239,7 +240,7 @@ def test_one_policy_is_in_force():
 
 
 def test_metrics_of_the_contract_are_exposed():
-    text = Metrics().expose().body.decode()
+    text = b"".join(Metrics().expose().parts).decode()
     names = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     assert all(name.startswith(("mcp_sidecar_", "process_")) for name in names)
     for name in (
@@ -250,10 +251,16 @@ def test_metrics_of_the_contract_are_exposed():
         assert f"mcp_sidecar_{name}" in names
 
 
+def test_every_gauge_says_how_those_of_several_processes_become_one():
+    gauges = [each for each in vars(Metrics()).values() if isinstance(each, Gauge)]
+    assert len(gauges) > 20
+    assert {each._multiprocess_mode for each in gauges} <= {"livesum", "livemin", "livemax"}
+
+
 def test_two_processes_are_two_registries():
     first, second = Metrics(), Metrics()
     first.count(exchange(), "ok", 0.1)
-    assert b'status="ok"' not in second.expose().body
+    assert b'status="ok"' not in b"".join(second.expose().parts)
 
 
 WORKER = """
@@ -265,7 +272,7 @@ metrics.log_dropped.inc()
 metrics.open_streams.inc(2)
 metrics.policy("one")
 metrics.policy("two")
-print(metrics.expose().body.decode())
+print(b"".join(metrics.expose().parts).decode())
 """
 
 

@@ -160,7 +160,7 @@ def test_no_content_is_in_the_line_or_the_metrics(observe: Observe, metrics: Met
     )
     raw = observe(exchange(refusal=refusal, code="CANARY-code", notes=["cannot read https://h/?CANARY-query"]))
     assert b"CANARY" not in raw
-    assert b"CANARY" not in metrics.expose().body
+    assert b"CANARY" not in b"".join(metrics.expose().parts)
     assert json.loads(raw)["tool"] is None
 
 
@@ -277,4 +277,4 @@ def test_a_line_below_the_level_is_counted_all_the_same(metrics: Metrics):
     assert lines.flush(10)
     with pytest.raises(BlockingIOError):
         os.read(reader, 1)
-    assert metrics.expose().body.count(b"mcp_sidecar_requests_total{") == 1
+    assert b"".join(metrics.expose().parts).count(b"mcp_sidecar_requests_total{") == 1

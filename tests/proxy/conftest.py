@@ -13,7 +13,7 @@ from tests.proxy.relay.task_office import STRANGERS, Office, office_of
 from tests.proxy.support import POLICY, Launch
 from tests.support import rig as rigs
 from tests.support.rig import Rig
-from tests.support.store import StoreServer
+from tests.support.store import StoreServer, until
 
 
 @pytest.fixture
@@ -33,6 +33,7 @@ def launch(bare: Launch) -> Launch:
 
     async def start(*, plan: str = "growth", credits: int = 10, **options: Any) -> Rig:
         rig = await bare(**options)
+        await until(lambda: rig.sidecar.store.up)
         await rig.account(plan=plan, credits=credits)
         await rig.grant()
         return rig

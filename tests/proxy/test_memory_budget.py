@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from sidecar.config.settings.settings import BODY_SHARE, RESPONSE_SHARE
+from sidecar.config.settings.limits import BODY_SHARE, RESPONSE_SHARE
 from sidecar.proxy.memory import (
     ANSWER_VALUE,
     COPIES,

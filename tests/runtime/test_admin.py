@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -129,3 +130,26 @@ async def test_the_public_listener_names_no_version_either(running: Rig, data: b
     said = await answer(running, data, "listen")
     assert b"CANARY" not in said
     assert b"aiohttp" not in said.lower()
+
+
+# --- formats of /metrics -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected", "ending"),
+    [
+        ("Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n", b"openmetrics-text", b"# EOF\n"),
+        ("Accept: text/plain;q=0.5\r\nAccept: application/openmetrics-text\r\n", b"openmetrics-text", b"# EOF\n"),
+        ("Accept: text/plain\r\n", b"text/plain; version=0.0.4", b"\n"),
+        ("", b"text/plain; version=0.0.4", b"\n"),
+    ],
+)
+async def test_metrics_are_in_the_format_that_is_asked_for(running: Rig, accept: str, expected: bytes, ending: bytes):
+    request = f"GET /metrics HTTP/1.1\r\nHost: localhost\r\n{accept}Connection: close\r\n\r\n"
+    head, _, body = (await answer(running, request.encode())).partition(b"\r\n\r\n")
+    (content_type,) = re.findall(rb"\r\nContent-Type: ([^\r]+)", head)
+    assert expected in content_type
+    assert b"\r\nVary: Accept" in head
+    assert body.endswith(ending)
+    assert b"\nprocess_open_fds " in body
+    assert b"\nmcp_sidecar_ready 1.0\n" in body

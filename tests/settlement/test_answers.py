@@ -12,7 +12,7 @@ from tests.support import backend as scripted
 from tests.support.backend import Behaviour, Turn, tool_result
 from tests.support.rig import LEGACY, MODERN
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 ERAS = (MODERN, LEGACY)
 ERROR: Json = {"error": {"code": -32000, "message": "no"}}
 

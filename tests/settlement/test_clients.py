@@ -20,7 +20,7 @@ from tests.support.backend import Behaviour, Turn
 from tests.support.rig import LEGACY, MODERN
 from tests.support.store import FaultProxy, StoreServer
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
 
 async def left(call: asyncio.Task[object]) -> None:

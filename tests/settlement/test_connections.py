@@ -18,7 +18,7 @@ from tests.support.backend import Behaviour, Turn
 from tests.support.rig import LEGACY, MODERN
 from tests.support.store import StoreServer
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n"
 
 

@@ -16,7 +16,7 @@ from tests.settlement.stage import Play, staged
 from tests.support.store import FaultProxy, StoreServer
 
 WANTED = {"notifications": {"toolsListChanged": True}}
-pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest.mark.parametrize("price", [REPORT, LISTEN], ids=["call", "subscription"])

@@ -24,7 +24,7 @@ from tests.support.processes import Floodgate, succeeded, wait_for
 from tests.support.rig import MODERN
 from tests.support.store import FaultProxy, StoreServer
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
 
 @rows("killed_unadmitted")

@@ -15,7 +15,7 @@ from tests.support.backend import Turn, tool_result
 from tests.support.processes import SidecarProcess, wait_for
 from tests.support.rig import LEGACY, Reply, unstamped
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
 RESULT: Json = {"result": tool_result(DATA)}
 FAILED: Json = {"result": tool_result(DATA, is_error=True)}

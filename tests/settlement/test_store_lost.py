@@ -17,7 +17,7 @@ from tests.support.processes import succeeded, wait_for
 from tests.support.rig import Reply
 from tests.support.store import FaultProxy, StoreServer
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
 
 async def refused(play: Play) -> None:

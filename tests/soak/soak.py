@@ -193,13 +193,14 @@ class Soak:
                 self.facts["reloads done"] += found["event"] == "reloaded"
 
 
-async def soak(folder: Path, seconds: float, seed: int) -> Report:
+async def soak(folder: Path, seconds: float, seed: int, workers: int = 1) -> Report:
     """Run once.
 
     Args:
         folder: an empty one, for config, policy and logs.
         seconds: for how long load is offered.
         seed: of what is broken, and of what is called; when exactly, the machine decides.
+        workers: of each sidecar.
     """
     dice = random.Random(seed)
     for name in ("killed", "replaced"):
@@ -208,7 +209,7 @@ async def soak(folder: Path, seconds: float, seed: int) -> Report:
     rows, wrong = [], []
     first = seconds * (1 - _FAILOVERS) if seconds >= BOTH else seconds
     measuring = min(15.0, seconds * _CAPACITY)
-    async with _part(folder / "killed", dice, killed=True) as part:
+    async with _part(folder / "killed", dice, workers, killed=True) as part:
         capacity = await part.measure(measuring)
         rate = max(2.0, capacity / 2)
         await part.run(rate, first - measuring)
@@ -222,7 +223,7 @@ async def soak(folder: Path, seconds: float, seed: int) -> Report:
         ]
         wrong += part.measures.wrong()
     if first < seconds:
-        async with _part(folder / "replaced", dice, killed=False) as part:
+        async with _part(folder / "replaced", dice, workers, killed=False) as part:
             await part.run(rate, seconds - first)
             wrong += await part.report()
             facts.update(part.facts)
@@ -230,7 +231,7 @@ async def soak(folder: Path, seconds: float, seed: int) -> Report:
 
 
 @asynccontextmanager
-async def _part(folder: Path, dice: random.Random, *, killed: bool) -> AsyncIterator[Soak]:
+async def _part(folder: Path, dice: random.Random, workers: int, *, killed: bool) -> AsyncIterator[Soak]:
     """Start everything: with a store that is killed, or with one that is replaced."""
     async with contextlib.AsyncExitStack() as stack:
         if killed:
@@ -254,6 +255,7 @@ async def _part(folder: Path, dice: random.Random, *, killed: bool) -> AsyncIter
                 backend=backends[0],
                 backend_url=lambda made: made.url if names is None else made.url.replace(HOSTS[0], NAME),
                 backend_settings={"max_connection_age": "1s"},
+                workers=workers,
             )
         )
         if names is not None:
@@ -262,6 +264,8 @@ async def _part(folder: Path, dice: random.Random, *, killed: bool) -> AsyncIter
         stack.callback(site.close)
         for slot in range(len(site.sidecars)):
             await site.start(slot)
+        for sidecar in built.processes:
+            await built.until_ready(sidecar)
         load = Load(site, dice)
         measures = Measures(lambda: site.sidecars[STEADY], seconds=load.seconds)
         with auditor.watching():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, Self
@@ -61,6 +62,9 @@ class Taken:
 class Collector:
     """A collector on loopback.
 
+    Args:
+        tls: for https.
+
     Attributes:
         bodies: of all requests, as they arrived.
         requests: their headers.
@@ -69,7 +73,8 @@ class Collector:
         gate: requests wait for it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.bodies: list[bytes] = []
         self.requests: list[dict[str, str]] = []
         self.answers: deque[int] = deque()
@@ -82,10 +87,10 @@ class Collector:
         app.router.add_post("/v1/traces", self._take)
         self._runner = web.AppRunner(app, shutdown_timeout=0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
         await site.start()
         host, port = self._runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}/v1/traces"
+        self.url = f"{'https' if self._tls else 'http'}://{host}:{port}/v1/traces"
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -95,7 +95,7 @@ plans: {{growth: {{credits: {{contact: {{{window}: {included}}}}}}}}}
 """
 
 
-async def wait_for(condition: Callable[[], bool], within: float = 60.0) -> None:
+async def wait_for(condition: Callable[[], bool], within: float = 120.0) -> None:
     """Wait until the condition, which may be dear to ask, holds."""
     async with asyncio.timeout(within):
         while not condition():  # noqa: ASYNC110 - looks at other processes, where no event can be set
@@ -264,7 +264,7 @@ class House:
             return answer.status, await answer.json()
 
     async def until_ready(self, sidecar: SidecarProcess) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while (await self.ready(sidecar))[0] != 200:  # noqa: ASYNC110 - it is another process
                 await asyncio.sleep(0.01)
 

@@ -94,7 +94,7 @@ async def running(
 
 
 async def until_ready(http: aiohttp.ClientSession, sidecar: Running) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while True:
             assert sidecar.process.poll() is None, "it has ended"
             try:

@@ -19,7 +19,7 @@ async def test_a_blocked_loop_shows_as_lag():
     task = asyncio.create_task(measure_forever(observe, every=0.05))
     await asyncio.sleep(0)  # the timer is set
     time.sleep(0.3)  # noqa: ASYNC251 - this is what is measured
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await measured.wait()
     task.cancel()
     assert found[0] >= 0.2

@@ -50,9 +50,9 @@ async def received(bound: socket.socket) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def serving(folder: Path, **variables: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def serving(folder: Path, workers: int = 1, **variables: str) -> AsyncIterator[asyncio.subprocess.Process]:
     (folder / "policy.yaml").write_text(POLICY)
-    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    (folder / "config.yaml").write_text(yaml.safe_dump({**CONFIG, "workers": workers}))
     command = (sys.executable, "-m", "sidecar", "serve", "--config", str(folder / "config.yaml"))
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -66,9 +66,12 @@ async def serving(folder: Path, **variables: str) -> AsyncIterator[asyncio.subpr
         await process.wait()
 
 
-async def test_a_start_a_reload_a_refused_reload_and_a_stop_are_reported(tmp_path: Path, manager_socket: socket.socket):
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_start_a_reload_a_refused_reload_and_a_stop_are_reported(
+    tmp_path: Path, manager_socket: socket.socket, workers: int
+):
     """Dependencies are unreachable: they are waited for, and a manager must not restart the process for that."""
-    async with serving(tmp_path, NOTIFY_SOCKET=str(tmp_path / "notify")) as process:
+    async with serving(tmp_path, workers, NOTIFY_SOCKET=str(tmp_path / "notify")) as process:
         ready = await received(manager_socket)
         assert ready["READY"] == "1"
         process.send_signal(signal.SIGHUP)
@@ -95,7 +98,7 @@ async def test_the_watchdog_is_notified_while_the_loop_runs(tmp_path: Path, mana
 
 async def test_a_process_reads_the_watchdog_from_its_variables(tmp_path: Path, manager_socket: socket.socket):
     variables = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "20000"}
-    async with serving(tmp_path, **variables), asyncio.timeout(60):
+    async with serving(tmp_path, 1, **variables), asyncio.timeout(60):
         while await asyncio.get_running_loop().sock_recv(manager_socket, 100) != b"WATCHDOG=1":
             pass
 

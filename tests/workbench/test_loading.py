@@ -26,9 +26,12 @@ def test_a_whole_config(tmp_path):
 
 
 def test_a_broken_config_does_not_hide_the_policy_s_problems(tmp_path):
-    config = write(tmp_path, config="workers: 2\n", policy="scopes: 5\n")
+    config = write(tmp_path, config="workers: 0\n", policy="scopes: 5\n")
     found = problems(config)
-    assert "config.yaml:1:10: workers: not enforced by this version; accepted: 1; found: 2" in found
+    assert (
+        "config.yaml:1:10: workers: no number of processes; accepted: auto, or an integer from 1 to 256; found: 0"
+        in found
+    )
     assert "policies/p.yaml:1:9: scopes: an integer is given; accepted: a mapping; found: 5" in found
 
 
@@ -39,7 +42,7 @@ def test_nor_its_failing_tests(tmp_path):
 
 def test_policies_elsewhere_are_found_in_a_broken_config(tmp_path):
     write(tmp_path, policy="scopes: 5\n")
-    config = write(tmp_path, config="workers: 2\npolicies: [other.yaml, policies/p.yaml]\n", policy="scopes: 5\n")
+    config = write(tmp_path, config="workers: 0\npolicies: [other.yaml, policies/p.yaml]\n", policy="scopes: 5\n")
     (tmp_path / "other.yaml").write_text("quotas: 5\n")
     found = problems(config)
     assert "other.yaml:1:9: quotas: an integer is given; accepted: a mapping; found: 5" in found

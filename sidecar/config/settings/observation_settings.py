@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from sidecar.config.documents.merging import Model
+from sidecar.config.documents.merging import FindingsError, Model
 from sidecar.config.settings.scalars import BackendHeaders, FilePath, HttpUrl
 
 Rate = Annotated[float, Field(ge=0, le=1)]
@@ -42,3 +42,9 @@ class TracingSettings(Model):
     service: str = Field(default="mcp-policy-sidecar", min_length=1, max_length=128)
     """`service.name` of the spans."""
     tls: TracingTls | None = None
+
+    @model_validator(mode="after")
+    def _tls_is_used(self) -> Self:
+        if self.tls is not None and not self.endpoint.startswith("https:"):
+            raise FindingsError([(("tls",), "not used with an http:// URL", "an https:// URL, or no tls")])
+        return self

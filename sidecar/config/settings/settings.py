@@ -1,7 +1,6 @@
 """Models of config.yaml, section by section, with their defaults.
 
-Times are seconds, sizes are bytes. Some keys are modelled before this version supports them:
-`unsupported.reject_unsupported` removes those before validation.
+Times are seconds, sizes are bytes.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from pydantic_core import PydanticCustomError
 from sidecar.config.documents.merging import Document, FindingsError, Lax, Model, Problem, validate
 from sidecar.config.documents.salvage import salvage
 from sidecar.config.settings.issuer_settings import ALGORITHMS, Introspection, Issuers, IssuerSettings
+from sidecar.config.settings.limits import Limits, WorkerCount
 from sidecar.config.settings.observation_settings import Log, TracingSettings
 from sidecar.config.settings.scalars import (
     EMBEDDED,
@@ -31,9 +31,7 @@ from sidecar.config.settings.scalars import (
     Listener,
     Origin,
     ResourceUrl,
-    Size,
     StoreUrl,
-    size_text,
 )
 from sidecar.config.settings.token_settings import Claims
 
@@ -53,14 +51,6 @@ __all__ = [
     "StoreSettings",
     "settings_of",
 ]
-
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
-
-BODY_SHARE: Final = 28
-"""`limits.memory` must be at least this multiple of `limits.body`: one decoded body fits a quarter of it."""
-RESPONSE_SHARE: Final = 7
-"""`limits.memory` must be at least this multiple of `limits.response`; memory of decoding need not fit the quarter."""
-
 
 # --- listening ---------------------------------------------------------------------------------
 
@@ -190,46 +180,6 @@ class StoreSettings(Model):
         return self
 
 
-class Limits(Model):
-    """Limits of one request and one process."""
-
-    body: Size = 1 << 20
-    """Size of a request's body."""
-    header: Size = 16 << 10
-    """Size of a request's headers."""
-    json_depth: int = Field(default=64, ge=4, le=128)
-    """Levels of nesting in a message and in an answer of the backend."""
-    items: int = Field(default=500, ge=1, le=5000)
-    """Entries of a list in the computation of an amount."""
-    response: Size = 64 << 20
-    """Size of one answer or stream of the backend."""
-    memory: Size = 512 << 20
-    """Memory for requests and answers in one process, including decoded ones."""
-    in_flight: Count = 1000
-    """Requests in flight in one process."""
-    in_flight_per_account: Count = 250
-    """Requests in flight of one account in one process."""
-    streams_per_account: Count = 32
-    """Open streams of one account in one process."""
-
-    @model_validator(mode="after")
-    def _memory_suffices(self) -> Self:
-        findings: list[tuple[tuple[str | int, ...], str, str]] = []
-        for name, share in (("body", BODY_SHARE), ("response", RESPONSE_SHARE)):
-            size: int = getattr(self, name)
-            if size * share <= self.memory:
-                continue
-            if name in self.model_fields_set:
-                most = self.memory // share
-                findings.append(((name,), "too large for limits.memory", f"at most {most >> 10}KiB, or more memory"))
-            else:
-                wrong = f"too small for limits.{name}, which is {size_text(size)}"
-                findings.append((("memory",), wrong, f"at least {-(-size * share >> 20)}MiB, or a smaller {name}"))
-        if findings:
-            raise FindingsError(findings)
-        return self
-
-
 class Settings(Model):
     """Config file."""
 
@@ -257,8 +207,10 @@ class Settings(Model):
     """`watch`: changed files are reloaded without a signal."""
     control: FilePath | None = None
     """Path of the socket for `mcp-sidecar reload`; if absent, there is none."""
-    workers: int = Field(default=1, ge=1, le=256)
-    """Number of serving processes."""
+    workers: WorkerCount = 1
+    """Number of processes that serve; `auto`: one for each processor."""
+    shutdown_delay: DurationOrZero = 0.0
+    """Time between SIGTERM and the end of accepting; `/readyz` answers 503 meanwhile."""
     shutdown_grace: DurationOrZero = 30.0
     """Time for calls in flight to end at shutdown."""
     log: Log = Log()
@@ -269,6 +221,13 @@ class Settings(Model):
     def _trials_are_local(cls, value: tuple[IssuerSettings, ...], info: ValidationInfo) -> tuple[IssuerSettings, ...]:
         host = urlsplit(info.data.get("resource", "")).hostname or ""
         return tuple(issuer.for_resource(host) for issuer in value)
+
+    @model_validator(mode="after")
+    def _memory_suffices_for_workers(self) -> Self:
+        short = [] if self.workers == "auto" else self.limits.shortages(self.workers)
+        if short:
+            raise FindingsError([(("limits", *path), wrong, accepted) for path, wrong, accepted in short])
+        return self
 
     @model_validator(mode="after")
     def _listeners_differ(self) -> Self:

@@ -17,6 +17,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 
 from sidecar import __version__
 from sidecar.observe.tracing.spans import Attribute, Span
+from sidecar.observe.tracing.traceparent import TraceParent
 
 _SAMPLED = 1
 _LOCAL = _SAMPLED | SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
@@ -67,8 +68,14 @@ def _message(span: Span) -> SpanMessage:
         start_time_unix_nano=span.began,
         end_time_unix_nano=span.ended,
         attributes=map(_attribute, span.attributes),
+        links=[] if span.link is None else [_link(span.link)],
         status=Status(code=Status.STATUS_CODE_ERROR) if span.failed else None,
     )
+
+
+def _link(named: TraceParent) -> SpanMessage.Link:
+    trace_id, span_id = bytes.fromhex(named.trace_id), bytes.fromhex(named.parent_id)
+    return SpanMessage.Link(trace_id=trace_id, span_id=span_id, flags=int(named.flags, 16) | _REMOTE)
 
 
 def _attribute(pair: Attribute) -> KeyValue:

@@ -15,6 +15,7 @@ from sidecar.errors import ErrorCode, Gate
 from sidecar.observe.redact import cut
 from sidecar.observe.statuses import Status
 from sidecar.observe.tracing.call_trace import CallTrace, new_span_id
+from sidecar.observe.tracing.traceparent import TraceParent, read_traceparent
 from sidecar.outcome import Exchange
 
 CLIENT: Final = 3
@@ -38,6 +39,7 @@ class Span(NamedTuple):
         began: nanoseconds since the epoch.
         ended: nanoseconds since the epoch.
         failed: True sets the status `ERROR`.
+        link: a span of another trace that belongs to it.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Span(NamedTuple):
     ended: int
     attributes: tuple[Attribute, ...]
     failed: bool
+    link: TraceParent | None = None
 
 
 def spans_of(trace: CallTrace, exchange: Exchange, status: Status, ended: float) -> list[Span]:
@@ -75,26 +78,37 @@ def spans_of(trace: CallTrace, exchange: Exchange, status: Status, ended: float)
         ended=trace.moment(ended),
         attributes=(*operation, *_request(trace, exchange, status), *error),
         failed=bool(error),
+        link=_link(trace, exchange),
     )
     found = [request]
     if trace.store_began is not None:
-        found.append(_store_span(trace, exchange, trace.store_began, ended))
+        found.append(_child(_store_span(request, trace, exchange, ended), request))
     if trace.backend_id is not None and trace.backend_began is not None:
         seconds = exchange.backend_seconds
-        exchanged = request._replace(
-            kind=CLIENT,
+        backend = request._replace(
             span_id=trace.backend_id,
-            parent_id=trace.span_id,
-            remote=False,
             began=trace.moment(trace.backend_began),
             ended=trace.moment(ended if seconds is None else trace.backend_began + seconds),
             attributes=(*operation, *_TRANSPORT, *_server(trace.backend_url), *error),
         )
-        found.append(exchanged)
+        found.append(_child(backend, request))
     return found
 
 
+def _child(span: Span, parent: Span) -> Span:
+    """Return a span as one of a request that this process makes."""
+    return span._replace(kind=CLIENT, parent_id=parent.span_id, remote=False, link=None)
+
+
 _TRANSPORT: Final = (("network.transport", "tcp"), ("network.protocol.name", "http"))
+
+
+def _link(trace: CallTrace, exchange: Exchange) -> TraceParent | None:
+    """Return the span that the message itself names (`_meta.traceparent`, SEP-414), unless it is the parent."""
+    meta = exchange.call.params.get("_meta") if exchange.call is not None else None
+    text = meta.get("traceparent") if isinstance(meta, dict) else None
+    named = read_traceparent(text) if isinstance(text, str) else None
+    return None if named is None or named[:2] == (trace.parent or ("", ""))[:2] else named
 
 
 def _operation(exchange: Exchange) -> tuple[list[Attribute], str | None]:
@@ -132,7 +146,7 @@ def _request(trace: CallTrace, exchange: Exchange, status: Status) -> list[Attri
     ]
 
 
-def _store_span(trace: CallTrace, exchange: Exchange, began: float, ended: float) -> Span:
+def _store_span(request: Span, trace: CallTrace, exchange: Exchange, ended: float) -> Span:
     """Describe the trip of gates 5 to 7, which fails when the store does not answer."""
     refusal = exchange.refusal
     failed = trace.store_ended is None and refusal is not None and refusal.code is ErrorCode.STORE_UNAVAILABLE
@@ -145,14 +159,10 @@ def _store_span(trace: CallTrace, exchange: Exchange, began: float, ended: float
         attributes.append(("mcp_sidecar.gate", refusal.gate.value))
     if failed:
         attributes.append(("error.type", exchange.code))
-    return Span(
+    return request._replace(
         name=_STORE,
-        kind=CLIENT,
-        trace_id=trace.trace_id,
         span_id=new_span_id(),
-        parent_id=trace.span_id,
-        remote=False,
-        began=trace.moment(began),
+        began=trace.moment(trace.store_began or ended),
         ended=trace.moment(ended if trace.store_ended is None else trace.store_ended),
         attributes=tuple(attributes),
         failed=failed,

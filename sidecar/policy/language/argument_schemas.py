@@ -15,6 +15,8 @@ from sidecar.config.documents.merging import Document, Path, Problem
 from sidecar.config.documents.suggestions import nearest
 from sidecar.policy.argument_faults.explaining import Explainer
 from sidecar.policy.arguments import ArgumentRules
+from sidecar.policy.matching.pattern_limits import dear_patterns
+from sidecar.policy.matching.value_limits import dear_keywords
 from sidecar.policy.names import LITERAL, Names, ReadNames, names_of
 from sidecar.policy.narrowing.schema_narrowing import Narrowing
 
@@ -96,6 +98,8 @@ def argument_rules(
     if validator is None:
         return ArgumentRules(names, defaults, declared=tuple(_properties(schema)), schema=schema)
     problems += _bad_defaults(document, path, validator, defaults)
+    problems += dear_patterns(document, path, found)
+    problems += dear_keywords(document, path, found, references.targets)
     explainer = Explainer(whole, references, names, compiled)
     narrowing, declared = Narrowing(schema, defaults), tuple(_properties(schema))
     return ArgumentRules(names, defaults, validator, explainer, declared, schema=schema, narrowing=narrowing)

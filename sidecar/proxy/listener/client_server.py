@@ -200,6 +200,7 @@ class ClientConnection(AnsweringConnection):
 
     async def _serve_waiting(self) -> None:
         """Serve the requests that have arrived."""
+        self.last = self.last or self._server.last
         while self._waiting and not self.closing:
             request = self._next()
             if isinstance(request, HttpProcessingError):
@@ -313,6 +314,7 @@ class ClientServer:
         loop: the event loop.
         heads: heads of requests that were accepted before.
         max_header: bytes of a request line and of a header, for connections that begin from now on.
+        last: True when each connection ends with its next answer, because the process will end.
     """
 
     def __init__(self, handle: Handler, error: ErrorAnswer, limits: Limits, idle: float = IDLE_CONNECTION) -> None:
@@ -322,6 +324,7 @@ class ClientServer:
         self.loop = asyncio.get_running_loop()
         self.connections: set[ClientConnection] = set()
         self.heads = KnownHeads()
+        self.last = False
         self.limit(limits)
 
     def limit(self, limits: Limits) -> None:

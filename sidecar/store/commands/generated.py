@@ -18,10 +18,14 @@ from sidecar.window_rules import WINDOW_RULES
 
 
 def _windows() -> list[str]:
-    """Return the kinds of windows in their order, and the rule of each: {seconds, begins, months}."""
+    """Return the kinds of windows in their order, and the rule of each: seconds, begins, months."""
     names = ", ".join(f"'{name}'" for name in WINDOW_RULES)
-    rules = (f"  {name} = {{{rule.seconds}, {rule.begins}, {rule.months}}}," for name, rule in WINDOW_RULES.items())
-    return [f"local WINDOWS = {{{names}}}", "local WINDOW_RULES = { -- seconds, begins, months", *rules, "}"]
+    rules = (
+        f"  if name == '{name}' then return {rule.seconds}, {rule.begins}, {rule.months} end"
+        for name, rule in WINDOW_RULES.items()
+    )
+    head = "local function window_rule(name) -- seconds, begins, months"
+    return [f"local WINDOWS = {{{names}}}", head, *rules, "end"]
 
 
 def _codes(codes: type[IntEnum]) -> list[str]:
@@ -30,8 +34,9 @@ def _codes(codes: type[IntEnum]) -> list[str]:
 
 
 def _words(name: str, words: Iterable[StrEnum]) -> list[str]:
-    """Return the set of words that a field accepts."""
-    return [f"local {name} = {{{', '.join(f'{word.value} = true' for word in words)}}}"]
+    """Return the test of the words that a field accepts; a function, because a table would be made in every run."""
+    tests = " or ".join(f"word == '{word.value}'" for word in words)
+    return [f"local function {name}(word) return {tests} end"]
 
 
 def _names(words: type[StrEnum]) -> list[str]:
@@ -48,8 +53,8 @@ LISTS: Final[Mapping[str, list[str]]] = {
     "WINDOWS": _windows(),
     "AdmissionCode": _codes(AdmissionCode),
     "ChangeCode": _codes(ChangeCode),
-    "AmountKind": _words("AMOUNT_KINDS", AmountKind),
-    "OnUnknown": _words("ON_UNKNOWN", OnUnknown),
+    "AmountKind": _words("is_kind", AmountKind),
+    "OnUnknown": _words("is_on_unknown", OnUnknown),
     "Resolution": _names(Resolution),
     "MAX_AMOUNT": [*_number("MAX", MAX_AMOUNT), f"local AN_AMOUNT = 'an integer from 0 to {MAX_AMOUNT}'"],
     "MAX_AMOUNTS_PER_HOLD": _number("MAX_AMOUNTS_PER_HOLD", MAX_AMOUNTS_PER_HOLD),

@@ -27,15 +27,20 @@ def _load(name: str) -> Script:
 
 
 def _lines(file: str, made: set[str]) -> list[str]:
-    """Return the lines of a script with its includes and lists, each once; `made` are those that it already has."""
+    """Return the lines of a script with its includes and lists, each once; `made` are those that it already has.
+
+    An indented include is one of a block: its functions are made only when the block runs, and known only there.
+    """
     lines: list[str] = []
     for line in (files("sidecar.store.commands") / "lua" / file).read_text("utf-8").splitlines():
-        name = line.rpartition(" ")[2]
-        if not line.startswith(("-- include ", "-- generate ")):
+        order, name = line.lstrip(), line.rpartition(" ")[2]
+        if not order.startswith(("-- include ", "-- generate ")):
             lines.append(line)
+        elif order != line:
+            lines += [line[: -len(order)] + each if each else each for each in _lines(name, set(made))]
         elif name not in made:
             made.add(name)
-            lines += [*_lines(name, made), ""] if line.startswith("-- include ") else LISTS[name]
+            lines += [*_lines(name, made), ""] if order.startswith("-- include ") else LISTS[name]
     return lines
 
 
@@ -132,7 +137,7 @@ def admitted(application: Application, reply: Any) -> AdmissionReply:
     ]
     return AdmissionReply(
         _CODES[code],
-        None if plan is None else text(plan),
+        None if plan is None else _TEXTS[plan],
         None if scopes is None else frozenset(text(scopes).split()),
         since,
         tuple(prices),
@@ -148,7 +153,9 @@ def settle(application: Application, charges: Sequence[Charge] | None) -> Comman
         application: the admitted application.
         charges: charge per demand, in order; a missing one, or None for all, charges the reserve.
     """
-    costs = [False if each.unmarked else each.amount if each.items is None else each.items for each in charges or ()]
+    if not charges:
+        return _resolve(application, Resolution.SETTLED, True, b"[]")
+    costs = [False if each.unmarked else each.amount if each.items is None else each.items for each in charges]
     return _resolve(application, Resolution.SETTLED, True, orjson.dumps(costs))
 
 
@@ -167,14 +174,14 @@ def _resolve(application: Application, how: Resolution, forwarded: bool, costs: 
     words = caller_words(caller.issuer_id, caller.account, caller.subject, caller.client_id)
     call_id = application.call_id.encode()
     size = len(call_id)
-    packed = (
+    packed = b"%b%b$%d\r\n%b%b\r\n$%d\r\n%b\r\n%b$%d\r\n%b\r\n" % (
         *(_RESOLVE_HEAD, words.ledger),
-        b"$%d\r\n%b%b\r\n" % (words.outcome_size + size, words.outcome, call_id),
-        b"$%d\r\n%b\r\n" % (size, call_id),
+        *(words.outcome_size + size, words.outcome, call_id),
+        *(size, call_id),
         _encode_resolution(how, forwarded, application.lease),
-        b"$%d\r\n%b\r\n" % (len(costs), costs),
+        *(len(costs), costs),
     )
-    return EncodedCommand(RESOLVE, words.key, b"".join(packed))
+    return EncodedCommand(RESOLVE, words.key, packed)
 
 
 def receipt(reply: Any) -> Receipt:
@@ -184,7 +191,7 @@ def receipt(reply: Any) -> Receipt:
     paid: dict[str, int] = {}
     used: dict[str, int] = {}
     for kind, name, units in zip(reply[1::3], reply[2::3], reply[3::3], strict=True):
-        total, name = paid if kind in _CREDIT else used, text(name)
+        total, name = paid if kind in _CREDIT else used, _TEXTS[name]
         if name in total:
             total[name] += int(units)
         else:
@@ -211,6 +218,22 @@ def sweep(keys: AccountKeys) -> Command:
 
 # --- encoding ----------------------------------------------------------------------------------
 
+
+class _Texts(dict[Any, str]):
+    """Texts of the names in replies, which are few: looking one up calls nothing."""
+
+    def __missing__(self, word: Any) -> str:
+        found = text(word)
+        if len(found) <= _MAX_TEXT:  # of the policy; a plan's name may be another program's
+            if len(self) >= _MAX_TEXTS:
+                self.clear()
+            self[word] = found
+        return found
+
+
+_MAX_TEXTS: Final = 4_096
+_MAX_TEXT: Final = 128
+_TEXTS: Final = _Texts()
 _CODES: Final = tuple(AdmissionCode)
 _DEPTHS: Final = {Depth.CONSENT: 0, Depth.PLAN: 1, Depth.PRICE: 2}
 _CREDIT: Final = (AmountKind.CREDIT.value.encode(), AmountKind.CREDIT.value)

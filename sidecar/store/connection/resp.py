@@ -95,6 +95,7 @@ class RespTransport(asyncio.Protocol):
         self.lost: asyncio.Future[str] = self._loop.create_future()
         self.rejection: RejectedError | None = None
         self._unwritten: list[bytes] = []
+        self._is_busy = False  # the last buffered commands were several
         self._reason = "the connection was closed"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -117,22 +118,23 @@ class RespTransport(asyncio.Protocol):
         Args:
             command: the command.
             reply: receives the reply.
-            now: False buffers it until this turn of the event loop ends: one write costs as much as all other work
-                for a command.
+            now: False buffers it until this turn of the event loop ends, if there is more to send: one write costs as
+                much as all other work for a command, but a turn more is time that a single call would wait.
 
         Raises:
             UnsentError: the transport is closed.
         """
         if self._transport is None or self._transport.is_closing():
             raise UnsentError("the store is not connected")
-        if now and not self._unwritten:
-            self._transport.write(command)
-        else:
-            if not self._unwritten:
-                self._loop.call_soon(self.flush)
+        if self._unwritten:
             self._unwritten.append(command)
             if now:
                 self.flush()
+        elif now or not (self._is_busy or len(self._pending) > 1):
+            self._transport.write(command)
+        else:
+            self._loop.call_soon(self.flush)
+            self._unwritten.append(command)
         deadline = self._loop.time() + self._timeout
         self._pending.append((reply, deadline))
         if self._timer is None:
@@ -141,6 +143,8 @@ class RespTransport(asyncio.Protocol):
     def flush(self) -> None:
         """Write buffered commands, in order."""
         unwritten, self._unwritten = self._unwritten, []
+        if unwritten:
+            self._is_busy = len(unwritten) > 1
         if unwritten and self._transport is not None and not self._transport.is_closing():
             self._transport.writelines(unwritten)
 

@@ -16,6 +16,8 @@ from jsonschema_rs import ValidationError
 
 from sidecar.config.documents.merging import Document, Problem, path_text
 from sidecar.policy.language.argument_schemas import MANY, NAMED, ONE, PLAIN, argument_rules, compiled, subschemas
+from sidecar.policy.matching.pattern_limits import MOST_THREADS
+from sidecar.policy.matching.pattern_threads import threads_of
 from sidecar.policy.names import LITERAL, ReadNames
 from sidecar.protocol.strict import folding
 
@@ -191,6 +193,8 @@ def _usable(keyword: str, value: Any, path: tuple[str | int, ...]) -> bool:
     if keyword == "multipleOf" and isinstance(value, float) and not value.is_integer():
         return len(path) == 3 and path[0] == "properties"
     if keyword in ("enum", "const") and _nests(value):
+        return False
+    if keyword == "pattern" and isinstance(value, str) and threads_of(value) > MOST_THREADS:
         return False
     try:
         compiled({keyword: value})

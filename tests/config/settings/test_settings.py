@@ -46,7 +46,7 @@ issuers:
   introspection: {url: "http://127.0.0.1:9000/introspect?v=2", client_id: sidecar, client_secret: hunter2, cache: 1m}
 store: {url: "rediss://:pw@valkey:6380/1"}
 policies: [a.yaml, /etc/b.yaml]
-limits: {body: 2MiB, header: 8KiB, json_depth: 32, items: 100, response: 1GiB, memory: 8GiB, in_flight: 10,
+limits: {body: 2MiB, header: 8KiB, json_depth: 32, items: 100, response: 1GiB, memory: 32GiB, in_flight: 10,
   in_flight_per_account: 5, streams_per_account: 2}
 workers: 4
 shutdown_grace: 0s
@@ -255,11 +255,18 @@ def with_line(line: str) -> str:
         ("limits: {in_flight_per_account: 0}", "limits.in_flight_per_account: too small; accepted: at least 1"),
         ("limits: {items: 5001}", "limits.items: too large"),
         ("limits: {in_flight: 0}", "limits.in_flight: too small; accepted: at least 1"),
-        ("workers: 0", "workers: too small; accepted: at least 1"),
-        ("workers: '2'", "workers: text is given; accepted: an integer"),
-        ("workers: true", "workers: true or false is given; accepted: an integer"),
+        ("workers: 0", "workers: no number of processes; accepted: auto, or an integer from 1 to 256"),
+        ("workers: '2'", "workers: no number of processes; accepted: auto, or an integer from 1 to 256"),
+        ("workers: true", "workers: no number of processes; accepted: auto, or an integer from 1 to 256"),
+        ("log: {format: text}", "log.format: not an accepted value; accepted: json, console or auto"),
+        ("log: {sample: 2}", "log.sample: too large; accepted: at most 1"),
+        ("tracing: {}", "tracing.endpoint: required but missing"),
+        ("tracing: {endpoint: 'http://user:secret@c/'}", "tracing.endpoint: a URL with a user or password in it"),
+        (
+            "tracing: {endpoint: 'http://c/v1/traces', tls: {ca: ca.pem}}",
+            "tracing.tls: not used with an http:// URL; accepted: an https:// URL, or no tls",
+        ),
         ("log: {level: INFO}", "log.level: not an accepted value; accepted: debug, info, warning or error"),
-        ("log: {format: text}", "log.format: not an accepted value; accepted: json"),
         (
             "polices: policies/",
             "polices: unknown key; accepted: resource, listen, admin, admin_hosts, hosts, origins, backend,",
@@ -332,6 +339,48 @@ def test_a_body_or_an_answer_that_could_not_fit_the_budget_is_an_error(limits, e
     [problem] = problems(with_line(f"limits: {limits}"))
     assert expected in problem
     assert problem.startswith("config.yaml:")
+
+
+# --- workers -----------------------------------------------------------------------------------
+
+
+def test_memory_and_requests_in_flight_are_divided_by_the_workers():
+    given = settings(with_line("limits: {memory: 4GiB, in_flight: 10}") + "workers: 4\n").limits.shared_by(4)
+    assert (given.memory, given.in_flight, given.in_flight_per_account) == (1 << 30, 2, 250)
+    assert (given.body, given.response) == (1 << 20, 64 << 20)
+
+
+def test_default_sizes_shrink_with_the_memory_of_a_worker():
+    each = settings(with_line("workers: 32")).limits.shared_by(32)
+    assert each.memory == 16 << 20
+    assert (each.body * 28 <= each.memory, each.response * 7 <= each.memory) == (True, True)
+
+
+def test_one_worker_has_the_limits_of_the_config():
+    limits = settings(MINIMAL).limits
+    assert limits.shared_by(1) is limits
+
+
+@pytest.mark.parametrize(
+    ("limits", "problem"),
+    [
+        (
+            "{memory: 512MiB}",
+            "limits.memory: too small for limits.response, which is 64MiB in each of 4 workers; accepted: at least "
+            "1792MiB, or a smaller response",
+        ),
+        ("{response: 64MiB}", "limits.response: too large for limits.memory in each of 4 workers; accepted: at most"),
+    ],
+)
+def test_sizes_of_the_config_must_fit_the_memory_of_a_worker(limits, problem):
+    (found,) = problems(with_line(f"limits: {limits}") + "workers: 4\n")
+    assert found.split(": ", 1)[1].startswith(problem)
+
+
+@pytest.mark.parametrize(("limits", "most"), [("{}", 256), ("{memory: 1GiB}", 2), ("{response: 512KiB}", 146)])
+def test_auto_makes_no_more_workers_than_the_memory_of_the_config_permits(limits, most):
+    given = settings(with_line(f"limits: {limits}") + "workers: auto\n")
+    assert (given.workers, given.limits.most_workers) == ("auto", most)
 
 
 # --- the schema for editors --------------------------------------------------------------------

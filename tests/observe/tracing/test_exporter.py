@@ -16,6 +16,7 @@ from sidecar.observe.tracing.otlp import SpanEncoder, rejected_spans
 from sidecar.observe.tracing.spans import SERVER, Span
 from tests.proxy.support import POLICY
 from tests.support import rig as rigs
+from tests.support.certificates import Authority
 from tests.support.collector import Collector
 from tests.support.rig import Rig
 from tests.support.store import free_port, until
@@ -137,6 +138,22 @@ async def test_a_failed_export_is_logged_and_counted(traced: Any, collector: Col
     await until(lambda: any(line["event"] == "spans_exported_again" for line in rig.log))
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_a_collector_with_tls_is_verified(launch: Any, tmp_path: Path, trusted: bool):
+    authority = Authority(tmp_path)
+    other = Authority(tmp_path, "other")
+    async with Collector(authority.server(authority.issue("collector"))) as collector:
+        ca = str((authority if trusted else other).cert)
+        rig = await launch(tracing={"endpoint": collector.url, "sample": 1, "tls": {"ca": ca}})
+        reply = await rig.call("list_taxonomy")
+        if trusted:
+            assert len(await collector.of_request(reply.headers["X-Request-Id"])) == 3
+        else:
+            await until_metric(rig, 'mcp_sidecar_spans_total{outcome="failed"}', 3)
+            await until(lambda: any("SSLCertVerificationError" in str(line.get("problem")) for line in rig.log))
+            assert collector.requests == []
+
+
 async def test_the_last_spans_are_exported_when_the_process_ends(
     tmp_path: Path, store_server: Any, collector: Collector
 ):
@@ -147,7 +164,7 @@ async def test_the_last_spans_are_exported_when_the_process_ends(
 
 
 async def until_metric(rig: Rig, series: str, value: float) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await rig.metric(series) != value:
             pass
 

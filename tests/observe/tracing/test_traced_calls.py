@@ -203,6 +203,24 @@ async def test_a_client_without_a_valid_token_cannot_ask_for_a_trace(traced: Any
     assert {each.attributes.get("http.response.status_code") for each in collector.spans} == {200, None}
 
 
+@pytest.mark.parametrize("meta", [PARENT, "CANARY", 7, None])
+async def test_the_span_that_a_message_names_is_linked(traced: Any, collector: Collector, meta: object):
+    rig = await traced()
+    params = {"name": "list_taxonomy", "arguments": {}, "_meta": {"traceparent": meta}}
+    request, *others = await spans_of(collector, await rig.post("tools/call", params))
+    links = [(link.trace_id.hex(), link.span_id.hex()) for link in request.message.links]
+    assert links == ([tuple(PARENT.split("-")[1:3])] if meta == PARENT else [])
+    assert not any(each.message.links for each in others)
+    assert request.parent == ""
+
+
+async def test_the_parent_is_not_linked_as_well(traced: Any, collector: Collector):
+    rig = await traced()
+    params = {"name": "list_taxonomy", "arguments": {}, "_meta": {"traceparent": PARENT}}
+    request, *_ = await spans_of(collector, await rig.post("tools/call", params, headers={"traceparent": PARENT}))
+    assert (request.parent, list(request.message.links)) == (PARENT.split("-")[2], [])
+
+
 async def test_the_older_revisions_are_traced(traced: Any, collector: Collector):
     rig = await traced()
     reply = await rig.call("list_taxonomy", revision=LEGACY)

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from sidecar.config.settings.scalars import Address
-from sidecar.proxy.listener.acceptors import bind
+from sidecar.proxy.listener.accepting.binding import bind
 from sidecar.system.resolver import AddressInfo, Resolver
 from tests.support.certificates import Authority
 from tests.support.rig import Json, Rig, rig

@@ -181,7 +181,7 @@ async def test_a_broken_pair_keeps_the_old_one(rig: Rig, authority: Authority, p
     first, other = pair.serial, authority.issue("other")
     good = pair.key.read_bytes()
     replace(pair.key, other.key.read_bytes())
-    await until(lambda: bool(events(rig, "certificate_rejected")), within=20)
+    await until(lambda: bool(events(rig, "certificate_rejected")), within=60)
     (line,) = events(rig, "certificate_rejected")
     assert (line["level"], line["side"], line["file"]) == ("error", "listen", str(pair.key))
     assert line["problem"] == "key: it does not match the certificate in `cert`"

@@ -63,7 +63,7 @@ async def test_deleting_the_session_under_a_call_does_not_make_it_free(launch: L
 
 @pytest.mark.parametrize("revision", [LEGACY, MODERN])
 async def test_a_client_that_does_not_read_pays_before_its_lease_ends(launch: Launch, revision: str):
-    rig = await launch(lease_margin=5.0, backend={"timeout": "1s"})
+    rig = await launch(lease_margin=5.0, backend={"timeout": "5s"})
 
     async def behave(turn: Turn) -> None:
         await turn.open_stream()
@@ -80,7 +80,7 @@ async def test_a_client_that_does_not_read_pays_before_its_lease_ends(launch: La
 
 
 async def test_an_answer_without_a_reader_is_dropped(launch: Launch):
-    rig = await launch(backend={"timeout": "4s"}, limits={"in_flight": 1})
+    rig = await launch(backend={"timeout": "8s"}, limits={"in_flight": 1})
     result = {"content": [], "structuredContent": {"rows": [BULK] * 200}}
     rig.backend.on("list_taxonomy", scripted.result(result))
     async with reader_that_does_not_read(rig, "list_taxonomy", {}, MODERN):

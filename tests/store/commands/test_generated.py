@@ -32,8 +32,8 @@ MODULES = {
 
 _CODES: dict[str, type[IntEnum]] = {"AdmissionCode": AdmissionCode, "ChangeCode": ChangeCode}
 _SETS: dict[str, tuple[str, type[StrEnum]]] = {
-    "AmountKind": ("AMOUNT_KINDS", AmountKind),
-    "OnUnknown": ("ON_UNKNOWN", OnUnknown),
+    "AmountKind": ("is_kind", AmountKind),
+    "OnUnknown": ("is_on_unknown", OnUnknown),
 }
 _NUMBERS = {
     "MAX_AMOUNT": ("MAX", MAX_AMOUNT),
@@ -60,9 +60,11 @@ def test_lua_has_every_code_of_the_enum(store_server: StoreServer, name: str):
 
 
 @pytest.mark.parametrize("name", _SETS)
-def test_lua_has_every_word_of_the_enum(store_server: StoreServer, name: str):
-    local, words = _SETS[name]
-    assert evaluated(store_server, name, local) == dict.fromkeys((word.value for word in words), True)
+def test_lua_accepts_the_words_of_the_enum_only(store_server: StoreServer, name: str):
+    accepts, words = _SETS[name]
+    asked = [*(word.value for word in words), "other", ""]
+    found = evaluated(store_server, name, "{" + ", ".join(f"{accepts}('{word}')" for word in asked) + "}")
+    assert found == [True] * len(words) + [False, False]
 
 
 @pytest.mark.parametrize("name", _NUMBERS)
@@ -78,8 +80,10 @@ def test_lua_has_the_names_of_resolutions(store_server: StoreServer):
 
 def test_lua_has_the_windows_in_their_order(store_server: StoreServer):
     assert evaluated(store_server, "WINDOWS", "WINDOWS") == [*WINDOWS]
-    rules = {name: [rule.seconds, rule.begins, rule.months] for name, rule in WINDOW_RULES.items()}
-    assert evaluated(store_server, "WINDOWS", "WINDOW_RULES") == rules
+    rules = [[rule.seconds, rule.begins, rule.months] for rule in WINDOW_RULES.values()]
+    of_lua = ", ".join(f"{{window_rule('{name}')}}" for name in WINDOWS)
+    assert evaluated(store_server, "WINDOWS", f"{{{of_lua}}}") == rules
+    assert evaluated(store_server, "WINDOWS", "{window_rule('other')}") == {}
 
 
 def test_every_list_is_compared_and_used():

@@ -76,7 +76,7 @@ def test_a_call_without_a_price_reads_consent_and_account_only(ledger: RealLedge
 
 def test_windows_are_those_of_the_model(store_server: StoreServer):
     moments = [0, 951_782_399, 951_782_400, 4_107_542_400, *range(1_600_000_000, 4_200_000_000, 7_654_321)]
-    clock = head_of(scripts.BINDING, "local mine")
+    clock = head_of(scripts.SWEEP, "local count_resolved")
     body = "local all = {}\nfor i, at in ipairs(ARGV) do all[i] = {window_at(KEYS[1], tonumber(at))} end\nreturn all"
     with store_server.client() as client:
         for window in WINDOWS:

@@ -24,7 +24,7 @@ from sidecar.store.stream_key import STREAM_KEY_KEY, StreamKey
 from tests.support.store import not_let_in, until
 from tests.support.topology import ClusterServers, TcpServer, await_state, started
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from sidecar.store.connection.store_url import parse_url
 from tests.support.store import free_port, not_let_in, until
 from tests.support.topology import SERVICE, SentinelServers, TcpServer, replicates
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 LONG = 60.0
 
 

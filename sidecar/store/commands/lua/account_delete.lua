@@ -7,6 +7,7 @@
 -- ARGV  1 issuer id  2 account
 -- Returns command.ChangeCode: 0, or 2 for an unknown account
 -- include clock.lua
+-- include seconds.lua
 local LEDGER, USAGE = KEYS[1], KEYS[6]
 -- include checked.lua
 -- include journal.lua

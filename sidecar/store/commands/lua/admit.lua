@@ -24,49 +24,13 @@
 local demands = ARGV[6] ~= '' and cjson.decode(ARGV[6])
 local call, dry_run, depth = ARGV[5], ARGV[10] == '1', ARGV[11]
 local reserves = demands and not dry_run
-local answer = {ADMITTED, false, false, false, false, 0}
+local answer = {
+  ADMITTED, false, false, false, false, 0, -- with room for three demands
+  nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil,
+}
 
--- Returns the status, the plan, and the account's own limits by field (nil when it has none).
-local function account()
-  if not demands then return unpack(redis.call('HMGET', KEYS[1], 'status', 'plan')) end
-  local flat, own = redis.call('HGETALL', KEYS[1]), nil
-  local status, plan = false, false
-  for i = 1, #flat, 2 do
-    local field = flat[i]
-    if field == 'plan' then
-      plan = flat[i + 1]
-    elseif field == 'status' then
-      status = flat[i + 1]
-    elseif string.sub(field, 1, 6) == 'quota:' then
-      own = own or {}
-      own[field] = flat[i + 1]
-    end
-  end
-  return status, plan, own
-end
-
-local function terms_of(plan)
-  if ARGV[17] == '-1' then return ARGV[18] end
-  for i = 18, 16 + 2 * tonumber(ARGV[17]), 2 do
-    if ARGV[i] == plan then return ARGV[i + 1] end
-  end
-  return ''
-end
-
-local function lists_scopes(scopes)
-  local listed = ' ' .. string.gsub(scopes, '%s+', ' ') .. ' '
-  for _, granting in ipairs(cjson.decode(ARGV[16])) do
-    local found = false
-    for _, scope in ipairs(granting) do
-      found = found or string.find(listed, ' ' .. scope .. ' ', 1, true)
-    end
-    if not found then return false end
-  end
-  return true
-end
-
--- Gates 5 and 6. Returns the code, whether a consent record exists, the terms of the plan (JSON), and the account's own
--- limits.
+-- Gates 5 and 6. Returns the code, the consent record if there is one, the terms of the plan (JSON), and the account's
+-- own limits by field (nil when it has none).
 local function standing()
   for i = 12, #KEYS do
     if redis.call('HGET', KEYS[i], 'consent') ~= string.sub(KEYS[2], -32) then
@@ -81,17 +45,45 @@ local function standing()
   elseif ARGV[14] ~= 'first_use' then
     return CONSENT_MISSING
   end
-  local status, plan, own = account()
+  local status, plan, own
+  if demands then
+    local flat = redis.call('HGETALL', KEYS[1])
+    for i = 1, #flat, 2 do
+      local field = flat[i]
+      if field == 'plan' then
+        plan = flat[i + 1]
+      elseif field == 'status' then
+        status = flat[i + 1]
+      elseif string.sub(field, 1, 6) == 'quota:' then
+        own = own or {}
+        own[field] = flat[i + 1]
+      end
+    end
+  else
+    status, plan = unpack(redis.call('HMGET', KEYS[1], 'status', 'plan'))
+  end
   if status and status ~= 'active' then return ACCOUNT_DISABLED end
   if depth == '0' then return ADMITTED, record end
-  if ARGV[17] ~= '-1' then
+  local terms = ''
+  if ARGV[17] == '-1' then
+    terms = ARGV[18]
+  else
     if not plan or plan == '' then plan = ARGV[15] end
     if plan == '' then return ACCOUNT_UNKNOWN end
     answer[2] = plan
+    for i = 18, 16 + 2 * tonumber(ARGV[17]), 2 do
+      if ARGV[i] == plan then terms = ARGV[i + 1] end
+    end
   end
-  local terms = terms_of(plan)
   if terms == '' then return PLAN_REQUIRED end
-  if record and record[3] and ARGV[16] ~= '' and not lists_scopes(record[3]) then return CONSENT_SCOPES end
+  if record and record[3] and ARGV[16] ~= '' then
+    local listed = ' ' .. string.gsub(record[3], '%s+', ' ') .. ' '
+    for _, granting in ipairs(cjson.decode(ARGV[16])) do
+      local found = false
+      for _, scope in ipairs(granting) do found = found or string.find(listed, ' ' .. scope .. ' ', 1, true) end
+      if not found then return CONSENT_SCOPES end
+    end
+  end
   return ADMITTED, record, terms, own
 end
 
@@ -112,58 +104,60 @@ end
 -- include clock.lua
 local LEDGER, HOLDS, LEASES, PAID, REQUESTS, USAGE = unpack(KEYS, 5, 10)
 -- include ledger.lua
+-- include current.lua
 -- include expiry.lua
 
--- Returns an account's own limit; nil for none. An unreadable one is 0, which allows nothing.
-local function own_limit(value)
-  if value == 'unlimited' then return nil end
-  return amount_of(value) or 0
-end
-
--- Returns the limits of a quota, {place of the window, its name, limit}: those of the plan, unless the account has its
--- own.
-local function own_limits(name, planned)
-  local limits, list = {}, {}
-  for _, bound in ipairs(planned) do limits[bound[2]] = bound[3] end
-  for place, window_name in ipairs(WINDOWS) do
-    local value = own['quota:' .. name .. ':' .. window_name]
-    local limit = limits[window_name]
-    if value then limit = own_limit(value) end
-    if limit then list[#list + 1] = {place, window_name, limit} end
-  end
-  return list
-end
-
--- Returns the limits of each demand: as `own_limits`, and for credits {window, included}.
+-- Returns the limits of each demand: of a quota {place of the window, its name, limit} for each window, as the account
+-- has its own or else the plan; of credits {window, included} or nil. Reads the fields of the ledger that they need.
 local function bounds()
-  local granted, all, fields = cjson.decode(terms), {}, {}
-  for i, demand in ipairs(demands) do
-    local name = demand[2]
-    if demand[1] == 'credit' then
-      all[i] = granted.credits[name]
-      fields[#fields + 1] = 'balance:' .. name
-      if all[i] then fields[#fields + 1] = 'included:' .. name .. ':' .. all[i][1] end
+  local granted, limits = cjson.decode(terms), {nil, nil, nil}
+  local fields, last = {nil, nil, nil, nil, nil, nil, nil, nil}, 0
+  for i = 1, #demands do
+    local name, list = demands[i][2], nil
+    if demands[i][1] == 'credit' then
+      list = granted.credits[name]
+      fields[last + 1] = 'balance:' .. name
+      last = last + 1
+      if list then
+        last = last + 1
+        fields[last] = 'included:' .. name .. ':' .. list[1]
+      end
     else
-      all[i] = granted.quotas[name] or {}
-      if own then all[i] = own_limits(name, all[i]) end
-      for _, bound in ipairs(all[i]) do fields[#fields + 1] = 'quota:' .. name .. ':' .. bound[2] end
+      list = granted.quotas[name] or {}
+      if own then
+        -- include own_limits.lua
+        list = own_limits(name, list)
+      end
+      for j = 1, #list do fields[last + j] = 'quota:' .. name .. ':' .. list[j][2] end
+      last = last + #list
     end
+    limits[i] = list
   end
   preload(fields)
-  return all
+  return limits
 end
 
--- Price one amount of a quota, and add its counters to `uses`: field, number and units of each window. Of the windows
--- that refuse, report the last to end: waiting for an earlier one would not help; otherwise report the one with the
--- least left.
-local function price_quota(amount, needed, list, uses)
+-- Counters that a demand uses, three words each: field, number of the window, units used.
+local uses, used_words = {nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil}, 0
+
+-- Read the counter of a window for an amount. Returns the units used, and the seconds until the window ends.
+local function use(amount, field, window_name)
+  local number, units_used, rest = current(field, window_name)
+  amount.windows[window_name] = number
+  uses[used_words + 1], uses[used_words + 2], uses[used_words + 3] = field, number, units_used
+  used_words = used_words + 3
+  return units_used, rest
+end
+
+-- Price one amount of a quota. Returns the units left, the limit, the place of its window, and the seconds until that
+-- ends. Of the windows that refuse, report the last to end: waiting for an earlier one would not help; otherwise report
+-- the one with the least left.
+local function price_quota(amount, needed, list)
   local tightest, tightest_left, tightest_rest
-  for _, bound in ipairs(list) do
-    local field = 'quota:' .. amount.name .. ':' .. bound[2]
-    local number, used, rest = current(field, bound[2])
-    local left = math.max(0, bound[3] - used)
-    amount.windows[bound[2]] = number
-    uses[#uses + 1] = {field, number, used}
+  for i = 1, #list do
+    local bound = list[i]
+    local units_used, rest = use(amount, 'quota:' .. amount.name .. ':' .. bound[2], bound[2])
+    local left = math.max(0, bound[3] - units_used)
     if needed > left or not tightest or (needed <= tightest_left and left <= tightest_left) then
       tightest, tightest_left, tightest_rest = bound, left, rest
     end
@@ -171,54 +165,51 @@ local function price_quota(amount, needed, list, uses)
   if tightest then return tightest_left, tightest[3], tightest[1], tightest_rest end
 end
 
-local function price_credit(amount, needed, grant, uses)
+-- Price one amount of credits. Returns the units left, and the seconds until its window ends.
+local function price_credit(amount, needed, grant)
   local balance = units('balance:' .. amount.name)
   if not grant then
-    amount.balance = text(needed)
+    amount.balance = amount.reserved
     return balance
   end
-  local field = 'included:' .. amount.name .. ':' .. grant[1]
-  local number, used, rest = current(field, grant[1])
-  local unused = math.max(0, grant[2] - used)
-  amount.windows[grant[1]] = number
-  uses[1] = {field, number, used}
+  local units_used, rest = use(amount, 'included:' .. amount.name .. ':' .. grant[1], grant[1])
+  local unused = math.max(0, grant[2] - units_used)
   amount.balance = text(math.max(0, needed - unused))
   return math.min(MAX, unused + balance), nil, nil, rest
 end
 
-local function take(amount, needed, uses)
-  if amount.kind == 'credit' then
-    local taken, field = tonumber(amount.balance), 'balance:' .. amount.name
-    needed = needed - taken
-    if taken > 0 then put(field, text(units(field) - taken)) end
-  end
-  for _, use in ipairs(uses) do
-    count(use[1], use[2], math.min(MAX, use[3] + needed)) -- a quota in shadow mode has no limit
-  end
-end
-
 -- Gate 7. Returns the refusing code or nil, and the amounts to hold; the ledger in memory has them reserved.
 local function price(held_already)
-  local limits, amounts, refused = bounds(), {}, nil
-  for i, demand in ipairs(demands) do
-    local needed, items, uses = demand[3], nil, {}
+  local limits, amounts, refused = bounds(), {nil, nil, nil}, nil
+  for i = 1, #demands do
+    local demand = demands[i]
+    local kind, name, needed, items = demand[1], demand[2], demand[3], nil
     if demand[5] and demand[5] ~= cjson.null then
-      items = unpaid(demand[1], demand[2], demand[5])
+      -- include unpaid.lua
+      items = unpaid(kind, name, demand[5])
       needed = #items * demand[6]
     end
-    local amount = {kind = demand[1], name = demand[2], reserved = text(needed), windows = {}, items = items}
+    local amount = {kind = kind, name = name, reserved = text(needed), windows = {}, items = items}
     if demand[4] then amount.fixed = true end
     if items then amount.each = text(demand[6]) end
-    local pricing = amount.kind == 'quota' and price_quota or price_credit
-    local left, limit, order, rest = pricing(amount, needed, limits[i], uses)
+    used_words = 0
+    local left, limit, place, rest = (kind == 'quota' and price_quota or price_credit)(amount, needed, limits[i])
     local at = 2 + 5 * i
     answer[at], answer[at + 1], answer[at + 2] = needed, left or false, limit or false
-    answer[at + 3], answer[at + 4] = order or false, rest or false
+    answer[at + 3], answer[at + 4] = place or false, rest or false
     if not refused and not held_already and not demand[7] and left and needed > left then
-      refused = amount.kind == 'quota' and QUOTA_EXCEEDED or INSUFFICIENT_CREDITS
+      refused = kind == 'quota' and QUOTA_EXCEEDED or INSUFFICIENT_CREDITS
       answer[5] = i - 1
     end
-    if not refused then take(amount, needed, uses) end
+    if not refused then
+      local counts, taken = needed, kind == 'credit' and tonumber(amount.balance) or 0
+      if taken > 0 then put('balance:' .. name, text(units('balance:' .. name) - taken)) end
+      counts = counts - taken
+      for j = 1, used_words, 3 do
+        -- A quota in shadow mode has no limit.
+        put(uses[j], uses[j + 1] .. ':' .. text(math.min(MAX, uses[j + 2] + counts)))
+      end
+    end
     amounts[i] = amount
   end
   return refused, amounts
@@ -237,13 +228,14 @@ end
 
 -- Returns the hold to write, and notes its request.
 local function hold(amounts)
-  local document = {owner = ARGV[7], client = ARGV[4], on_unknown = ARGV[8], amounts = amounts}
-  if ARGV[13] ~= '' then
-    document.request = ARGV[13]
-    note('new_requests', ARGV[13])
+  local request = ARGV[13] ~= '' and ARGV[13] or nil
+  if request then
+    note('new_requests', request)
     note('new_requests', call)
   end
-  return cjson.encode(document)
+  return cjson.encode({
+    owner = ARGV[7], client = ARGV[4], on_unknown = ARGV[8], amounts = amounts, request = request,
+  })
 end
 
 local amounts
@@ -280,6 +272,7 @@ if held then
   redis.call('ZADD', LEASES, text(now_ms + tonumber(ARGV[9])), call)
 end
 if first_use then
+  -- include seconds.lua
   redis.call('HSET', KEYS[2], 'status', 'granted', 'at', seconds(), 'issuer', ARGV[1], 'account', ARGV[2],
     'subject', ARGV[3], 'client_id', ARGV[4])
 end

@@ -13,6 +13,7 @@
 -- Returns {per session or task 1 when it belongs to the caller, else 0},
 --       {per evicted one: digest of its id, subject, client id, the list that was full (caller, account)}
 -- include clock.lua
+-- include seconds.lua
 local LIST, OWN, LISTED_FOR, LOOKED_AT, IDLE, OPEN = KEYS[1], KEYS[2], 2592000, 2000, 3600000, 60000
 local mine, others, new, evicted = {}, false, 0, {}
 for i = 3, #KEYS do

@@ -14,8 +14,3 @@ local function malformed(key, field, wanted)
   local place = (string.match(key, '}:(.*)$') or key) .. ' ' .. string.sub(field, 1, 100)
   error({err = 'MALFORMED ' .. string.gsub(place, '%c', '?') .. ' is not ' .. wanted})
 end
-
-local function has_type(key, kind)
-  local found = redis.call('TYPE', key).ok
-  return found == kind or found == 'none'
-end

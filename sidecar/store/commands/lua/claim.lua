@@ -7,6 +7,7 @@
 --       4 seconds until it expires; a longer expiry stays  5 issuer id  6 account  7 subject  8 client id
 -- Returns 0 when the id belongs to another caller, else 1, or 2 when this command claimed (dropped) it
 -- include clock.lua
+-- include seconds.lua
 local claim = redis.call('HMGET', KEYS[1], 'holder', 'consent')
 local taken = claim[1] or claim[2]
 local own = claim[1] == ARGV[2] and (claim[2] == ARGV[3] or (ARGV[1] == 'drop' and ARGV[3] == ''))

@@ -12,6 +12,7 @@
 -- include clock.lua
 local LEDGER, HOLDS, LEASES, PAID, REQUESTS, USAGE = unpack(KEYS)
 -- include ledger.lua
+-- include current.lua
 -- include hold.lua
 -- include expiry.lua
 
@@ -27,7 +28,7 @@ local function wrong()
   if pool == '' or string.find(pool, ':', 1, true) then return 'pool: a name without a colon' end
   if not whole(ARGV[4]) then return 'credits: ' .. AN_AMOUNT end
   if not whole(ARGV[5]) or tonumber(ARGV[5]) == 0 then return 'ms to remember: an integer from 1' end
-  if ARGV[6] ~= '' and not WINDOW_RULES[ARGV[6]] then
+  if ARGV[6] ~= '' and not window_rule(ARGV[6]) then
     return 'window: ' .. table.concat(WINDOWS, ', ') .. ' or empty'
   end
   if not whole(ARGV[7]) then return 'included credits: ' .. AN_AMOUNT end
@@ -71,7 +72,7 @@ elseif verb == 'spend' then
     local number, used = current(field, ARGV[6])
     placed_in = ARGV[6] .. ':' .. number
     included = math.min(amount, math.max(0, tonumber(ARGV[7]) - used))
-    if amount - included <= balance then count(field, number, used + included) end
+    if amount - included <= balance then put(field, number .. ':' .. text(used + included)) end
   end
   change = included - amount
 end

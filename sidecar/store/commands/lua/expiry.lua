@@ -8,7 +8,22 @@ local function expire()
   local calls = redis.call('ZRANGEBYSCORE', LEASES, '-inf', text(now_ms), 'LIMIT', 0, EXPIRY_BATCH)
   if #calls == 0 then return 0 end -- most often: then the functions of a resolution are not made
 
--- include resolution.lua
+  -- include types.lua
+  -- include resolution.lua
+
+  -- Returns whether every field that resolving a hold needs is readable.
+  local function resolvable(hold)
+    for _, amount in ipairs(hold.amounts) do
+      local pool = amount.name
+      if amount.kind == 'credit' then -- the journal entry has the total, also where the balance paid nothing
+        if amount.balance ~= '0' and not pcall(units, 'balance:' .. pool) then return false end
+        if not pcall(total_of, pool) then return false end
+      end
+      if amount.items and not has_type(PAID, 'set') then return false end
+    end
+    return true
+  end
+
   for _, call in ipairs(calls) do
     local raw = redis.call('HGET', HOLDS, call)
     local hold = raw and hold_of(raw)

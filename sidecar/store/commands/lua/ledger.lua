@@ -1,5 +1,6 @@
 -- Ledger of one account in memory: read when needed, changed here, written once by `flush`; a script that only reads
 -- does not flush. `settlement.py` is the model. Needs LEDGER HOLDS LEASES PAID REQUESTS USAGE.
+-- include windows.lua
 -- include checked.lua
 -- include journal.lua
 local cells, changed, journal = {}, {}, {} -- fields read, fields to write, entries to write
@@ -16,9 +17,10 @@ local function note(name, word)
 end
 
 local function preload(fields)
-  if #fields == 0 then return end
+  if not fields[1] then return end
   local values = redis.call('HMGET', LEDGER, unpack(fields))
-  for i, field in ipairs(fields) do
+  for i = 1, #fields do
+    local field = fields[i]
     -- A field that `expire` has changed is not written yet: the stored value is the old one.
     if cells[field] == nil then cells[field] = values[i] end
   end
@@ -67,58 +69,26 @@ local function counted(field, number, lenient)
   return at == number and used or nil
 end
 
-local function count(field, number, used) put(field, number .. ':' .. text(used)) end
-
--- Returns the current window, the units used in it, and the seconds until it ends. The window after the clock's is
--- current once it has counted something: a clock that was set back, or the clock of another server, must not restart a
--- window.
-local function current(field, name)
-  local number, rest = window(name)
-  local used = counted(field, number)
-  if not used then
-    local following = text(tonumber(number) + 1)
-    used = counted(field, following)
-    if used then number = following end
-  end
-  return number, used or 0, rest
-end
-
--- Returns the items that are not paid yet, each once.
-local function unpaid(kind, name, items)
-  local found, asked, once, new = {}, {}, {}, lists.paid or {}
-  local prefix = kind .. ':' .. name .. ':'
-  for first = 1, #items, CHUNK do
-    local last = math.min(first + CHUNK - 1, #items)
-    for i = first, last do asked[i - first + 1] = prefix .. items[i] end
-    local paid = redis.call('SMISMEMBER', PAID, unpack(asked, 1, last - first + 1))
-    for i = first, last do
-      local member = asked[i - first + 1]
-      if paid[i - first + 1] == 0 and not new[member] and not once[member] then
-        once[member] = true
-        found[#found + 1] = items[i]
-      end
-    end
-  end
-  return found
-end
-
 local function flush()
-  local words = {}
+  local words, last = {nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil}, 0 -- with room for the usual ones
   for field, value in pairs(changed) do
-    words[#words + 1] = field
-    words[#words + 1] = value
+    words[last + 1], words[last + 2] = field, value
+    last = last + 2
   end
   write_journal(journal, words, cells['journal:written'])
   if not next(lists) then return end
-  in_chunks('SADD', PAID, lists.paid or {})
+  local paid = lists.paid
+  for first = 1, paid and #paid or 0, CHUNK do
+    redis.call('SADD', PAID, unpack(paid, first, math.min(first + CHUNK - 1, #paid)))
+  end
   if lists.resolved then
     redis.call('HDEL', HOLDS, unpack(lists.resolved))
     -- Not every script has read this key: a wrong type is left alone.
     redis.pcall('ZREM', LEASES, unpack(lists.resolved))
   end
   if lists.set_aside then redis.call('ZADD', LEASES, unpack(lists.set_aside)) end
-  local old = lists.old_requests or {}
-  for first = 1, #old, CHUNK do
+  local old = lists.old_requests
+  for first = 1, old and #old or 0, CHUNK do
     redis.pcall('HDEL', REQUESTS, unpack(old, first, math.min(first + CHUNK - 1, #old)))
   end
   -- Results of these requests must not be delivered: their calls were not charged.

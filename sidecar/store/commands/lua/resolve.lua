@@ -14,10 +14,10 @@ local LEDGER, HOLDS, LEASES, PAID, REQUESTS, USAGE = unpack(KEYS)
 -- include ledger.lua
 -- include resolution.lua
 
-local call, how, life = ARGV[1], ARGV[2], ARGV[4]
+local call, how = ARGV[1], ARGV[2]
 
 local function remember(outcome, receipt)
-  redis.call('SET', KEYS[7], cjson.encode({how = outcome, receipt = receipt}), 'PX', life)
+  redis.call('SET', KEYS[7], cjson.encode({how = outcome, receipt = receipt}), 'PX', ARGV[4])
 end
 
 local known = redis.call('GET', KEYS[7])

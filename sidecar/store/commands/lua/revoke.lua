@@ -8,8 +8,10 @@
 --       every subject; sidecars that receive it close the client's streams at once
 -- Returns command.ChangeCode: 1 when there was no record, else 0
 -- include clock.lua
+-- include seconds.lua
 local LEDGER, USAGE = KEYS[3], KEYS[4]
 -- include checked.lua
+-- include types.lua
 -- include journal.lua
 -- generate ChangeCode
 local created = redis.call('EXISTS', KEYS[1]) == 0 and CREATED or DONE

@@ -8,8 +8,10 @@
 --       those of them that are not newer than the existing revocation
 -- Returns {command.ChangeCode: 1 when there was no revocation, else 0; number of records revoked}
 -- include clock.lua
+-- include seconds.lua
 local LEDGER, USAGE = KEYS[2], KEYS[3]
 -- include checked.lua
+-- include types.lua
 -- include journal.lua
 -- include consent.lua
 -- generate ChangeCode

@@ -6,6 +6,7 @@
 -- ARGV  1 proposed key, stored if there is none: 64 hexadecimal digits
 -- Returns the stored key
 -- include checked.lua
+-- include types.lua
 local kept = has_type(KEYS[1], 'string') and redis.call('GET', KEYS[1])
 if kept == false and redis.call('EXISTS', KEYS[1]) == 0 then
   redis.call('SET', KEYS[1], ARGV[1])

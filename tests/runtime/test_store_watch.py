@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from sidecar.cli import main
-from sidecar.runtime.durability_warnings import check_forever
+from sidecar.runtime.store_watch import check_forever
 from sidecar.store.health.durability import DurabilityRisk
 from tests.proxy.support import Launch, contacts
 from tests.support.certificates import Authority

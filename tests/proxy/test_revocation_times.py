@@ -11,10 +11,10 @@ from dataclasses import replace
 import pytest
 
 from sidecar.model import Caller
-from sidecar.proxy.relay import revocation_times
-from sidecar.proxy.relay.revocation_times import RevocationTimes
+from sidecar.store import revocation_times
 from sidecar.store.commands import scripts
 from sidecar.store.commands.keys import account_keys
+from sidecar.store.revocation_times import RevocationTimes
 from sidecar.store.store import Store
 from tests.proxy.support import Launch
 from tests.support.backend import Backend
@@ -33,7 +33,7 @@ async def rig(launch: Launch) -> Rig:
 
 
 async def counted(rig: Rig, series: str, count: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await rig.metric(series) != count:  # noqa: ASYNC110 - a scrape cannot set an event
             await asyncio.sleep(0.01)
 

@@ -13,28 +13,26 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
+from itertools import cycle
 from typing import Final
 
 from sidecar.config.settings.scalars import Address
 from sidecar.config.settings.settings import Limits
 from sidecar.observe.metrics import Metrics
 from sidecar.observe.repeats import Repeats
+from sidecar.proxy.listener.accepting.binding import BoundAddress, bind
 from sidecar.proxy.listener.client_server import ClientServer
 from sidecar.system.descriptors import Descriptors
-from sidecar.system.resolver import AddressInfo, Resolver
 
-BACKLOG: Final = 1024
-"""Connections that wait to be accepted, if the kernel lets them."""
 HANDSHAKE_WITHIN: Final = 15.0
 """Seconds of a TLS handshake."""
 
 _AT_ONCE: Final = 32  # connections accepted in one turn of the event loop
 _REST: Final = 1.0  # seconds without accepting after the kernel has refused a descriptor
 _ENDED: Final = frozenset({errno.ECONNABORTED, errno.EAGAIN, errno.EINTR, errno.EPROTO, errno.EPERM})
-_ABSENT: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
 class Pause(StrEnum):
@@ -42,86 +40,6 @@ class Pause(StrEnum):
 
     LIMIT = "limit"  # clients hold as many as they may
     DESCRIPTORS = "descriptors"  # the kernel gives no more descriptors
-
-
-@dataclass(frozen=True, slots=True)
-class BoundAddress:
-    """Bound address with its listening sockets.
-
-    Attributes:
-        address: as bound: port 0 has become a port.
-        sockets: several where a name has several addresses.
-        tls: the context; None for plain HTTP.
-    """
-
-    address: Address
-    sockets: tuple[socket.socket, ...]
-    tls: ssl.SSLContext | None = None
-
-    def close(self) -> None:
-        """Stop listening."""
-        for each in self.sockets:
-            each.close()
-
-
-async def bind(
-    addresses: Sequence[Address], tls: Sequence[ssl.SSLContext | None], resolver: Resolver | None = None
-) -> list[BoundAddress]:
-    """Listen on every address.
-
-    `[::]` takes IPv4 as well, unless an IPv4 address with the same port is among them.
-
-    Raises:
-        OSError: one of them cannot be listened on; then none is.
-    """
-    bound: list[BoundAddress] = []
-    try:
-        for address, context in zip(addresses, tls, strict=True):
-            others = [each for each in addresses if each is not address and each.port == address.port != 0]
-            found = await (resolver or Resolver()).addresses(address.host, address.port)
-            bound.append(_bind(address, found, context, any(":" not in each.host for each in others)))
-    except BaseException:
-        for each in bound:
-            each.close()
-        raise
-    return bound
-
-
-def _bind(address: Address, found: Sequence[AddressInfo], tls: ssl.SSLContext | None, only_6: bool) -> BoundAddress:
-    sockets: list[socket.socket] = []
-    port, absent = address.port, None
-    try:
-        for family, place in dict.fromkeys((each[0], each[4]) for each in found):
-            try:
-                sockets.append(_listening(family, (place[0], port, *place[2:]), only_6 or place[0] != "::"))
-            except OSError as error:
-                if error.errno not in _ABSENT or len(found) == 1:
-                    raise
-                absent = error  # such as ::1 of localhost, on a machine without IPv6
-                continue
-            port = sockets[0].getsockname()[1]
-        if not sockets and absent is not None:
-            raise absent
-    except OSError as error:
-        for each in sockets:
-            each.close()
-        raise OSError(error.errno, f"cannot listen on {address}: {(error.strerror or str(error)).lower()}") from None
-    return BoundAddress(Address(address.host, port), tuple(sockets), tls)
-
-
-def _listening(family: int, place: tuple[object, ...], only_6: bool) -> socket.socket:
-    made = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_6)
-        made.setblocking(False)
-        made.bind(place)
-        made.listen(BACKLOG)
-    except BaseException:
-        made.close()
-        raise
-    return made
 
 
 class Acceptor:
@@ -167,21 +85,41 @@ class Acceptor:
         for each in self._bound:
             each.close()
 
+    def add(self, bound: Sequence[BoundAddress]) -> None:
+        """Accept on further sockets as well, such as those of a worker that has died."""
+        if self._stopped:
+            return
+        self._bound = (*self._bound, *bound)
+        if self._accepting:
+            self._watch(bound)
+
+    def remove(self, bound: Sequence[BoundAddress]) -> None:
+        """Stop accepting on sockets that were added; they stay open."""
+        if self._accepting:
+            self._ignore(bound)
+        self._bound = tuple(each for each in self._bound if each not in bound)
+
     def _resume(self) -> None:
         self._rest = None
         if self._accepting or self._stopped:
             return
         self._accepting = True
-        for bound in self._bound:
-            for each in bound.sockets:
-                self._loop.add_reader(each.fileno(), self._accept, each, bound.tls)
+        self._watch(self._bound)
 
     def _pause(self) -> None:
         if not self._accepting:
             return
         self._accepting = False
-        for bound in self._bound:
-            for each in bound.sockets:
+        self._ignore(self._bound)
+
+    def _watch(self, bound: Iterable[BoundAddress]) -> None:
+        for address in bound:
+            for each in address.sockets:
+                self._loop.add_reader(each.fileno(), self._accept, each, address.tls)
+
+    def _ignore(self, bound: Iterable[BoundAddress]) -> None:
+        for address in bound:
+            for each in address.sockets:
                 self._loop.remove_reader(each.fileno())
 
     def _accept(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
@@ -251,6 +189,8 @@ class Listeners:
         self._paused = metrics.accepts_paused
         self._repeats = repeats
         self._acceptors: dict[str, Acceptor] = {}
+        self._tls: Sequence[ssl.SSLContext | None] = ()
+        self._shared: list[BoundAddress] = []
         metrics.begin(metrics.accepts_paused, self.most, [each.value for each in Pause])
 
     @property
@@ -274,13 +214,23 @@ class Listeners:
         tls: Sequence[ssl.SSLContext | None],
         server: ClientServer,
         grace: Callable[[], float],
+        bound: Sequence[BoundAddress] | None = None,
     ) -> None:
         """Serve on these addresses until the end, when requests in flight have as many seconds as `grace` returns then.
+
+        Args:
+            name: of the listener.
+            addresses: to listen on.
+            tls: the context of each; None for plain HTTP.
+            server: serves the connections.
+            grace: seconds.
+            bound: the addresses, if they are bound already.
 
         Raises:
             OSError: one of them cannot be listened on.
         """
-        bound = await bind(addresses, tls)
+        bound = await bind(addresses, tls) if bound is None else _with_tls(bound, tls)
+        self._tls = tls
         acceptor = self._acceptors[name] = Acceptor(bound, server, self.most[name], partial(self._report, name))
         # The time is asked for when it begins: a reload may have changed it.
         self._stack.push_async_callback(lambda: server.shutdown(grace()))
@@ -288,6 +238,25 @@ class Listeners:
         acceptor.start()
         self.addresses[name] = [each.address for each in bound]
 
+    def accept(self, bound: Sequence[BoundAddress]) -> None:
+        """Accept clients on these sockets of workers, and on none that were given before.
+
+        Args:
+            bound: for each worker one entry for each address of `listen`.
+        """
+        acceptor = self._acceptors["listen"]
+        acceptor.remove(self._shared)
+        self._shared = _with_tls(bound, self._tls)
+        acceptor.add(self._shared)
+
+    def keep_no_connections(self) -> None:
+        """Answer from now on with `Connection: close`: clients then connect to another sidecar."""
+        self._acceptors["listen"].server.last = True
+
     def _report(self, listener: str, reason: Pause) -> None:
         self._paused.labels(listener, reason.value).inc()
         self._repeats.event("accepts_paused", "warning", listener=listener, why=reason.value, limit=self._limit)
+
+
+def _with_tls(bound: Iterable[BoundAddress], tls: Sequence[ssl.SSLContext | None]) -> list[BoundAddress]:
+    return [replace(each, tls=context) for each, context in zip(bound, cycle(tls), strict=False)]

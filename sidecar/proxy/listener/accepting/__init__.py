@@ -1,0 +1,5 @@
+"""Listening sockets: opened for one process or for several workers, and accepted from up to a limit.
+
+A *bound address* has its sockets, of which each worker has its own; an *acceptor* accepts connections and pauses when
+it is full. Start with `acceptors.Listeners`. The package imports `config`, `observe`, `system` and the listener.
+"""
