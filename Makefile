@@ -20,6 +20,7 @@ FAULTS := tests/faults tests/settlement \
 	tests/store/embedded/test_embedded_faults.py tests/ledger/test_simulation.py \
 	tests/ledger/journal/test_simulated_journal.py tests/examples/test_several_servers.py \
 	tests/demo tests/trial/test_try.py tests/support/test_hangs.py tests/store/commands/test_properties.py \
+	$(addprefix tests/workers/test_,supervision.py crewed_reload.py rollout.py) \
 	tests/bench/test_work.py tests/wire/test_mutated.py tests/wire/test_differential.py \
 	tests/deploy/test_image.py
 CLIENTS := tests/clients tests/conformance tests/doctor

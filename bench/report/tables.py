@@ -133,6 +133,10 @@ def of_growth(run: Figures) -> str:
         line(f"idle {title}: CPU of all", name, "cpu_per_second", lambda value: f"{value:.1%} of a core")
         line(f"p50 of a call before {title}s", name, "alone_p50_ms", lambda value: f"{value:.2f} ms")
         line(f"p50 of a call among {title}s", name, "among_p50_ms", lambda value: f"{value:.2f} ms")
+    workers = "workers"
+    line("CPU of a call, one process", workers, "busiest_1_us", micro)
+    line("CPU of a call, the busier one of two workers", workers, "busiest_2_us", micro)
+    line("calls that two workers on two cores serve, against one", workers, "speedup", lambda value: f"{value:.2f} ×")
     return table(("What", "Measured"), lines)
 
 

@@ -1,4 +1,4 @@
-"""Workloads that are not calls in rounds: first verifications, idle streams, accounts in the store."""
+"""Workloads that are not calls in rounds: first verifications, idle streams, workers, accounts in the store."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.material import Keyring
 from bench.rounds import Plan, Result
-from bench.special import accounts, cold, idle
+from bench.special import accounts, cold, idle, workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,5 +21,6 @@ class Special:
 SPECIAL: dict[str, Special] = {
     "cold": Special("calls that each have a new token", cold.measure),
     "idle": Special("streams that say nothing", idle.measure),
+    "workers": Special("two workers against one", workers.measure),
     "growth-accounts": Special("accounts in the store", accounts.measure),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -23,11 +22,6 @@ _REVOCATION: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600)
 
 # A `_created` series for every counter would double the scrape without use here.
 disable_created_metrics()  # type: ignore[no-untyped-call]
-
-
-def is_multiprocess() -> bool:
-    """Return whether the metrics of several processes are added up: those of prometheus_client alone can be."""
-    return bool(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
 
 
 class Families:
@@ -207,18 +201,14 @@ class Families:
             multiprocess_mode=mode,  # type: ignore[arg-type]
         )
 
-    def _plain(self, name: str, text: str, *labels: str, most: int = MAX_COUNTERS) -> Counter | PlainCounter:
+    def _plain(self, name: str, text: str, *labels: str, most: int = MAX_COUNTERS) -> PlainCounter:
         """Return a counter that only the event loop counts."""
-        if is_multiprocess():
-            return self._counter(name, text, *labels)
         full_name = f"mcp_sidecar_{name}"
         return PlainCounter(full_name, text, labels, self.registry, self._budget(f"{full_name}_total", most))
 
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram | PlainHistogram:
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> PlainHistogram:
         """Return a histogram that only the event loop counts."""
         full_name, labels = f"mcp_sidecar_{name}", ("method", "tool")
-        if is_multiprocess():
-            return Histogram(full_name, text, labels, registry=self.registry, buckets=buckets)
         budget = self._budget(full_name, MAX_HISTOGRAMS)
         return PlainHistogram(full_name, text, labels, self.registry, buckets, budget)
 

@@ -1,8 +1,7 @@
 """Metrics of `/metrics`: `mcp_sidecar_*`, in a registry of their own.
 
 Label values come from enums and from names in the policy, never from a request, so clients cannot add series; names
-beyond a metric's budget are counted as `_other` (see `plain_metrics.SeriesBudget`). With
-`PROMETHEUS_MULTIPROC_DIR` set (several workers), the numbers of all workers are added up.
+beyond a metric's budget are counted as `_other` (see `plain_metrics.SeriesBudget`).
 """
 
 from __future__ import annotations
@@ -16,12 +15,11 @@ from itertools import islice, product
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter
-from prometheus_client.multiprocess import MultiProcessCollector
 
 from sidecar import __version__
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import AmountKind, Caller, Price
-from sidecar.observe.families import Families, is_multiprocess
+from sidecar.observe.families import Families
 from sidecar.observe.plain_metrics import OTHER, CounterSeries, PlainCounter
 from sidecar.observe.scrape.busiest_account import BusiestAccount
 from sidecar.observe.scrape.exposition import Exposition, expose
@@ -118,7 +116,7 @@ class Metrics(Families):
         for gauge, value in gauges:
             if value is not None:
                 gauge.labels(name).set(value)
-            elif not is_multiprocess():
+            else:
                 # An earlier config may have set it, and its alerts would continue.
                 with contextlib.suppress(KeyError):
                     gauge.remove(name)
@@ -126,9 +124,7 @@ class Metrics(Families):
     def policy(self, revision: str) -> None:
         """Set the revision of the policy in force."""
         if self._policy_revision not in (None, revision):
-            self.policy_info.labels(self._policy_revision).set(0)
-            if not is_multiprocess():
-                self.policy_info.remove(self._policy_revision)
+            self.policy_info.remove(self._policy_revision)
         self._policy_revision = revision
         self.policy_info.labels(revision).set(1)
 
@@ -136,7 +132,7 @@ class Metrics(Families):
         """Set the expiry of one side's certificate; None without one."""
         if ends is not None:
             self.certificate_ends.labels(side).set(ends.timestamp())
-        elif not is_multiprocess():
+        else:
             with contextlib.suppress(KeyError):
                 self.certificate_ends.remove(side)
 
@@ -186,11 +182,7 @@ class Metrics(Families):
         Args:
             accept: the request's `Accept`; empty without one.
         """
-        if not is_multiprocess():
-            return expose(self.registry, accept)
-        combined = CollectorRegistry()
-        MultiProcessCollector(combined)  # type: ignore[no-untyped-call]
-        return expose(combined, accept)
+        return expose(self.registry, accept)
 
     def count_money(self, exchange: Exchange) -> None:
         """Count the settlement of a hold and its credits."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import Any
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.ledger.admission_refusals import REQUEST_IN_FLIGHT
 from sidecar.model import Call, Caller, CallKind, RequestId
 from sidecar.protocol.jsonrpc import canonical
+from sidecar.proxy.calls.siblings import CallName
 from sidecar.proxy.calls.steps import ParsedCall
 
 
@@ -49,17 +49,12 @@ class InFlightRequests:
         if not requests:
             del self._by_key[key]
 
-    def ended_by(self, caller: Caller, call: Call) -> list[ParsedCall]:
+    def named(self, name: CallName) -> list[ParsedCall]:
         """Return the requests that a cancellation names, or all of a session that its client ends."""
-        if call.kind is CallKind.END_SESSION:
-            return [
-                each
-                for requests in self._by_key.values()
-                for each in requests
-                if each.call.session == call.session and _owner(each.caller) == _owner(caller)
-            ]
-        named: Any = call.params.get("requestId")
-        return list(self._by_key.get(_key(caller, call, named), ()))
+        owner = (name.issuer_id, name.subject, name.account, name.client_id)
+        if name.id is not None:
+            return list(self._by_key.get((owner, name.session, name.id), ()))
+        return [each for each in self if each.call.session == name.session and _owner(each.caller) == owner]
 
 
 def _owner(caller: Caller) -> Hashable:

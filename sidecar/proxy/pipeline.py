@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -23,7 +22,9 @@ from sidecar.protocol import answers, jsonrpc
 from sidecar.protocol.jsonrpc import Message
 from sidecar.protocol.session_ids import ExchangeIds
 from sidecar.proxy.admit import Admission, Admitted, Rejected
+from sidecar.proxy.calls.cancellation import Cancellation
 from sidecar.proxy.calls.early_gates import arrived_message, decide, parse
+from sidecar.proxy.calls.siblings import CallName, NoSiblings, Siblings
 from sidecar.proxy.calls.steps import Authenticated, ParsedCall, Received
 from sidecar.proxy.forward import Forwarder, has_own_ids
 from sidecar.proxy.in_flight import InFlightRequests
@@ -57,6 +58,7 @@ class Pipeline:
     Attributes:
         stopping: True when this process is shutting down.
         detached: number of running calls of disconnected clients; each keeps its slot in `in_flight`.
+        siblings: the other workers.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Pipeline:
         self.snapshot = snapshot
         self.stopping = False
         self.detached = 0
+        self.siblings: Siblings = NoSiblings()
         self._admission = admission
         self._forwarder = forwarder
         self._store = store
@@ -187,17 +190,28 @@ class Pipeline:
         answer_locally(parsed.received.reply, answer)
 
     async def _end_session(self, context: RequestContext, admitted: Admitted) -> None:
-        with self._ending_session(admitted.decided.parsed):
+        """End a session; its calls count as cancelled already, because the backend may break them off first."""
+        parsed = admitted.decided.parsed
+        named = CallName.of(parsed.caller, parsed.call)
+        ending = self.session_ending(named)
+        try:
+            await self.siblings.session_ending(named)
             await self._relay(context, admitted)
+        finally:
+            answered = parsed.received.reply.response
+            status = 0 if answered is None else answered.status
+            self.session_ended(ending, status)
+            self.siblings.session_ended(named, status)
 
     async def _cancel(self, context: RequestContext, admitted: Admitted) -> None:
         """Cancel the calls in flight that a notification names, before the backend learns of it."""
         parsed = admitted.decided.parsed
-        cancelled = self._in_flight.ended_by(parsed.caller, parsed.call)
-        for each in cancelled:
-            each.cancellation.request()
-        if cancelled or parsed.call.kind is not CallKind.NOTIFICATION:
-            await self._relay(context, admitted, cancelled[-1].call.id if cancelled else None)
+        named = CallName.of(parsed.caller, parsed.call)
+        cancelled = self.cancel_named(named)
+        if cancelled is None:
+            cancelled = await self.siblings.cancel(named)
+        if cancelled is not None or parsed.call.kind is not CallKind.NOTIFICATION:
+            await self._relay(context, admitted, cancelled)
         else:
             # Not forwarded: the backend might find a call by an id that this process reads in another way.
             admitted.settlement.resolve(Event.RESULT)
@@ -213,27 +227,28 @@ class Pipeline:
         else:
             await self._forwarder.run(request)
 
-    @contextmanager
-    def _ending_session(self, parsed: ParsedCall) -> Iterator[None]:
-        """Mark the calls of a session as cancelled while the backend is asked to end it.
+    def cancel_named(self, named: CallName) -> RequestId | None:
+        """Cancel calls of this process; return the id of one of them as its client sent it, and None without one."""
+        cancelled = self._in_flight.named(named)
+        for each in cancelled:
+            each.cancellation.request()
+        return cancelled[-1].call.id if cancelled else None
 
-        The backend may break them off before it answers. They are cancelled once it has confirmed the end of the
-        session; when it refuses, the calls go on as before.
-        """
-        named = self._in_flight.ended_by(parsed.caller, parsed.call)
-        cancellations = [each.cancellation for each in named if not each.cancellation.requested]
-        for each in cancellations:
+    def session_ending(self, named: CallName) -> list[Cancellation]:
+        """Mark the calls of a session as cancelled; return what `session_ended` needs."""
+        cancellations = [each.cancellation for each in self._in_flight.named(named)]
+        ending = [each for each in cancellations if not each.requested]
+        for each in ending:
             each.requested = True
-        try:
-            yield
-        finally:
-            answered = parsed.received.reply.response
-            status = 0 if answered is None else answered.status
-            for each in cancellations:
-                if 200 <= status < 300:
-                    each.request()
-                elif 400 <= status < 500:
-                    each.requested = False
+        return ending
+
+    def session_ended(self, ending: Iterable[Cancellation], status: int) -> None:
+        """Cancel the calls of a session once the backend has confirmed its end; when it refuses, they go on."""
+        for each in ending:
+            if 200 <= status < 300:
+                each.request()
+            elif 400 <= status < 500:
+                each.requested = False
 
     def _take_slot(self, context: RequestContext, parsed: ParsedCall) -> None:
         """Take a slot for a request that is completely read and has a known caller; others need none.

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -261,31 +257,3 @@ def test_two_processes_are_two_registries():
     first, second = Metrics(), Metrics()
     first.count(exchange(), "ok", 0.1)
     assert b'status="ok"' not in b"".join(second.expose().parts)
-
-
-WORKER = """
-from sidecar.observe.metrics import Metrics
-from sidecar.outcome import Action, Exchange, Receipt
-metrics = Metrics()
-metrics.count(Exchange("r", 0.0, tool="search", action=Action.RELEASE, receipt=Receipt()), "ok", 0.2)
-metrics.log_dropped.inc()
-metrics.open_streams.inc(2)
-metrics.policy("one")
-metrics.policy("two")
-print(b"".join(metrics.expose().parts).decode())
-"""
-
-
-def test_workers_are_added_up(tmp_path: Path):
-    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
-    outputs = [
-        subprocess.run(
-            [sys.executable, "-c", WORKER], env=environment, capture_output=True, text=True, check=True, timeout=150
-        ).stdout
-        for _ in range(2)
-    ]
-    assert "mcp_sidecar_log_lines_dropped_total 2.0" in outputs[1]
-    assert 'mcp_sidecar_policy_info{revision="two"} 1.0' in outputs[1]
-    assert 'mcp_sidecar_requests_total{code="ok",method="_other",status="ok",tool="search"} 2.0' in outputs[1]
-    assert 'mcp_sidecar_request_seconds_count{method="_other",tool="search"} 2.0' in outputs[1]
-    assert 'mcp_sidecar_settlements_total{action="release"} 2.0' in outputs[1]

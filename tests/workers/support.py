@@ -14,7 +14,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.support.processes import House, SidecarProcess, house, paid_policy, succeeded, wait_for
+from tests.support.processes import House, Served, SidecarProcess, house, paid_policy, succeeded, wait_for
 from tests.support.rig import Json, Reply
 
 WORKERS = 2
@@ -91,7 +91,8 @@ class Load:
         faults: calls without an answer.
     """
 
-    crewed: Crewed
+    built: House
+    process: Served
     replies: list[Reply] = field(default_factory=list)
     faults: list[BaseException] = field(default_factory=list)
     count: int = 0
@@ -115,7 +116,8 @@ class Load:
             while not over.is_set():
                 self.count += 1
                 try:
-                    reply = await self.crewed.built.reveal(self.crewed.process, f"item-{self.count}")
+                    arguments = {"contact_ids": [f"item-{self.count}"]}
+                    reply = await self.built.call(self.process, "reveal_contacts", arguments)
                 except aiohttp.ClientError as error:
                     self.faults.append(error)
                 else:

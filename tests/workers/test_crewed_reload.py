@@ -34,7 +34,7 @@ async def test_a_rolling_reload_under_load_fails_no_call_and_reaches_every_worke
 ):
     with accounts(own_server.path, 100_000):
         async with crewed(tmp_path, own_server.url) as made:
-            load = Load(made)
+            load = Load(made.built, made.process)
             assert await outcomes(made) == {False}
             async with load.calling():
                 for number in range(4):

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 async def test_a_killed_worker_costs_its_calls_in_flight_only(tmp_path: Path, own_server: StoreServer):
     with accounts(own_server.path, 100_000) as ada:
         async with crewed(tmp_path, own_server.url) as made:
-            load, before = Load(made), made.pid(0)
+            load, before = Load(made.built, made.process), made.pid(0)
             with ada.watched():
                 async with load.calling(CALLERS):
                     await load.further()

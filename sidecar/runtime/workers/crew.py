@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sidecar.observe.logs import Lines
 from sidecar.runtime.readiness import Check
@@ -19,6 +19,8 @@ HUNG_AFTER: Final = 10
 """Checks, one a second, without a sign of life after which a worker is killed."""
 SCRAPE_WITHIN: Final = 1.0
 """Seconds for the metrics of all workers; those of a worker that takes longer are the last known ones."""
+SIBLINGS_WITHIN: Final = 0.8
+"""Seconds for the answers to a worker; it waits for a second."""
 RELOAD_WITHIN: Final = 60.0
 """Seconds for each step of a reload in one worker."""
 DRAIN_MARGIN: Final = 15.0
@@ -61,7 +63,7 @@ class Crew:
         self._draining = False
         self._changing = asyncio.Lock()
         self._files = 1  # number of the files in force
-        self._updates: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[None]] = set()
         self.in_force = loaded
         metrics.begin(metrics.worker_restarts, EVERY_REASON)
         descriptors = listeners.descriptors
@@ -90,9 +92,9 @@ class Crew:
         _, late = await asyncio.wait(self._tasks, timeout=grace + DRAIN_MARGIN)
         for slot in self.slots if late else ():
             slot.kill()
-        for task in (*late, *self._updates):
+        for task in (*late, *self._running):
             task.cancel()
-        await asyncio.gather(*self._tasks, *self._updates, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._running, return_exceptions=True)
 
     def leave(self) -> None:
         """Tell the workers that the process will end."""
@@ -121,9 +123,7 @@ class Crew:
             return
         self._cover()
         if slot.state is State.SERVING and slot.files != self._files:
-            task = asyncio.create_task(self._update(slot), name="update")
-            self._updates.add(task)
-            task.add_done_callback(self._updates.discard)
+            self._spawn(self._update(slot))
 
     def ended(self, slot: WorkerSlot, reason: str) -> None:
         """Count a replacement; the counters of the worker go on."""
@@ -133,6 +133,28 @@ class Crew:
     def metrics(self, slot: WorkerSlot, encoded: bytes) -> None:
         """Keep the newest metrics of a worker."""
         self._metrics.totals.put(slot.number, encoded)
+
+    def ask_siblings(self, slot: WorkerSlot, request: Message) -> None:
+        """Pass a request of a worker on to the others, and their answers back."""
+        others = [each for each in self.slots if each is not slot and each.serves]
+        passed = {name: value for name, value in request.items() if name not in ("kind", "ask")}
+        if "ask" not in request:
+            for each in others:
+                each.send({**passed, "kind": "siblings"})
+            return
+
+        async def ask() -> None:
+            asked = (each.ask("siblings", SIBLINGS_WITHIN, **passed) for each in others)
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+            found = [each["found"] for each in answers if isinstance(each, dict) and each["found"] is not None]
+            slot.answer(request, found=found[0] if found else None)
+
+        self._spawn(ask())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
     def _cover(self) -> None:
         """Let workers that serve accept on the sockets of those that do not: their clients would wait otherwise."""

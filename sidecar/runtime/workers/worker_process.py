@@ -27,6 +27,7 @@ from sidecar.runtime.process import COLLECTOR
 from sidecar.runtime.workers.channel import Channel, Message
 from sidecar.runtime.workers.shared_listeners import SharedListeners
 from sidecar.runtime.workers.worker_metrics import encode
+from sidecar.runtime.workers.worker_siblings import SiblingRequests, WorkerSiblings
 from sidecar.system.threads import LimitedThreads
 from sidecar.workbench.loading import Loaded, load
 
@@ -102,6 +103,8 @@ class WorkerProcess:
         self._lines.follow(loaded.settings.log)
         async with Sidecar(self._config, loaded, self._lines, begin["lease_margin"], supervised=True) as sidecar:
             self._sidecar = sidecar
+            self._calls = SiblingRequests(sidecar.pipeline)
+            sidecar.pipeline.siblings = WorkerSiblings(self._channel)
             tasks.append(asyncio.create_task(self._report(), name="metrics"))
             if not begin["accept"]:
                 await self._await_ready(sidecar)
@@ -147,6 +150,10 @@ class WorkerProcess:
             self._stop.set()
         elif self._sidecar is None:
             return  # asked too early, by a supervisor that has not heard that it serves
+        elif kind == "siblings":
+            found = self._calls.serve(message)
+            if "ask" in message:
+                self._channel.answer(message, found=found)
         elif kind == "leave":
             self._sidecar.begin_leaving()
         elif kind == "cover":

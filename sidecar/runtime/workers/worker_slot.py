@@ -48,6 +48,9 @@ class SlotOwner(Protocol):
     def metrics(self, slot: WorkerSlot, encoded: bytes) -> None:
         """Take its metrics."""
 
+    def ask_siblings(self, slot: WorkerSlot, request: Message) -> None:
+        """Pass a request of its worker on to the others."""
+
 
 class WorkerSlot:
     """One slot.
@@ -151,6 +154,11 @@ class WorkerSlot:
             raise ChannelError("there is no process")
         return await self._channel.ask(kind, within, **fields)
 
+    def answer(self, request: Message, **fields: Any) -> None:
+        """Answer a request of the worker."""
+        if self._channel is not None:
+            self._channel.answer(request, **fields)
+
     # --- one process ---
 
     async def _run(self) -> str:
@@ -186,7 +194,10 @@ class WorkerSlot:
     def _received(self, message: Message) -> None:
         was_silent = self._missed >= SILENT_AFTER
         self._missed = 0
-        self.checks = [Check(name, reason, required) for name, reason, required in message["checks"]]
+        if message["kind"] == "siblings":
+            self._owner.ask_siblings(self, message)
+        else:
+            self.checks = [Check(name, reason, required) for name, reason, required in message["checks"]]
         if message["kind"] == "serving":
             self._enter(State.SERVING)
         if was_silent:
