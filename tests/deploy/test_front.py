@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +91,7 @@ def haproxy(folder: Path, port: int, sidecar: str, admin: str, pair: Pair) -> It
         yield
 
 
-FRONTS: dict[str, Callable[..., object]] = {"nginx": nginx, "haproxy": haproxy}
+FRONTS: dict[str, Callable[..., AbstractContextManager[None]]] = {"nginx": nginx, "haproxy": haproxy}
 
 
 @dataclass(slots=True)
@@ -124,7 +124,7 @@ async def fronted(name: str, folder: Path, server: StoreServer, authority: Autho
         await running.account()
         await running.grant()
         sidecar, admin = (str(running.sidecar.addresses[each]) for each in ("listen", "admin"))
-        with FRONTS[name](folder, port, sidecar, admin, authority.issue("server")):  # type: ignore[attr-defined]
+        with FRONTS[name](folder, port, sidecar, admin, authority.issue("server")):
             yield Fronted(url, issuer, running, http)
 
 
