@@ -24,11 +24,13 @@ from tests.support.processes import House, SidecarProcess, house, wait_for
 from tests.support.store import free_port
 
 NAMES = ("one", "two")
+# Without retries, which would hide that a sidecar has closed its port too early.
 CONFIG = """
 global
     stats socket {socket} level admin
 defaults
     mode http
+    retries 0
     timeout connect 5s
     timeout client 1m
     timeout server 1m
