@@ -73,6 +73,7 @@ class Lines:
 
     Attributes:
         sample: part of the free calls without a problem that have a line; `Recorder` chooses them.
+        plain: True when a line is what `encode` returns.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Lines:
         self.dropped = dropped
         self._fd = fd
         self._encode = encoder(format, fd)
+        self.plain = self._encode is encode
         self._clock = clock
         self._second = (-1, "")
         self._writer = LineWriter(fd, self._drop)
@@ -104,6 +106,7 @@ class Lines:
         self.threshold = LEVELS[options.level]
         self.sample = options.sample
         self._encode = encoder(options.format, self._fd)
+        self.plain = self._encode is encode
 
     def wants(self, level: str) -> bool:
         """Return whether a line of this level is written."""
@@ -118,13 +121,17 @@ class Lines:
     def write(self, level: str, event: str, fields: Fields) -> None:
         """Queue one line of fields that need no redaction. A full disk or closed pipe loses the line only."""
         # As `render`, without its call: every request writes a line.
-        self._writer.put(self._encode({"ts": self._moment(), "level": level, "event": event, **fields}))
+        self.put(self._encode({"ts": self.moment(), "level": level, "event": event, **fields}))
+
+    def put(self, line: bytes) -> None:
+        """Queue one line as it is, with its line end."""
+        self._writer.put(line)
 
     def render(self, level: str, event: str, fields: Fields) -> bytes:
         """Return one line, of this moment."""
-        return self._encode({"ts": self._moment(), "level": level, "event": event, **fields})
+        return self._encode({"ts": self.moment(), "level": level, "event": event, **fields})
 
-    def _moment(self) -> str:
+    def moment(self) -> str:
         """Return the time in milliseconds, of which most is formatted once a second."""
         milliseconds = int(self._clock() * 1000)
         second, text = self._second

@@ -10,7 +10,8 @@ from typing import Any, Final
 from sidecar.errors import ErrorCode, Refusal, ShadowRefusal
 from sidecar.model import AmountKind, Caller
 from sidecar.observe.detail import detail
-from sidecar.observe.logs import Lines
+from sidecar.observe.formats.usual_lines import UsualLines
+from sidecar.observe.logs import Lines, encode
 from sidecar.observe.metrics import CODES, Metrics
 from sidecar.observe.plain_metrics import OTHER
 from sidecar.observe.redact import cut, identifier, operand, sentence
@@ -61,6 +62,7 @@ class Recorder:
         self._lines = lines
         self._clock = clock
         self._undeclared = UndeclaredTools(lines, clock)
+        self._usual = UsualLines(fields, encode)
 
     def settled(self, exchange: Exchange) -> None:
         """Record the settlement of a deferred call: its `call` line was written before its answer arrived."""
@@ -104,13 +106,21 @@ class Recorder:
         level, sample = _level(exchange, status), self._lines.sample
         if self._lines.wants(level):
             if sample >= 1 or not is_ordinary(exchange, status, level):
-                self._lines.write(level, "call", fields(exchange, status, seconds))
+                self._write(level, exchange, status, seconds)
             elif drawn(exchange.request_id, sample):
                 self._lines.write(level, "call", {**fields(exchange, status, seconds), "sample": sample})
         if exchange.refusal is not None:
             self._undeclared.note(exchange)
         if trace is not None and self.tracer is not None:
             self.tracer.finish(trace, exchange, status, seconds)
+
+    def _write(self, level: str, exchange: Exchange, status: Status, seconds: float) -> None:
+        lines = self._lines
+        usual = self._usual.line(lines.moment(), level, exchange, status, seconds) if lines.plain else None
+        if usual is None:
+            lines.write(level, "call", fields(exchange, status, seconds))
+        else:
+            lines.put(usual)
 
 
 def is_ordinary(exchange: Exchange, status: Status, level: str) -> bool:

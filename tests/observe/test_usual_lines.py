@@ -1,0 +1,117 @@
+"""Lines of usual calls: the same bytes as the complete rules write, whatever differs between two calls."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sidecar.errors import ErrorCode, Refusal, ShadowRefusal
+from sidecar.model import Call, Caller, CallKind, Revision
+from sidecar.observe.formats.usual_lines import MOST, UsualLines
+from sidecar.observe.logs import encode
+from sidecar.observe.record import fields
+from sidecar.observe.statuses import status_of
+from sidecar.outcome import Exchange, Receipt
+from sidecar.system.random_ids import random_id
+
+MOMENT = "2026-11-30T02:00:00.001Z"
+CALLER = Caller(
+    issuer_id="main",
+    issuer="https://example.com/a?key=hidden",
+    subject="s",
+    account='a"c\\me \u00e9',
+    client_id="https://client.example/id",
+    scopes=frozenset({"stores:read", "contacts:reveal"}),
+    issued_at=0,
+    expires_at=9,
+)
+CALL = Call(CallKind.REQUEST, Revision.V2026_07_28, "tools/call", 1, {"name": "search"})
+
+
+def exchange(**values: Any) -> Exchange:
+    usual: dict[str, Any] = {"call": CALL, "caller": CALLER, "method": "tools/call", "tool": "search"}
+    usual |= {"http_status": 200, "backend_seconds": 0.0123456, "trace_id": random_id(), "rule": "p.yaml:40"}
+    return Exchange(random_id(), 100.0, **(usual | values))
+
+
+def complete(made: Exchange, seconds: float) -> bytes:
+    return encode({"ts": MOMENT, "level": "info", "event": "call", **fields(made, status_of(made), seconds)})
+
+
+def usual(lines: UsualLines, made: Exchange, seconds: float) -> bytes | None:
+    return lines.line(MOMENT, "info", made, status_of(made), seconds)
+
+
+@pytest.fixture
+def lines() -> UsualLines:
+    return UsualLines(fields, encode)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.0000004, 0.0005, 0.0123456, 1.0, 86_400.123])
+def test_a_line_is_the_same_when_its_text_is_new_and_when_it_recurs(lines: UsualLines, seconds: float):
+    for made in (exchange(), exchange(), exchange(backend_seconds=seconds)):
+        assert usual(lines, made, seconds) == complete(made, seconds)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"caller": replace(CALLER, issuer="https://other.example")},
+        {"caller": replace(CALLER, account="other")},
+        {"caller": replace(CALLER, client_id="other")},
+        {"caller": replace(CALLER, scopes=frozenset({"stores:read"}))},
+        {"method": None},
+        {"tool": "other"},
+        {"code": "tool_error"},
+        {"code": "no code"},
+        {"rule": None},
+        {"http_status": 202},
+        {"plan": "growth"},
+        {"policy_revision": "def"},
+        {"call": replace(CALL, revision=Revision.V2025_11_25)},
+    ],
+)
+def test_every_value_that_differs_has_a_text_of_its_own(lines: UsualLines, values: dict[str, Any]):
+    for made in (exchange(), exchange(**values), exchange()):
+        assert usual(lines, made, 0.5) == complete(made, 0.5)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"caller": None},
+        {"call": None},
+        {"backend_seconds": None},
+        {"trace_id": None},
+        {"trace_id": '"}'},
+        {"trace_id": "\u0663"},
+        {"trace_id": "0" * 33},
+        {"refusal": Refusal(ErrorCode.QUOTA_EXCEEDED)},
+        {"notes": ("rows: not an integer",)},
+        {"shadow": (ShadowRefusal("p.yaml:50", ErrorCode.PLAN_REQUIRED),)},
+        {"stream_end": "token_expired"},
+        {"receipt": Receipt({"contact": 2}, {})},
+        {"rows": 2},
+        {"hold_lost": True},
+    ],
+)
+def test_other_calls_are_left_to_the_complete_rules(lines: UsualLines, values: dict[str, Any]):
+    assert usual(lines, exchange(), 0.5) is not None
+    assert usual(lines, exchange(**values), 0.5) is None
+
+
+def test_a_line_that_is_too_long_is_left_to_the_complete_rules(lines: UsualLines):
+    long = exchange(caller=replace(CALLER, account="\u00e9" * 250, client_id="\u00e9" * 250, issuer="\u00e9" * 250))
+    assert json.loads(complete(long, 0.5))["truncated"]
+    assert usual(lines, long, 0.5) is None
+
+
+def test_the_texts_that_are_remembered_are_bounded(lines: UsualLines):
+    for number in range(MOST + 2):
+        made = exchange(caller=replace(CALLER, account=str(number)))
+        assert usual(lines, made, 0.5) == complete(made, 0.5)
+        assert len(lines) <= MOST
+    assert len(lines) == 2
