@@ -74,6 +74,7 @@ class Lines:
     Attributes:
         sample: part of the free calls without a problem that have a line; `Recorder` chooses them.
         plain: True when a line is what `encode` returns.
+        put: queues one line as it is, with its line end.
     """
 
     def __init__(
@@ -92,7 +93,9 @@ class Lines:
         self.plain = self._encode is encode
         self._clock = clock
         self._second = (-1, "")
+        self._moment = (-1, "")
         self._writer = LineWriter(fd, self._drop)
+        self.put: Callable[[bytes], None] = self._writer.put
 
     @classmethod
     def of(cls, options: LogOptions, fd: int = 1) -> Self:
@@ -123,23 +126,23 @@ class Lines:
         # As `render`, without its call: every request writes a line.
         self.put(self._encode({"ts": self.moment(), "level": level, "event": event, **fields}))
 
-    def put(self, line: bytes) -> None:
-        """Queue one line as it is, with its line end."""
-        self._writer.put(line)
-
     def render(self, level: str, event: str, fields: Fields) -> bytes:
         """Return one line, of this moment."""
         return self._encode({"ts": self.moment(), "level": level, "event": event, **fields})
 
     def moment(self) -> str:
-        """Return the time in milliseconds, of which most is formatted once a second."""
+        """Return the time in milliseconds; several calls end in one, and most of it is formatted once a second."""
         milliseconds = int(self._clock() * 1000)
-        second, text = self._second
-        if milliseconds // 1000 != second:
-            second = milliseconds // 1000
-            text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-            self._second = second, text  # both at once: other threads log, too
-        return f"{text}.{milliseconds % 1000:03d}Z"
+        moment, text = self._moment
+        if milliseconds != moment:
+            second, start = self._second
+            if milliseconds // 1000 != second:
+                second = milliseconds // 1000
+                start = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+                self._second = second, start  # both at once, as below: other threads log, too
+            text = f"{start}.{milliseconds % 1000:03d}Z"
+            self._moment = milliseconds, text
+        return text
 
     def flush(self, within: float = FLUSH_WITHIN) -> bool:
         """Wait until everything queued is written, at most `within` seconds; return whether it is.

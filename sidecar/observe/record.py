@@ -115,8 +115,9 @@ class Recorder:
             self.tracer.finish(trace, exchange, status, seconds)
 
     def _write(self, level: str, exchange: Exchange, status: Status, seconds: float) -> None:
-        lines = self._lines
-        usual = self._usual.line(lines.moment(), level, exchange, status, seconds) if lines.plain else None
+        lines, usual = self._lines, None
+        if lines.plain and exchange.receipt is None:
+            usual = self._usual.line(lines.moment(), level, exchange, status, seconds)
         if usual is None:
             lines.write(level, "call", fields(exchange, status, seconds))
         else:

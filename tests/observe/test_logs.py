@@ -189,3 +189,10 @@ def test_a_fault_has_a_place_and_no_message():
     assert place.startswith("KeyError at observe/logs.py:")
     assert place.endswith(" in __init__")
     assert fault_place(ValueError("CANARY")) == "ValueError"
+
+
+def test_the_time_of_a_line_is_its_own_in_the_same_millisecond_and_in_the_next_ones():
+    now = iter([0.0, 0.0004, 0.001, 0.999, 1.0, 1.0, 0.999])
+    lines = Lines(fd=-1, clock=lambda: next(now))
+    seconds = [lines.moment().removeprefix("1970-01-01T00:00:") for _ in range(7)]
+    assert seconds == ["00.000Z", "00.000Z", "00.001Z", "00.999Z", "01.000Z", "01.000Z", "00.999Z"]
