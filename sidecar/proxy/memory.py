@@ -135,7 +135,15 @@ class MemoryLease:
 
     def grow(self, more: int) -> bool:
         """Hold additional bytes; return False, and change nothing, when they do not fit."""
-        return self._open and self.resize(self.held + more)
+        if not self._open or (more > 0 and not self.fits(more)):
+            return False
+        account, budget = self._account, self._budget
+        self.held += more
+        account.held += more
+        budget.used += more
+        if budget.used > budget.peak:
+            budget.peak = budget.used
+        return True
 
     def resize(self, size: int) -> bool:
         """Hold bytes in total; return False, and change nothing, when they do not fit. A smaller total always fits."""

@@ -28,6 +28,7 @@ _ACCEPTED: Final = {
 }
 _RELAYED: Final = ("Allow", "Content-Type", "MCP-Protocol-Version", "Retry-After")
 _KEYS: Final = [(name, name.lower().encode()) for name in _RELAYED]
+_SELDOM: Final = frozenset(key for name, key in _KEYS if name != "Content-Type")
 _WAIT_LENGTH: Final = 64  # characters of a `Retry-After`: more than any date has
 _WAIT_MOST: Final = 30 * 86_400  # seconds
 # RFC 3986: characters that stay as they are in a header value; `%` and all others are percent-encoded.
@@ -112,9 +113,16 @@ def _encoded(value: str) -> str:
     return quote(value, safe=_PLAIN)
 
 
-def relayed_headers(fields: Fields) -> list[Header]:
+def relayed_headers(fields: Fields) -> tuple[Header, ...]:
     """Return the backend's response headers that a client may see: no cookies, no identity of the server."""
-    return [(name, fields[key].decode("latin-1")) for name, key in _KEYS if key in fields]
+    if _SELDOM.isdisjoint(fields):  # as in almost all answers
+        return _content_type(fields.get(b"content-type"))
+    return tuple([(name, fields[key].decode("latin-1")) for name, key in _KEYS if key in fields])
+
+
+@lru_cache(16)  # a backend has one or two
+def _content_type(value: bytes | None) -> tuple[Header, ...]:
+    return () if value is None else (("Content-Type", value.decode("latin-1")),)
 
 
 def retry_after(value: str | None, now: float) -> int | None:
