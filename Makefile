@@ -22,7 +22,7 @@ FAULTS := tests/faults tests/settlement \
 	tests/demo tests/trial/test_try.py tests/support/test_hangs.py tests/store/commands/test_properties.py \
 	$(addprefix tests/workers/test_,supervision.py crewed_reload.py rollout.py) \
 	tests/bench/test_work.py tests/wire/test_mutated.py tests/wire/test_differential.py \
-	tests/deploy/test_image.py
+	$(addprefix tests/deploy/test_,image.py front.py alerts.py dashboard.py runbook_store.py)
 CLIENTS := tests/clients tests/conformance tests/doctor
 
 # Parsers of untrusted bytes: they are the first to behave differently on another interpreter.

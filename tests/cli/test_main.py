@@ -45,7 +45,7 @@ ROOT = Path(__file__).parents[2]
         "credits spend a contact 99999999999999999999999",
         "credits set a contact ٣",
         "credits set a contact 0x10",
-        "usage",
+        "usage a b",
         "demo",
     ],
 )
@@ -54,6 +54,14 @@ def test_a_wrong_command_line_is_2(run: Run, line: str) -> None:
     assert result.status == 2
     assert result.err.startswith("usage:")
     assert result.out == ""
+
+
+@pytest.mark.parametrize("line", ["usage", "usage --verify", "usage a --all-accounts", "usage --all-accounts"])
+def test_usage_is_of_one_account_or_verifies_all(run: Run, line: str) -> None:
+    result = run(*line.split())
+    assert result.status == 2
+    assert result.err.startswith("mcp-sidecar: ")
+    assert "--all-accounts" in result.err
 
 
 @pytest.mark.parametrize("name", ["", " ", " a", "a\n", "a\x1b[2J", "a" * 2121])

@@ -57,17 +57,28 @@ async def test_a_disconnect_before_the_call_is_admitted_costs_nothing(
 async def test_a_disconnect_before_the_call_is_sent_costs_nothing(
     tmp_path: Path, server: StoreServer, ending: SettlementRow
 ):
-    async def act(play: Play) -> None:
-        call = asyncio.create_task(play.call())
-        await play.held()
-        await left(call)
-
     settings = {"connect_timeout": "60s"}
     async with (
         never() as url,
         staged(tmp_path, server, ready=False, backend_url=url, backend_settings=settings) as stage,
+        stage.plays(ending) as plays,
     ):
-        await stage.both(ending, act)
+        calls = [asyncio.create_task(play.call()) for play in plays]
+        while await open_holds(stage) < len(plays):  # in the store they are before the sidecar knows
+            pass
+        for play, call in zip(plays, calls, strict=True):
+            await play.held()
+            await left(call)
+        for play in plays:
+            await play.resolved()
+            await play.recorded()
+
+
+async def open_holds(stage: Stage) -> float:
+    """Calls of the sidecar that have reserved their price, as far as it knows."""
+    async with stage.house.http.get(f"{stage.sidecar.admin}/metrics") as answer:
+        lines = (await answer.text()).splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("mcp_sidecar_open_holds "))
 
 
 def unanswered(revision: str) -> Act:

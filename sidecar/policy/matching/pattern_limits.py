@@ -8,7 +8,7 @@ from typing import Any, Final
 from sidecar.config.documents.merging import Document, Path, Problem
 from sidecar.policy.matching.pattern_threads import UNKNOWN, threads_of
 
-MOST_THREADS: Final = 20
+MOST_THREADS: Final = 16
 """Threads of a pattern for texts of any length: more take longer than a fifth of a microsecond a byte."""
 MOST_WORK: Final = 100_000
 """Threads times bytes of all other patterns of a tool: less than a millisecond."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -57,7 +56,16 @@ def encoded(value: Any, option: int = 0) -> bytes:
     try:
         return orjson.dumps(value, option=option)
     except TypeError:
-        return json.dumps(value, separators=(",", ":"), sort_keys=bool(option & orjson.OPT_SORT_KEYS)).encode()
+        return orjson.dumps(_with_written_integers(value), option=option)
+
+
+def _with_written_integers(value: Any) -> Any:
+    """Return a value whose integers of more than 64 bits are encoded already; parts of it may be, too."""
+    if type(value) is dict:
+        return {name: _with_written_integers(each) for name, each in value.items()}
+    if type(value) in (list, tuple):
+        return [_with_written_integers(each) for each in value]
+    return orjson.Fragment(str(value)) if type(value) is int and not -_MOST <= value < _MOST else value
 
 
 def shown(value: Any) -> Any:

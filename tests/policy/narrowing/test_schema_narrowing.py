@@ -248,3 +248,16 @@ def test_a_narrowed_schema_lies_between_the_backends_and_both():
             met["refused by the policy alone"] += by_backend and not accepted and by_list
     assert min(met[what] for what in ("narrowed", "accepted by both", "learnt from the list")) > 500, met
     assert met["learnt from the list"] * 2 > met["refused by the policy alone"], met
+
+
+@pytest.mark.parametrize("own", [{}, {"type": "object"}, {"type": "object", "properties": {"a": {"type": "integer"}}}])
+def test_integers_of_more_than_64_bits_are_listed_as_written(own: Schema):
+    """Together with a type or an enum they once ended the load of the policy."""
+    long = 10**300
+    member = {"type": ["integer"], "enum": [long, 1, [-long]], "default": long}
+    policy = rules({"properties": {"a": member, "b": {"const": {"c": [long]}}}})
+    assert policy.narrowing is not None
+    text = orjson.dumps(policy.narrowing.arguments(own)).decode()
+    assert f'"default":{long}' in text
+    assert f'"enum":[{long},1,[-{long}]]' in text
+    assert f'"c":[{long}]' in text

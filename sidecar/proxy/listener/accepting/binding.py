@@ -19,6 +19,7 @@ from sidecar.system.resolver import AddressInfo, Resolver
 BACKLOG: Final = 1024
 """Connections that wait to be accepted, if the kernel lets them."""
 
+_TRIES: Final = 8  # a port that the kernel has chosen for one address may be taken on the next
 _ABSENT: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
@@ -86,12 +87,27 @@ async def bind(
         for address, context in zip(addresses, tls, strict=True):
             others = [each for each in addresses if each is not address and each.port == address.port != 0]
             found = await (resolver or Resolver()).addresses(address.host, address.port)
-            bound.append(_bind(address, found, context, any(":" not in each.host for each in others), shared))
+            only_6 = any(":" not in each.host for each in others)
+            bound.append(_bind_any(address, found, context, only_6, shared))
     except BaseException:
         for each in bound:
             each.close()
         raise
     return bound
+
+
+def _bind_any(
+    address: Address, found: Sequence[AddressInfo], tls: ssl.SSLContext | None, only_6: bool, shared: bool
+) -> BoundAddress:
+    """Bind an address; with port 0, to a port that is free on all addresses of its name."""
+    for _ in range(_TRIES if address.port == 0 else 1):
+        try:
+            return _bind(address, found, tls, only_6, shared)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            taken = error
+    raise taken
 
 
 def _bind(
