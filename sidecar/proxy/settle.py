@@ -118,6 +118,12 @@ class Settlement:
         return self._hold is None
 
     @property
+    def is_foreseen(self) -> bool:
+        """True when the cost of any result is known without the store: no item is paid once."""
+        held = self._held
+        return held is None or not [each for each in held.demands if each.items is not None]
+
+    @property
     def cancelled(self) -> bool:
         """True when the client has cancelled the call: it made the call, and pays for an unknown outcome."""
         return self._decided.parsed.cancellation.requested
@@ -197,6 +203,13 @@ class Settlement:
         asked = None in self._costs
         confirmed = await confirmation(self._receipt, 0 if self._is_delivered else _CONFIRMED_WITHIN) if asked else None
         return receipts.receipt(hold.application.call_id, hold.prices, self._costs, confirmed)
+
+    def foreseen_receipt(self) -> dict[str, Any] | None:
+        """Return the receipt of a call whose cost `is_foreseen`; None as of `receipt`."""
+        hold = self._hold
+        if self._costs is None or hold is None:
+            return None
+        return receipts.receipt(hold.application.call_id, hold.prices, self._costs, None)
 
     def on_settled(self, abandoned: Event, done: Callable[[Settled], None]) -> None:
         """Call back with the end of the call once the store has confirmed its cost; at once without a hold.
