@@ -144,6 +144,8 @@ class Forwarder:
                     await self._note_session(request, answer)
                 if not relay_usual(request.call, answer, settlement, reply, received.snapshot):
                     await self._relay(request).run(answer)
+                elif not settlement.is_free:
+                    await settlement.confirm()
             finally:
                 answer.close()
         except UpstreamError as error:

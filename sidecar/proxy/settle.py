@@ -118,19 +118,27 @@ class Settlement:
         return self._hold is None
 
     @property
+    def is_foreseen(self) -> bool:
+        """True when the cost of any result is known without the store: no item is paid once."""
+        held = self._held
+        return held is None or not [each for each in held.demands if each.items is not None]
+
+    @property
     def cancelled(self) -> bool:
         """True when the client has cancelled the call: it made the call, and pays for an unknown outcome."""
         return self._decided.parsed.cancellation.requested
 
-    def resolve(self, event: Event, response: Response | None = None) -> Settled:
+    def resolve(self, event: Event, response: Response | None = None, *, now: bool = True) -> Settled:
         """Settle, release or defer the hold; only the first outcome counts.
 
-        The command is on its way to the store when this returns and is not waited for: later admissions of the
-        account follow it on the same connection.
+        The command is on its way to the store when this returns, or after `confirm`, and is not waited for: later
+        admissions of the account follow it on the same connection.
 
         Args:
             event: the outcome.
             response: the backend's response, which may determine the price.
+            now: False lets the command wait for others of this turn of the event loop; the caller then awaits
+                `confirm` before anything of the outcome leaves.
 
         Returns:
             The end of the call as far as this process decides it, without the store's receipt.
@@ -156,13 +164,13 @@ class Settlement:
         )
         if held is not None:
             self._closed()
-            self._receipt = self._send(todo, event, held, charges, context)
+            self._receipt = self._send(todo, event, held, charges, context, now)
             if event in receipts.RECEIPTED and self._decided.parsed.call.tool is not None:
                 self._costs = receipts.costs(todo, held.demands, prices, charges)
         return settled
 
     async def confirm(self) -> None:
-        """Ensure that a charged result may be delivered; await this last before the result is relayed.
+        """Ensure that the call is settled before its outcome is known to anybody; await this last before it is relayed.
 
         Past the safe part of the lease another process may have released the hold. The store's answer to the settle
         then decides: the result must not be delivered when the settle came too late or is not confirmed.
@@ -173,6 +181,7 @@ class Settlement:
         hold, settled = self._hold, self._settled
         if self._is_delivered or hold is None or settled is None or self._receipt is None:
             return
+        await self._store.written()
         if settled.action not in _CHARGES:
             return
         if self._costs is not None and None in self._costs:
@@ -194,6 +203,13 @@ class Settlement:
         asked = None in self._costs
         confirmed = await confirmation(self._receipt, 0 if self._is_delivered else _CONFIRMED_WITHIN) if asked else None
         return receipts.receipt(hold.application.call_id, hold.prices, self._costs, confirmed)
+
+    def foreseen_receipt(self) -> dict[str, Any] | None:
+        """Return the receipt of a call whose cost `is_foreseen`; None as of `receipt`."""
+        hold = self._hold
+        if self._costs is None or hold is None:
+            return None
+        return receipts.receipt(hold.application.call_id, hold.prices, self._costs, None)
 
     def on_settled(self, abandoned: Event, done: Callable[[Settled], None]) -> None:
         """Call back with the end of the call once the store has confirmed its cost; at once without a hold.
@@ -218,14 +234,14 @@ class Settlement:
         return event
 
     def _send(
-        self, todo: Action, event: Event, held: Application, charges: Sequence[Charge] | None, context: bytes
+        self, todo: Action, event: Event, held: Application, charges: Sequence[Charge] | None, context: bytes, now: bool
     ) -> asyncio.Future[Receipt]:
         if todo is Action.DEFER:
             session = self._decided.parsed.call.session or ""
             return self._store.defer(held, context, [event_digest(session, each) for each in self.events])
         if todo is Action.RELEASE:
-            return self._store.release(held, forwarded=event is not Event.NOT_SENT)
-        return self._store.settle(held, charges)
+            return self._store.release(held, forwarded=event is not Event.NOT_SENT, now=now)
+        return self._store.settle(held, charges, now=now)
 
     def _confirmed(self, settled: Settled, done: Callable[[Settled], None], receipt: asyncio.Future[Receipt]) -> None:
         """Add the store's receipt, or a note that there is none."""

@@ -97,14 +97,20 @@ class Outbox:
         self.undelivered = 0
         self.abandoned = 0
 
-    def deliver(self, command: Command, read: Read) -> asyncio.Future[Receipt]:
-        """Send a command now, and retry it until it is acknowledged; `read` decodes the reply."""
+    def deliver(self, command: Command, read: Read, now: bool = True) -> asyncio.Future[Receipt]:
+        """Send a command, and retry it until it is acknowledged.
+
+        Args:
+            command: the command.
+            read: decodes the reply.
+            now: see `resp.RespTransport.write`.
+        """
         loop = self._loop = self._loop or asyncio.get_running_loop()
         outcome = loop.create_future()
         delivery = _Delivery(self, command, read, outcome)
         self.undelivered += 1
         try:
-            self._servers.at(command.key).write(command.packed, delivery)
+            self._servers.at(command.key).write(command.packed, delivery, now)
         except UnsentError:
             self._requeue(delivery)
         return outcome

@@ -160,23 +160,33 @@ class Store:
             self._release_unanswered(application, sent)
             raise
 
-    def settle(self, application: Application, charges: Sequence[Charge] | None) -> asyncio.Future[Receipt]:
-        """Send a settle now; the receipt need not be awaited.
+    def settle(
+        self, application: Application, charges: Sequence[Charge] | None, *, now: bool = True
+    ) -> asyncio.Future[Receipt]:
+        """Send a settle; the receipt need not be awaited.
 
         Args:
             application: the admitted application.
             charges: charge per demand; None charges the reserve.
+            now: False may send it with others after this turn of the loop: the outcome may not be answered before.
         """
-        return self._outbox.deliver(self._scripts.settle(application, charges), self._scripts.receipt)
+        return self._outbox.deliver(self._scripts.settle(application, charges), self._scripts.receipt, now)
 
-    def release(self, application: Application, *, forwarded: bool = False) -> asyncio.Future[Receipt]:
-        """Send a release now; the receipt need not be awaited.
+    def release(self, application: Application, forwarded: bool = False, now: bool = True) -> asyncio.Future[Receipt]:
+        """Send a release; the receipt need not be awaited.
 
         Args:
             application: the application given to `admit`.
             forwarded: whether the call was sent to the backend: then fixed amounts stay charged.
+            now: as of `settle`.
         """
-        return self._outbox.deliver(self._scripts.release(application, forwarded=forwarded), self._scripts.receipt)
+        return self._outbox.deliver(self._scripts.release(application, forwarded=forwarded), self._scripts.receipt, now)
+
+    async def written(self) -> None:
+        """Wait until all that was sent has left for its server; what could not be sent is retried, and not awaited."""
+        for node in self._servers.nodes:
+            if (waiting := node.written()) is not None:
+                await waiting
 
     def defer(self, application: Application, context: bytes, events: Sequence[str] = ()) -> asyncio.Future[Receipt]:
         """Keep a hold open for a response on another stream; the (empty) receipt need not be awaited.

@@ -79,6 +79,14 @@ REPORT: Final = Price(
 )
 """A call for the items a, b and c, five lines and seven rows, whose result has a, two lines and four rows."""
 
+PLAIN: Final = Price(
+    reserved={"contact": 0, "line": 5},
+    true={"contact": 0, "line": 2},
+    quotas={Cost.TRUE: 4, Cost.RESERVED: 7, Cost.NOTHING: 0},
+    paid=dict.fromkeys(Cost, frozenset()),
+)
+"""The same call of a tool without items: its cost is known without the store."""
+
 LISTEN: Final = Price(
     reserved={"contact": 0, "line": 5},
     true={"contact": 0, "line": 5},

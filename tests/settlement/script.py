@@ -47,6 +47,7 @@ def policy(listen: OnUnknown = OnUnknown.RELEASE) -> str:
     for on_unknown in OnUnknown:
         tool = report | {"on_unknown": on_unknown.value}
         tools[f"report_{on_unknown.value}"] = tool
+        tools[f"plain_{on_unknown.value}"] = tool | {"spends": {"line": report["spends"]["line"]}}
         tools[f"strict_{on_unknown.value}"] = tool | {"charge_errors": True}
         tools[f"brief_{on_unknown.value}"] = tool | {"timeout": BRIEF}
     listening = {"scopes": [], "uses": {"requests": 1}, "spends": {"line": 5}, "on_unknown": listen.value}

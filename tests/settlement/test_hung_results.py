@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,8 @@ import pytest
 
 from sidecar.ledger.settlement_table import BY_NAME
 from sidecar.model import OnUnknown
-from tests.settlement.books import LISTEN, REPORT, Ledger, Price
-from tests.settlement.script import Json, answered, policy, result_of, streamed
+from tests.settlement.books import LISTEN, PLAIN, REPORT, Ledger, Price
+from tests.settlement.script import METHODS, Json, answered, policy, result_of, streamed
 from tests.settlement.stage import Play, Stage, staged
 from tests.support import backend as scripted
 from tests.support.backend import Behaviour, Turn
@@ -87,14 +87,19 @@ SHAPES = {
     "subscription": Shape(notices, listen, LISTEN),
 }
 
+ONE_STEP = {"json without items": Shape(answered, price=PLAIN, kind="plain")}
+"""Relayed in one step where no tasks are served (`proxy.calls.usual_answers`)."""
+
 
 @asynccontextmanager
-async def short_leases(folder: Path, server: StoreServer, within: str) -> AsyncIterator[Stage]:
+async def short_leases(folder: Path, server: StoreServer, within: str, *, tasks: bool) -> AsyncIterator[Stage]:
     """A stage whose leases end in real time: the sidecar is to see by its own clock that one is over."""
     text = json.loads(policy())
     for name, tool in text["tools"].items():
         tool |= {} if name == "get_usage" else {"timeout": within}
     text["methods"]["subscriptions/listen"]["timeout"] = within
+    for method in () if tasks else METHODS:
+        del text["methods"][method]
     async with staged(folder, server, margin=0.2, policy=json.dumps(text)) as stage:
         yield stage
 
@@ -151,34 +156,38 @@ def refused(reply: Reply) -> bool:
 
 
 @asynccontextmanager
-async def every_shape(stage: Stage) -> AsyncIterator[list[tuple[Play, str]]]:
+async def every_shape(stage: Stage, shapes: Mapping[str, Shape]) -> AsyncIterator[list[tuple[Play, str]]]:
     """A play for every shape of an answer and every `on_unknown`."""
     async with AsyncExitStack() as stack:
         plays: list[tuple[Play, str]] = []
-        for name, shape in SHAPES.items():
+        for name, shape in shapes.items():
             for play in await stack.enter_async_context(stage.plays(HUNG, price=shape.price, kind=shape.kind)):
-                if shape.price is REPORT or play.on_unknown is OnUnknown.RELEASE:  # subscriptions have one
+                if shape.price is not LISTEN or play.on_unknown is OnUnknown.RELEASE:  # subscriptions have one
                     plays.append((play, name))
         yield plays
 
 
-async def test_a_result_is_not_delivered_after_its_hold_may_have_been_released(tmp_path: Path, server: StoreServer):
+@pytest.mark.parametrize("shapes", [SHAPES, ONE_STEP], ids=["every shape", "one step"])
+async def test_a_result_is_not_delivered_after_its_hold_may_have_been_released(
+    tmp_path: Path, server: StoreServer, shapes: Mapping[str, Shape]
+):
     for within in SHORT:
         folder = tmp_path / within
         folder.mkdir()
-        if await was_open_and_is_refused(folder, server, within):
+        if await was_open_and_is_refused(folder, server, within, shapes):
             return
     raise AssertionError("no timeout was long enough for all calls to be open at one time")
 
 
-async def was_open_and_is_refused(folder: Path, server: StoreServer, within: str) -> bool:
+async def was_open_and_is_refused(folder: Path, server: StoreServer, within: str, shapes: Mapping[str, Shape]) -> bool:
     """Check the answers to all calls; False when one of them had ended before its sidecar was stopped."""
-    async with short_leases(folder, server, within) as stage, every_shape(stage) as plays:
+    tasks = shapes is SHAPES
+    async with short_leases(folder, server, within, tasks=tasks) as stage, every_shape(stage, shapes) as plays:
         work, other = asyncio.Event(), await stage.house.start()
         calls = []
         for play, name in plays:
-            play.behaves(scripted.after(work, SHAPES[name].behave))
-            calls.append(asyncio.ensure_future(SHAPES[name].call(play)))
+            play.behaves(scripted.after(work, shapes[name].behave))
+            calls.append(asyncio.ensure_future(shapes[name].call(play)))
         for play, _ in plays:
             await play.reached()
         async with paused_at_work(stage):

@@ -1,7 +1,8 @@
-"""Relay of the usual answer: a short JSON result of a tool that costs nothing, in a revision without sessions.
+"""Relay of the usual answer: a short JSON result of a tool, in a revision without sessions.
 
-It reads, settles and stamps as `relay.Relay` does, in one step without waiting. It only accepts: an answer that it
-does not accept has not been touched, and the complete rules of `relay` judge it.
+It reads, settles and stamps as `relay.Relay` does, in one step without waiting; so not where items are paid once, of
+which only the store knows the cost. It only accepts: an answer that it does not accept has not been touched, and the
+complete rules of `relay` judge it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ def relay_usual(
 ) -> bool:
     """Relay an answer that has arrived, and return True; return False, and change nothing, for an unusual one.
 
+    The settle of a call with a price may still be on its way: `Settlement.confirm` is then awaited before the handler
+    returns, and its refusal replaces the answer.
+
     Args:
         call: the message as the backend got it.
         answer: the backend's.
@@ -44,16 +48,16 @@ def relay_usual(
     data, limits = answer.arrived, snapshot.settings.limits
     if data is None or answer.status != 200 or answer.fields.get(b"content-type") != _JSON:
         return False
-    if call.tool is None or not call.revision.stateless or not settlement.is_free or reply.unsent:
+    if call.tool is None or not call.revision.stateless or not settlement.is_foreseen or reply.unsent:
         return False
     if len(data) > min(LONGEST, limits.response) or task_support.served(call.revision, snapshot.policy.methods):
         return False
     response = _usual_response(call, answer, bytes(data), limits.json_depth)
     if response is None:
         return False
-    settlement.resolve(response.event, response)
+    settlement.resolve(response.event, response, now=False)
     text = data.decode()
-    made = stamped(text, response.result, None)
+    made = stamped(text, response.result, settlement.foreseen_receipt())
     headers = (*relayed_headers(answer.fields), _NO_STORE)
     reply.answer(200, headers, bytes(data) if made is text else made.encode())
     return True

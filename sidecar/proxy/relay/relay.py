@@ -248,7 +248,7 @@ class Relay:
         except Refusal:
             self._settlement.resolve(response.event, response)
             raise
-        self._settlement.resolve(judged.event, judged)
+        self._settlement.resolve(judged.event, judged, now=False)
         try:
             await self._settlement.confirm()
         except Refusal:

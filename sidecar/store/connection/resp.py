@@ -95,6 +95,7 @@ class RespTransport(asyncio.Protocol):
         self.lost: asyncio.Future[str] = self._loop.create_future()
         self.rejection: RejectedError | None = None
         self._unwritten: list[bytes] = []
+        self._waiting: list[asyncio.Future[None]] = []  # for these to be written
         self._is_busy = False  # the last buffered commands were several
         self._reason = "the connection was closed"
 
@@ -140,13 +141,27 @@ class RespTransport(asyncio.Protocol):
         if self._timer is None:
             self._timer = self._loop.call_at(deadline, self._check_deadline)
 
+    def written(self) -> asyncio.Future[None] | None:
+        """Return what is done once no command given to `write` so far is buffered here; None if none is."""
+        if not self._unwritten:
+            return None
+        waiting = self._loop.create_future()
+        self._waiting.append(waiting)
+        return waiting
+
     def flush(self) -> None:
-        """Write buffered commands, in order."""
+        """Write buffered commands, in order; those of a closed transport have failed."""
         unwritten, self._unwritten = self._unwritten, []
-        if unwritten:
-            self._is_busy = len(unwritten) > 1
-        if unwritten and self._transport is not None and not self._transport.is_closing():
-            self._transport.writelines(unwritten)
+        waiting, self._waiting = self._waiting, []
+        try:
+            if unwritten:
+                self._is_busy = len(unwritten) > 1
+            if unwritten and self._transport is not None and not self._transport.is_closing():
+                self._transport.writelines(unwritten)
+        finally:
+            for each in waiting:
+                if not each.done():  # its caller was cancelled
+                    each.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         """Give each reply to the oldest pending command."""

@@ -73,6 +73,7 @@ class StoreConnection:
         address: address of the last attempt.
         failed_attempts: number of failed attempts since the last connection.
         write: see `resp.Write`; it raises `UnsentError` while not connected.
+        written: see `resp.RespTransport.written`; None while not connected.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class StoreConnection:
         self._threads = LimitedThreads("store socket")
         self._transport: RespTransport | None = None
         self.write: Write = self._unsent
+        self.written: Callable[[], asyncio.Future[None] | None] = _nothing
         self._settled = asyncio.Event()  # cleared while a lost connection may come back within `WAIT_TIMEOUT`
         self._task: asyncio.Task[None] | None = None
         self.error: str | None = "not connected yet"
@@ -218,16 +220,16 @@ class StoreConnection:
                     pause = min(2 * pause, _BACKOFF[1])
                     continue
                 self._transport, self.error, self.fault, self.failed_attempts = transport, None, None, 0
-                self.write = transport.write
+                self.write, self.written = transport.write, transport.written
                 self._settled.set()
                 pause = _BACKOFF[0]
                 self.error = await transport.lost
-                self._transport, self.write = None, self._unsent
+                self._transport, self.write, self.written = None, self._unsent, _nothing
                 self._settled.clear()
         finally:
             if self._transport is not None:
                 self._transport.abort("the connection was closed")
-            self._transport, self.write = None, self._unsent
+            self._transport, self.write, self.written = None, self._unsent, _nothing
             self._settled.set()
 
     async def _open(self) -> RespTransport:
@@ -274,6 +276,10 @@ class StoreConnection:
         await transport.send(("PING",))  # a server that still loads its data answers HELLO, but not PING
         if end.db:
             await transport.send(("SELECT", end.db))
+
+
+def _nothing() -> None:
+    """Return that nothing is buffered for a server that is not connected."""
 
 
 _ROLES: Final[Mapping[Any, str]] = {

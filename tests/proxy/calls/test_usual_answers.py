@@ -1,7 +1,8 @@
-"""Results of a tool that costs nothing: relayed in one step where nothing changes, by the complete rules elsewhere."""
+"""Results of tools: relayed in one step where only a receipt is added, by the complete rules elsewhere."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -49,6 +50,30 @@ async def test_an_error_of_the_tool_is_recorded_as_one(free: Rig):
     free.backend.once(sends(response(TEXT | {"isError": True})))
     assert (await free.call("list_taxonomy", {})).json["result"]["isError"] is True
     assert (await free.line(tool="list_taxonomy"))["code"] == "tool_error"
+
+
+async def test_the_result_of_a_tool_with_a_price_has_its_receipt_and_is_else_as_it_was_written(rig: Rig):
+    found = TEXT | {"structuredContent": {"rows": [{"id": 1.0}, {"id": 12345678901234567890}]}}
+    text = response(found).replace(", ", " ,\n ")
+    rig.backend.once(sends(text))
+    reply = await rig.call("search_shopify_contacts", {"limit": 5}, id_="one")
+    written = text.replace('"@ID@"', '"one"')
+    receipt = reply.json["result"]["_meta"][RECEIPT]
+    assert reply.body.decode() == written.replace(
+        '"result": {', f'"result": {{"_meta":{{"{RECEIPT}":{json.dumps(receipt, separators=(",", ":"))}}},'
+    )
+    assert receipt["credits"] == {"contact": {"spent": 2, "left": 8}}
+    assert (await rig.line(tool="search_shopify_contacts"))["credits"] == {"contact": 2}
+    assert (await rig.books()).left() == 8
+
+
+async def test_of_results_that_arrive_together_each_is_charged_once(rig: Rig):
+    calls = [rig.call("search_shopify_contacts", {"limit": 1}) for _ in range(9)]
+    replies = await asyncio.gather(*calls)
+    shown = [reply.json["result"]["_meta"][RECEIPT]["credits"]["contact"] for reply in replies]
+    assert sorted(each["left"] for each in shown) == list(range(1, 10))
+    books = await rig.books()
+    assert (books.left(), books.holds) == (1, 0)
 
 
 @pytest.mark.parametrize("key", [RECEIPT, REFUSAL])

@@ -77,6 +77,28 @@ async def test_commands_of_a_busy_turn_leave_together_and_in_order(peer: Peer):
     assert peer.left() == b"".join(COMMANDS)
 
 
+async def test_what_waits_for_commands_to_be_written_goes_on_when_they_have_left(peer: Peer):
+    assert peer.transport.written() is None
+    peer.write(*COMMANDS[:3])
+    cancelled, waiting = peer.transport.written(), peer.transport.written()
+    assert cancelled is not None
+    assert waiting is not None
+    cancelled.cancel()  # the client of one call has disconnected: the others' answers wait no longer for it
+    assert peer.left() == b"".join(COMMANDS[:2])
+    await waiting
+    assert peer.left() == COMMANDS[2]
+    assert peer.transport.written() is None
+
+
+async def test_nothing_waits_for_commands_of_a_lost_connection(peer: Peer):
+    peer.write(*COMMANDS[:3])
+    waiting = peer.transport.written()
+    assert waiting is not None
+    peer.transport.abort("lost")
+    await waiting
+    assert peer.transport.written() is None
+
+
 async def test_after_a_turn_with_a_single_command_the_next_leaves_at_once(peer: Peer):
     peer.write(*COMMANDS)
     await turn()
