@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import re
 import shutil
 import signal
@@ -13,7 +12,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import cycle
 from pathlib import Path
 from typing import Final, Protocol, Self
 
@@ -23,6 +23,8 @@ import redis
 from sidecar.store.connection.store_connection import StoreError
 from sidecar.store.embedded.embedded_server import server_binary
 
+_PARTS: Final = 8
+_PART: Final = (32_000 - 10_000) // _PARTS  # ports of one worker
 _RESTLESS: Final = 200  # turns of the loop for which `until` does not rest
 
 
@@ -220,13 +222,25 @@ class FaultProxy:
         return not self.drop_replies
 
 
+def _ports() -> Iterator[int]:
+    """Ports of this process in turn: each worker of a run has a part of its own."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _PARTS
+    part = range(10_000 + worker * _PART, 10_000 + (worker + 1) * _PART)
+    first = os.getpid() * 7919 % _PART  # so that the next run does not begin with the ports of the last one
+    return cycle([*part[first:], *part[:first]])
+
+
+_PORTS: Final = _ports()
+
+
 def free_port() -> int:
     """A TCP port of this machine without a listener.
 
-    It lies below those that the system gives to connections, so that none of them takes it meanwhile.
+    It lies below those that the system gives to connections, and no other worker of this run has it in its part, so
+    that it stays free.
     """
     while True:
-        port = random.randrange(10_000, 32_000)
+        port = next(_PORTS)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
