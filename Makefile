@@ -20,9 +20,8 @@ FAULTS := tests/faults tests/settlement \
 	tests/store/embedded/test_embedded_faults.py tests/ledger/test_simulation.py \
 	tests/ledger/journal/test_simulated_journal.py tests/examples/test_several_servers.py \
 	tests/demo tests/trial/test_try.py tests/support/test_hangs.py tests/store/commands/test_properties.py \
-	$(addprefix tests/workers/test_,supervision.py crewed_reload.py rollout.py) \
-	tests/bench/test_work.py tests/wire/test_mutated.py tests/wire/test_differential.py \
-	$(addprefix tests/deploy/test_,image.py front.py alerts.py dashboard.py runbook_store.py)
+	tests/workers tests/deploy \
+	tests/bench/test_work.py tests/wire/test_mutated.py tests/wire/test_differential.py
 CLIENTS := tests/clients tests/conformance tests/doctor
 
 # Parsers of untrusted bytes: they are the first to behave differently on another interpreter.
