@@ -251,7 +251,7 @@ def test_a_long_schema_of_a_backend_is_narrowed_in_a_few_passes(schema: Any):
     def narrowed() -> object:
         return orjson.dumps(narrowing.arguments(orjson.loads(text)))
 
-    assert_linear(narrowed, lambda: orjson.dumps(orjson.loads(text)), most=25)
+    assert_linear(narrowed, lambda: orjson.dumps(orjson.loads(text)), most=20)
 
 
 def test_a_list_of_the_sidecars_own_is_learnt_in_slices():

@@ -17,6 +17,7 @@ from sidecar.policy.narrowing.prepared_text import encoded, shown
 Schema = Mapping[str, Any]
 Identity = str | int | float | bytes
 
+_HASHED: Final = frozenset({str, int, float})  # not bool: true equals 1 in Python
 _MOST_TYPES: Final = 7
 """Names of types in a schema that is narrowed; there are no more."""
 
@@ -142,7 +143,8 @@ def _enum(own: Schema, keyword: str, accepted: _Accepted) -> Any:
     mine = own[keyword]
     if not isinstance(mine, list):
         return None
-    kept = [each for each in mine if _identity(each) in accepted.identities]
+    identities = accepted.identities
+    kept = [each for each in mine if (each if type(each) in _HASHED else _identity(each)) in identities]
     return kept if kept and len(kept) < len(mine) else None
 
 
@@ -162,9 +164,8 @@ def _unique(own: Schema, keyword: str, value: Any) -> Any:
 
 def _identity(value: Any) -> Identity:
     """Return a value that two equal JSON values share; 1.0 equals 1, and true does not."""
-    if isinstance(value, str | int | float) and type(value) is not bool:
-        return value
-    return encoded(_plain(value), option=orjson.OPT_SORT_KEYS)
+    identity: Identity = value if type(value) in _HASHED else encoded(_plain(value), option=orjson.OPT_SORT_KEYS)
+    return identity
 
 
 def _plain(value: Any) -> Any:
