@@ -34,7 +34,7 @@ _LENGTH = re.compile(rb"^content-length: *(\d+)\r$", re.IGNORECASE | re.MULTILIN
 _COUNT = re.compile(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)(?:\s+\d+)?\s+(\w+)$", re.MULTILINE)
 
 Counts = dict[str, float]
-"""How often a call does something."""
+"""Number of times that a call does something."""
 
 
 def functions_of(workload: Workload, calls: int = CALLS) -> Counts:

@@ -23,7 +23,7 @@ from bench.material import (
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """How calls are sent: over how many connections, and at which rate if not as fast as they are answered."""
+    """Manner of sending calls: number of connections, and the rate if not as fast as they are answered."""
 
     connections: int
     rate: int | None = None

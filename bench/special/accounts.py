@@ -1,4 +1,4 @@
-"""What accounts take: memory of the store for each, memory of the sidecar for each that calls."""
+"""Cost of accounts: memory of the store for each, memory of the sidecar for each that calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the first verification of a token costs more than a remembered one."""
+"""Cost of the first verification of a token, beyond that of a remembered one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What streams that say nothing cost: memory of each, CPU of all, and what a new call among them takes."""
+"""Cost of idle streams: memory of each, CPU of all, and the time of a new call among them."""
 
 from __future__ import annotations
 

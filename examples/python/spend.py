@@ -54,7 +54,7 @@ def connect(url: str) -> Client:
 
 
 def digest(*parts: str) -> str:
-    """What stands for these names in keys."""
+    """Digest of these names, as it is in keys."""
     raw = (part.encode() for part in parts)
     return hashlib.sha256(b"".join(b"%d:%b," % (len(each), each) for each in raw)).hexdigest()[:32]
 

@@ -26,7 +26,7 @@ def image() -> str:
 
 @pytest.fixture
 def shipped(tmp_path: Path) -> Path:
-    """What the documented command mounts."""
+    """Mounts of the documented command."""
     folder = tmp_path / "etc"
     folder.mkdir()
     shutil.copy(container.ROOT / "config.yaml", folder)

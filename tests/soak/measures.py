@@ -20,7 +20,7 @@ LONG = 300.0
 
 @dataclass(slots=True)
 class Measures:
-    """What one process uses, once a second.
+    """Use of one process, once a second.
 
     Attributes:
         rss: KiB of memory, workers included.

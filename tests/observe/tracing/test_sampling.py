@@ -1,4 +1,4 @@
-"""Which requests are traced: by the caller's header, or by the random id."""
+"""Choice of the requests to trace: by the caller's header, or by the random id."""
 
 from __future__ import annotations
 

@@ -85,8 +85,8 @@ async def test_a_connection_stays_open_as_its_client_asks(
 ):
     async with door(echo, PATIENT) as place, connected(place) as (reader, writer):
         writer.write(request("/1", *fields, version=version))
-        status, told, _ = await answer(reader)
-        assert (status, told.get("connection")) == (f"HTTP/{version} 200 OK", connection)
+        status, answered, _ = await answer(reader)
+        assert (status, answered.get("connection")) == (f"HTTP/{version} 200 OK", connection)
         if stays:
             writer.write(request("/2", *fields, version=version))
             assert (await answer(reader))[2] == b"GET /2 "
