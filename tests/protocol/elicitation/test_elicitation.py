@@ -1,0 +1,135 @@
+"""Elicitation: capabilities by revision, questions that the official SDK reads, and answers read strictly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mcp_types as types
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.model import Revision
+from sidecar.protocol.elicitation.elicitation import (
+    AnswerAction,
+    ElicitationMode,
+    action_of,
+    answer_of,
+    asked_handle,
+    completed,
+    form,
+    is_question_id,
+    page,
+    question_id,
+    request,
+    supported_modes,
+    withdrawn,
+)
+from sidecar.protocol.jsonrpc import is_request_id
+
+FORM, URL = ElicitationMode.FORM, ElicitationMode.URL
+HANDLE = "0123456789abcdef" * 2
+FIRST, JUNE, NOVEMBER, MODERN = Revision
+
+handles = st.text("0123456789abcdef", min_size=32, max_size=32)
+
+
+@pytest.mark.parametrize(
+    ("declared", "june", "later"),
+    [
+        ({"elicitation": {}}, {FORM}, {FORM}),
+        ({"elicitation": {"form": {}}}, {FORM}, {FORM}),
+        ({"elicitation": {"url": {}}}, {FORM}, {URL}),
+        ({"elicitation": {"form": {}, "url": {}}}, {FORM}, {FORM, URL}),
+        ({"elicitation": {"form": {"applyDefaults": True}}}, {FORM}, {FORM}),
+        ({"elicitation": {"later": {}}}, {FORM}, {FORM}),
+        ({"elicitation": {"url": True}}, {FORM}, set()),
+        ({"elicitation": {"form": None}}, {FORM}, set()),
+        ({"elicitation": True}, set(), set()),
+        ({"elicitation": None}, set(), set()),
+        ({"Elicitation": {}}, set(), set()),
+        ({}, set(), set()),
+        ([], set(), set()),
+        (None, set(), set()),
+    ],
+)
+def test_a_client_can_ask_as_it_declares_in_its_revision(declared: object, june: set[Any], later: set[Any]):
+    assert supported_modes(declared, FIRST) == set()
+    assert supported_modes(declared, JUNE) == june
+    assert supported_modes(declared, NOVEMBER) == later
+    assert supported_modes(declared, MODERN) == later
+
+
+@given(st.text(max_size=50), handles, st.sampled_from([JUNE, NOVEMBER, MODERN]))
+def test_a_form_asks_for_no_input(message: str, handle: str, revision: Revision):
+    asked = request(handle, form(message, revision))
+    read = types.ElicitRequestFormParams.model_validate(asked["params"])
+    assert (read.message, read.requested_schema["properties"]) == (message, {})
+    assert ("mode" in asked["params"]) == (revision is not JUNE)
+    assert asked["method"] == "elicitation/create"
+    assert is_request_id(asked["id"])
+    assert asked_handle(asked["id"]) == handle
+
+
+@pytest.mark.parametrize("revision", [NOVEMBER, MODERN])
+def test_a_page_is_named_with_an_id_where_its_completion_is_reported(revision: Revision):
+    asked = page("Confirm.", "https://mcp.example.com/account/confirm/x", HANDLE, revision)
+    read = types.ElicitRequestURLParams.model_validate(asked)
+    assert read.url == "https://mcp.example.com/account/confirm/x"
+    assert read.elicitation_id == (HANDLE if revision is NOVEMBER else None)
+
+
+def test_notifications_of_a_question_are_those_of_the_specification():
+    done = types.ElicitCompleteNotification.model_validate(completed(HANDLE))
+    assert done.params.elicitation_id == HANDLE
+    ended = types.CancelledNotification.model_validate(withdrawn(HANDLE, "expired"))
+    assert (ended.params.request_id, ended.params.reason) == (question_id(HANDLE), "expired")
+
+
+@pytest.mark.parametrize("id_", [7, None, "", "7", HANDLE, f"x{question_id(HANDLE)}", question_id(HANDLE).upper()])
+def test_ids_of_others_are_no_question(id_: Any):
+    assert not is_question_id(id_)
+    assert asked_handle(id_) is None
+
+
+@pytest.mark.parametrize(
+    "end", ["", "7", HANDLE[1:], HANDLE.upper(), f"{HANDLE} ", f"{HANDLE}\n", f"{HANDLE}0", "é" * 32]
+)
+def test_an_id_in_the_namespace_without_a_handle_is_of_no_question_but_still_ours(end: str):
+    assert is_question_id(question_id(end))
+    assert asked_handle(question_id(end)) is None
+
+
+@given(st.sampled_from(AnswerAction), st.none() | st.dictionaries(st.text(max_size=5), st.integers(), max_size=3))
+def test_an_answer_is_its_action(action: AnswerAction, content: Any):
+    result = {"action": action.value, "content": content}
+    assert answer_of({"jsonrpc": "2.0", "id": question_id(HANDLE), "result": result}) is action
+    assert action_of({"action": action.value}) is action
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        None,
+        [],
+        "accept",
+        {},
+        {"action": "Accept"},
+        {"action": "accept "},
+        {"action": ["accept"]},
+        {"action": True},
+        {"action": None},
+        {"Action": "accept"},
+        {"action": "accept", "content": []},
+        {"action": "accept", "content": "yes"},
+        {"content": {"action": "accept"}},
+    ],
+)
+def test_anything_else_is_no_answer(result: Any):
+    assert action_of(result) is None
+    assert answer_of({"jsonrpc": "2.0", "id": question_id(HANDLE), "result": result}) is None
+
+
+def test_an_error_is_no_answer():
+    error = {"code": -32601, "message": "Method not found"}
+    assert answer_of({"jsonrpc": "2.0", "id": question_id(HANDLE), "error": error}) is None
