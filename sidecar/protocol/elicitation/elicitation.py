@@ -48,21 +48,35 @@ NO_MODES: Final[Modes] = frozenset()
 _FORM_ONLY: Final[Modes] = frozenset({ElicitationMode.FORM})
 
 
-def supported_modes(capabilities: object, revision: Revision) -> Modes:
-    """Return the modes that a client declares, as far as its revision has them.
+def declared_modes(capabilities: object) -> Modes:
+    """Return the modes that a client declares.
 
     Args:
         capabilities: the client's, from `initialize` or from a request's `_meta`.
-        revision: the revision of the call: `elicitation: {}` means form mode, and 2025-06-18 has nothing else.
     """
     declared = capabilities.get("elicitation") if isinstance(capabilities, dict) else None
-    if not isinstance(declared, dict) or revision.value < _FORM_SINCE:
+    if not isinstance(declared, dict):
         return NO_MODES
-    if revision.value < _URL_SINCE:
-        return _FORM_ONLY
     modes = frozenset(mode for mode in ElicitationMode if isinstance(declared.get(mode.value), dict))
     # 2025-11-25, client/elicitation: an empty object is equivalent to form mode.
     return modes if modes or not declared.keys().isdisjoint(ElicitationMode) else _FORM_ONLY
+
+
+def usable_modes(declared: Modes, revision: Revision) -> Modes:
+    """Return those of the declared modes that the revision of a call has; 2025-06-18 has form mode only."""
+    if revision.value < _FORM_SINCE:
+        return NO_MODES
+    return declared if revision.value >= _URL_SINCE else declared & _FORM_ONLY
+
+
+def written_modes(modes: Modes) -> str:
+    """Return modes as a session's record keeps them: names with spaces between."""
+    return " ".join(sorted(modes))
+
+
+def read_modes(text: str) -> Modes:
+    """Return the modes in a session's record; unknown names are ignored."""
+    return frozenset(mode for mode in ElicitationMode if mode.value in text.split())
 
 
 def form(message: str, revision: Revision) -> dict[str, Any]:

@@ -17,13 +17,16 @@ from sidecar.protocol.elicitation.elicitation import (
     answer_of,
     asked_handle,
     completed,
+    declared_modes,
     form,
     is_question_id,
     page,
     question_id,
+    read_modes,
     request,
-    supported_modes,
+    usable_modes,
     withdrawn,
+    written_modes,
 )
 from sidecar.protocol.jsonrpc import is_request_id
 
@@ -35,29 +38,36 @@ handles = st.text("0123456789abcdef", min_size=32, max_size=32)
 
 
 @pytest.mark.parametrize(
-    ("declared", "june", "later"),
+    ("declared", "modes"),
     [
-        ({"elicitation": {}}, {FORM}, {FORM}),
-        ({"elicitation": {"form": {}}}, {FORM}, {FORM}),
-        ({"elicitation": {"url": {}}}, {FORM}, {URL}),
-        ({"elicitation": {"form": {}, "url": {}}}, {FORM}, {FORM, URL}),
-        ({"elicitation": {"form": {"applyDefaults": True}}}, {FORM}, {FORM}),
-        ({"elicitation": {"later": {}}}, {FORM}, {FORM}),
-        ({"elicitation": {"url": True}}, {FORM}, set()),
-        ({"elicitation": {"form": None}}, {FORM}, set()),
-        ({"elicitation": True}, set(), set()),
-        ({"elicitation": None}, set(), set()),
-        ({"Elicitation": {}}, set(), set()),
-        ({}, set(), set()),
-        ([], set(), set()),
-        (None, set(), set()),
+        ({"elicitation": {}}, {FORM}),
+        ({"elicitation": {"form": {}}}, {FORM}),
+        ({"elicitation": {"url": {}}}, {URL}),
+        ({"elicitation": {"form": {}, "url": {}}}, {FORM, URL}),
+        ({"elicitation": {"form": {"applyDefaults": True}}}, {FORM}),
+        ({"elicitation": {"later": {}}}, {FORM}),
+        ({"elicitation": {"url": True}}, set()),
+        ({"elicitation": {"form": None}}, set()),
+        ({"elicitation": True}, set()),
+        ({"elicitation": None}, set()),
+        ({"Elicitation": {}}, set()),
+        ({}, set()),
+        ([], set()),
+        (None, set()),
     ],
 )
-def test_a_client_can_ask_as_it_declares_in_its_revision(declared: object, june: set[Any], later: set[Any]):
-    assert supported_modes(declared, FIRST) == set()
-    assert supported_modes(declared, JUNE) == june
-    assert supported_modes(declared, NOVEMBER) == later
-    assert supported_modes(declared, MODERN) == later
+def test_a_client_can_ask_as_it_declares_in_its_revision(declared: object, modes: set[Any]):
+    found = declared_modes(declared)
+    assert found == modes
+    assert usable_modes(found, FIRST) == set()
+    assert usable_modes(found, JUNE) == modes & {FORM}
+    assert usable_modes(found, NOVEMBER) == usable_modes(found, MODERN) == modes
+    assert read_modes(written_modes(found)) == modes
+
+
+@pytest.mark.parametrize("text", ["", " ", "Form", "formurl", "form,url", "later"])
+def test_a_record_with_other_words_names_no_mode(text: str):
+    assert read_modes(text) == set()
 
 
 @given(st.text(max_size=50), handles, st.sampled_from([JUNE, NOVEMBER, MODERN]))
