@@ -1,7 +1,7 @@
 """Elicitation in the form of each revision: the client's capability, the question, and the client's answer.
 
-Request ids of the sidecar have a prefix of their own and end in a random handle: a response to one is taken by the
-sidecar and never forwarded, and any sidecar finds the question by the handle.
+Request ids of the sidecar have a prefix of their own, then a random handle: a response to one is taken by the sidecar
+and never forwarded, and any sidecar finds the question by the handle. Two questions about one approval have two ids.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CANCELLED: Final = "notifications/cancelled"
 QUESTION_PREFIX: Final = "mcp-policy-sidecar/confirmation/"
 """Prefix of the ids of the sidecar's own requests to clients."""
 
-_HANDLE: Final = re.compile(r"[0-9a-f]{32}")
+_ASKED: Final = re.compile(r"([0-9a-f]{32})\.[0-9a-f]{32}")
 _URL_SINCE: Final = Revision.V2025_11_25.value
 _FORM_SINCE: Final = Revision.V2025_06_18.value
 # No input is requested: the action of the answer is the confirmation.
@@ -103,9 +103,9 @@ def page(message: str, url: str, handle: str, revision: Revision) -> dict[str, A
     return {"mode": ElicitationMode.URL.value, "message": message, "url": url, **id_}
 
 
-def request(handle: str, params: Mapping[str, Any]) -> dict[str, Any]:
+def request(id_: str, params: Mapping[str, Any]) -> dict[str, Any]:
     """Return the question as a request of the server, for a session's stream."""
-    return {"jsonrpc": "2.0", "id": question_id(handle), "method": METHOD, "params": params}
+    return {"jsonrpc": "2.0", "id": id_, "method": METHOD, "params": params}
 
 
 def completed(handle: str) -> dict[str, Any]:
@@ -113,15 +113,19 @@ def completed(handle: str) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "method": COMPLETED, "params": {"elicitationId": handle}}
 
 
-def withdrawn(handle: str, reason: str) -> dict[str, Any]:
+def withdrawn(id_: str, reason: str) -> dict[str, Any]:
     """Return the notification that the sidecar no longer waits for an answer (basic/utilities/cancellation)."""
-    params = {"requestId": question_id(handle), "reason": reason}
-    return {"jsonrpc": "2.0", "method": CANCELLED, "params": params}
+    return {"jsonrpc": "2.0", "method": CANCELLED, "params": {"requestId": id_, "reason": reason}}
 
 
-def question_id(handle: str) -> str:
-    """Return the request id of a question."""
-    return f"{QUESTION_PREFIX}{handle}"
+def question_id(handle: str, number: str) -> str:
+    """Return the request id of a question.
+
+    Args:
+        handle: handle of the approval.
+        number: random (`random_ids.random_id`): no id is used twice in a session (basic, requests).
+    """
+    return f"{QUESTION_PREFIX}{handle}.{number}"
 
 
 def is_question_id(id_: RequestId | None) -> bool:
@@ -131,8 +135,10 @@ def is_question_id(id_: RequestId | None) -> bool:
 
 def asked_handle(id_: RequestId | None) -> str | None:
     """Return the handle in the id of a question; None for any other id."""
-    handle = id_.removeprefix(QUESTION_PREFIX) if isinstance(id_, str) and is_question_id(id_) else ""
-    return handle if _HANDLE.fullmatch(handle) else None
+    asked = (
+        _ASKED.fullmatch(id_.removeprefix(QUESTION_PREFIX)) if isinstance(id_, str) and is_question_id(id_) else None
+    )
+    return None if asked is None else asked[1]
 
 
 def answer_of(response: Mapping[str, Any]) -> AnswerAction | None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sidecar.model import Revision
 from sidecar.protocol.elicitation.elicitation import (
+    QUESTION_PREFIX,
     AnswerAction,
     ElicitationMode,
     action_of,
@@ -31,8 +32,10 @@ from sidecar.protocol.elicitation.elicitation import (
 from sidecar.protocol.jsonrpc import is_request_id
 
 FORM, URL = ElicitationMode.FORM, ElicitationMode.URL
-HANDLE = "0123456789abcdef" * 2
+HANDLE, NUMBER = "0123456789abcdef" * 2, "fedcba9876543210" * 2
 FIRST, JUNE, NOVEMBER, MODERN = Revision
+
+ASKED = question_id(HANDLE, NUMBER)
 
 handles = st.text("0123456789abcdef", min_size=32, max_size=32)
 
@@ -70,9 +73,9 @@ def test_a_record_with_other_words_names_no_mode(text: str):
     assert read_modes(text) == set()
 
 
-@given(st.text(max_size=50), handles, st.sampled_from([JUNE, NOVEMBER, MODERN]))
-def test_a_form_asks_for_no_input(message: str, handle: str, revision: Revision):
-    asked = request(handle, form(message, revision))
+@given(st.text(max_size=50), handles, handles, st.sampled_from([JUNE, NOVEMBER, MODERN]))
+def test_a_form_asks_for_no_input(message: str, handle: str, number: str, revision: Revision):
+    asked = request(question_id(handle, number), form(message, revision))
     read = types.ElicitRequestFormParams.model_validate(asked["params"])
     assert (read.message, read.requested_schema["properties"]) == (message, {})
     assert ("mode" in asked["params"]) == (revision is not JUNE)
@@ -92,28 +95,30 @@ def test_a_page_is_named_with_an_id_where_its_completion_is_reported(revision: R
 def test_notifications_of_a_question_are_those_of_the_specification():
     done = types.ElicitCompleteNotification.model_validate(completed(HANDLE))
     assert done.params.elicitation_id == HANDLE
-    ended = types.CancelledNotification.model_validate(withdrawn(HANDLE, "expired"))
-    assert (ended.params.request_id, ended.params.reason) == (question_id(HANDLE), "expired")
+    ended = types.CancelledNotification.model_validate(withdrawn(ASKED, "expired"))
+    assert (ended.params.request_id, ended.params.reason) == (ASKED, "expired")
 
 
-@pytest.mark.parametrize("id_", [7, None, "", "7", HANDLE, f"x{question_id(HANDLE)}", question_id(HANDLE).upper()])
+@pytest.mark.parametrize("id_", [7, None, "", "7", HANDLE, f"x{ASKED}", ASKED.upper()])
 def test_ids_of_others_are_no_question(id_: Any):
     assert not is_question_id(id_)
     assert asked_handle(id_) is None
 
 
 @pytest.mark.parametrize(
-    "end", ["", "7", HANDLE[1:], HANDLE.upper(), f"{HANDLE} ", f"{HANDLE}\n", f"{HANDLE}0", "é" * 32]
+    "end",
+    ["", "7", HANDLE, f"{HANDLE}.", f"{HANDLE}.7", f"{HANDLE[1:]}.{NUMBER}", f"{HANDLE.upper()}.{NUMBER}"]
+    + [f"{HANDLE}.{NUMBER}{end}" for end in ("0", " ", "\n", ".")],
 )
 def test_an_id_in_the_namespace_without_a_handle_is_of_no_question_but_still_ours(end: str):
-    assert is_question_id(question_id(end))
-    assert asked_handle(question_id(end)) is None
+    assert is_question_id(f"{QUESTION_PREFIX}{end}")
+    assert asked_handle(f"{QUESTION_PREFIX}{end}") is None
 
 
 @given(st.sampled_from(AnswerAction), st.none() | st.dictionaries(st.text(max_size=5), st.integers(), max_size=3))
 def test_an_answer_is_its_action(action: AnswerAction, content: Any):
     result = {"action": action.value, "content": content}
-    assert answer_of({"jsonrpc": "2.0", "id": question_id(HANDLE), "result": result}) is action
+    assert answer_of({"jsonrpc": "2.0", "id": ASKED, "result": result}) is action
     assert action_of({"action": action.value}) is action
 
 
@@ -137,9 +142,9 @@ def test_an_answer_is_its_action(action: AnswerAction, content: Any):
 )
 def test_anything_else_is_no_answer(result: Any):
     assert action_of(result) is None
-    assert answer_of({"jsonrpc": "2.0", "id": question_id(HANDLE), "result": result}) is None
+    assert answer_of({"jsonrpc": "2.0", "id": ASKED, "result": result}) is None
 
 
 def test_an_error_is_no_answer():
     error = {"code": -32601, "message": "Method not found"}
-    assert answer_of({"jsonrpc": "2.0", "id": question_id(HANDLE), "error": error}) is None
+    assert answer_of({"jsonrpc": "2.0", "id": ASKED, "error": error}) is None
