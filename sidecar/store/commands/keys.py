@@ -14,8 +14,8 @@ Every key of an account has the account's digest as its hash tag:
     mcp:{ACCOUNT}:consent:CONSENT   hash    issuer account subject client_id status at scopes
     mcp:{ACCOUNT}:client:CLIENT     hash    the same for every subject, without `subject`
     mcp:{ACCOUNT}:revocation        hash    status at issuer account, of all clients, also unknown ones
-    mcp:{ACCOUNT}:session:SESSION   hash    consent subject client_id at used open
-    mcp:{ACCOUNT}:task:TASK         hash    the same
+    mcp:{ACCOUNT}:session:SESSION   hash    consent subject client_id at used open elicitation
+    mcp:{ACCOUNT}:task:TASK         hash    the same without `elicitation`
     mcp:{ACCOUNT}:sessions          zset    SESSION by a known use, in ms since the epoch
     mcp:{ACCOUNT}:sessions:CONSENT  zset    the same of one subject and client
     mcp:{ACCOUNT}:tasks             zset    the same of TASK
