@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import orjson
 
+from sidecar.approval import ApprovalUse
 from sidecar.bulk_strings import EncodedWords, encode_words
 from sidecar.errors import Refusal, ShadowRefusal
 from sidecar.vocabulary import TextEnum, record
@@ -38,9 +39,6 @@ class Revision(TextEnum):
         self.stateless = version >= "2026-07-28"
 
 
-# --- callers -----------------------------------------------------------------------------------
-
-
 @record
 class Caller:
     """Party that a verified access token was issued for. Times are whole seconds since the Unix epoch.
@@ -57,9 +55,6 @@ class Caller:
     scopes: frozenset[str]
     issued_at: int
     expires_at: int
-
-
-# --- calls -------------------------------------------------------------------------------------
 
 
 class CallKind(TextEnum):
@@ -107,9 +102,6 @@ class Call:
         listens = self.kind is CallKind.REQUEST and self.method == "subscriptions/listen"
         object.__setattr__(self, "listens", listens or self.kind is CallKind.STREAM)
         object.__setattr__(self, "tool", self.params.get("name") if self.method == "tools/call" else None)
-
-
-# --- costs and admission -----------------------------------------------------------------------
 
 
 class AmountKind(TextEnum):
@@ -233,6 +225,7 @@ class Application:
         request: digest of this request on its session (`keys.request_digest`); no other call may
             use it while this one is in flight. None without a session.
         tasks: ids of the tasks that must be bound to the caller.
+        approval: the approval of a person that the call needs; its admission uses it up.
     """
 
     call_id: str
@@ -247,6 +240,7 @@ class Application:
     session: str | None = None
     request: str | None = None
     tasks: tuple[str, ...] = ()
+    approval: ApprovalUse | None = None
 
 
 class AdmissionCode(IntEnum):
@@ -265,6 +259,9 @@ class AdmissionCode(IntEnum):
     RESOLVED_ALREADY = 10  # this call id was released or settled before its admission arrived
     REQUEST_IN_FLIGHT = 11  # another call has this request id on this session
     TASK_UNKNOWN = 12  # a named task is another caller's or does not exist; the answer does not say which
+    APPROVAL_UNKNOWN = 13  # the approval has expired, was used, or is another caller's
+    APPROVAL_DECLINED = 14
+    APPROVAL_NEEDED = 15  # none for this call: other arguments, another rule, a higher price, or no answer yet
 
 
 @record
@@ -302,6 +299,8 @@ class AdmissionReply:
         prices: one per demand, when the admission reached gate 7.
         refused: index into `prices` of the demand that was refused.
         held: True when a hold was written, which must be settled or released.
+        approval: handle of the approval that the call has used.
+        carried: the backend's own `requestState`, which that approval has kept.
     """
 
     code: AdmissionCode
@@ -311,9 +310,8 @@ class AdmissionReply:
     prices: tuple[Price, ...] = ()
     refused: int | None = None
     held: bool = False
-
-
-# --- decisions ---------------------------------------------------------------------------------
+    approval: str | None = None
+    carried: str | None = None
 
 
 @record

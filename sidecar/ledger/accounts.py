@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sidecar.ledger.approval_records import Approval
 from sidecar.ledger.windows import Counter, current
 from sidecar.model import AmountKind, OnUnknown, PlanTerms, Terms, Window
 from sidecar.outcome import Receipt, Resolution
@@ -106,6 +107,7 @@ class AccountState:
         paid: (kind, name, item) of every item that is paid for.
         resolved: outcome per call id, for as long as it is remembered.
         lapsed: requests (`Hold.request`) with holds that were released when their leases expired.
+        approvals: approvals of calls, by handle.
         unreadable: calls with holds that do not match the layout.
     """
 
@@ -125,6 +127,7 @@ class AccountState:
     holds: dict[str, Hold] = field(default_factory=dict)
     resolved: dict[str, ResolvedCall] = field(default_factory=dict)
     lapsed: set[str] = field(default_factory=set)
+    approvals: dict[str, Approval] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
 
     def copy(self, now: int) -> AccountState:
@@ -143,6 +146,7 @@ class AccountState:
             paid=set(self.paid),
             holds=dict(self.holds),
             lapsed=set(self.lapsed),
+            approvals=dict(self.approvals),
             resolved={call_id: done for call_id, done in self.resolved.items() if done.until > now},
         )
 

@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 
 from sidecar.identity.jwt.trial_mark import TRIAL
 from sidecar.trial.oauth import (
-    Approval,
+    ApprovedClient,
     Code,
     OAuthClient,
     OAuthError,
@@ -63,7 +63,7 @@ class TrialIssuer:
     scopes: tuple[str, ...] = ()
     any_scope: bool = False
     lifetime: int = 900
-    on_approval: Callable[[Approval], Awaitable[None]] | None = None
+    on_approval: Callable[[ApprovedClient], Awaitable[None]] | None = None
     url: str = ""
     keys_down: bool = False
     key_fetches: int = 0
@@ -202,7 +202,7 @@ class TrialIssuer:
         grant = OAuthGrant(client_id, self.person, self._approved(params.get("scope")), self._resource(params))
         if self.on_approval is not None:
             business = tuple(scope for scope in grant.scopes if scope not in (_OPENID, _OFFLINE))
-            await self.on_approval(Approval(self.person, client_id, client.name, business))
+            await self.on_approval(ApprovedClient(self.person, client_id, client.name, business))
         code = secrets.token_urlsafe(24)
         _remember(self._codes, code, Code(grant, challenge, redirect_uri, time.monotonic() + CODE_LIFETIME))
         return code

@@ -17,8 +17,8 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 
 @dataclass(frozen=True, slots=True)
-class Approval:
-    """A person's approval of a client, which an operator mirrors into the sidecar's store."""
+class ApprovedClient:
+    """Client that a person has approved, which an operator mirrors into the sidecar's store."""
 
     subject: str
     client_id: str

@@ -218,7 +218,9 @@ def delete_account(issuer_id: str, account: str, *, others: Sequence[str] = ()) 
     """
     keys = account_keys(issuer_id, account)
     return Command(
-        ACCOUNT_DELETE, (*keys.money, keys.account, keys.sessions, keys.tasks, *others), (issuer_id, account)
+        ACCOUNT_DELETE,
+        (*keys.money, keys.account, keys.approvals, keys.sessions, keys.tasks, *others),
+        (issuer_id, account),
     )
 
 

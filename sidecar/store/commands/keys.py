@@ -20,6 +20,8 @@ Every key of an account has the account's digest as its hash tag:
     mcp:{ACCOUNT}:sessions:CONSENT  zset    the same of one subject and client
     mcp:{ACCOUNT}:tasks             zset    the same of TASK
     mcp:{ACCOUNT}:tasks:CONSENT     zset    the same of one subject and client
+    mcp:{ACCOUNT}:approval:HANDLE   hash    the caller, the call, its prices, status, and the end in ms since the epoch
+    mcp:{ACCOUNT}:approvals         zset    HANDLE by its last use, in ms since the epoch, while it is not used up
     mcp:{ACCOUNT}:outcome:CALL      string  outcome of a resolved call, kept for the length of a lease
     mcp:{ACCOUNT}:done:OPERATION    string  reply of a change of a balance, kept as long as its caller asks
 
@@ -68,7 +70,7 @@ _REMEMBERED: Final = 16_384
 _REMEMBERED_WORDS: Final = 4_096  # of about two KiB each
 _NAMES: Final = (
     *("account", "ledger", "holds", "leases", "paid", "requests"),
-    *("usage", "sessions", "tasks", "revocation"),
+    *("usage", "sessions", "tasks", "revocation", "approvals"),
 )
 
 
@@ -102,6 +104,7 @@ class AccountKeys:
     sessions: str = field(init=False)
     tasks: str = field(init=False)
     revocation: str = field(init=False)
+    approvals: str = field(init=False)
 
     def __post_init__(self) -> None:
         prefix = f"mcp:{{{self.digest}}}:"
@@ -129,6 +132,10 @@ class AccountKeys:
     def task(self, task: str) -> str:
         """Return the key of a task's binding."""
         return f"{self.prefix}task:{digest(task)}"
+
+    def approval(self, handle: str) -> str:
+        """Return the key of an approval."""
+        return f"{self.prefix}approval:{handle}"
 
     def outcome(self, call_id: str) -> str:
         """Return the key of a resolved call's outcome, which makes late and repeated commands change nothing."""
@@ -251,6 +258,7 @@ _KINDS: Final = {
     "leases": "zset",
     "sessions": "zset",
     "tasks": "zset",
+    "approvals": "zset",
     "paid": "set",
     "usage": "stream",
     "outcome": "string",
