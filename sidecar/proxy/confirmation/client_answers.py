@@ -22,7 +22,7 @@ class ClientAnswers:
         self._waiting = waiting
 
     async def take(self, parsed: ParsedCall) -> None:
-        """Take a response with the id of a question; one that answers no pending question of its caller changes nothing.
+        """Take a response with the id of a question; one that answers no pending question of its caller is ignored.
 
         In URL mode the client only says that it opens the page, where the answer is given: it can decline, not accept.
 

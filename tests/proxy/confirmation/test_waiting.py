@@ -14,7 +14,11 @@ SLOTS = 1000
 
 async def test_an_answer_wakes_every_call_that_waits_for_its_approval():
     calls = WaitingCalls()
-    with calls.enter("a", "h1", SLOTS) as one, calls.enter("a", "h1", SLOTS) as twin, calls.enter("a", "h2", SLOTS) as other:
+    with (
+        calls.enter("a", "h1", SLOTS) as one,
+        calls.enter("a", "h1", SLOTS) as twin,
+        calls.enter("a", "h2", SLOTS) as other,
+    ):
         with calls.enter("b", "h1", SLOTS) as foreign:
             calls.answered("a", "h1")
             assert [await each.woken(0) for each in (one, twin, other, foreign)] == [True, True, False, False]
