@@ -14,7 +14,8 @@ local function read(name)
   local own, every = string.find(name, '^consent:%x+$'), string.find(name, '^client:%x+$')
   local key = prefix .. name
   if not (own or every) or not has_type(key, 'hash') then return end
-  if own and redis.call('HGET', key, 'subject') ~= ARGV[1] then return end
+  local subject = own and redis.call('HGET', key, 'subject')
+  if subject and subject ~= ARGV[1] then return end -- without one, the caller compares the digest
   local fields = redis.call('HGETALL', key)
   if #fields == 0 then return end
   answer[#answer + 1] = name
