@@ -276,8 +276,7 @@ class Price:
             for credits; None when unlimited.
         limit: limit of that window; None for credits and unlimited quotas.
         window: that window's name, for quotas.
-        resets_in: whole seconds until that window (for credits the included credits' window)
-            ends, at least 1; None when nothing resets.
+        resets_in: seconds until that window (for credits, of those included) ends, at least 1; None: nothing resets.
     """
 
     kind: AmountKind
@@ -296,8 +295,7 @@ class AdmissionReply:
     Attributes:
         plan: the account's current plan; None when the policy has no plans or the plan was not read.
         consent_scopes: scopes listed by the consent record; None when it lists none.
-        consent_since: time of the consent record's last write, or of its revocation, in seconds
-            since the epoch; None without a record.
+        consent_since: seconds since the epoch of the record's last write or revocation; None without a record.
         prices: one per demand, when the admission reached gate 7.
         refused: index into `prices` of the demand that was refused.
         held: True when a hold was written, which must be settled or released.
@@ -332,6 +330,7 @@ class Decision:
         shadow: refusals of gate 4's rules in shadow mode; those of gates 5-7 are in `ledger.shadow`.
         arguments: the completed arguments that were judged; empty for an operation that is no tool.
         meta: the request's `_meta`, as prices read it.
+        approval: the approval of a person that the call claims, or, when it is refused for that, needs.
     """
 
     refusal: Refusal | None
@@ -346,3 +345,4 @@ class Decision:
     shadow: tuple[ShadowRefusal, ...] = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
     meta: Any = None
+    approval: ApprovalUse | None = None
