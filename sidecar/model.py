@@ -180,6 +180,7 @@ class Terms:
         base: terms of accounts in a policy without plans.
         scopes: for each scope the operation needs, every scope that grants it (itself and those
             that imply it): a consent record that lists scopes must hold one of each.
+        tool: name of the tool, for the journal; empty for other operations.
         encoded: all of them as arguments of the admission script (`lua/admit.lua`), encoded once.
     """
 
@@ -188,6 +189,7 @@ class Terms:
     plans: Mapping[str, PlanTerms] | None
     base: PlanTerms
     scopes: tuple[tuple[str, ...], ...] = ()
+    tool: str = ""
     encoded: EncodedWords = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -195,7 +197,7 @@ class Terms:
         plans: list[str | bytes | int] = [-1, self.base.encoded()]
         if self.plans is not None:
             plans = [len(self.plans), *(word for name, plan in self.plans.items() for word in (name, plan.encoded()))]
-        encoded = encode_words(self.consent.value, self.default_plan or "", scopes, *plans)
+        encoded = encode_words(self.consent.value, self.default_plan or "", scopes, *plans, self.tool)
         object.__setattr__(self, "encoded", encoded)
 
 
@@ -274,8 +276,7 @@ class Price:
             for credits; None when unlimited.
         limit: limit of that window; None for credits and unlimited quotas.
         window: that window's name, for quotas.
-        resets_in: whole seconds until that window (for credits the included credits' window)
-            ends, at least 1; None when nothing resets.
+        resets_in: seconds until that window (for credits, of those included) ends, at least 1; None: nothing resets.
     """
 
     kind: AmountKind
@@ -294,8 +295,7 @@ class AdmissionReply:
     Attributes:
         plan: the account's current plan; None when the policy has no plans or the plan was not read.
         consent_scopes: scopes listed by the consent record; None when it lists none.
-        consent_since: time of the consent record's last write, or of its revocation, in seconds
-            since the epoch; None without a record.
+        consent_since: seconds since the epoch of the record's last write or revocation; None without a record.
         prices: one per demand, when the admission reached gate 7.
         refused: index into `prices` of the demand that was refused.
         held: True when a hold was written, which must be settled or released.
@@ -330,6 +330,7 @@ class Decision:
         shadow: refusals of gate 4's rules in shadow mode; those of gates 5-7 are in `ledger.shadow`.
         arguments: the completed arguments that were judged; empty for an operation that is no tool.
         meta: the request's `_meta`, as prices read it.
+        approval: the approval of a person that the call claims, or, when it is refused for that, needs.
     """
 
     refusal: Refusal | None
@@ -344,3 +345,4 @@ class Decision:
     shadow: tuple[ShadowRefusal, ...] = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
     meta: Any = None
+    approval: ApprovalUse | None = None

@@ -26,6 +26,7 @@ from sidecar.proxy.calls.cancellation import Cancellation
 from sidecar.proxy.calls.early_gates import arrived_message, decide, parse
 from sidecar.proxy.calls.siblings import CallName, NoSiblings, Siblings
 from sidecar.proxy.calls.steps import Authenticated, ParsedCall, Received
+from sidecar.proxy.confirmation.confirmation import Confirmation, answers_question
 from sidecar.proxy.forward import Forwarder, has_own_ids
 from sidecar.proxy.in_flight import InFlightRequests
 from sidecar.proxy.in_flight_limits import InFlightLimits
@@ -79,6 +80,7 @@ class Pipeline:
         self._readers = BodyReaders()
         self.memory = MemoryBudget()
         self.streams = OpenStreams()
+        self.confirmation = Confirmation(store)
         self._listening: set[ParsedCall] = set()  # GET streams have no request id, and so no key among those in flight
 
     @property
@@ -185,6 +187,8 @@ class Pipeline:
             return self._end_session(context, admitted)
         if call.method == "notifications/cancelled":
             return self._cancel(context, admitted)
+        if answers_question(call):
+            return self.confirmation.take_answer(admitted)
         return self._relay(context, admitted)
 
     async def _serve_usage(self, admitted: Admitted) -> None:

@@ -11,6 +11,8 @@ from sidecar.errors import ErrorCode, Refusal
 MAX_WAITING: Final = 50
 """Most calls of one account that wait in this process; the store keeps as many pending approvals."""
 
+_TOO_MANY: Final = "too many calls wait for a confirmation"
+
 
 class WaitEnd(Enum):
     """Reason for which a call no longer waits."""
@@ -82,17 +84,24 @@ class WaitingCalls:
     def __len__(self) -> int:
         return sum(map(len, self._by_account.values()))
 
-    def enter(self, account: str, handle: str) -> WaitingCall:
+    def enter(self, account: str, handle: str, slots: int) -> WaitingCall:
         """Make a waiting call; it is registered while it is entered as a context.
 
+        Args:
+            account: digest of its account.
+            handle: handle of its approval.
+            slots: calls that this process may have in flight (`limits.in_flight`): half of them stay for the answers.
+
         Raises:
-            Refusal: `overloaded`: the account has too many, or this process is shutting down.
+            Refusal: `overloaded`: the account or the process has too many, or the process is shutting down.
         """
         if self._stopping:
             raise Refusal(ErrorCode.OVERLOADED, retry_after=1)
+        if len(self) >= max(1, slots // 2):
+            raise Refusal(ErrorCode.OVERLOADED, log=_TOO_MANY, retry_after=1)
         if len(self._by_account.get(account, ())) >= MAX_WAITING:
             detail = f"This account has {MAX_WAITING} calls that wait for a confirmation already; answer one first."
-            raise Refusal(ErrorCode.OVERLOADED, detail, log="too many calls wait for a confirmation", retry_after=1)
+            raise Refusal(ErrorCode.OVERLOADED, detail, log=_TOO_MANY, retry_after=1)
         return WaitingCall(self, account, handle)
 
     def add(self, call: WaitingCall) -> None:

@@ -51,7 +51,10 @@ from sidecar.bulk_strings import encode_words
 from sidecar.model import AmountKind, Caller, RequestId
 
 REVOKED_CHANNEL: Final = "mcp:revoked"
-"""Revocations made by script or command: `ACCOUNT CONSENT`, `ACCOUNT CLIENT` for every subject, or `ACCOUNT *`."""
+"""Revocations made by script or command: `ACCOUNT CONSENT`, `ACCOUNT CLIENT` for every subject, or `ACCOUNT *`.
+
+Also answers to approvals: `ACCOUNT answered:HANDLE`, or `failed:` where the client could not ask.
+"""
 
 EVERY_CLIENT_TAG: Final = "*"
 """Tag of a published revocation of all clients of an account."""
