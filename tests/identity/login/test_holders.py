@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -101,8 +101,7 @@ async def login(server: Server) -> AsyncIterator[Login]:
 
         async def run(secret: str | None = None, **settings: Any) -> Holder:
             issuer = IssuerSettings(issuer=server.tokens.url, **settings)
-            exchange = CodeExchange(*(getattr(EXCHANGE, name) for name in EXCHANGE.__slots__[:-1]), secret)
-            return await LoginIssuer(issuer, registry).holder(exchange)
+            return await LoginIssuer(issuer, registry).holder(replace(EXCHANGE, secret=secret))
 
         yield run
 
