@@ -230,6 +230,8 @@ def _price(
             until=now + application.lease,
             amounts=tuple(amounts),
             request=application.request,
+            tool=application.terms.tool or None,
+            subject=None if application.caller.subject == application.caller.account else application.caller.subject,
         )
     return admission
 

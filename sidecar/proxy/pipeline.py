@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -60,6 +60,7 @@ class Pipeline:
         stopping: True when this process is shutting down.
         detached: number of running calls of disconnected clients; each keeps its slot in `in_flight`.
         siblings: the other workers.
+        page: answers requests to the account page; None in a process that has none.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Pipeline:
         self.stopping = False
         self.detached = 0
         self.siblings: Siblings = NoSiblings()
+        self.page: Callable[[Received], Awaitable[None]] | None = None
         self._admission = admission
         self._forwarder = forwarder
         self._store = store
@@ -101,7 +103,9 @@ class Pipeline:
         reply, request_filter = received.reply, received.snapshot.request_filter
         try:
             try:
-                if request_filter.answer(request, reply):  # documents and preflights need no token
+                if request_filter.answer(request, reply):  # documents, preflights and the account page need no token
+                    if reply.response is None and self.page is not None:
+                        await self.page(received)
                     return context.response()
                 request_filter.check(request)
                 authenticated = self._remembered(received) or await self._authenticate(received)

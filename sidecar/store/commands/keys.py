@@ -11,7 +11,7 @@ Every key of an account has the account's digest as its hash tag:
     mcp:{ACCOUNT}:paid              set     KIND:NAME:ITEM (no NAME of the policy has a colon)
     mcp:{ACCOUNT}:requests          hash    digest(session, request id) -> call id, while its hold is open
     mcp:{ACCOUNT}:usage             stream  the cost of every call, and every change of a balance
-    mcp:{ACCOUNT}:consent:CONSENT   hash    issuer account subject client_id status at scopes
+    mcp:{ACCOUNT}:consent:CONSENT   hash    issuer account subject client_id status at scopes client_name
     mcp:{ACCOUNT}:client:CLIENT     hash    the same for every subject, without `subject`
     mcp:{ACCOUNT}:revocation        hash    status at issuer account, of all clients, also unknown ones
     mcp:{ACCOUNT}:session:SESSION   hash    consent subject client_id at used open elicitation
@@ -24,6 +24,8 @@ Every key of an account has the account's digest as its hash tag:
     mcp:{ACCOUNT}:approvals         zset    HANDLE by its last use, in ms since the epoch, while it is not used up
     mcp:{ACCOUNT}:outcome:CALL      string  outcome of a resolved call, kept for the length of a lease
     mcp:{ACCOUNT}:done:OPERATION    string  reply of a change of a balance, kept as long as its caller asks
+    mcp:{ACCOUNT}:login:LOGIN       hash    issuer account subject name token at, of a session of the account page
+    mcp:{ACCOUNT}:logins            zset    LOGIN by its end, in ms since the epoch
 
 and, with a tag of the id, because the backend may issue one id to two accounts:
 
@@ -31,7 +33,7 @@ and, with a tag of the id, because the backend may issue one id to two accounts:
     mcp:{TASK}:task                 hash    the same
 
 where ACCOUNT is digest(issuer id, account), CONSENT digest(subject, client id), CLIENT
-digest(client id), SESSION digest(session id) and TASK digest(task id). Counters are written
+digest(client id), SESSION digest(session id), TASK digest(task id) and LOGIN digest(secret id). Counters are written
 `WINDOW_ID:USED`. `holder` is an ACCOUNT, `consent` a CONSENT. `at` is in seconds since the epoch and may have a
 fraction, `used` and `open` are in ms; `status` is `active` or
 `disabled` for an account (absent means active) and `granted` or `revoked` for a consent; anything else
@@ -73,7 +75,7 @@ _REMEMBERED: Final = 16_384
 _REMEMBERED_WORDS: Final = 4_096  # of about two KiB each
 _NAMES: Final = (
     *("account", "ledger", "holds", "leases", "paid", "requests"),
-    *("usage", "sessions", "tasks", "revocation", "approvals"),
+    *("usage", "sessions", "tasks", "revocation", "approvals", "logins"),
 )
 
 
@@ -108,6 +110,7 @@ class AccountKeys:
     tasks: str = field(init=False)
     revocation: str = field(init=False)
     approvals: str = field(init=False)
+    logins: str = field(init=False)
 
     def __post_init__(self) -> None:
         prefix = f"mcp:{{{self.digest}}}:"
@@ -139,6 +142,10 @@ class AccountKeys:
     def approval(self, handle: str) -> str:
         """Return the key of an approval."""
         return f"{self.prefix}approval:{handle}"
+
+    def login(self, session: str) -> str:
+        """Return the key of a session of the account page."""
+        return f"{self.prefix}login:{digest(session)}"
 
     def outcome(self, call_id: str) -> str:
         """Return the key of a resolved call's outcome, which makes late and repeated commands change nothing."""
@@ -262,6 +269,7 @@ _KINDS: Final = {
     "sessions": "zset",
     "tasks": "zset",
     "approvals": "zset",
+    "logins": "zset",
     "paid": "set",
     "usage": "stream",
     "outcome": "string",

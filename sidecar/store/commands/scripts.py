@@ -69,6 +69,8 @@ ACCOUNT_DELETE: Final = _load("account_delete")
 CREDITS: Final = _load("credits")
 PERMISSIONS: Final = _load("permissions")
 STREAM_KEY: Final = _load("stream_key")
+LOGIN: Final = _load("login")
+PAGE_SESSION: Final = _load("page_session")
 
 scripts: Final[Sequence[Script]] = (
     ADMIT,
@@ -95,6 +97,8 @@ scripts: Final[Sequence[Script]] = (
     CREDITS,
     PERMISSIONS,
     STREAM_KEY,
+    LOGIN,
+    PAGE_SESSION,
 )
 """All scripts: they are loaded on every new connection, and again after NOSCRIPT."""
 
