@@ -21,11 +21,12 @@ from sidecar.outcome import Event, Exchange
 from sidecar.protocol import answers, jsonrpc
 from sidecar.protocol.jsonrpc import Message
 from sidecar.protocol.session_ids import ExchangeIds
-from sidecar.proxy.admit import Admission, Admitted, Rejected
+from sidecar.proxy.admit import Admission, Admitted, Rejected, Unconfirmed
 from sidecar.proxy.calls.cancellation import Cancellation
 from sidecar.proxy.calls.early_gates import arrived_message, decide, parse
 from sidecar.proxy.calls.siblings import CallName, NoSiblings, Siblings
 from sidecar.proxy.calls.steps import Authenticated, ParsedCall, Received
+from sidecar.proxy.confirming.confirmations import Confirmations
 from sidecar.proxy.forward import Forwarder, has_own_ids
 from sidecar.proxy.in_flight import InFlightRequests
 from sidecar.proxy.in_flight_limits import InFlightLimits
@@ -40,6 +41,7 @@ from sidecar.proxy.request import RequestContext, answer_locally
 from sidecar.proxy.served_tools import usage
 from sidecar.proxy.settle import Settled
 from sidecar.proxy.snapshot import Snapshot
+from sidecar.store.approval_store import ApprovalStore
 from sidecar.store.commands.keys import caller_keys
 from sidecar.store.store import Store
 from sidecar.system.random_ids import random_id
@@ -71,6 +73,7 @@ class Pipeline:
         self._admission = admission
         self._forwarder = forwarder
         self._store = store
+        self._confirmations = Confirmations(admission, ApprovalStore(store))
         self._recorder = recorder
         self._in_flight = InFlightRequests()
         self._limits = InFlightLimits()
@@ -111,6 +114,8 @@ class Pipeline:
                 self._take_slot(context, parsed)
                 decided = context.decided = decide(parsed)
                 admission = context.admission = await self._admission.admit(decided)
+                if isinstance(admission, Unconfirmed):
+                    admission = context.admission = await self._confirmations.confirm(admission)
                 if isinstance(admission, Rejected):
                     raise admission.refusal
                 await self._answer(context, admission)

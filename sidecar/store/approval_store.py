@@ -50,7 +50,7 @@ class ApprovalStore:
         return [each for each in found if each.status is ApprovalStatus.PENDING and subject in (None, each.subject)]
 
     async def answer(
-        self, issuer_id: str, account: str, handle: str, subject: str, *, accepted: bool
+        self, issuer_id: str, account: str, handle: str, subject: str, *, accepted: bool, client_id: str = ""
     ) -> ApprovalStatus | None:
         """Accept or decline a pending approval, and return its state: the first answer counts.
 
@@ -60,13 +60,14 @@ class ApprovalStore:
             handle: the approval's.
             subject: the person that answers; an approval of another subject does not exist for it.
             accepted: the answer.
+            client_id: the client that passes the answer on; empty on the account page.
 
         Returns:
             The state after the answer; None when the subject has no such approval, or it has expired.
         """
         if not approvals.is_handle(handle):
             return None
-        command = approvals.answer(account_keys(issuer_id, account), handle, subject, accepted)
+        command = approvals.answer(account_keys(issuer_id, account), handle, subject, accepted, client_id)
         return approvals.answered(await self._store.run(command))
 
     def give_back(self, application: Application, handle: str) -> None:

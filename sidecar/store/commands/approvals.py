@@ -59,12 +59,12 @@ def was_asked(asked: Approval, reply: Any) -> Approval:
     return replace(asked, handle=text(reply[0]), expires_at=int(reply[1]))
 
 
-def answer(keys: AccountKeys, handle: str, subject: str, accepted: bool) -> Command:
-    """Accept or decline a pending approval of a subject; `answered` reads the reply."""
+def answer(keys: AccountKeys, handle: str, subject: str, accepted: bool, client_id: str = "") -> Command:
+    """Accept or decline a pending approval of a subject, and of a client if given; `answered` reads the reply."""
     if not is_handle(handle):
         raise ValueError("not a handle")
     word = ApprovalStatus.ACCEPTED if accepted else ApprovalStatus.DECLINED
-    return Command(ANSWER, (keys.approvals,), (word, handle, subject))
+    return Command(ANSWER, (keys.approvals,), (word, handle, subject, client_id))
 
 
 def answered(reply: Any) -> ApprovalStatus | None:
@@ -74,7 +74,7 @@ def answered(reply: Any) -> ApprovalStatus | None:
 
 def give_back(application: Application, handle: str) -> Command:
     """Make the approval of a call usable again: nothing of the call was sent."""
-    return Command(ANSWER, (caller_keys(application.caller).approvals,), ("back", handle, application.call_id))
+    return Command(ANSWER, (caller_keys(application.caller).approvals,), ("back", handle, application.call_id, ""))
 
 
 def find(keys: AccountKeys, handle: str) -> Command:

@@ -4,6 +4,7 @@
 --
 -- KEYS  1 list of approvals
 -- ARGV  1 accepted, declined or back  2 handle  3 subject that answers, or the call that gives it back
+--       4 client that passes the answer on; '' on the account page
 -- Returns the status of the approval; nil for one that the subject has not
 -- include clock.lua
 -- include approval.lua
@@ -21,5 +22,5 @@ if ARGV[1] == 'back' then
   redis.call('HDEL', found.key, 'call')
   return write('accepted')
 end
-if found.subject ~= ARGV[3] then return nil end
+if found.subject ~= ARGV[3] or ARGV[4] ~= '' and found.client ~= ARGV[4] then return nil end
 return found.status == 'pending' and write(ARGV[1]) or found.status
