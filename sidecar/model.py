@@ -180,6 +180,7 @@ class Terms:
         base: terms of accounts in a policy without plans.
         scopes: for each scope the operation needs, every scope that grants it (itself and those
             that imply it): a consent record that lists scopes must hold one of each.
+        tool: name of the tool, for the journal; empty for other operations.
         encoded: all of them as arguments of the admission script (`lua/admit.lua`), encoded once.
     """
 
@@ -188,6 +189,7 @@ class Terms:
     plans: Mapping[str, PlanTerms] | None
     base: PlanTerms
     scopes: tuple[tuple[str, ...], ...] = ()
+    tool: str = ""
     encoded: EncodedWords = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -195,7 +197,7 @@ class Terms:
         plans: list[str | bytes | int] = [-1, self.base.encoded()]
         if self.plans is not None:
             plans = [len(self.plans), *(word for name, plan in self.plans.items() for word in (name, plan.encoded()))]
-        encoded = encode_words(self.consent.value, self.default_plan or "", scopes, *plans)
+        encoded = encode_words(self.consent.value, self.default_plan or "", scopes, *plans, self.tool)
         object.__setattr__(self, "encoded", encoded)
 
 

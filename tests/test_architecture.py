@@ -24,8 +24,9 @@ LEVELS = (
     ("config", "protocol", "observe", "system"),
     ("ledger",),
     ("policy", "identity", "store"),
+    ("management",),  # below the proxy, which answers some tools by these operations
     ("workbench", "proxy"),
-    ("mcp_client", "doctor"),
+    ("mcp_client", "doctor", "account_page"),
     ("runtime",),
     ("trial",),
     ("cli",),

@@ -59,6 +59,8 @@ class Hold:
 
     Attributes:
         owner: the process that resolves it before its lease expires.
+        tool: name of the called tool, for the journal; None for other operations.
+        subject: subject of the call, for the journal; None when the account has its name.
         on_unknown: how to resolve it when the call's outcome is unknown.
         until: end of the lease, in milliseconds since the epoch.
         request: `keys.request_digest` of the request; None without a session.
@@ -76,6 +78,8 @@ class Hold:
     request: str | None = None
     deferred: str | None = None
     events: tuple[str, ...] = ()
+    tool: str | None = None
+    subject: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from sidecar.policy.expressions.expressions import ValueRefusedError
 from sidecar.policy.lookup import subject_of
 from sidecar.policy.methods import TOKEN_ONLY, UNDECLARED, has
 from sidecar.policy.rules import Operation, Policy, Subject, Tool
-from sidecar.protocol.elicitation import is_own
+from sidecar.protocol.elicitation.embedded_question import is_own
 
 _NO_METHODS: Final[Mapping[str, Depth]] = {}
 _NO_ARGUMENTS: Final[Mapping[str, Any]] = {}

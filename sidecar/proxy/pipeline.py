@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -26,7 +26,7 @@ from sidecar.proxy.calls.cancellation import Cancellation
 from sidecar.proxy.calls.early_gates import arrived_message, decide, parse
 from sidecar.proxy.calls.siblings import CallName, NoSiblings, Siblings
 from sidecar.proxy.calls.steps import Authenticated, ParsedCall, Received
-from sidecar.proxy.confirming.confirmations import Confirmations
+from sidecar.proxy.confirming.confirmations import CallCancelledError, Confirmations, answers_question
 from sidecar.proxy.forward import Forwarder, has_own_ids
 from sidecar.proxy.in_flight import InFlightRequests
 from sidecar.proxy.in_flight_limits import InFlightLimits
@@ -41,7 +41,6 @@ from sidecar.proxy.request import RequestContext, answer_locally
 from sidecar.proxy.served_tools import usage
 from sidecar.proxy.settle import Settled
 from sidecar.proxy.snapshot import Snapshot
-from sidecar.store.approval_store import ApprovalStore
 from sidecar.store.commands.keys import caller_keys
 from sidecar.store.store import Store
 from sidecar.system.random_ids import random_id
@@ -61,6 +60,7 @@ class Pipeline:
         stopping: True when this process is shutting down.
         detached: number of running calls of disconnected clients; each keeps its slot in `in_flight`.
         siblings: the other workers.
+        page: answers requests to the account page; None in a process that has none.
     """
 
     def __init__(
@@ -70,10 +70,11 @@ class Pipeline:
         self.stopping = False
         self.detached = 0
         self.siblings: Siblings = NoSiblings()
+        self.page: Callable[[Received], Awaitable[None]] | None = None
         self._admission = admission
         self._forwarder = forwarder
         self._store = store
-        self._confirmations = Confirmations(admission, ApprovalStore(store))
+        self.confirmations = Confirmations(admission, store, lambda: self.snapshot)
         self._recorder = recorder
         self._in_flight = InFlightRequests()
         self._limits = InFlightLimits()
@@ -102,7 +103,9 @@ class Pipeline:
         reply, request_filter = received.reply, received.snapshot.request_filter
         try:
             try:
-                if request_filter.answer(request, reply):  # documents and preflights need no token
+                if request_filter.answer(request, reply):  # documents, preflights and the account page need no token
+                    if reply.response is None and self.page is not None:
+                        await self.page(received)
                     return context.response()
                 request_filter.check(request)
                 authenticated = self._remembered(received) or await self._authenticate(received)
@@ -114,11 +117,11 @@ class Pipeline:
                 self._take_slot(context, parsed)
                 decided = context.decided = decide(parsed)
                 admission = context.admission = await self._admission.admit(decided)
-                if isinstance(admission, Unconfirmed):
-                    admission = context.admission = await self._confirmations.confirm(admission)
                 if isinstance(admission, Rejected):
-                    raise admission.refusal
+                    admission = await self._confirm(context, admission)
                 await self._answer(context, admission)
+            except CallCancelledError:
+                await reply.end()  # its client expects no answer
             except Refusal as refusal:
                 context.refuse(refusal)
                 if context.holds_slot:
@@ -174,6 +177,20 @@ class Pipeline:
         body = await self._readers.read(request, authenticated.account, limits.body, authenticated.memory)
         return jsonrpc.read(body, limits.json_depth)
 
+    async def _confirm(self, context: RequestContext, rejected: Rejected) -> Admitted:
+        """Have a call confirmed by a person that gates 4 to 7 refuse for nothing else; refuse any other.
+
+        Raises:
+            Refusal: the call's.
+            CallCancelledError: its client has cancelled it while it waited.
+        """
+        admission: Admitted | Rejected = rejected
+        if isinstance(rejected, Unconfirmed):
+            admission = context.admission = await self.confirmations.confirm(rejected)
+        if isinstance(admission, Rejected):
+            raise admission.refusal
+        return admission
+
     def _answer(self, context: RequestContext, admitted: Admitted) -> Coroutine[Any, Any, None]:
         """Choose how an admitted call is answered: from this process or from the backend."""
         parsed, tool = admitted.decided.parsed, admitted.decided.tool
@@ -186,6 +203,8 @@ class Pipeline:
             return self._end_session(context, admitted)
         if call.method == "notifications/cancelled":
             return self._cancel(context, admitted)
+        if answers_question(call):
+            return self.confirmations.take_answer(admitted)
         return self._relay(context, admitted)
 
     async def _serve_usage(self, admitted: Admitted) -> None:

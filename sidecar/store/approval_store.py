@@ -50,9 +50,19 @@ class ApprovalStore:
         return [each for each in found if each.status is ApprovalStatus.PENDING and subject in (None, each.subject)]
 
     async def answer(
-        self, issuer_id: str, account: str, handle: str, subject: str, *, accepted: bool, client_id: str = ""
+        self,
+        issuer_id: str,
+        account: str,
+        handle: str,
+        subject: str,
+        *,
+        accepted: bool,
+        client_id: str = "",
+        failed: bool = False,
     ) -> ApprovalStatus | None:
         """Accept or decline a pending approval, and return its state: the first answer counts.
+
+        The sidecar whose call waits for it learns of the answer at once.
 
         Args:
             issuer_id: issuer of the account.
@@ -61,14 +71,20 @@ class ApprovalStore:
             subject: the person that answers; an approval of another subject does not exist for it.
             accepted: the answer.
             client_id: the client that passes the answer on; empty on the account page.
+            failed: True when the client could not ask the person; it counts as declined.
 
         Returns:
             The state after the answer; None when the subject has no such approval, or it has expired.
         """
         if not approvals.is_handle(handle):
             return None
-        command = approvals.answer(account_keys(issuer_id, account), handle, subject, accepted, client_id)
+        command = approvals.answer(account_keys(issuer_id, account), handle, subject, accepted, client_id, failed)
         return approvals.answered(await self._store.run(command))
+
+    def withdraw(self, asked: Approval) -> None:
+        """Close a question that no call waits for any more, unless it is answered; retried until acknowledged."""
+        keys = account_keys(asked.issuer_id, asked.account)
+        self._store.deliver(approvals.answer(keys, asked.handle, asked.subject, accepted=False))
 
     def give_back(self, application: Application, handle: str) -> None:
         """Make the approval of a call usable again, of which nothing was sent; retried until acknowledged."""

@@ -16,8 +16,9 @@ from sidecar.approval import ApprovalUse, ConfirmBy
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import Call
 from sidecar.policy.confirming.confirm_rule import Confirm
-from sidecar.protocol import elicitation
-from sidecar.protocol.elicitation import FormAnswer, FormMode
+from sidecar.protocol.elicitation import embedded_question
+from sidecar.protocol.elicitation.elicitation import ElicitationMode, Modes, declared_modes
+from sidecar.protocol.elicitation.embedded_question import FormAnswer
 from sidecar.vocabulary import record
 
 _DIGEST: Final = 32  # hexadecimal digits
@@ -48,10 +49,10 @@ def claim_of(confirm: Confirm, tool: str, call: Call, given: Mapping[str, Any], 
         exact: its completed arguments as they are forwarded.
     """
     state, responses = call.params.get("requestState"), call.params.get("inputResponses", _NOTHING)
-    handle = None if state is None else elicitation.handle_of(state)
+    handle = None if state is None else embedded_question.handle_of(state)
     if state is not None and handle is None:
         return Claim(_refused(confirm, ErrorCode.CONFIRMATION_EXPIRED), None)
-    answer = elicitation.own_answer(responses) if handle is not None else FormAnswer.NONE
+    answer = embedded_question.own_answer(responses) if handle is not None else FormAnswer.NONE
     use = ApprovalUse(handle, tool, digest_of(confirm, exact), confirm.digest, accepted=answer is FormAnswer.ACCEPTED)
     if answer is FormAnswer.UNREADABLE:
         return Claim(
@@ -59,7 +60,7 @@ def claim_of(confirm: Confirm, tool: str, call: Call, given: Mapping[str, Any], 
         )
     if answer is FormAnswer.DECLINED:
         return Claim(_refused(confirm, ErrorCode.CONFIRMATION_DECLINED), use)
-    asks = not call.revision.stateless or can_ask(confirm, elicitation.declared_by(call.params))
+    asks = not call.revision.stateless or can_ask(confirm, declared_modes(embedded_question.declared_by(call.params)))
     on_page = confirm.by is ConfirmBy.PAGE and (asks or not confirm.is_argument_true(given))
     if handle is not None or on_page:  # the page may have been answered before, whatever the client can do
         return Claim(None, use)
@@ -68,10 +69,9 @@ def claim_of(confirm: Confirm, tool: str, call: Call, given: Mapping[str, Any], 
     return Claim(_refused(confirm, ErrorCode.CONFIRMATION_REQUIRED), use)
 
 
-def can_ask(confirm: Confirm, capabilities: object) -> bool:
-    """Return True when a client with these capabilities can put the question of this rule to a person."""
-    mode = FormMode.URL if confirm.by is ConfirmBy.PAGE else FormMode.FORM
-    return elicitation.elicits(capabilities, mode)
+def can_ask(confirm: Confirm, modes: Modes) -> bool:
+    """Return True when a client with these modes of elicitation can put the question of this rule to a person."""
+    return (ElicitationMode.URL if confirm.by is ConfirmBy.PAGE else ElicitationMode.FORM) in modes
 
 
 def without_asking(confirm: Confirm, given: Mapping[str, Any]) -> Claim:
@@ -106,7 +106,7 @@ def stripped(confirm: Confirm, document: Mapping[str, Any], use: ApprovalUse | N
     params.pop("requestState", None)
     responses = params.get("inputResponses")
     if responses is not None:
-        others = {key: value for key, value in responses.items() if key != elicitation.OWN_INPUT}
+        others = {key: value for key, value in responses.items() if key != embedded_question.OWN_INPUT}
         if others:
             params["inputResponses"] = others
         else:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from sidecar.approval import ApprovalStatus, ConfirmBy
 from sidecar.ledger.approval_records import Approval
 from sidecar.model import Application, Price
-from sidecar.protocol import elicitation
+from sidecar.protocol.elicitation import embedded_question
 from sidecar.protocol.results import Result, Unusable
 from sidecar.store.approval_store import ApprovalStore
 from sidecar.system.random_ids import random_id
@@ -70,4 +70,4 @@ class ApprovedCall:
             carried=state,
         )
         kept = await self.approvals.ask(carried)
-        return {**result, "requestState": elicitation.state_of(kept.handle)}
+        return {**result, "requestState": embedded_question.state_of(kept.handle)}

@@ -17,8 +17,14 @@ from sidecar.approval import ApprovalStatus, ConfirmBy
 from sidecar.ledger.approval_records import APPROVAL_LIFE, MAX_PENDING, Approval
 from sidecar.model import AmountKind, Application, Price
 from sidecar.store.commands.command import Command, text
-from sidecar.store.commands.keys import AccountKeys, account_keys, caller_keys
+from sidecar.store.commands.keys import REVOKED_CHANNEL, AccountKeys, account_keys, caller_keys
 from sidecar.store.commands.scripts import ANSWER, APPROVALS, ASK
+
+ANSWERED_TAG: Final = "answered:"
+"""Start of the tag of a published answer, before the handle; it shares the channel of revocations."""
+
+FAILED_TAG: Final = "failed:"
+"""The same where the client could not ask."""
 
 _HANDLE: Final = re.compile("[0-9a-f]{32}")
 FIELDS: Final = {
@@ -59,12 +65,33 @@ def was_asked(asked: Approval, reply: Any) -> Approval:
     return replace(asked, handle=text(reply[0]), expires_at=int(reply[1]))
 
 
-def answer(keys: AccountKeys, handle: str, subject: str, accepted: bool, client_id: str = "") -> Command:
-    """Accept or decline a pending approval of a subject, and of a client if given; `answered` reads the reply."""
+def answer(
+    keys: AccountKeys, handle: str, subject: str, accepted: bool, client_id: str = "", failed: bool = False
+) -> Command:
+    """Accept or decline a pending approval of a subject, and notify the sidecars; `answered` reads the reply.
+
+    Args:
+        keys: keys of the account.
+        handle: the approval's.
+        subject: the person that answers.
+        accepted: the answer.
+        client_id: the client that passes the answer on; empty on the account page.
+        failed: True when the client could not ask, which counts as declined.
+    """
     if not is_handle(handle):
         raise ValueError("not a handle")
     word = ApprovalStatus.ACCEPTED if accepted else ApprovalStatus.DECLINED
-    return Command(ANSWER, (keys.approvals,), (word, handle, subject, client_id))
+    message = f"{keys.digest} {FAILED_TAG if failed else ANSWERED_TAG}{handle}"
+    return Command(ANSWER, (keys.approvals,), (word, handle, subject, client_id, REVOKED_CHANNEL, message))
+
+
+def announced(message: str) -> tuple[str, str, bool] | None:
+    """Return the account, the handle and `failed` of a published answer; None for a revocation."""
+    account, _, tag = message.partition(" ")
+    for start in (ANSWERED_TAG, FAILED_TAG):
+        if tag.startswith(start):
+            return account, tag.removeprefix(start), start == FAILED_TAG
+    return None
 
 
 def answered(reply: Any) -> ApprovalStatus | None:

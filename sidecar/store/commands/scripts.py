@@ -64,11 +64,16 @@ GRANT: Final = _load("grant")
 REVOKE: Final = _load("revoke")
 REVOKE_ALL: Final = _load("revoke_all")
 LIFT: Final = _load("lift")
+FORGET: Final = _load("forget")
+CONNECTIONS: Final = _load("connections")
+CLIENT_USAGE: Final = _load("client_usage")
 ACCOUNT_SET: Final = _load("account_set")
 ACCOUNT_DELETE: Final = _load("account_delete")
 CREDITS: Final = _load("credits")
 PERMISSIONS: Final = _load("permissions")
 STREAM_KEY: Final = _load("stream_key")
+LOGIN: Final = _load("login")
+PAGE_SESSION: Final = _load("page_session")
 
 scripts: Final[Sequence[Script]] = (
     ADMIT,
@@ -90,11 +95,16 @@ scripts: Final[Sequence[Script]] = (
     REVOKE,
     REVOKE_ALL,
     LIFT,
+    FORGET,
+    CONNECTIONS,
+    CLIENT_USAGE,
     ACCOUNT_SET,
     ACCOUNT_DELETE,
     CREDITS,
     PERMISSIONS,
     STREAM_KEY,
+    LOGIN,
+    PAGE_SESSION,
 )
 """All scripts: they are loaded on every new connection, and again after NOSCRIPT."""
 

@@ -18,7 +18,8 @@ from sidecar.model import AdmissionReply, AmountKind, Application, Call, Caller,
 from sidecar.policy.decide import decide
 from sidecar.policy.language.case_models import ConsentDocument, TestCallDocument, TestCallerDocument
 from sidecar.policy.rules import Policy
-from sidecar.protocol.elicitation import OWN_INPUT, FormMode, state_of
+from sidecar.protocol.elicitation.elicitation import ElicitationMode
+from sidecar.protocol.elicitation.embedded_question import OWN_INPUT, state_of
 from sidecar.protocol.jsonrpc import NOTIFICATIONS
 from sidecar.protocol.meta import CAPABILITIES_KEY
 from sidecar.protocol.revisions import METHODS
@@ -28,7 +29,7 @@ NOW: Final = 1_768_480_230_000
 
 _TESTER: Final = "tester"
 _HANDLE: Final = "0" * 32
-_CAN_ASK: Final[Mapping[str, Any]] = {"elicitation": {mode.value: {} for mode in FormMode}}
+_CAN_ASK: Final[Mapping[str, Any]] = {"elicitation": {mode.value: {} for mode in ElicitationMode}}
 _ACTIONS: Final = {"accepted": "accept", "declined": "decline"}
 
 

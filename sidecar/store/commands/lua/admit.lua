@@ -16,7 +16,7 @@
 --       16 scopes: JSON [[scope, scope that implies it, ...], ...] or ''
 --       17 number of plans, or -1 without plans  18... name, terms of each plan; or the base terms: '' when the
 --       operation is not included, or JSON {"quotas": {name: [[place of the window in WINDOWS from 1, window, limit],
---       ...]}, "credits": {pool: [window, included]}}
+--       ...]}, "credits": {pool: [window, included]}}; then the name of the tool, '' for other operations
 -- Returns {code (model.AdmissionCode), plan, consent scopes, consent since, refused demand, held,
 --       then per demand: needed, left, limit, window (its place in WINDOWS, from 1), resets in}; nil where unknown
 -- include consent.lua
@@ -24,7 +24,8 @@
 local demands = ARGV[6] ~= '' and cjson.decode(ARGV[6])
 local call, dry_run, depth = ARGV[5], ARGV[10] == '1', ARGV[11]
 local reserves = demands and not dry_run
-local claim = (ARGV[17] == '-1' and 19) or 18 + 2 * ARGV[17] -- place of the approval's arguments
+local named = (ARGV[17] == '-1' and 19) or 18 + 2 * ARGV[17] -- place of the tool's name
+local claim = named + 1 -- place of the approval's arguments
 local claims = ARGV[claim] ~= nil
 local bound = claims and #KEYS - 1 or #KEYS -- last of the session and tasks
 local answer = {
@@ -239,6 +240,7 @@ local function hold(amounts)
   end
   return cjson.encode({
     owner = ARGV[7], client = ARGV[4], on_unknown = ARGV[8], amounts = amounts, request = request,
+    tool = ARGV[named] ~= '' and ARGV[named] or nil, subject = ARGV[3] ~= ARGV[2] and ARGV[3] or nil,
   })
 end
 
@@ -311,8 +313,10 @@ if held then
 end
 if first_use then
   -- include seconds.lua
+  -- include consent_list.lua
   redis.call('HSET', KEYS[2], 'status', 'granted', 'at', seconds(), 'issuer', ARGV[1], 'account', ARGV[2],
     'subject', ARGV[3], 'client_id', ARGV[4])
+  list_consent(KEYS[2])
 end
 if approval then
   redis.call('HSET', approval.key, 'status', 'used', 'call', call)

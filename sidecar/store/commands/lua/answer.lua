@@ -1,10 +1,12 @@
 #!lua
--- Answer a pending approval, or give one back after its call was not sent. `approval_records.answer` and `approval_records.give_back`
--- are the model. The first answer counts.
+-- Answer a pending approval, and notify every sidecar, or give one back after its call was not sent. `answer` and
+-- `give_back` in `approval_records.py` are the model. The first answer counts.
 --
 -- KEYS  1 list of approvals
 -- ARGV  1 accepted, declined or back  2 handle  3 subject that answers, or the call that gives it back
 --       4 client that passes the answer on; '' on the account page
+--       5 channel: mcp:revoked  6 message: digest(issuer id, account), a space, then answered:HANDLE or failed:HANDLE; the
+--       sidecar whose call waits for the answer receives it
 -- Returns the status of the approval; nil for one that the subject has not
 -- include clock.lua
 -- include approval.lua
@@ -23,4 +25,7 @@ if ARGV[1] == 'back' then
   return write('accepted')
 end
 if found.subject ~= ARGV[3] or ARGV[4] ~= '' and found.client ~= ARGV[4] then return nil end
-return found.status == 'pending' and write(ARGV[1]) or found.status
+if found.status ~= 'pending' then return found.status end
+write(ARGV[1])
+redis.call('PUBLISH', ARGV[5], ARGV[6])
+return ARGV[1]

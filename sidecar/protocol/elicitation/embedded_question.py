@@ -1,4 +1,4 @@
-"""Elicitation of a confirmation: client capabilities, the form, and the answer and state that are the sidecar's own.
+"""Question of the sidecar within an `input_required` result (2026-07-28): its state, and the answer in the retry.
 
 Keys and states of the sidecar have a prefix of their own, so they are never taken for the backend's, and never
 forwarded (2026-07-28, basic/patterns/mrtr, client/elicitation).
@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from sidecar.protocol.elicitation.elicitation import METHOD, AnswerAction, action_of
 from sidecar.protocol.meta import CAPABILITIES_KEY
 from sidecar.vocabulary import TextEnum
 
@@ -21,13 +22,6 @@ OWN_INPUT: Final = f"{OWN}confirmation"
 _HANDLE: Final = re.compile("[0-9a-f]{32}")
 
 
-class FormMode(TextEnum):
-    """Modes of elicitation."""
-
-    FORM = "form"
-    URL = "url"
-
-
 class FormAnswer(TextEnum):
     """Answer of a person to the sidecar's question."""
 
@@ -35,19 +29,6 @@ class FormAnswer(TextEnum):
     ACCEPTED = "accept"
     DECLINED = "decline"  # or dismissed
     UNREADABLE = "unreadable"
-
-
-_ACTIONS: Final = {"accept": FormAnswer.ACCEPTED, "decline": FormAnswer.DECLINED, "cancel": FormAnswer.DECLINED}
-
-
-def elicits(capabilities: object, mode: FormMode) -> bool:
-    """Return True when a client's capabilities include elicitation in a mode; without any mode it is the form."""
-    declared = capabilities.get("elicitation") if isinstance(capabilities, Mapping) else None
-    if not isinstance(declared, Mapping):
-        return False
-    if mode is FormMode.FORM and not any(each.value in declared for each in FormMode):
-        return True
-    return isinstance(declared.get(mode.value), Mapping)
 
 
 def declared_by(params: Mapping[str, Any]) -> object:
@@ -76,13 +57,16 @@ def own_answer(responses: Mapping[str, Any]) -> FormAnswer:
     """Return the answer to the sidecar's question."""
     if OWN_INPUT not in responses:
         return FormAnswer.NONE
-    response = responses[OWN_INPUT]
-    action = response.get("action") if isinstance(response, Mapping) else None
-    return _ACTIONS.get(action, FormAnswer.UNREADABLE) if isinstance(action, str) else FormAnswer.UNREADABLE
+    action = action_of(responses[OWN_INPUT])
+    if action is None:
+        return FormAnswer.UNREADABLE
+    return FormAnswer.ACCEPTED if action is AnswerAction.ACCEPT else FormAnswer.DECLINED
 
 
-def form(message: str) -> dict[str, Any]:
-    """Return the request for a person's decision: a form without fields, which is accepted or declined."""
-    schema = {"type": "object", "properties": {}}
-    params = {"mode": FormMode.FORM.value, "message": message, "requestedSchema": schema}
-    return {"method": "elicitation/create", "params": params}
+def embedded(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a question as a member of `inputRequests`.
+
+    Args:
+        params: its parameters (`elicitation.form`, `elicitation.page`).
+    """
+    return {"method": METHOD, "params": params}
