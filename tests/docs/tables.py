@@ -483,7 +483,7 @@ def receipt() -> str:
     return table(("Member", "Meaning"), [(code(name), words) for name, words in receipts.FIELDS.items()])
 
 
-PUBLIC_SCRIPTS: Final = ("account_set", "credits", "grant", "lift", "revoke", "revoke_all")
+PUBLIC_SCRIPTS: Final = ("account_set", "credits", "forget", "grant", "lift", "revoke", "revoke_all")
 """Scripts for other programs; the rest belongs to the sidecar."""
 
 

@@ -122,6 +122,17 @@ TOOL = {
     "confirm: {argument: x, inject: true}\narguments: {properties: {x: {}}}": "'x' is both injected and declared",
     "confirm: {argument: x}\narguments: {properties: {x: {type: string}}}": "'x' is not declared as a boolean",
     "confirm: {argument: x}\narguments: {properties: {x: {default: true}}}": "a default would confirm for the caller",
+    "confirm: {}": "tools.t.confirm.argument: required but missing; accepted: the argument that confirms a call",
+    "confirm: {by: people, argument: x, inject: true}": "confirm.by: not an accepted value; accepted: argument, p",
+    "confirm: {argument: x, inject: true, or: argument}": "tools.t.confirm.or: no person is asked",
+    "confirm: {argument: x, inject: true, title: T}": "tools.t.confirm.title: no person is asked",
+    "confirm: {by: person, argument: x, inject: true}": "confirm.argument: by: person asks a person, and no argument",
+    "confirm: {by: person, or: argument}": "tools.t.confirm.or: there is no argument to fall back to",
+    "confirm: {by: page, inject: true}": "tools.t.confirm.inject: there is no argument to add",
+    "confirm: {by: person, or: argument, argument: x}": "tools.t.confirm.argument: 'x' is not declared in arguments",
+    "confirm: {by: person, message: 'Do {x}?'}": "confirm.message: shows 'x', which is not declared in arguments",
+    "confirm: {by: person, message: 'Do {x?'}": "tools.t.confirm.message: has a { that belongs to no {argument}",
+    "confirm: {by: person, title: ''}": "tools.t.confirm.title: too short",
     "arguments: {mode: warn}": "tools.t.arguments.mode: 'warn' is no mode; accepted: shadow, or not this key",
     "arguments: {mode: shadow, properties: {limit: {default: 5}}}\nuses: {rows: arguments.limit}": (
         "arguments.properties.limit.default: arguments in shadow mode add no default, and the price rows reads 'limit'"
@@ -179,6 +190,10 @@ TESTS = {
     "{name: x, caller: {paid: {p: [a]}}, call: {tool: t}, expect: allow}": "tests[0].caller.paid.p: there is no pool",
     "{name: x, caller: {consent: {scopes: [z]}}, call: {tool: t}, expect: allow}": "scopes[0]: there is no scope",
     "{name: x, caller: {included: {credit: 1}}, call: {tool: t}, expect: allow}": "no plan includes these credits",
+    "{name: x, call: {tool: t, confirmation: accepted}, expect: allow}": "call.confirmation: no person is asked",
+    "{name: x, call: {method: ping, confirmation: accepted}, expect: allow}": "has a confirmation, which only a tool",
+    "{name: x, call: {tool: t, confirmation: yes}, expect: allow}": "accepted, declined or unavailable",
+    "{name: x, call: {tool: t}, expect: confirmation_expired}": "tests[0].expect: 'confirmation_expired' is no outcome",
     "{call: {tool: t}, expect: allow}": "tests[0].name: required but missing",
 }
 
