@@ -98,8 +98,7 @@ class Pipeline:
 
         It ends in an answer, a refusal or with a client that has disconnected.
         """
-        context = self._receive(request)
-        received = context.received
+        context, received = self._receive(request)
         reply, request_filter = received.reply, received.snapshot.request_filter
         try:
             try:
@@ -108,8 +107,7 @@ class Pipeline:
                         await self.page(received)
                     return context.response()
                 request_filter.check(request)
-                authenticated = self._remembered(received) or await self._authenticate(received)
-                context.authenticated = authenticated
+                authenticated = context.authenticated = self._remembered(received) or await self._verify(received)
                 # First, so that a refusal of the headers has the message's id and its revision's number.
                 message = context.message = arrived_message(authenticated) or await self._read(authenticated)
                 parsed = context.parsed = parse(authenticated, message)
@@ -140,13 +138,13 @@ class Pipeline:
         """Log and count an exchange that has ended."""
         self._recorder.finish(exchange)
 
-    def _receive(self, request: ClientRequest) -> RequestContext:
+    def _receive(self, request: ClientRequest) -> tuple[RequestContext, Received]:
         id_, snapshot = random_id(), self.snapshot
         reply = ClientReply(request, id_, snapshot.settings.backend.idle_timeout)
         received = Received(id_, time.monotonic(), request, snapshot, reply)
         if (tracer := self._recorder.tracer) is not None:
             received.trace = tracer.begin(request.method, request.head.traceparent, id_)
-        return RequestContext(received)
+        return RequestContext(received), received
 
     def _remembered(self, received: Received) -> Authenticated | None:
         """Run gate 2 for a token that is verified already; None for any other."""
@@ -157,7 +155,7 @@ class Pipeline:
         caller = received.snapshot.authenticator.remembered(head.token)
         return None if caller is None else self._authenticated(received, caller)
 
-    async def _authenticate(self, received: Received) -> Authenticated:
+    async def _verify(self, received: Received) -> Authenticated:
         """Run gate 2: verify the access token."""
         request, snapshot = received.request, received.snapshot
         verified = snapshot.authenticator.authenticate(request.headers.getall("Authorization", ()))
