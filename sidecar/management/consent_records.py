@@ -150,6 +150,19 @@ async def revoke_consent(
     return await _changed(store, target, client, before, others, created)
 
 
+async def ask_again(store: OperatorStore, target: Target, client: str, *, subject: str | None = None, by: str) -> bool:
+    """Remove a client's consent, granted or revoked, of one subject or of every subject: it must be approved again.
+
+    Under `first_use` the client's next call is an approval.
+
+    Returns:
+        False when there was no record.
+    """
+    _, others = await _existing(store, target, client, subject)
+    command = changes.forget(target.issuer, target.account, subject, client, others=others, by=by)
+    return ChangeCode(await store.run(command)) is ChangeCode.DONE
+
+
 _Records = dict[str, tuple[dict[str, str], Consent]]
 
 

@@ -21,12 +21,12 @@ from sidecar.outcome import Event, Exchange
 from sidecar.protocol import answers, jsonrpc
 from sidecar.protocol.jsonrpc import Message
 from sidecar.protocol.session_ids import ExchangeIds
-from sidecar.proxy.admit import Admission, Admitted, Rejected
+from sidecar.proxy.admit import Admission, Admitted, Rejected, Unconfirmed
 from sidecar.proxy.calls.cancellation import Cancellation
 from sidecar.proxy.calls.early_gates import arrived_message, decide, parse
 from sidecar.proxy.calls.siblings import CallName, NoSiblings, Siblings
 from sidecar.proxy.calls.steps import Authenticated, ParsedCall, Received
-from sidecar.proxy.confirmation.confirmation import Confirmation, answers_question
+from sidecar.proxy.confirming.confirmations import CallCancelledError, Confirmations, answers_question
 from sidecar.proxy.forward import Forwarder, has_own_ids
 from sidecar.proxy.in_flight import InFlightRequests
 from sidecar.proxy.in_flight_limits import InFlightLimits
@@ -74,13 +74,13 @@ class Pipeline:
         self._admission = admission
         self._forwarder = forwarder
         self._store = store
+        self.confirmations = Confirmations(admission, store, lambda: self.snapshot)
         self._recorder = recorder
         self._in_flight = InFlightRequests()
         self._limits = InFlightLimits()
         self._readers = BodyReaders()
         self.memory = MemoryBudget()
         self.streams = OpenStreams()
-        self.confirmation = Confirmation(store)
         self._listening: set[ParsedCall] = set()  # GET streams have no request id, and so no key among those in flight
 
     @property
@@ -118,8 +118,10 @@ class Pipeline:
                 decided = context.decided = decide(parsed)
                 admission = context.admission = await self._admission.admit(decided)
                 if isinstance(admission, Rejected):
-                    raise admission.refusal
+                    admission = await self._confirm(context, admission)
                 await self._answer(context, admission)
+            except CallCancelledError:
+                await reply.end()  # its client expects no answer
             except Refusal as refusal:
                 context.refuse(refusal)
                 if context.holds_slot:
@@ -175,6 +177,20 @@ class Pipeline:
         body = await self._readers.read(request, authenticated.account, limits.body, authenticated.memory)
         return jsonrpc.read(body, limits.json_depth)
 
+    async def _confirm(self, context: RequestContext, rejected: Rejected) -> Admitted:
+        """Have a call confirmed by a person that gates 4 to 7 refuse for nothing else; refuse any other.
+
+        Raises:
+            Refusal: the call's.
+            CallCancelledError: its client has cancelled it while it waited.
+        """
+        admission: Admitted | Rejected = rejected
+        if isinstance(rejected, Unconfirmed):
+            admission = context.admission = await self.confirmations.confirm(rejected)
+        if isinstance(admission, Rejected):
+            raise admission.refusal
+        return admission
+
     def _answer(self, context: RequestContext, admitted: Admitted) -> Coroutine[Any, Any, None]:
         """Choose how an admitted call is answered: from this process or from the backend."""
         parsed, tool = admitted.decided.parsed, admitted.decided.tool
@@ -188,7 +204,7 @@ class Pipeline:
         if call.method == "notifications/cancelled":
             return self._cancel(context, admitted)
         if answers_question(call):
-            return self.confirmation.take_answer(admitted)
+            return self.confirmations.take_answer(admitted)
         return self._relay(context, admitted)
 
     async def _serve_usage(self, admitted: Admitted) -> None:

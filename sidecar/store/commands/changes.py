@@ -28,6 +28,7 @@ from sidecar.store.commands.scripts import (
     ACCOUNT_SET,
     AUDIT,
     CREDITS,
+    FORGET,
     GRANT,
     INSPECT,
     LIFT,
@@ -139,6 +140,16 @@ def revoke(
     return _consent(REVOKE, (issuer_id, account, subject, client_id), others, (by,))
 
 
+def forget(
+    issuer_id: str, account: str, subject: str | None, client_id: str, *, others: Sequence[str] = (), by: str = ""
+) -> Command:
+    """Remove a consent, so that the client must be approved again; `UNKNOWN` without a record.
+
+    Arguments are as in `grant`.
+    """
+    return _consent(FORGET, (issuer_id, account, subject, client_id), others, (by,))
+
+
 def revoke_all(
     issuer_id: str, account: str, records: Sequence[str] = (), part: Revoke = Revoke.ALL, *, by: str = ""
 ) -> Command:
@@ -231,7 +242,7 @@ def delete_account(issuer_id: str, account: str, *, others: Sequence[str] = (), 
         by: author of the deletion, for the journal.
     """
     keys = account_keys(issuer_id, account)
-    deleted = (*keys.money, keys.account, keys.approvals, keys.sessions, keys.tasks, *others)
+    deleted = (*keys.money, keys.account, keys.approvals, keys.sessions, keys.tasks, keys.consents, *others)
     return Command(ACCOUNT_DELETE, deleted, (issuer_id, account, by))
 
 
