@@ -16,10 +16,14 @@ from sidecar.errors import ErrorCode, Refusal, ShadowRefusal
 from sidecar.model import Call, Caller, CallKind, Decision, Demand, Depth
 from sidecar.policy import pricing
 from sidecar.policy.arguments import check_meta
+from sidecar.policy.confirming import approval_claims
+from sidecar.policy.confirming.approval_claims import Claim
+from sidecar.policy.confirming.confirm_rule import Confirm
 from sidecar.policy.expressions.expressions import ValueRefusedError
 from sidecar.policy.lookup import subject_of
 from sidecar.policy.methods import TOKEN_ONLY, UNDECLARED, has
-from sidecar.policy.rules import Confirm, Operation, Policy, Subject, Tool
+from sidecar.policy.rules import Operation, Policy, Subject, Tool
+from sidecar.protocol.elicitation.embedded_question import is_own
 
 # Members of enums as constants: as attributes of their classes they take ten times as long.
 _PRICE: Final = Depth.PRICE
@@ -27,6 +31,7 @@ _PRICE: Final = Depth.PRICE
 _NO_METHODS: Final[Mapping[str, Depth]] = {}
 _NO_ARGUMENTS: Final[Mapping[str, Any]] = {}
 _NO_DEMANDS: Final[tuple[Demand, ...]] = ()
+_NO_CLAIM: Final = Claim(None, None)
 
 
 def decide(policy: Policy, call: Call, caller: Caller) -> Decision:
@@ -52,7 +57,16 @@ def judge(policy: Policy, call: Call, caller: Caller) -> tuple[Decision, Operati
         subject = subject_of(policy, call)
     except Refusal as refusal:
         return Decision(refusal, policy.open_terms, Depth.CONSENT, rule=refusal.rule), None
-    return _decide(policy, call, caller, subject), subject.operation
+    operation = subject.operation
+    if "requestState" in call.params and is_own(call.params["requestState"]) and not _asks_person(operation):
+        expired = Refusal(ErrorCode.CONFIRMATION_EXPIRED, rule=operation.rule)  # handed out under another policy
+        return Decision(expired, subject.terms, Depth.PLAN, rule=operation.rule), operation
+    return _decide(policy, call, caller, subject), operation
+
+
+def _asks_person(operation: Operation) -> bool:
+    confirm = operation.confirm if isinstance(operation, Tool) else None
+    return confirm is not None and confirm.asks_person and not confirm.shadow
 
 
 def _decide(policy: Policy, call: Call, caller: Caller, subject: Subject) -> Decision:
@@ -65,19 +79,25 @@ def _decide(policy: Policy, call: Call, caller: Caller, subject: Subject) -> Dec
     refusal, demands, arguments = _judge(operation, tool, given, meta)
     depth = _PRICE if refusal is None else Depth.PLAN
     shadow: tuple[ShadowRefusal, ...] = ()
+    claim = _NO_CLAIM
     if refusal is None and tool is not None:
         if tool.has_shadow:
             shadow = _shadow_refusals(tool, given)
-        if tool.confirm is not None:
-            refusal = _unconfirmed(tool.confirm, given)
         if arguments is not given:
             document = _document(tool, call, arguments)
+        confirm = tool.confirm
+        if confirm is not None and not confirm.shadow:
+            if confirm.asks_person:
+                claim, document = _claim(tool, confirm, call, arguments, document)
+                refusal = claim.refusal
+            elif not confirm.is_argument_true(given):
+                refusal = approval_claims.argument_missing(confirm)
     return Decision(
         refusal,
         subject.terms,
         depth,
         demands,
-        document if refusal is None else None,
+        document if refusal is None or claim.use is not None else None,
         subject.scopes,
         operation.rule if refusal is None else refusal.rule,
         operation.timeout,
@@ -85,6 +105,7 @@ def _decide(policy: Policy, call: Call, caller: Caller, subject: Subject) -> Dec
         shadow,
         arguments,
         meta,
+        claim.use,
     )
 
 
@@ -132,17 +153,14 @@ def _judge(
         return refused.replace(rule=rule), _NO_DEMANDS, _NO_ARGUMENTS
 
 
-def _unconfirmed(confirm: Confirm, given: Mapping[str, Any]) -> Refusal | None:
-    if confirm.shadow or _is_confirmed(confirm, given):
-        return None
-    data = {"confirm": {"argument": confirm.argument}}
-    specifics = {"argument": f"arguments.{confirm.argument}", "keyword": "confirm"}
-    return Refusal(ErrorCode.CONFIRMATION_REQUIRED, confirm.message, data=data, rule=confirm.rule, specifics=specifics)
-
-
-def _is_confirmed(confirm: Confirm, given: Mapping[str, Any]) -> bool:
-    # Only JSON true: some servers accept 1 and "true" as well and would run an unconfirmed call.
-    return given.get(confirm.argument) is True
+def _claim(
+    tool: Tool, confirm: Confirm, call: Call, judged: Mapping[str, Any], document: Mapping[str, Any] | None
+) -> tuple[Claim, Mapping[str, Any] | None]:
+    """Judge the confirmation by a person; return the message to forward, without what is the sidecar's own."""
+    given = call.params.get("arguments", _NO_ARGUMENTS)
+    exact = judged if document is None else document["params"].get("arguments", _NO_ARGUMENTS)
+    claim = approval_claims.claim_of(confirm, tool.name, call, given, exact)
+    return claim, None if document is None else approval_claims.stripped(confirm, document, claim.use)
 
 
 def _shadow_refusals(tool: Tool, given: Mapping[str, Any]) -> tuple[ShadowRefusal, ...]:
@@ -152,7 +170,7 @@ def _shadow_refusals(tool: Tool, given: Mapping[str, Any]) -> tuple[ShadowRefusa
     refusal = None if rules is None else rules.refusal(given)
     if refusal is not None:
         found.append(ShadowRefusal(tool.arguments_rule, refusal.code, refusal.detail))
-    if confirm is not None and confirm.shadow and not _is_confirmed(confirm, given):
+    if confirm is not None and confirm.shadow and not confirm.is_argument_true(given):
         found.append(ShadowRefusal(confirm.rule, ErrorCode.CONFIRMATION_REQUIRED))
     return tuple(found)
 

@@ -11,6 +11,7 @@ from typing import Final
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import Call, CallKind, RequestId, Revision
 from sidecar.outcome import Event
+from sidecar.protocol.elicitation.elicitation import declared_modes
 from sidecar.protocol.headers import check_session
 from sidecar.protocol.session_ids import GET_STREAM, ExchangeIds, SessionIds
 from sidecar.protocol.strict import strictjson
@@ -19,6 +20,7 @@ from sidecar.proxy.admit import Admitted
 from sidecar.proxy.backend.forwarding import call_lines, caller_lines, trace
 from sidecar.proxy.backend.pool import BackendAnswer, Outgoing, UpstreamError
 from sidecar.proxy.calls.usual_answers import relay_usual
+from sidecar.proxy.confirming.carrying_guard import CarryingGuard
 from sidecar.proxy.ownership import Ownership
 from sidecar.proxy.relay.list_changes import ListChanges
 from sidecar.proxy.relay.listening import Listening
@@ -204,6 +206,8 @@ class Forwarder:
         revision = Revision.V2025_11_25 if call.kind is _STREAM else call.revision
         served = task_support.served(revision, policy.methods)
         guard = TaskGuard(self._ownership, caller, served=served)
+        if admitted.approved is not None and call.revision.stateless:
+            guard = CarryingGuard(self._ownership, caller, served=served, approved=admitted.approved)
         viewer = Viewer(admitted.plan, admitted.scopes, served)
         if request.lists is None:
             streams = snapshot.upstream.has_streams
@@ -238,7 +242,7 @@ class Forwarder:
                 check_session(session)
             except Refusal:
                 raise UpstreamError(Event.UNUSABLE, "the backend's Mcp-Session-Id is not visible ASCII") from None
-            if not await self._ownership.bind(caller, session):
+            if not await self._ownership.bind(caller, session, declared_modes(call.params.get("capabilities"))):
                 raise UpstreamError(Event.UNUSABLE, "the backend gave out a session id that is another caller's")
             parsed.received.reply.add_header("Mcp-Session-Id", session)
         elif call.session is not None and call.kind is _END_SESSION and good:

@@ -8,7 +8,7 @@ from typing import Final
 
 from sidecar.errors import ErrorCode, Gate, Refusal, ShadowRefusal, Shape
 from sidecar.outcome import Event, Exchange
-from sidecar.protocol.answers import LocalAnswer, refusal_answer
+from sidecar.protocol.answers import LocalAnswer, input_answer, refusal_answer
 from sidecar.protocol.jsonrpc import Message
 from sidecar.proxy.admit import Admitted, Rejected
 from sidecar.proxy.calls.steps import Authenticated, Decided, ParsedCall, Received
@@ -82,7 +82,7 @@ class RequestContext:
         self.refusal = refusal
         refusal.__traceback__ = refusal.__context__ = None
         reply, snapshot = self.received.reply, self.received.snapshot
-        if reply.started:
+        if reply.started and not reply.early:
             return  # the head of the stream is out: the relay has written the refusal into the stream
         if refusal.gate is Gate.TRANSPORT and refusal.code is not ErrorCode.OVERLOADED:
             reply.close_after()
@@ -93,6 +93,10 @@ class RequestContext:
             scopes = snapshot.published.spelled(challenged_scopes(refusal, snapshot.policy), issuer)
             wanted = challenge(refusal.code, snapshot.settings.resource, scopes, refusal.detail)
         call = self.parsed.call if self.parsed is not None else None
+        asked = self.admission.asked if isinstance(self.admission, Rejected) else None
+        if call is not None and asked is not None:
+            answer_locally(reply, input_answer(refusal, call, asked))
+            return
         answer_locally(reply, refusal_answer(refusal, call or self.message, wanted))
 
     def response(self) -> Answer:
@@ -154,8 +158,10 @@ class RequestContext:
             return self.refusal.code.id
         if settled is not None:
             return settled.code
-        # The client left before it was answered.
-        return "ok" if self.received.reply.response is not None else Event.CLIENT_GONE.value
+        # The client left, or cancelled, before it was answered.
+        reply = self.received.reply
+        answered = reply.response is not None and not (reply.early and self.forwarded is None)
+        return "ok" if answered else Event.CLIENT_GONE.value
 
 
 def answer_locally(reply: ClientReply, answer: LocalAnswer) -> None:

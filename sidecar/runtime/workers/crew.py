@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from sidecar.observe.logs import Lines
 from sidecar.runtime.readiness import Check
+from sidecar.runtime.workers.back_off import BackOff
 from sidecar.runtime.workers.channel import ChannelError, Message
 from sidecar.runtime.workers.shared_listeners import SharedListeners
 from sidecar.runtime.workers.worker_metrics import CombinedMetrics
@@ -40,9 +41,11 @@ class Crew:
         lines: the log.
         lease_margin: seconds; see `Sidecar`.
         hung_after: see `HUNG_AFTER`.
+        back_off: makes the back-off of each worker.
 
     Attributes:
         in_force: the files that workers serve by.
+        has_served: set once a worker serves.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Crew:
         lines: Lines,
         lease_margin: float,
         hung_after: int = HUNG_AFTER,
+        back_off: Callable[[], BackOff] = BackOff,
     ) -> None:
         self._config = config
         self._listeners = listeners
@@ -65,10 +69,12 @@ class Crew:
         self._files = 1  # number of the files in force
         self._running: set[asyncio.Task[None]] = set()
         self.in_force = loaded
+        self.has_served = asyncio.Event()
         metrics.begin(metrics.worker_restarts, EVERY_REASON)
         descriptors = listeners.descriptors
         self.slots = [
-            WorkerSlot(number, self, lines, descriptors, hung_after) for number in range(len(listeners.slots))
+            WorkerSlot(number, self, lines, descriptors, hung_after, back_off())
+            for number in range(len(listeners.slots))
         ]
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -82,6 +88,23 @@ class Crew:
             await asyncio.sleep(CHECK_EVERY)
             for slot in self.slots:
                 slot.check()
+            if not any(slot.serves for slot in self.slots):
+                self._serve_with_one()
+
+    def _serve_with_one(self) -> None:
+        """While no worker serves, let one accept without its dependencies: clients wait in queues that no worker reads.
+
+        If none has started, start one before its pause ends; not all, because workers that die at their start would
+        then use every processor.
+        """
+        starting = [slot for slot in self.slots if slot.state is State.STARTING]
+        if starting:
+            for slot in [each for each in starting if each.checks][:1]:
+                slot.send({"kind": "accept"})
+            return
+        paused = [(slot.restart_at, slot.number) for slot in self.slots if slot.restart_at is not None]
+        if paused:
+            self.slots[min(paused)[1]].resume()
 
     async def drain(self, grace: float) -> None:
         """Ask all workers to finish their calls and end; kill those that take longer than the grace and a margin."""
@@ -113,7 +136,6 @@ class Crew:
             "workers": len(self.slots),
             "sockets": self._listeners.layout,
             "lease_margin": self._lease_margin,
-            "accept": not any(each.serves for each in self.slots),
             "files": _record(self.in_force),
         }
 
@@ -121,6 +143,8 @@ class Crew:
         """Cover the slots that do not serve, and update a worker that has begun with older files."""
         if self._draining:
             return
+        if slot.serves:
+            self.has_served.set()
         self._cover()
         if slot.state is State.SERVING and slot.files != self._files:
             self._spawn(self._update(slot))
@@ -229,7 +253,7 @@ class Crew:
         """Return the checks of `/readyz`: a dependency counts as unavailable if one worker cannot reach it."""
         serving = [slot for slot in self.slots if slot.serves and slot.checks]
         found: dict[str, Check] = {}
-        for check in (check for slot in serving for check in slot.checks):
+        for check in (check for slot in serving or self.slots for check in slot.checks):
             known = found.get(check.name)
             if known is None or (known.ok and not check.ok) or (check.required and not (known.required or check.ok)):
                 found[check.name] = check
