@@ -283,8 +283,10 @@ class ShadowRefusal:
         rule: `file:line` of the rule.
         code: the code that the caller would have received.
         detail: the sentence of the refusal, where it tells more than the code; it names no value of the call.
+        quota: name of the quota that would have refused; empty for a rule of another kind.
     """
 
     rule: str
     code: ErrorCode
     detail: str | None = None
+    quota: str = ""

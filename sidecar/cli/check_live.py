@@ -10,7 +10,7 @@ from typing import Any
 from sidecar.cli.common import CommandError, escaped, plural
 from sidecar.mcp_client.conversation import ListingError
 from sidecar.mcp_client.survey import survey_by
-from sidecar.runtime.tls_reload import backend_pool
+from sidecar.runtime.watches.tls_reload import backend_pool
 from sidecar.workbench.live.live_check import LiveFinding, compare
 from sidecar.workbench.loading import Loaded
 from sidecar.workbench.scaffolding.inventory import Inventory

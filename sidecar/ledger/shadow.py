@@ -24,5 +24,5 @@ def shadow_refusals(admission: AdmissionReply, application: Application) -> tupl
     for demand, price in zip(application.demands, admission.prices, strict=False):
         if demand.shadow is not None and price.left is not None and price.needed > price.left:
             detail = f"{price.needed} of {price.name} needed, {price.left} of {price.limit} per {price.window} left"
-            found.append(ShadowRefusal(demand.shadow, ErrorCode.QUOTA_EXCEEDED, detail))
+            found.append(ShadowRefusal(demand.shadow, ErrorCode.QUOTA_EXCEEDED, detail, demand.name))
     return tuple(found)

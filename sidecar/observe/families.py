@@ -59,7 +59,9 @@ class Families:
             *("gate", "code", "quota", "pool"),
         )
         self.shadow = self._plain(
-            "shadow_refusals", "Number of calls that rules in shadow mode would have refused, by code.", "tool", "code"
+            "shadow_refusals",
+            "Number of calls that rules in shadow mode would have refused, by code, and by the quota.",
+            *("tool", "code", "quota"),
         )
         self.settlements = self._plain("settlements", "Number of settlements, by action.", "action")
         self.settle_problems = self._plain("settle_problems", "Number of problems in settlements, by tool.", "tool")

@@ -60,7 +60,7 @@ class Metrics(Families):
         self,
         tools: Iterable[str],
         pools: Iterable[str],
-        shadows: Iterable[tuple[str, str]] = (),
+        shadows: Iterable[tuple[str, str, str]] = (),
         quotas: Iterable[str] = (),
     ) -> None:
         """Start the counters of a policy's names at 0: a rate misses the first count of a new series.
@@ -71,7 +71,7 @@ class Metrics(Families):
         Args:
             tools: the declared ones.
             pools: the declared pools of credits.
-            shadows: tools, and the codes with which their rules in shadow mode would refuse.
+            shadows: tools, the codes with which their rules in shadow mode would refuse, and the quotas.
             quotas: the declared ones.
         """
         declared = list(tools)
@@ -80,8 +80,8 @@ class Metrics(Families):
                 self.requests.labels("tools/call", tool, status.value, code)
         for tool in (*declared[:MAX_STARTED], OTHER):
             self.settle_problems.labels(tool)
-        for tool, code in islice(shadows, MAX_STARTED):
-            self.shadow.labels(tool, code)
+        for tool, code, quota in islice(shadows, MAX_STARTED):
+            self.shadow.labels(tool, code, quota)
         for pool in islice(pools, MAX_STARTED // 2):
             self._refused_budget(ErrorCode.INSUFFICIENT_CREDITS, "", pool)
             for counter in (self.reserved, self.spent, self.released):
@@ -159,8 +159,9 @@ class Metrics(Families):
         if exchange.refusal is not None:
             self._count_refusal(exchange.refusal, exchange.caller)
         if exchange.shadow:
-            for code in dict.fromkeys(each.code.id for each in exchange.shadow):  # a call counts once for each code
-                self.shadow.labels(tool, code).inc()
+            # A call counts once for each code and quota.
+            for code, quota in dict.fromkeys((each.code.id, each.quota) for each in exchange.shadow):
+                self.shadow.labels(tool, code, quota).inc()
         if exchange.notes:
             self.settle_problems.labels(tool).inc(len(exchange.notes))
         if exchange.stream_end is not None:

@@ -5,6 +5,7 @@ one assignment; a *watch* checks something periodically (files, certificates, ba
 restarted after a fault; a *readiness check* says whether a dependency is available; a *sweep* resolves the
 holds of processes that died.
 
-Start with `app.Sidecar`, then `reload.Reloader`. The package builds everything from `proxy`, `store`,
-`identity`, `observe` and `workbench.loading`; only `cli` and `__main__` import it.
+Start with `app.Sidecar`, then `request_path.RequestPath` and `reload.Reloader`; `shutdown` has the end. The package
+builds everything from `proxy`, `store`, `identity`, `observe` and `workbench.loading`; only `cli` and `__main__`
+import it.
 """

@@ -11,11 +11,15 @@ from collections.abc import Awaitable, Callable, Collection
 
 import orjson
 
+from sidecar.config.settings.settings import Settings
 from sidecar.observe.metrics import Metrics
+from sidecar.proxy.listener.accepting.acceptors import Listeners
 from sidecar.proxy.listener.answering_connection import ClientRequest
+from sidecar.proxy.listener.client_server import ClientServer
 from sidecar.proxy.listener.http_answers import Answer
 from sidecar.proxy.listener.operator_hosts import is_operator_host
 from sidecar.runtime.readiness import Readiness
+from sidecar.runtime.shutdown import ADMIN_GRACE
 
 
 class Admin:
@@ -43,6 +47,15 @@ class Admin:
         self._refresh = refresh
         self._hosts = hosts
         self._alive = alive
+
+    async def listen(self, listeners: Listeners, settings: Settings) -> None:
+        """Open the listeners of `admin`.
+
+        Raises:
+            OSError: an address cannot be listened on.
+        """
+        server = ClientServer(self.handle, self.error, settings.limits)
+        await listeners.open("admin", settings.admin, [None] * len(settings.admin), server, lambda: ADMIN_GRACE)
 
     async def handle(self, request: ClientRequest) -> Answer:
         """Serve one request."""

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from sidecar.observe.logs import fault_place
+from sidecar.observe.repeats import Repeats
 
 RESTART_AFTER: Final = 1.0
 """Seconds between a fault of a task and its restart."""
@@ -28,3 +29,29 @@ async def run_forever(
         except Exception as error:  # noqa: BLE001 - after any fault streams must still end, and certificates be renewed
             failed(fault_place(error))
             await asyncio.sleep(pause)
+
+
+class BackgroundTasks:
+    """Background tasks of one process, with a log line for each fault.
+
+    Args:
+        repeats: the log.
+    """
+
+    def __init__(self, repeats: Repeats) -> None:
+        self._repeats = repeats
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, task: Callable[[], Awaitable[None]], name: str) -> None:
+        """Start a task that runs until `cancel`; the log calls it by this name."""
+
+        def failed(fault: str) -> None:
+            self._repeats.event("background_task_failed", "error", what=name, fault=fault)
+
+        self._tasks.append(asyncio.create_task(run_forever(task, failed), name=name))
+
+    async def cancel(self) -> None:
+        """Cancel all tasks and wait for their end."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sidecar.config.documents.merging import DocumentError
 from sidecar.config.files import FilesStamp
@@ -26,10 +27,11 @@ from sidecar.proxy.listener.accepting.acceptors import Listeners
 from sidecar.proxy.pipeline import Pipeline
 from sidecar.proxy.relay.streams import StreamEnding
 from sidecar.proxy.snapshot import Snapshot
-from sidecar.runtime.backend_watch import BackendWatch
+from sidecar.runtime.control.control_socket import ControlSocket
 from sidecar.runtime.control.reload_answer import ReloadAnswer, ReloadCause, settings_changes
-from sidecar.runtime.files_watch import FilesWatch
-from sidecar.runtime.tls_reload import Certificates, backend_pool
+from sidecar.runtime.watches.backend_watch import BackendWatch
+from sidecar.runtime.watches.files_watch import FilesWatch
+from sidecar.runtime.watches.tls_reload import Certificates, backend_pool
 from sidecar.system.threads import LimitedThreads
 from sidecar.workbench.loading import Loaded, load
 
@@ -88,6 +90,25 @@ class Reloader:
         """
         async with self._one:
             return await self._reload(cause, seen)
+
+    async def serve_commands(self, path: Path | None, stack: contextlib.AsyncExitStack) -> None:
+        """Listen for `mcp-sidecar reload` until the stack is closed; without a path nothing listens.
+
+        Raises:
+            OSError: the socket cannot be opened.
+        """
+
+        async def answer() -> dict[str, Any]:
+            return (await self.reload(ReloadCause.COMMAND)).document
+
+        if path is not None:
+            control = ControlSocket(path, answer)
+            stack.push_async_callback(control.close)
+            await control.open()
+
+    async def watched(self, seen: FilesStamp) -> None:
+        """Reload files that the watch has found changed."""
+        await self.reload(ReloadCause.WATCH, seen)
 
     async def _reload(self, cause: ReloadCause, seen: FilesStamp | None) -> ReloadAnswer:
         settings, policy = self._in_force()

@@ -143,7 +143,7 @@ ROWS: Final[Mapping[str, tuple[Panel, ...]]] = {
         ),
         Panel(
             "Rules in shadow mode",
-            {rate("shadow_refusals_total", "tool, code"): "{{tool}} {{code}}"},
+            {rate("shadow_refusals_total", "tool, code, quota"): "{{tool}} {{code}} {{quota}}"},
             "reqps",
             "Would have refused.",
         ),

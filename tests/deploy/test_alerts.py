@@ -63,7 +63,7 @@ def test_promtool_accepts_the_rules():
 
 def test_promtool_accepts_the_metrics():
     metrics = Metrics()
-    metrics.expect(["search"], ["contact"], [("search", "quota_exceeded")], ["requests"])
+    metrics.expect(["search"], ["contact"], [("search", "quota_exceeded", "requests")], ["requests"])
     metrics.refresh()
     scraped = b"".join(metrics.expose().parts)
     done = subprocess.run([promtool(), "check", "metrics"], input=scraped, capture_output=True, timeout=50)

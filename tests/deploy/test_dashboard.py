@@ -162,7 +162,7 @@ async def moved(prometheus: Prometheus) -> None:
         'rate(mcp_sidecar_refusals_total{code="insufficient_credits", pool="contact"}[5m])',
         'rate(mcp_sidecar_credits_spent_total{pool="contact"}[5m])',
         'rate(mcp_sidecar_quota_used_total{quota="search_rows"}[5m])',
-        'rate(mcp_sidecar_shadow_refusals_total{tool="list_taxonomy", code="quota_exceeded"}[5m])',
+        'rate(mcp_sidecar_shadow_refusals_total{tool="list_taxonomy", code="quota_exceeded", quota="requests"}[5m])',
         'rate(mcp_sidecar_streams_ended_total{reason="access_withdrawn"}[5m])',
         "rate(process_cpu_seconds_total[5m])",
         "rate(mcp_sidecar_event_loop_lag_seconds_count[5m])",

@@ -176,7 +176,7 @@ async def a_quota_in_shadow_mode_counts_and_refuses_nothing(shift: Shift) -> Non
     assert await shift.revision() != before
     assert await shift.metric("mcp_sidecar_files_valid") == 1
     assert [succeeded(await shift.search()) for _ in range(3)] == [True] * 3
-    series = f'mcp_sidecar_shadow_refusals_total{{code="quota_exceeded",tool="{SEARCH}"}}'
+    series = f'mcp_sidecar_shadow_refusals_total{{code="quota_exceeded",quota="searches",tool="{SEARCH}"}}'
     await shift.becomes(series, 1)
     await wait_for(lambda: bool(shadowed(shift)))
     [line] = shadowed(shift)

@@ -35,7 +35,7 @@ def test_a_quota_in_shadow_mode_counts_what_it_lets_pass():
     reply, state = admit(account("full"), asked, NOW)
     assert (reply.code, reply.held) == (AdmissionCode.ADMITTED, True)
     detail = "7 of rows needed, 5 of 5 per day left"
-    assert shadow_refusals(reply, asked) == (ShadowRefusal(QUOTA, ErrorCode.QUOTA_EXCEEDED, detail),)
+    assert shadow_refusals(reply, asked) == (ShadowRefusal(QUOTA, ErrorCode.QUOTA_EXCEEDED, detail, "rows"),)
     assert state.quotas["rows", "day"].used == 7
     _, state = settle(state, "c1", [Charge(amount=6)], now=NOW, lease=LEASE)
     assert state.quotas["rows", "day"].used == 6

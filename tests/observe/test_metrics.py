@@ -143,11 +143,12 @@ def test_two_amounts_of_one_pool_are_added():
 
 def test_shadow_refusals_and_settling_problems_are_counted_by_tool():
     metrics = Metrics()
-    quota = ShadowRefusal("p.yaml:3", ErrorCode.QUOTA_EXCEEDED)
+    quota = ShadowRefusal("p.yaml:3", ErrorCode.QUOTA_EXCEEDED, quota="requests")
+    rows = ShadowRefusal("p.yaml:4", ErrorCode.QUOTA_EXCEEDED, quota="rows")
     plan = ShadowRefusal("p.yaml:9", ErrorCode.PLAN_REQUIRED)
-    metrics.count(exchange(tool="reveal_contacts", shadow=(quota, plan, quota), notes=["a", "b"]), "ok", 0.1)
-    for code in ("quota_exceeded", "plan_required"):
-        assert value(metrics, "shadow_refusals_total", tool="reveal_contacts", code=code) == 1
+    metrics.count(exchange(tool="reveal_contacts", shadow=(quota, plan, quota, rows), notes=["a", "b"]), "ok", 0.1)
+    for code, name in (("quota_exceeded", "requests"), ("quota_exceeded", "rows"), ("plan_required", "")):
+        assert value(metrics, "shadow_refusals_total", tool="reveal_contacts", code=code, quota=name) == 1
     assert value(metrics, "settle_problems_total", tool="reveal_contacts") == 2
 
 
@@ -160,11 +161,11 @@ def test_counters_with_known_labels_begin_at_0():
         assert value(metrics, "settlements_total", action=action.value) == 0
     for name in ("log_lines_dropped", "reload_failures", "store_errors", "late_settlements", "lost_holds"):
         assert value(metrics, f"{name}_total") == 0
-    metrics.expect(["reveal_contacts"], ["contact"], [("reveal_contacts", "quota_exceeded")], ["requests"])
+    metrics.expect(["reveal_contacts"], ["contact"], [("reveal_contacts", "quota_exceeded", "requests")], ["requests"])
     refused = {"gate": "budget", "code": "quota_exceeded", "quota": "requests", "pool": ""}
     assert value(metrics, "refusals_total", **refused) == 0
     assert value(metrics, "quota_used_total", quota="requests") == 0
-    assert value(metrics, "shadow_refusals_total", tool="reveal_contacts", code="quota_exceeded") == 0
+    assert value(metrics, "shadow_refusals_total", tool="reveal_contacts", code="quota_exceeded", quota="requests") == 0
     assert money(metrics) == (0, 0, 0)
     for tool in ("reveal_contacts", OTHER):
         assert value(metrics, "settle_problems_total", tool=tool) == 0

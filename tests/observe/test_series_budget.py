@@ -39,7 +39,7 @@ def test_a_policy_of_any_size_keeps_a_scrape_bounded():
     names = [f"name{number}" for number in range(MAX_REQUESTS // 2)]
     for number in range(2):
         policy = [f"{name}-{number}" for name in names]
-        metrics.expect(policy, policy, [(name, "quota_exceeded") for name in policy], policy)
+        metrics.expect(policy, policy, [(name, "quota_exceeded", name) for name in policy], policy)
         for name in policy:
             metrics.count(exchange(name, name, name), "ok", 1.0)
             for code, kind in ((ErrorCode.QUOTA_EXCEEDED, "quota"), (ErrorCode.INSUFFICIENT_CREDITS, "pool")):
@@ -68,7 +68,7 @@ def test_a_large_policy_alone_exceeds_no_budget():
     """Series that start at 0 must leave room for what occurs."""
     metrics = Metrics()
     names = [f"name{number}" for number in range(MAX_COUNTERS + 1)]
-    metrics.expect(names, names, [(name, "quota_exceeded") for name in names], names)
+    metrics.expect(names, names, [(name, "quota_exceeded", name) for name in names], names)
     assert not [each for each in samples(metrics) if each.name == "mcp_sidecar_series_over_budget_total"]
 
 

@@ -129,8 +129,11 @@ def test_a_tool_list_in_shadow_mode_includes_every_tool_and_names_its_rule():
 
 def test_every_code_that_a_shadow_rule_can_have_is_known_beforehand():
     body = ARGUMENTS + "\nconfirm: {argument: sure, inject: true, mode: shadow}\nuses: {rows: 1}"
-    codes = ("arguments_refused", "confirmation_required", "params_malformed", "plan_required", "quota_exceeded")
-    assert list(shadow_codes(policy(one(body)))) == [("t", code) for code in codes]
+    codes = ("arguments_refused", "confirmation_required", "params_malformed", "plan_required")
+    assert list(shadow_codes(policy(one(body)))) == [
+        *(("t", code, "") for code in codes),
+        ("t", "quota_exceeded", "rows"),
+    ]
     assert list(shadow_codes(policy("scopes: {s: S}\ntools: {t: {scopes: [s]}}"))) == []
 
 

@@ -63,10 +63,10 @@ async def test_a_disabled_account_is_no_revocation(rig: Rig):
         await until(lambda: len(rig.backend.streams) == 1)
         with rig.redis() as client:
             client.hset(KEYS.account, "status", "disabled")
-        await rig.sidecar._revocations.check()
+        await rig.sidecar.request_path.revocations.check()
         while await stream.event() is not None:
             pass
-    await until(lambda: not rig.sidecar._revocation_times._pending)
+    await until(lambda: not rig.sidecar.request_path.revocation_times._pending)
     assert await rig.metric(ENDED) == 0
 
 

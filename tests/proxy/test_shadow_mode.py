@@ -7,8 +7,11 @@ from typing import Any
 from tests.proxy.support import POLICY, Launch, contacts, policy
 from tests.support.rig import Json
 
-SERIES = 'mcp_sidecar_shadow_refusals_total{code="%s",tool="reveal_contacts"}'
 CODES = ("arguments_refused", "confirmation_required", "plan_required", "quota_exceeded")
+SERIES = [
+    f'mcp_sidecar_shadow_refusals_total{{code="{code}",quota="{quota}",tool="reveal_contacts"}}'
+    for code, quota in zip(CODES, ("", "", "", "requests"), strict=True)
+]
 
 
 def shadowed() -> Json:
@@ -27,7 +30,7 @@ def shadowed() -> Json:
 
 async def test_rules_in_shadow_mode_let_calls_pass_and_say_what_they_would_refuse(launch: Launch):
     rig = await launch(policy=shadowed())
-    assert [await rig.metric(SERIES % code) for code in CODES] == [0, 0, 0, 0]
+    assert [await rig.metric(series) for series in SERIES] == [0, 0, 0, 0]
     await rig.call("list_taxonomy")
     arguments = {**contacts("a", confirmed=False), "surprise": True}
     reply = await rig.call("reveal_contacts", arguments)
@@ -37,7 +40,7 @@ async def test_rules_in_shadow_mode_let_calls_pass_and_say_what_they_would_refus
     assert [each["code"] for each in line["shadow"]] == list(CODES)
     assert all(each["rule"].rpartition(":")[2].isdigit() for each in line["shadow"])
     assert (line["status"], line["gate"], "surprise" in str(line)) == ("ok", None, False)
-    assert [await rig.metric(SERIES % code) for code in CODES] == [1, 1, 1, 1]
+    assert [await rig.metric(series) for series in SERIES] == [1, 1, 1, 1]
     assert (await rig.books()).used["requests"] == 2
     usage = (await rig.call("get_usage")).json["result"]["structuredContent"]
     assert list(usage["quotas"]) == ["search_rows"]

@@ -93,9 +93,9 @@ async def live(rig: Rig) -> None:
         assert (await rig.call("list_taxonomy", revision=LEGACY, headers={"Mcp-Session-Id": session})).status == 200
     await rig.delete(session=session)
     await rig.recorded(5)
-    await until(lambda: rig.sidecar._revocations.subscription_up)
+    await until(lambda: rig.sidecar.request_path.revocations.subscription_up)
     async with rig.stream(session=await rig.session()) as stream:
-        await rig.sidecar._revocations.check()
+        await rig.sidecar.request_path.revocations.check()
         await rig.revoke()  # published, and heard
         while await stream.event() is not None:
             pass

@@ -15,7 +15,7 @@ import pytest
 from sidecar.observe.logs import Lines
 from sidecar.observe.repeats import Repeats
 from sidecar.proxy.backend.pool import BackendPool, Outgoing
-from sidecar.runtime.backend_watch import BackendWatch
+from sidecar.runtime.watches.backend_watch import BackendWatch
 from tests.proxy.support import POLICY, Launch, contacts, policy
 from tests.support import backend as scripted
 from tests.support.backend import Backend

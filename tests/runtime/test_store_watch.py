@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from sidecar.cli import main
-from sidecar.runtime.store_watch import check_forever
+from sidecar.runtime.watches.store_watch import check_forever
 from sidecar.store.health.durability import DurabilityRisk
 from tests.proxy.support import Launch, contacts
 from tests.support.certificates import Authority
@@ -122,7 +122,7 @@ async def test_everything_works_over_tls_and_nothing_without_it(own_server: Stor
         await rig.account(credits=10)
         await rig.grant()
         assert (await rig.call("reveal_contacts", contacts("a"))).status == 200
-        await until(lambda: rig.sidecar._revocations.subscription_up)
+        await until(lambda: rig.sidecar.request_path.revocations.subscription_up)
         assert set(proxy.handshakes) == {"TLSv1.3"}
         # The next connection meets a certificate that none of the authorities stands for.
         authority.cert.write_bytes(Authority(tmp_path, "other").cert.read_bytes())

@@ -19,7 +19,7 @@ from sidecar.config.documents.merging import Document, parse
 from sidecar.config.settings.settings import Settings, settings_of
 from sidecar.observe.logs import Lines
 from sidecar.observe.metrics import Metrics
-from sidecar.runtime.tls_reload import Certificates, ListenerContext, backend_pool
+from sidecar.runtime.watches.tls_reload import Certificates, ListenerContext, backend_pool
 from sidecar.workbench.tls_check import Tls, read_tls
 from tests.support.certificates import Authority, Pair, replace
 from tests.support.rig import Json

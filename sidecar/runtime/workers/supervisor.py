@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from sidecar.config.files import FilesStamp
 from sidecar.config.settings.settings import Settings
-from sidecar.observe.logs import FLUSH_WITHIN, Lines
+from sidecar.observe.logs import Lines
 from sidecar.observe.redact import sentence
 from sidecar.observe.repeats import Repeats
 from sidecar.policy.rules import Policy
 from sidecar.proxy.admit import LEASE_MARGIN
 from sidecar.proxy.listener.accepting.acceptors import Listeners
-from sidecar.proxy.listener.client_server import ClientServer
 from sidecar.runtime.admin import Admin
-from sidecar.runtime.app import ADMIN_GRACE
-from sidecar.runtime.background import run_forever
-from sidecar.runtime.control.control_socket import ControlSocket
+from sidecar.runtime.background import BackgroundTasks
 from sidecar.runtime.control.reload_answer import ReloadCause
-from sidecar.runtime.files_watch import FilesWatch
 from sidecar.runtime.readiness import Check, Readiness
 from sidecar.runtime.reload import Reloader
+from sidecar.runtime.shutdown import close_log, wait_unless
+from sidecar.runtime.watches.files_watch import FilesWatch
 from sidecar.runtime.workers.crew import HUNG_AFTER, Crew
 from sidecar.runtime.workers.shared_listeners import SharedListeners
 from sidecar.runtime.workers.worker_metrics import CombinedMetrics
@@ -78,8 +76,7 @@ class Supervisor:
         self._files = FilesWatch(config, loaded, self._in_force, self._repeats, self._reload_watched)
         self._stack = contextlib.AsyncExitStack()
         self._threads = LimitedThreads("embedded store")
-        self._flushing = LimitedThreads("flush")
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = BackgroundTasks(self._repeats)
 
     async def __aenter__(self) -> Self:
         """Listen, and start the workers.
@@ -98,10 +95,7 @@ class Supervisor:
         """Drain the workers, then end what is the supervisor's own."""
         self._readiness.stopping = True
         await self._stack.aclose()
-        self._lines.event("stopped")
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FLUSH_WITHIN):
-                await self._flushing.run(self._lines.flush)
+        await close_log(self._lines)
 
     async def _start(self) -> None:
         settings = self._loaded.settings
@@ -121,7 +115,7 @@ class Supervisor:
         self._reloader = reload
         listeners = Listeners(self._stack, self._metrics, self._repeats)
         await self._open_admin(settings, listeners)
-        await self._open_control(settings.control)
+        await reload.serve_commands(settings.control, self._stack)
         if settings.store.embedded:
             await self._hold_store(EmbeddedStore(settings.store.directory))
         reload.warn(self._loaded)
@@ -133,7 +127,7 @@ class Supervisor:
             ("readiness", self._readiness.watch),
             ("files", self._files.watch),
         ):
-            self._spawn(task, name)
+            self._tasks.start(task, name)
         self._lines.event(
             "listening",
             resource=settings.resource,
@@ -152,18 +146,7 @@ class Supervisor:
             lambda: self._crew.in_force.settings.admin_hosts,
             self._crew.alive,
         )
-        operators = ClientServer(admin.handle, admin.error, settings.limits)
-        plain = [None] * len(settings.admin)
-        await listeners.open("admin", settings.admin, plain, operators, lambda: ADMIN_GRACE)
-
-    async def _open_control(self, path: Path | None) -> None:
-        async def reload() -> dict[str, Any]:
-            return (await self._reloader.reload(ReloadCause.COMMAND)).document
-
-        if path is not None:
-            control = ControlSocket(path, reload)
-            self._stack.push_async_callback(control.close)
-            await control.open()
+        await admin.listen(listeners, settings)
 
     async def _hold_store(self, store: EmbeddedStore) -> None:
         """Start the embedded store before the workers, and stop it after them."""
@@ -181,7 +164,7 @@ class Supervisor:
                 else:
                     entered.set()
 
-        self._spawn(enter, "embedded store")
+        self._tasks.start(enter, "embedded store")
         with contextlib.suppress(TimeoutError):  # the workers report it
             async with asyncio.timeout(_STORE_WITHIN):
                 await entered.wait()
@@ -200,14 +183,12 @@ class Supervisor:
         """
         self._readiness.stopping = True
         self._crew.leave()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._crew.in_force.settings.shutdown_delay):
-                await cut_short.wait()
+        await wait_unless(cut_short, self._crew.in_force.settings.shutdown_delay)
 
     # --- parts ---
 
     async def _reload_watched(self, seen: FilesStamp) -> None:
-        await self._reloader.reload(ReloadCause.WATCH, seen)
+        await self._reloader.watched(seen)
 
     def _in_force(self) -> tuple[Settings, Policy]:
         loaded = self._crew.in_force
@@ -226,12 +207,4 @@ class Supervisor:
 
     async def _end(self) -> None:
         await self._crew.drain(self._crew.in_force.settings.shutdown_grace)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _spawn(self, task: Callable[[], Awaitable[None]], name: str) -> None:
-        def failed(fault: str) -> None:
-            self._repeats.event("background_task_failed", "error", what=name, fault=fault)
-
-        self._tasks.append(asyncio.create_task(run_forever(task, failed), name=name))
+        await self._tasks.cancel()

@@ -209,7 +209,7 @@ class WorkerProcess:
             await asyncio.sleep(METRICS_EVERY)
 
     async def _send_metrics(self, sidecar: Sidecar, number: int = 0) -> None:
-        await sidecar.refresh()
+        await sidecar.gauges.refresh()
         self._channel.send_metrics(await encode(sidecar.metrics.registry), number)
 
 

@@ -159,7 +159,7 @@ async def test_first_use_needs_no_record_to_go_on(launch: Launch):
         await opened(rig)
         with rig.redis() as client:
             client.delete(KEYS.consent("ada", "cli-1"))
-        await rig.sidecar._revocations.check()
+        await rig.sidecar.request_path.revocations.check()
         assert not stream.answer.content.at_eof()
         await rig.revoke()
         assert await last_words(stream) == WITHDRAWN
@@ -248,7 +248,7 @@ async def test_a_revoked_client_may_finish_the_call_it_made(rig: Rig):
         call = tasks.create_task(rig.call("list_taxonomy"))
         await until(lambda: len(rig.backend.received) == 1)
         await rig.revoke()
-        await rig.sidecar._revocations.check()
+        await rig.sidecar.request_path.revocations.check()
         gate.set()
     assert call.result().events[-1]["result"]
 
