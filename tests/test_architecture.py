@@ -24,6 +24,7 @@ LEVELS = (
     ("config", "protocol", "observe", "system"),
     ("ledger",),
     ("policy", "identity", "store"),
+    ("management",),  # below the proxy, which answers some tools by these operations
     ("workbench", "proxy"),
     ("mcp_client", "doctor"),
     ("runtime",),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sidecar.cli import consent_accounts, consent_all, consent_lists
@@ -20,10 +19,11 @@ from sidecar.cli.common import (
     words,
 )
 from sidecar.cli.common import verbs as add_verbs
-from sidecar.cli.operator_store import Session, Target, with_store
+from sidecar.cli.operator_store import AUTHOR, target_of, with_store
 from sidecar.config.files import load_settings
-from sidecar.store.commands import changes
-from sidecar.store.commands.command import ChangeCode
+from sidecar.management.consent_records import ConsentChange, grant_consent, revoke_consent
+from sidecar.management.operator_store import OperatorStore
+from sidecar.management.targets import Target
 from sidecar.workbench.loading import load
 
 
@@ -87,32 +87,13 @@ def _revoke(arguments: argparse.Namespace) -> int:
 # --- one client of one account -----------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Changed:
-    """Outcome of a change.
-
-    Attributes:
-        created: True for a new record.
-        others: number of changed records of single subjects.
-        blocked: True if all other clients stay revoked.
-        clients: clients with a record before the change.
-        known: True if the client was one of them.
-    """
-
-    created: bool
-    others: int
-    blocked: bool
-    clients: list[str]
-    known: bool
-
-
 def _change(arguments: argparse.Namespace) -> int:
     # A revocation reads no policy: it must work while the policy files are invalid.
     settings = load_settings(arguments.config)
-    target = Target.of(arguments, settings)
+    target = target_of(arguments, settings)
     grants = arguments.verb == "grant"
     scopes = _scopes(arguments) if grants and arguments.scopes is not None else None
-    changed = with_store(settings, lambda session: _changed(session, target, arguments, scopes))
+    changed = with_store(settings, lambda store: _changed(store, target, arguments, scopes))
     done = "granted" if grants else "revoked"
     subject = consent_lists.EVERY_SUBJECT if arguments.subject is None else f"subject {shown(arguments.subject)}"
     document: dict[str, Any] = {
@@ -154,20 +135,9 @@ def _scopes(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 
 async def _changed(
-    session: Session, target: Target, arguments: argparse.Namespace, scopes: Sequence[str] | None
-) -> _Changed:
-    client, subject, keys = arguments.client, arguments.subject, target.keys
-    names, revokes = (target.issuer, target.account, subject, client), arguments.verb == "revoke"
-    # One record needs no search, which takes long in a large store.
-    before = await session.consents(target) if subject is None else {}
-    others = [key for key, (fields, _) in before.items() if key == keys.consent(fields.get("subject", ""), client)]
-    change = changes.revoke(*names, others=others) if revokes else changes.grant(*names, scopes, others=others)
-    created = ChangeCode(await session.run(change)) is ChangeCode.CREATED
-    if subject is not None and revokes:
-        before = await session.consents(target)
-        if created:
-            before.pop(keys.consent(subject, client), None)
-    clients = {fields["client_id"] for fields, _ in before.values() if "client_id" in fields}
-    known = bool(others) or keys.client(client) in before or client in clients
-    blocked = await session.revocation(target) is not None
-    return _Changed(created, len(others), blocked, sorted(clients), known)
+    store: OperatorStore, target: Target, arguments: argparse.Namespace, scopes: Sequence[str] | None
+) -> ConsentChange:
+    client, subject = arguments.client, arguments.subject
+    if arguments.verb == "revoke":
+        return await revoke_consent(store, target, client, subject=subject, by=AUTHOR)
+    return await grant_consent(store, target, client, subject=subject, scopes=scopes, by=AUTHOR)

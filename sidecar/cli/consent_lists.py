@@ -7,12 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from sidecar.cli.common import emit, table
-from sidecar.cli.operator_store import Session, Target, with_store
+from sidecar.cli.operator_store import target_of, with_store
 from sidecar.config.files import load_settings
-from sidecar.ledger.accounts import Consent
+from sidecar.management.consent_records import ConsentRecord, host_of, list_consents
 
 EVERY_SUBJECT: Final = "every subject"
 
@@ -23,22 +22,11 @@ HEADS: Final = ("SUBJECT", "STATUS", "SINCE", "SCOPES")
 def of_account(arguments: argparse.Namespace) -> int:
     """Print the consents of the account, and the revocation of all its clients."""
     settings = load_settings(arguments.config)
-    target = Target.of(arguments, settings)
-    found = with_store(settings, lambda session: _consents(session, target, arguments.client, arguments.subject))
-    emit(arguments, found, table(("CLIENT", *HEADS), _rows(found)))
+    target, client, subject = target_of(arguments, settings), arguments.client, arguments.subject
+    found = with_store(settings, lambda store: list_consents(store, target, client=client, subject=subject))
+    documents = [{**facts(each), "host": each.host, "all_clients": each.all_clients} for each in found]
+    emit(arguments, documents, table(("CLIENT", *HEADS), _rows(documents)))
     return 0
-
-
-def host_of(client_id: str | None) -> str | None:
-    """Return the host of a client metadata document's URL; None for any other client id."""
-    try:
-        parts = urlsplit(client_id or "")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        return None
-    if parts.scheme != "https" or not host:
-        return None
-    return host if port is None else f"{host}:{port}"
 
 
 def by_host(clients: Iterable[str]) -> list[dict[str, Any]]:
@@ -55,14 +43,14 @@ def host_lines(clients: Iterable[str]) -> Iterator[str]:
         yield from (client if group["host"] is None else f"  {client}" for client in group["clients"])
 
 
-def facts(fields: Mapping[str, str], consent: Consent) -> dict[str, Any]:
+def facts(record: ConsentRecord) -> dict[str, Any]:
     """Return what every list shows of a record."""
     return {
-        "client_id": fields.get("client_id"),
-        "subject": fields.get("subject"),
-        "status": "granted" if consent.granted else "revoked",
-        "at": None if consent.at is None else _time(consent.at),
-        "scopes": None if consent.scopes is None else sorted(consent.scopes),
+        "client_id": record.client_id,
+        "subject": record.subject,
+        "status": "granted" if record.granted else "revoked",
+        "at": None if record.at is None else _time(record.at),
+        "scopes": None if record.scopes is None else list(record.scopes),
     }
 
 
@@ -74,20 +62,6 @@ def cells(each: Mapping[str, Any]) -> tuple[str, ...]:
         each["at"] or "-",
         "-" if each["scopes"] is None else " ".join(each["scopes"]),
     )
-
-
-async def _consents(session: Session, target: Target, client: str | None, subject: str | None) -> list[dict[str, Any]]:
-    found = []
-    for fields, consent in (await session.consents(target)).values():
-        if client not in (None, fields.get("client_id")) or subject not in (None, fields.get("subject")):
-            continue
-        host = host_of(fields.get("client_id"))
-        found.append({**facts(fields, consent), "host": host, "all_clients": False})
-    found.sort(key=lambda each: (each["host"] or "", each["client_id"] or "", each["subject"] or ""))
-    revocation = await session.revocation(target)
-    if revocation is not None:
-        found.insert(0, {**facts({}, revocation), "host": None, "all_clients": True})
-    return found
 
 
 def _rows(found: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import uuid
 from typing import Any
 
-from sidecar.cli.common import CommandError, Commands, UsageError, account_name, amount, command, emit
+from sidecar.cli.common import Commands, UsageError, account_name, amount, command, emit
 from sidecar.cli.common import verbs as add_verbs
-from sidecar.cli.operator_store import Session, Target, with_store
-from sidecar.cli.usage import known, pool_line, usage_of
+from sidecar.cli.operator_store import AUTHOR, target_of, unless_unknown, with_store
+from sidecar.cli.usage import pool_line
+from sidecar.management.credit_changes import CreditOrder, CreditResult, CreditVerb, change_credits, check_pool
+from sidecar.management.failures import ManagementError
+from sidecar.management.operator_store import OperatorStore
+from sidecar.management.targets import Target
+from sidecar.management.usage_reading import read_usage, usage_of
 from sidecar.policy.rules import Policy
-from sidecar.store.commands import changes
-from sidecar.store.commands.changes import CreditChange
-from sidecar.store.commands.command import ChangeCode
 from sidecar.workbench.loading import load
 
 _DONE = {"grant": "granted", "spend": "spent", "set": "set to"}
@@ -39,17 +40,12 @@ def add(commands: Commands) -> None:
             parser.add_argument("--create", action="store_true", help="create the record if the store has none")
 
 
-def _pool(policy: Policy, pool: str | None) -> None:
-    if pool is not None and pool not in policy.credits:
-        raise UsageError(f"there is no pool of credits {pool!r}: {', '.join(policy.credits) or 'the policy has none'}")
-
-
 def _show(arguments: argparse.Namespace) -> int:
     loaded = load(arguments.config, serving=False)
     policy = loaded.policy
-    _pool(policy, arguments.pool)
-    target = Target.of(arguments, loaded.settings)
-    seen = with_store(loaded.settings, lambda session: known(session, target))
+    _check_pool(policy, arguments.pool)
+    target = target_of(arguments, loaded.settings)
+    seen = with_store(loaded.settings, lambda store: read_usage(store, target))
     pools = usage_of(seen, policy)["credits"]
     chosen = {pool: facts for pool, facts in pools.items() if arguments.pool in (None, pool)}
     emit(arguments, chosen, [pool_line(pool, facts) for pool, facts in chosen.items()] or ["no credits"])
@@ -58,44 +54,32 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _change(arguments: argparse.Namespace) -> int:
     loaded = load(arguments.config, serving=False)
-    _pool(loaded.policy, arguments.pool)
-    target = Target.of(arguments, loaded.settings)
-    changed = with_store(loaded.settings, lambda session: _changed(session, target, loaded.policy, arguments))
-    if changed.code is ChangeCode.UNKNOWN:
-        raise CommandError(
-            f"the store has no record of account {target}: create one with --create, "
-            "or restore a deleted one with `account set --create`"
-        )
-    if changed.code is ChangeCode.TOO_LITTLE:
-        raise CommandError(f"account {target} has too few {arguments.pool} credits: the balance is {changed.balance}")
-    if changed.code is ChangeCode.TOO_MUCH:
-        raise CommandError(
-            f"the {arguments.pool} credits of account {target} would exceed the largest amount, 2^53 - 1"
-        )
+    _check_pool(loaded.policy, arguments.pool)
+    target = target_of(arguments, loaded.settings)
+    changed = with_store(loaded.settings, lambda store: _changed(store, target, loaded.policy, arguments))
     _print(arguments, target, changed)
     return 0
 
 
-async def _changed(session: Session, target: Target, policy: Policy, arguments: argparse.Namespace) -> CreditChange:
-    included = None
-    if arguments.verb == "spend" and policy.plans is not None:
-        plan = (await session.inspect(target)).state.plan or policy.default_plan
-        terms = policy.plans.get(plan) if plan else None
-        included = terms.credits.get(arguments.pool) if terms else None
-    change = changes.change_credits(
-        target.issuer,
-        target.account,
-        arguments.verb,
-        arguments.pool,
-        arguments.amount,
-        operation=f"cli:{uuid.uuid4()}",  # a retry after a lost answer has no further effect
-        included=included,
-        create=arguments.create,
-    )
-    return changes.credited(await session.run(change))
+def _check_pool(policy: Policy, pool: str | None) -> None:
+    """Check the name before the store is asked."""
+    try:
+        if pool is not None:
+            check_pool(policy, pool)
+    except ManagementError as error:
+        raise UsageError(str(error)) from error
 
 
-def _print(arguments: argparse.Namespace, target: Target, changed: CreditChange) -> None:
+async def _changed(store: OperatorStore, target: Target, policy: Policy, arguments: argparse.Namespace) -> CreditResult:
+    order = CreditOrder(CreditVerb(arguments.verb), arguments.pool, arguments.amount, create=arguments.create)
+    try:
+        return await change_credits(store, target, order, policy=policy, by=AUTHOR)
+    except ManagementError as error:
+        hint = ": create one with --create, or restore a deleted one with `account set --create`"
+        raise unless_unknown(error, hint) from error
+
+
+def _print(arguments: argparse.Namespace, target: Target, changed: CreditResult) -> None:
     document: dict[str, Any] = {
         "done": arguments.verb,
         "issuer": target.issuer,
@@ -104,7 +88,7 @@ def _print(arguments: argparse.Namespace, target: Target, changed: CreditChange)
         "amount": arguments.amount,
         "included": changed.included,
         "balance": changed.balance,
-        "created": changed.code is ChangeCode.CREATED,
+        "created": changed.created,
     }
     made = "; a record was created" if document["created"] else ""
     of = f" ({changed.included} of them included in the plan)" if changed.included else ""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from sidecar.cli.common import CommandError
-from sidecar.cli.operator_store import Session, with_store
+from sidecar.cli.operator_store import with_store
 from sidecar.config.settings.settings import Settings
 from sidecar.ledger import decoding
+from sidecar.management.operator_store import OperatorStore
 from sidecar.model import Application
 from sidecar.store.commands import scripts
 from sidecar.store.commands.keys import caller_keys
@@ -30,9 +31,9 @@ def look_at(settings: Settings, application: Application) -> StoreLook:
         # Starting the server would create it.
         raise CommandError(f"store: {settings.store.directory} does not exist: start the sidecar, or use --offline")
 
-    async def ask(session: Session) -> StoreLook:
-        reply = scripts.admitted(application, await session.run(scripts.admit(application)))
-        record = await session.record(caller_keys(application.caller).account)
+    async def ask(store: OperatorStore) -> StoreLook:
+        reply = scripts.admitted(application, await store.run(scripts.admit(application)))
+        record = await store.record(caller_keys(application.caller).account)
         state = decoding.parse(record, {}, {}, {})
         return StoreLook(reply, bool(record) and "deleted" not in record, state.plan, state.active)
 

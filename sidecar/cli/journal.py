@@ -5,56 +5,45 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from sidecar.cli.common import CommandError, as_json, emit, escaped, plural, shown
-from sidecar.cli.operator_store import Session, Target, with_store
+from sidecar.cli.common import as_json, emit, escaped, plural, shown
+from sidecar.cli.operator_store import with_store
 from sidecar.config.settings.settings import Settings
-from sidecar.ledger.journal.entries import Difference, Entry, JournalSnapshot
-from sidecar.ledger.journal.verification import last_without_windows, lost_holds, verify
-from sidecar.store.commands import changes
-from sidecar.store.commands.keys import AccountKeys
+from sidecar.ledger.journal.entries import Entry
+from sidecar.management.journal_audit import Verifiable, Verified, read_snapshot, verify_account
+from sidecar.management.journal_reading import BEFORE_FIRST, last_entries, wait_for_entries
+from sidecar.management.operator_store import OperatorStore
+from sidecar.management.targets import Target
 from sidecar.store.connection.store_connection import RejectedError, StoreError
 
 DEFAULT_COUNT: Final = 10
 """Entries that `usage` prints by default."""
 
-_PAGE: Final = 500  # entries of one read
-_WAIT: Final = 3000  # milliseconds that a read may block in the store: well below the connection's timeout
-_ATTEMPTS: Final = 10  # to read all entries before some are folded
-
 
 # --- last entries and new ones ------------------------------------------------------------------
-
-
-async def last(session: Session, target: Target, count: int) -> list[Entry]:
-    """Return the `count` newest entries, oldest first."""
-    if not count:
-        return []
-    return _entries(await session.read("XREVRANGE", target.keys.usage, "+", "-", "COUNT", count))[::-1]
 
 
 def follow(arguments: argparse.Namespace, settings: Settings, target: Target) -> int:
     """Print the last entries, then new ones as they arrive, until the user interrupts."""
     with contextlib.suppress(KeyboardInterrupt):
-        with_store(settings, lambda session: _follow(arguments, session, target))
+        with_store(settings, lambda store: _follow(arguments, store, target))
     return 0
 
 
-async def _follow(arguments: argparse.Namespace, session: Session, target: Target) -> None:
-    await _existing_snapshot(session, target)
+async def _follow(arguments: argparse.Namespace, store: OperatorStore, target: Target) -> None:
+    await read_snapshot(store, target)
     # `arguments.last` may be 0: then only entries after the newest one are printed.
-    newest = (await last(session, target, 1) or [Entry("0-0", {})])[-1].id
-    for entry in await last(session, target, arguments.last):
+    newest = (await last_entries(store, target.keys, 1) or [Entry(BEFORE_FIRST, {})])[-1].id
+    for entry in await last_entries(store, target.keys, arguments.last):
         _print(arguments, entry)
         newest = entry.id
     unreachable = False
     while True:
         try:
-            reply = await session.read("XREAD", "COUNT", _PAGE, "BLOCK", _WAIT, "STREAMS", target.keys.usage, newest)
+            entries = await wait_for_entries(store, target.keys, newest)
         except RejectedError:
             raise
         except StoreError as error:
@@ -65,7 +54,7 @@ async def _follow(arguments: argparse.Namespace, session: Session, target: Targe
         if unreachable:
             print("mcp-sidecar: store: reachable again", file=sys.stderr, flush=True)
             unreachable = False
-        for entry in _entries(reply[0][1]) if reply else ():
+        for entry in entries:
             _print(arguments, entry)
             newest = entry.id
 
@@ -99,35 +88,9 @@ def _iso(at: int) -> str:
 # --- verification ------------------------------------------------------------------------------
 
 
-class Verifiable(Protocol):
-    """Account with its keys; None for a name that no record of the account says."""
-
-    @property
-    def issuer(self) -> str | None:
-        """Id of its issuer."""
-
-    @property
-    def account(self) -> str | None:
-        """Name of the account."""
-
-    @property
-    def keys(self) -> AccountKeys:
-        """Keys of the account in the store."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """Result of a verification; `uncounted` is the time up to which entries have no windows, None without any."""
-
-    snapshot: JournalSnapshot
-    entries: Sequence[Entry]
-    found: Sequence[Difference]
-    uncounted: str | None
-
-
 def print_verification(arguments: argparse.Namespace, settings: Settings, target: Target) -> int:
     """Recompute the account from its journal and print the differences; return 1 if there are any."""
-    verified = with_store(settings, lambda session: verification(session, target))
+    verified = with_store(settings, lambda store: verify_account(store, target))
     emit(arguments, verified_document(target, verified), verdict(target, verified))
     return 1 if verified.found else 0
 
@@ -140,7 +103,7 @@ def verified_document(target: Verifiable, verified: Verified) -> dict[str, Any]:
         "account": target.account,
         "entries": len(verified.entries),
         "folded": verified.snapshot.folded,
-        "uncounted_until": verified.uncounted,
+        "uncounted_until": None if verified.uncounted is None else _iso(verified.uncounted),
         "differences": [
             {"where": each.where, "pool": each.pool, "what": each.what, "expected": each.expected, "found": each.found}
             for each in verified.found
@@ -159,56 +122,6 @@ def verdict(target: Verifiable, verified: Verified) -> Iterator[str]:
         yield f"  {shown(str(difference))}"
     if verified.uncounted is not None:
         yield (
-            f"  not compared: paid items, and counters of windows that began before {verified.uncounted}: an earlier "
-            "version wrote the entries until then, without their windows"
+            f"  not compared: paid items, and counters of windows that began before {_iso(verified.uncounted)}: an "
+            "earlier version wrote the entries until then, without their windows"
         )
-
-
-async def verification(session: Session, target: Verifiable) -> Verified:
-    """Recompute an account from its journal.
-
-    Raises:
-        CommandError: the store has no data of it, or its journal changes too fast.
-    """
-    for _ in range(_ATTEMPTS):
-        snapshot = await _existing_snapshot(session, target)
-        entries = await _entries_of(session, target, snapshot) if snapshot.types["usage"] == "stream" else []
-        # One long read would block calls. Between two pages the store may fold entries: then read all of them again.
-        if (await _snapshot(session, target)).folded == snapshot.folded:
-            found = [*verify(snapshot, entries), *lost_holds(snapshot, entries)]
-            until = last_without_windows(snapshot, entries)
-            return Verified(snapshot, entries, found, None if until is None else _iso(until))
-    raise CommandError(f"the journal of account {target} changes faster than it can be read: try again")
-
-
-async def _existing_snapshot(session: Session, target: Verifiable) -> JournalSnapshot:
-    """Read the stored state of an account, which its entries are compared with.
-
-    Raises:
-        CommandError: the store has no data of the account.
-    """
-    snapshot = await _snapshot(session, target)
-    if snapshot.empty:
-        raise CommandError(f"the store has no data of account {target}")
-    return snapshot
-
-
-async def _snapshot(session: Session, target: Verifiable) -> JournalSnapshot:
-    return changes.audited(await session.run(changes.audit(target.keys)))
-
-
-async def _entries_of(session: Session, target: Verifiable, snapshot: JournalSnapshot) -> list[Entry]:
-    found: list[Entry] = []
-    start = "-"
-    while page := _entries(await session.read("XRANGE", target.keys.usage, start, snapshot.newest, "COUNT", _PAGE)):
-        found += page
-        start = f"({page[-1].id}"
-    return found
-
-
-def _entries(reply: Any) -> list[Entry]:
-    found = []
-    for identifier, flat in reply or ():
-        words = [word.decode(errors="replace") for word in flat]
-        found.append(Entry(identifier.decode(), dict(zip(words[::2], words[1::2], strict=True))))
-    return found

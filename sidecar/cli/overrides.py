@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from sidecar.cli.common import UsageError, amount, shown
+from sidecar.management.account_records import UNLIMITED
 from sidecar.model import Window
 from sidecar.policy.rules import Policy
 from sidecar.window_rules import WINDOWS
 
-UNLIMITED: Final = "unlimited"
 PLAN: Final = "plan"
 
 
@@ -70,23 +70,6 @@ def check(policy: Policy, overrides: Sequence[Override]) -> None:
     wrong += [f"--quota {quota}.{window} is given more than once" for quota, window in twice]
     if wrong:
         raise UsageError("\n".join(wrong))
-
-
-def check_drops(policy: Policy, overrides: Sequence[Override], own: Mapping[tuple[str, Window], int | None]) -> None:
-    """Check the limits to drop against the policy and the record: a quota may have left the policy since.
-
-    Raises:
-        UsageError: a quota is in neither.
-    """
-    known = dict.fromkeys([*policy.quotas, *(quota for quota, _ in own)])
-    for each in overrides:
-        if each.drop and each.quota not in known:
-            raise UsageError(f"there is no quota {each.quota!r}: {', '.join(known) or 'the policy has none'}")
-
-
-def by_field(own: Mapping[tuple[str, Window], int | None]) -> dict[str, int | str]:
-    """Return an account's own limits by `NAME.WINDOW`."""
-    return {f"{quota}.{window}": UNLIMITED if limit is None else limit for (quota, window), limit in own.items()}
 
 
 def words(limits: Mapping[str, int | str]) -> str:

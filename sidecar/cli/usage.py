@@ -6,15 +6,18 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
-from sidecar.cli import journal, overrides, usage_accounts
-from sidecar.cli.common import CommandError, Commands, UsageError, account_name, amount, command, emit, shown
-from sidecar.cli.operator_store import Session, Target, with_store
+from sidecar.cli import journal, usage_accounts
+from sidecar.cli.common import Commands, UsageError, account_name, amount, command, emit, shown
+from sidecar.cli.operator_store import target_of, with_store
 from sidecar.config.files import load_settings
-from sidecar.ledger import accounts
 from sidecar.ledger.accounts import Hold
 from sidecar.ledger.journal.entries import Entry
+from sidecar.management.account_records import UNLIMITED, limits_by_field
+from sidecar.management.journal_reading import last_entries
+from sidecar.management.operator_store import OperatorStore
+from sidecar.management.targets import Target
+from sidecar.management.usage_reading import read_usage, usage_of
 from sidecar.model import AmountKind
-from sidecar.policy.rules import Policy
 from sidecar.store.commands.changes import Inspection
 from sidecar.workbench.loading import load
 
@@ -50,16 +53,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.follow or arguments.verify:
         settings = load_settings(arguments.config)  # no policy: an audit works while the policy files are invalid
         looking = journal.follow if arguments.follow else journal.print_verification
-        return looking(arguments, settings, Target.of(arguments, settings))
+        return looking(arguments, settings, target_of(arguments, settings))
     loaded = load(arguments.config, serving=False)
-    target = Target.of(arguments, loaded.settings)
-    seen, entries = with_store(loaded.settings, lambda session: _looked(session, target, arguments.last))
+    target = target_of(arguments, loaded.settings)
+    seen, entries = with_store(loaded.settings, lambda store: _looked(store, target, arguments.last))
     document = {
         "issuer": target.issuer,
         "account": target.account,
         "known": seen.known,
         **usage_of(seen, loaded.policy),
-        "overrides": overrides.by_field(seen.state.overrides),
+        "overrides": limits_by_field(seen.state.overrides),
         "holds": [_hold(call_id, hold, seen.now) for call_id, hold in sorted(seen.state.holds.items())],
         "unreadable_holds": sorted(seen.state.unreadable),
         "entries": [journal.document(entry) for entry in entries],
@@ -68,32 +71,9 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _looked(session: Session, target: Target, count: int) -> tuple[Inspection, list[Entry]]:
-    seen = await known(session, target)
-    return seen, await journal.last(session, target, count)
-
-
-async def known(session: Session, target: Target) -> Inspection:
-    """Read an account that the store has any data of.
-
-    An account of the default plan has no record of its own but may have usage.
-
-    Raises:
-        CommandError: the store has no data of it, so that its name may be misspelt.
-    """
-    seen = await session.inspect(target)
-    state = seen.state
-    traces = (state.balances, state.quotas, state.included, state.holds, state.unreadable)
-    if not seen.known and not any(traces) and not await session.record(target.keys.account):
-        raise CommandError(f"the store has no data of account {target}")
-    return seen
-
-
-def usage_of(seen: Inspection, policy: Policy) -> dict[str, Any]:
-    """Return `{plan, status, quotas, credits}`, with every pool of the policy."""
-    usage = accounts.usage(seen.state, policy.account_terms, seen.now)
-    empty = {pool: {"left": 0, "balance": 0, "held": 0} for pool in policy.credits if pool not in usage["credits"]}
-    return {**usage, "credits": {**usage["credits"], **empty}}
+async def _looked(store: OperatorStore, target: Target, count: int) -> tuple[Inspection, list[Entry]]:
+    seen = await read_usage(store, target)
+    return seen, await last_entries(store, target.keys, count)
 
 
 # --- words -------------------------------------------------------------------------------------
@@ -124,7 +104,7 @@ def _lines(target: Target, facts: dict[str, Any]) -> Iterator[str]:
                 f"{entry['left']} left, resets in {span(entry['resets_in'])}"
             )
     for field, limit in facts["overrides"].items():
-        if limit == overrides.UNLIMITED:
+        if limit == UNLIMITED:
             quota, _, window = field.rpartition(".")
             yield f"  quota    {shown(quota)} per {window}: unlimited (the account's own limit)"
     for pool, entry in facts["credits"].items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from hashlib import sha1
 from typing import Any, Final
 
 from sidecar.ledger.accounts import AccountState, Consent, HeldAmount, Hold
@@ -68,6 +69,16 @@ def parse_at(text: str | None) -> int | None:
         return None
     digits = whole.lstrip("0") or "0"
     return int(digits) * 1000 + int((fraction + "000")[:3]) if len(digits) <= MAX_AT_DIGITS else None
+
+
+def record_version(record: Mapping[bytes, bytes]) -> str:
+    """Return the version of a record: it changes with every field; the model of `lua/version.lua`."""
+    parts = (b"%d:%b%b" % (len(name), name, value) for name, value in record.items())
+    return _sha1("".join(sorted(map(_sha1, parts))).encode())
+
+
+def _sha1(data: bytes) -> str:
+    return sha1(data, usedforsecurity=False).hexdigest()
 
 
 def parse(

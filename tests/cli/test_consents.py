@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from sidecar.cli import consent_accounts
-from sidecar.cli import operator_store as cli_store
-from sidecar.cli.consent_lists import by_host, host_of
+from sidecar.cli.consent_lists import by_host
+from sidecar.management import operator_store
+from sidecar.management.consent_records import host_of
 from sidecar.model import AdmissionCode, Application, Caller, ConsentMode, Depth, PlanTerms, Terms
 from sidecar.store.commands import scripts
 from sidecar.store.commands.keys import REVOKED_CHANNEL, account_keys
@@ -34,7 +35,7 @@ def first_use(server: StoreServer, *clients: str, account: str = "alice") -> lis
     terms = Terms(ConsentMode.FIRST_USE, None, None, PlanTerms(True))
 
     async def ask() -> list[AdmissionCode]:
-        connection = StoreConnection(parse_url(server.url), prepare=cli_store._prepare)
+        connection = StoreConnection(parse_url(server.url), prepare=operator_store.prepare)
         await connection.start()
         try:
             codes = []
@@ -99,7 +100,7 @@ def test_the_revocation_of_all_is_shown_kept_and_published(
 ) -> None:
     run("account", "set", "alice", "--plan", "growth", "--create")
     (here / "policies" / "p.yaml").write_text("broken: [")
-    monkeypatch.setattr("sidecar.cli.consent_all._BATCH", 2)
+    monkeypatch.setattr("sidecar.management.consent_records.BATCH", 2)
     assert first_use(store_server, "a", "b", "c") == [ADMITTED] * 3
     with store_server.client() as client, client.pubsub() as channel:
         channel.subscribe(REVOKED_CHANNEL)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.cli import operator_store as cli_store
+from sidecar.management import operator_store
 from sidecar.model import AdmissionCode, Application, Caller, Demand, Depth
 from sidecar.store.commands import scripts
 from sidecar.store.commands.keys import REVOKED_CHANNEL, account_keys
@@ -31,7 +31,7 @@ def admit(server: StoreServer, tool: str, *demands: Demand, subject: str = "alic
     application = Application(call, "owner", caller, False, Depth.PRICE, terms, demands)
 
     async def ask() -> AdmissionCode:
-        connection = StoreConnection(parse_url(server.url), prepare=cli_store._prepare)
+        connection = StoreConnection(parse_url(server.url), prepare=operator_store.prepare)
         await connection.start()
         try:
             reply = await connection.call(*scripts.admit(application).words())
@@ -265,7 +265,6 @@ def test_the_embedded_store_is_shared_with_a_live_sidecar(run: Run, here: Path) 
 
 @pytest.mark.parametrize("url", ["unix:///nowhere/at.sock", "redis://:hunter2@127.0.0.1:1"])
 def test_a_store_that_cannot_be_reached(run: Run, here: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli_store, "_CONNECT_WITHIN", 0.3)
     write(here, store=url)
     for words in (
         ("account", "list"),
@@ -281,7 +280,6 @@ def test_a_store_that_cannot_be_reached(run: Run, here: Path, url: str, monkeypa
 
 
 def test_a_store_with_the_wrong_password(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli_store, "_CONNECT_WITHIN", 0.3)
     server = StoreServer(options=("--requirepass", "right")).start()
     try:
         write(here, store=f"unix://:hunter2@{server.path}")
@@ -295,14 +293,14 @@ def test_a_store_with_the_wrong_password(run: Run, here: Path, monkeypatch: pyte
 
 
 def test_scripts_that_were_flushed_are_loaded_again(run: Run, store_server: StoreServer, monkeypatch) -> None:
-    inspect = cli_store.Session.run
+    inspect = operator_store.OperatorStore.run
 
     async def flushed(self, command):
         with store_server.client() as client:
             client.script_flush()
         return await inspect(self, command)
 
-    monkeypatch.setattr(cli_store.Session, "run", flushed)
+    monkeypatch.setattr(operator_store.OperatorStore, "run", flushed)
     assert run("credits", "grant", "alice", "contact", "1", "--create").status == 0
 
 

@@ -14,7 +14,8 @@ from sidecar.model import AmountKind
 FIELDS: Final[Mapping[str, str]] = {
     "n": "number of the entry; they follow each other",
     "event": "`settled`, `released`, `late`; `set_aside`, when its hold cannot be read; `grant`, `spend`, `set`; "
-    "`consent_granted`, `consent_revoked`; `account_deleted`",
+    "`consent_granted`, `consent_revoked`; `account_set`, `account_deleted`",
+    "by": "author of a change: `command`, `holder`, `admin:NAME`, or the name that a program gave its script",
     "call": "the call's id, or the operation's",
     "client": "client id of the call or the consent; absent for all clients",
     "subject": "of the consent; absent for every subject",
@@ -29,6 +30,12 @@ FIELDS: Final[Mapping[str, str]] = {
     "total:POOL": "balance and held credits together, afterwards",
     "paid": "number of paid items afterwards, when the call has paid some",
     "forfeited:POOL": "of a deletion: the credits that were left",
+    "created": "`1`: the change has created the account's record",
+    "plan": "new plan",
+    "status": "new status",
+    "was:plan": "plan before, if the record had one",
+    "was:status": "status before, if the record had one",
+    "limit:QUOTA:WINDOW": "new limit of the account's own: a number, `unlimited`, or `plan` when it was removed",
 }
 """Fields of an entry and their meaning. Arguments, items and results are never among them."""
 

@@ -112,6 +112,8 @@ def grant(
     scopes: Iterable[str] | None = None,
     *,
     others: Sequence[str] = (),
+    by: str = "",
+    client_name: str = "",
 ) -> Command:
     """Grant a consent; `CREATED` when there was no record.
 
@@ -122,17 +124,24 @@ def grant(
         client_id: the client.
         scopes: scopes of the record; None lists none.
         others: for every subject: keys of the client's existing consents, which are granted too.
+        by: author of the change, for the journal.
+        client_name: name of the client for lists; empty keeps the record's.
     """
     revocation = account_keys(issuer_id, account).revocation
-    return _consent(GRANT, (issuer_id, account, subject, client_id), (revocation, *others), scopes)
+    listed = ("", by, 1, client_name) if scopes is None else (" ".join(sorted(scopes)), by, 0, client_name)
+    return _consent(GRANT, (issuer_id, account, subject, client_id), (revocation, *others), listed)
 
 
-def revoke(issuer_id: str, account: str, subject: str | None, client_id: str, *, others: Sequence[str] = ()) -> Command:
+def revoke(
+    issuer_id: str, account: str, subject: str | None, client_id: str, *, others: Sequence[str] = (), by: str = ""
+) -> Command:
     """Revoke a consent, and notify every sidecar; arguments as in `grant`."""
-    return _consent(REVOKE, (issuer_id, account, subject, client_id), others, None)
+    return _consent(REVOKE, (issuer_id, account, subject, client_id), others, (by,))
 
 
-def revoke_all(issuer_id: str, account: str, records: Sequence[str] = (), part: Revoke = Revoke.ALL) -> Command:
+def revoke_all(
+    issuer_id: str, account: str, records: Sequence[str] = (), part: Revoke = Revoke.ALL, *, by: str = ""
+) -> Command:
     """Revoke every client of an account, also unknown ones, and notify every sidecar; `revoked_all` reads the reply.
 
     Args:
@@ -140,9 +149,10 @@ def revoke_all(issuer_id: str, account: str, records: Sequence[str] = (), part: 
         account: the account.
         records: keys of its consents and client records.
         part: what to write.
+        by: author of the change, for the journal.
     """
     keys = account_keys(issuer_id, account)
-    args = (issuer_id, account, REVOKED_CHANNEL, f"{keys.digest} {EVERY_CLIENT_TAG}", part.value)
+    args = (issuer_id, account, REVOKED_CHANNEL, f"{keys.digest} {EVERY_CLIENT_TAG}", part.value, by)
     return Command(REVOKE_ALL, (keys.revocation, keys.ledger, keys.usage, *records), args)
 
 
@@ -151,17 +161,17 @@ def revoked_all(reply: Any) -> tuple[ChangeCode, int]:
     return ChangeCode(int(reply[0])), int(reply[1])
 
 
-def lift(issuer_id: str, account: str) -> Command:
+def lift(issuer_id: str, account: str, *, by: str = "") -> Command:
     """Lift the revocation of all clients; `UNKNOWN` when there is none.
 
     Consents that it covers count again, unless `revoke_all` with `Revoke.COVERED` has revoked them before.
     """
     keys = account_keys(issuer_id, account)
-    return Command(LIFT, (keys.revocation, keys.ledger, keys.usage))
+    return Command(LIFT, (keys.revocation, keys.ledger, keys.usage), (by,))
 
 
 def _consent(
-    script: Script, party: tuple[str, str, str | None, str], others: Sequence[str], scopes: Iterable[str] | None
+    script: Script, party: tuple[str, str, str | None, str], others: Sequence[str], more: Sequence[Argument]
 ) -> Command:
     issuer_id, account, subject, client_id = party
     keys = account_keys(issuer_id, account)
@@ -169,8 +179,7 @@ def _consent(
         record, tag = keys.client(client_id), client_digest(client_id)
     else:
         record, tag = keys.consent(subject, client_id), consent_digest(subject, client_id)
-    listed = () if scopes is None else (" ".join(sorted(scopes)),)
-    args = (issuer_id, account, subject or "", client_id, REVOKED_CHANNEL, f"{keys.digest} {tag}", *listed)
+    args = (issuer_id, account, subject or "", client_id, REVOKED_CHANNEL, f"{keys.digest} {tag}", *more)
     return Command(script, (record, keys.client(client_id), keys.ledger, keys.usage, *others), args)
 
 
@@ -183,6 +192,8 @@ def set_account(
     quotas: Mapping[tuple[str, Window], int | None] | None = None,
     drop: Sequence[tuple[str, Window]] = (),
     create: bool = False,
+    version: str = "",
+    by: str = "",
 ) -> Command:
     """Change an account's record; values that are None stay.
 
@@ -194,6 +205,8 @@ def set_account(
         quotas: own limits per (quota, window); a limit of None removes the plan's limit.
         drop: (quota, window) of own limits to remove, so that the plan's limits apply again.
         create: whether to create an unknown or deleted account; otherwise the reply is `UNKNOWN`.
+        version: `decoding.record_version` that the record must have, or the reply is `CONFLICT`; empty for any.
+        by: author of the change, for the journal.
     """
     keys = account_keys(issuer_id, account)
     fields: list[Argument] = []
@@ -204,22 +217,22 @@ def set_account(
     for (name, window), limit in (quotas or {}).items():
         fields += [f"quota:{name}:{window}", "unlimited" if limit is None else limit]
     dropped = [f"quota:{name}:{window}" for name, window in drop]
-    args = (int(create), issuer_id, account, len(fields), *fields, *dropped)
-    return Command(ACCOUNT_SET, (keys.account,), args)
+    args = (int(create), issuer_id, account, len(fields), by, version, *fields, *dropped)
+    return Command(ACCOUNT_SET, (keys.account, keys.ledger, keys.usage), args)
 
 
-def delete_account(issuer_id: str, account: str, *, others: Sequence[str] = ()) -> Command:
+def delete_account(issuer_id: str, account: str, *, others: Sequence[str] = (), by: str = "") -> Command:
     """Delete everything of an account except its revocations, and leave it disabled.
 
     Args:
         issuer_id: issuer of the account.
         account: the account.
         others: keys of its consents, client records, sessions and tasks, found by SCAN.
+        by: author of the deletion, for the journal.
     """
     keys = account_keys(issuer_id, account)
-    return Command(
-        ACCOUNT_DELETE, (*keys.money, keys.account, keys.sessions, keys.tasks, *others), (issuer_id, account)
-    )
+    deleted = (*keys.money, keys.account, keys.sessions, keys.tasks, *others)
+    return Command(ACCOUNT_DELETE, deleted, (issuer_id, account, by))
 
 
 def change_credits(
@@ -233,6 +246,7 @@ def change_credits(
     lease: int = 3_600_000,
     included: tuple[Window, int] | None = None,
     create: bool = False,
+    by: str = "",
 ) -> Command:
     """Grant, spend or set credits of a pool.
 
@@ -242,16 +256,18 @@ def change_credits(
         verb: `grant`, `spend` or `set`.
         pool: the pool.
         amount: credits, at least 0.
-        operation: id of this change; a repetition within `lease` milliseconds changes nothing.
+        operation: id of this change; a repetition within `lease` milliseconds changes nothing, and another change
+            with this id is refused with `CONFLICT`.
         lease: milliseconds for which the operation is remembered.
         included: for `spend`: window and included credits of the account's plan, which are spent first.
         create: whether to create an unknown account; otherwise the reply is `UNKNOWN`.
+        by: author of the change, for the journal.
     """
     if verb not in ("grant", "spend", "set"):
         raise ValueError("credits can be granted, spent or set")
     keys = account_keys(issuer_id, account)
     window, limit = included or ("", 0)
-    args = (operation, verb, pool, amount, lease, window, limit, int(create), issuer_id, account)
+    args = (operation, verb, pool, amount, lease, window, limit, int(create), issuer_id, account, by)
     return Command(CREDITS, (*keys.money, keys.account, keys.done(operation)), args)
 
 

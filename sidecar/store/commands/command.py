@@ -90,6 +90,7 @@ class ChangeCode(IntEnum):
     UNKNOWN = 2  # no such account, and `create` was not set
     TOO_LITTLE = 3  # the balance is less than the amount to spend
     TOO_MUCH = 4  # the balance would exceed `MAX_AMOUNT`
+    CONFLICT = 5  # the record has another version, or the operation id belongs to another change
 
 
 class Scripts(Protocol):

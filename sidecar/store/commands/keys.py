@@ -11,7 +11,7 @@ Every key of an account has the account's digest as its hash tag:
     mcp:{ACCOUNT}:paid              set     KIND:NAME:ITEM (no NAME of the policy has a colon)
     mcp:{ACCOUNT}:requests          hash    digest(session, request id) -> call id, while its hold is open
     mcp:{ACCOUNT}:usage             stream  the cost of every call, and every change of a balance
-    mcp:{ACCOUNT}:consent:CONSENT   hash    issuer account subject client_id status at scopes
+    mcp:{ACCOUNT}:consent:CONSENT   hash    issuer account subject client_id status at scopes client_name
     mcp:{ACCOUNT}:client:CLIENT     hash    the same for every subject, without `subject`
     mcp:{ACCOUNT}:revocation        hash    status at issuer account, of all clients, also unknown ones
     mcp:{ACCOUNT}:session:SESSION   hash    consent subject client_id at used open

@@ -4,13 +4,14 @@
 --
 -- KEYS  1 ledger  2 holds  3 leases  4 paid  5 requests  6 usage  7 account  8... consents, client
 --       records, sessions and tasks, and the two lists of those
--- ARGV  1 issuer id  2 account
+-- ARGV  1 issuer id  2 account  3 author, or absent
 -- Returns command.ChangeCode: 0, or 2 for an unknown account
 -- include clock.lua
 -- include seconds.lua
 local LEDGER, USAGE = KEYS[1], KEYS[6]
 -- include checked.lua
 -- include journal.lua
+-- include author.lua
 -- generate ChangeCode
 local MAX_POOLS = 1000 -- pools that one entry names
 local known = false
@@ -19,7 +20,7 @@ for _, key in ipairs(KEYS) do -- one by one: sessions and tasks may be more than
   if known then break end
 end
 if not known then return UNKNOWN end
-local entry = {'event', 'account_deleted'}
+local entry = signed({'event', 'account_deleted'}, ARGV[3])
 if redis.call('TYPE', LEDGER).ok == 'hash' then
   local ledger = redis.call('HGETALL', LEDGER)
   for i = 1, #ledger, 2 do

@@ -6,14 +6,15 @@
 -- KEYS  1 ledger  2 holds  3 leases  4 paid  5 requests  6 usage  7 account  8 done of this operation
 -- ARGV  1 operation id  2 grant, spend or set  3 pool  4 credits  5 ms to remember the operation
 --       6 window ('' none) and 7 number of the plan's included credits, which a spend takes first
---       8 whether to create the account (1, 0)  9 issuer id  10 account
--- Returns {command.ChangeCode, balance, taken from included credits}; only 0 and 1 are remembered. An error names the
---       argument that is wrong; nothing was changed then
+--       8 whether to create the account (1, 0)  9 issuer id  10 account  11 author, or absent
+-- Returns {command.ChangeCode, balance, taken from included credits}; only 0 and 1 are remembered, and 5 is the answer
+--       to another change with a remembered id. An error names the argument that is wrong; nothing was changed then
 -- include clock.lua
 local LEDGER, HOLDS, LEASES, PAID, REQUESTS, USAGE = unpack(KEYS)
 -- include ledger.lua
 -- include current.lua
 -- include hold.lua
+-- include author.lua
 -- include expiry.lua
 
 -- generate ChangeCode
@@ -22,7 +23,7 @@ local operation, verb, pool, amount = ARGV[1], ARGV[2], ARGV[3], amount_of(ARGV[
 -- Check the arguments of other programs: a negative spend would be a grant, and half a credit would remain.
 local whole = amount_of
 local function wrong()
-  if #KEYS ~= 8 or #ARGV ~= 10 then return '8 KEYS and 10 ARGV' end
+  if #KEYS ~= 8 or #ARGV < 10 or #ARGV > 11 then return '8 KEYS and 10 ARGV, or 11 with the author' end
   if operation == '' then return 'operation id: not empty' end
   if verb ~= 'grant' and verb ~= 'spend' and verb ~= 'set' then return 'grant, spend or set' end
   if pool == '' or string.find(pool, ':', 1, true) then return 'pool: a name without a colon' end
@@ -37,10 +38,15 @@ local fault = wrong()
 if fault then return redis.error_reply('ERR credits.lua accepts ' .. fault) end
 
 local known = redis.call('GET', KEYS[8])
+local request = verb .. ':' .. text(amount) .. ':' .. pool
 if known then
   local read, answer = pcall(cjson.decode, known)
-  if not read or type(answer) ~= 'table' or #answer ~= 3 then malformed(KEYS[8], '', 'an answer of this script') end
-  return answer
+  if not read or type(answer) ~= 'table' or #answer < 3 or #answer > 4 then
+    malformed(KEYS[8], '', 'an answer of this script')
+  end
+  -- Earlier versions did not remember the request.
+  if answer[4] and answer[4] ~= request then return {CONFLICT, '0', '0'} end
+  return {answer[1], answer[2], answer[3]}
 end
 local exists = redis.call('EXISTS', KEYS[7]) == 1
 local deleted = redis.call('HEXISTS', KEYS[7], 'deleted') == 1
@@ -95,8 +101,8 @@ if verb == 'spend' then
   entry[#entry + 1] = 'windows:included:' .. pool
   entry[#entry + 1] = placed_in
 end
+signed(journal[#journal], ARGV[11])
 flush()
 if not exists then redis.call('HSET', KEYS[7], 'issuer', ARGV[9], 'account', ARGV[10]) end
-local answer = {code, text(after), text(included)}
-redis.call('SET', KEYS[8], cjson.encode(answer), 'PX', ARGV[5])
-return answer
+redis.call('SET', KEYS[8], cjson.encode({code, text(after), text(included), request}), 'PX', ARGV[5])
+return {code, text(after), text(included)}

@@ -4,12 +4,14 @@
 -- KEYS  1 the record  2 the client's record for every subject  3 ledger  4 usage  5... further records to grant, and
 --       the account's `revocation` of all clients, which only makes this grant newer than itself
 -- ARGV  1 issuer id  2 account  3 subject ('' every)  4 client id  5, 6 not used here
---       7 scopes, separated by spaces; absent lists none
+--       7 scopes, separated by spaces; absent lists none  8 author, or absent  9 1: ARGV 7 lists none either
+--       10 name of the client for lists, or absent: a name that the record has stays
 -- Returns command.ChangeCode: 1 when there was no record, else 0
 -- include clock.lua
 local LEDGER, USAGE = KEYS[3], KEYS[4]
 -- include checked.lua
 -- include journal.lua
+-- include author.lua
 -- generate ChangeCode
 -- include consent.lua
 local function is_revocation(key) return string.sub(key, -12) == '}:revocation' end
@@ -31,13 +33,14 @@ if ARGV[3] ~= '' then
   entry[#entry + 1] = 'subject'
   entry[#entry + 1] = ARGV[3]
 end
-write_journal({entry})
+write_journal({signed(entry, ARGV[8])})
 for i, key in ipairs(KEYS) do
   if i == 1 or i > 4 and not is_revocation(key) then
     redis.call('HSET', key, 'status', 'granted', 'at', string.format('%.3f', at))
-    if ARGV[7] then redis.call('HSET', key, 'scopes', ARGV[7]) else redis.call('HDEL', key, 'scopes') end
+    if ARGV[7] and ARGV[9] ~= '1' then redis.call('HSET', key, 'scopes', ARGV[7]) else redis.call('HDEL', key, 'scopes') end
   end
 end
 redis.call('HSET', KEYS[1], 'issuer', ARGV[1], 'account', ARGV[2], 'client_id', ARGV[4])
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'subject', ARGV[3]) end
+if ARGV[10] and ARGV[10] ~= '' then redis.call('HSET', KEYS[1], 'client_name', ARGV[10]) end
 return created

@@ -5,7 +5,7 @@
 -- KEYS  1 the record  2 the client's record for every subject  3 ledger  4 usage  5... further records to revoke
 -- ARGV  1 issuer id  2 account  3 subject ('' every)  4 client id  5 channel: mcp:revoked
 --       6 message: digest(issuer id, account), a space, then digest(subject, client id), or digest(client id) for
---       every subject; sidecars that receive it close the client's streams at once
+--       every subject; sidecars that receive it close the client's streams at once  7 author, or absent
 -- Returns command.ChangeCode: 1 when there was no record, else 0
 -- include clock.lua
 -- include seconds.lua
@@ -13,6 +13,7 @@ local LEDGER, USAGE = KEYS[3], KEYS[4]
 -- include checked.lua
 -- include types.lua
 -- include journal.lua
+-- include author.lua
 -- generate ChangeCode
 local created = redis.call('EXISTS', KEYS[1]) == 0 and CREATED or DONE
 for i, key in ipairs(KEYS) do
@@ -30,5 +31,5 @@ if ARGV[3] ~= '' then
   entry[#entry + 1] = ARGV[3]
 end
 -- `usage --verify` reports a corrupt journal; it must not keep access alive.
-pcall(write_journal, {entry})
+pcall(write_journal, {signed(entry, ARGV[7])})
 return created

@@ -6,6 +6,7 @@
 -- ARGV  1 issuer id  2 account  3 channel: mcp:revoked  4 message: digest(issuer id, account), a space, then *
 --       5 all: write the revocation, and revoke the records; records: revoke the records only; covered: revoke only
 --       those of them that are not newer than the existing revocation
+--       6 author, or absent
 -- Returns {command.ChangeCode: 1 when there was no revocation, else 0; number of records revoked}
 -- include clock.lua
 -- include seconds.lua
@@ -13,6 +14,7 @@ local LEDGER, USAGE = KEYS[2], KEYS[3]
 -- include checked.lua
 -- include types.lua
 -- include journal.lua
+-- include author.lua
 -- include consent.lua
 -- generate ChangeCode
 local covered = ARGV[5] == 'covered'
@@ -27,7 +29,7 @@ if writes then
     'account', ARGV[2])
   redis.call('PUBLISH', ARGV[3], ARGV[4])
   -- `usage --verify` reports a corrupt journal; it must not keep access alive.
-  pcall(write_journal, {{'event', 'consent_revoked'}})
+  pcall(write_journal, {signed({'event', 'consent_revoked'}, ARGV[6])})
 end
 local at, none = nil, false
 if covered then
