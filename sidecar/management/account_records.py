@@ -98,7 +98,7 @@ class AccountChange:
 
 async def list_accounts(store: OperatorStore, issuer: str) -> list[AccountRecord]:
     """Return the accounts of an issuer that have a record, by name; records that name no issuer are among them."""
-    found = [await _read(store, keys_of(key)) for key in await store.keys(EVERY_ACCOUNT_KEY)]
+    found = [await read_account(store, keys_of(key)) for key in await store.keys(EVERY_ACCOUNT_KEY)]
     mine = [each for each in found if each is not None and each.issuer in (issuer, None)]
     return sorted(mine, key=lambda each: (each.issuer or "", each.account or "", each.digest))
 
@@ -121,7 +121,7 @@ async def page_of_accounts(
     async for batch in store.scan(EVERY_ACCOUNT_KEY):
         fresh = {keys_of(key).digest for key in batch} - set(digests)
         digests = heapq.nsmallest(count, [*digests, *(digest for digest in fresh if digest > after)])
-    found = [await _read(store, AccountKeys(digest)) for digest in digests]
+    found = [await read_account(store, AccountKeys(digest)) for digest in digests]
     records = [each for each in found if each is not None and each.issuer in (issuer, None)]
     return records, digests[-1] if len(digests) == count else None
 
@@ -145,7 +145,8 @@ async def show_account(store: OperatorStore, target: Target) -> AccountDetail:
     )
 
 
-async def _read(store: OperatorStore, keys: AccountKeys) -> AccountRecord | None:
+async def read_account(store: OperatorStore, keys: AccountKeys) -> AccountRecord | None:
+    """Return one record; None when there is none."""
     try:
         fields = await store.fields(keys.account)
     except CorruptionError:

@@ -150,6 +150,18 @@ async def revoke_consent(
     return await _changed(store, target, client, before, others, created)
 
 
+async def remove_consent(
+    store: OperatorStore, target: Target, client: str, *, subject: str | None = None, by: str
+) -> int:
+    """Remove the record of one subject, or of every subject, as if none had been decided; return the number removed.
+
+    Under `required` the client has to be approved again; under `first_use` its next call makes a new record.
+    """
+    _, others = await _existing(store, target, client, subject)
+    command = changes.forget(target.issuer, target.account, subject, client, others=others, by=by)
+    return int(await store.run(command))
+
+
 _Records = dict[str, tuple[dict[str, str], Consent]]
 
 

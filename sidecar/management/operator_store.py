@@ -113,6 +113,21 @@ class OperatorStore:
             async for batch in _scan(node, pattern):
                 yield batch
 
+    @property
+    def nodes(self) -> Sequence[StoreConnection]:
+        """Servers that have keys.
+
+        Raises:
+            StoreError: some keys have no server.
+        """
+        return self._servers.nodes
+
+    async def scan_step(self, node: StoreConnection, cursor: int, pattern: str, count: int) -> tuple[int, set[str]]:
+        """Return the cursor of the next step over a server, 0 after the last, and the keys of this one."""
+        words = ("SCAN", cursor, "MATCH", pattern, "COUNT", count)
+        after, batch = await _with_retries(partial(node.call, *words))
+        return int(after), {key.decode(errors="replace") for key in batch}
+
     async def fields(self, key: str) -> dict[bytes, bytes]:
         """Return the fields of a hash as they are stored; none when the key does not exist.
 

@@ -14,7 +14,7 @@ from sidecar.model import AmountKind
 FIELDS: Final[Mapping[str, str]] = {
     "n": "number of the entry; they follow each other",
     "event": "`settled`, `released`, `late`; `set_aside`, when its hold cannot be read; `grant`, `spend`, `set`; "
-    "`consent_granted`, `consent_revoked`; `account_set`, `account_deleted`",
+    "`consent_granted`, `consent_revoked`, `consent_removed`; `account_set`, `account_deleted`",
     "by": "author of a change: `command`, `holder`, `admin:NAME`, or the name that a program gave its script",
     "call": "the call's id, or the operation's",
     "client": "client id of the call or the consent; absent for all clients",

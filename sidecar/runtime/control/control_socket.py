@@ -54,7 +54,7 @@ class ControlSocket:
             OSError: another process listens there, the path is taken by another file, or it cannot be created.
         """
         self._bound = await self._disk.run(bind_unix, self._path, "the control socket", _MODE, PEERS)
-        self._server = await asyncio.start_unix_server(self._serve, sock=self._bound.socket, limit=_MAX_REQUEST)
+        self._server = await asyncio.start_unix_server(self._serve, sock=self._bound.listening, limit=_MAX_REQUEST)
 
     async def close(self) -> None:
         """Stop listening, disconnect all peers and remove the socket."""

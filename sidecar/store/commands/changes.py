@@ -28,6 +28,7 @@ from sidecar.store.commands.scripts import (
     ACCOUNT_SET,
     AUDIT,
     CREDITS,
+    FORGET,
     GRANT,
     INSPECT,
     LIFT,
@@ -137,6 +138,19 @@ def revoke(
 ) -> Command:
     """Revoke a consent, and notify every sidecar; arguments as in `grant`."""
     return _consent(REVOKE, (issuer_id, account, subject, client_id), others, (by,))
+
+
+def forget(
+    issuer_id: str, account: str, subject: str | None, client_id: str, *, others: Sequence[str] = (), by: str = ""
+) -> Command:
+    """Remove consents, and notify every sidecar; the reply is their number, and the arguments are as in `grant`."""
+    keys = account_keys(issuer_id, account)
+    if subject is None:
+        record, tag = keys.client(client_id), client_digest(client_id)
+    else:
+        record, tag = keys.consent(subject, client_id), consent_digest(subject, client_id)
+    args = (client_id, subject or "", REVOKED_CHANNEL, f"{keys.digest} {tag}", by)
+    return Command(FORGET, (keys.ledger, keys.usage, record, *others), args)
 
 
 def revoke_all(

@@ -60,6 +60,7 @@ GRANT: Final = _load("grant")
 REVOKE: Final = _load("revoke")
 REVOKE_ALL: Final = _load("revoke_all")
 LIFT: Final = _load("lift")
+FORGET: Final = _load("forget")
 ACCOUNT_SET: Final = _load("account_set")
 ACCOUNT_DELETE: Final = _load("account_delete")
 CREDITS: Final = _load("credits")
@@ -83,6 +84,7 @@ scripts: Final[Sequence[Script]] = (
     REVOKE,
     REVOKE_ALL,
     LIFT,
+    FORGET,
     ACCOUNT_SET,
     ACCOUNT_DELETE,
     CREDITS,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from sidecar.config.settings.admin_api_settings import UnixAddress
 from sidecar.store.connection.unix_sockets import connectable
 
 _LOCK_TRIES: Final = 50
@@ -22,17 +23,32 @@ _LOCK_PAUSE: Final = 0.1  # seconds between two tries
 
 @dataclass(frozen=True, slots=True)
 class BoundSocket:
-    """Listening socket.
+    """Listening socket, without TLS.
 
     Attributes:
         path: of its file.
-        socket: the socket.
+        listening: the socket.
         identity: device and inode of the file, so that no file of another process is removed.
     """
 
     path: Path
-    socket: socket.socket
+    listening: socket.socket
     identity: tuple[int, int]
+    tls: None = None
+
+    @property
+    def address(self) -> UnixAddress:
+        """Address of the listener."""
+        return UnixAddress(self.path)
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """The socket."""
+        return (self.listening,)
+
+    def close(self) -> None:
+        """Stop listening; `remove_socket` removes the file."""
+        self.listening.close()
 
 
 def bind_unix(path: Path, name: str, mode: int, backlog: int) -> BoundSocket:

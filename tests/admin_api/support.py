@@ -1,0 +1,112 @@
+"""Programs of the admin API in tests, and requests of theirs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import aiohttp
+from yarl import URL
+
+from tests.support.rig import Json, Rig
+from tests.support.store import until
+
+PERMISSIONS = ("read", "accounts", "consents", "credits")
+
+
+def token_of(name: str) -> str:
+    return f"{name}-".ljust(40, "0")
+
+
+def section(listen: Any = "127.0.0.1:0", **more: Any) -> Json:
+    """A config's `admin_api`: a program for each permission, and one with all."""
+    tokens = [{"name": name, "token": token_of(name), "may": [name]} for name in PERMISSIONS]
+    tokens.append({"name": "all", "token": token_of("all"), "may": list(PERMISSIONS)})
+    return {"listen": listen, "tokens": tokens, **more}
+
+
+@dataclass(slots=True)
+class Said:
+    """An answer, read whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> str:
+        """The code of a problem."""
+        assert self.headers["Content-Type"] == "application/problem+json", (self.status, self.body)
+        return str(self.json["code"])
+
+
+@dataclass(slots=True)
+class Api:
+    """The API of a running sidecar."""
+
+    rig: Rig
+    url: str
+
+    @classmethod
+    def of(cls, rig: Rig) -> Api:
+        return cls(rig, f"http://{rig.sidecar.addresses['admin_api']}")
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        by: str | None = "all",
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        http: aiohttp.ClientSession | None = None,
+        **query: Any,
+    ) -> Said:
+        """Send one request; the path and the query are sent as they are given here."""
+        sent = {} if by is None else {"Authorization": f"Bearer {token_of(by)}"}
+        if body is not None:
+            data, sent = json.dumps(body).encode(), {**sent, "Content-Type": "application/json"}
+        given = {name: str(value).lower() if isinstance(value, bool) else value for name, value in query.items()}
+        target = f"{self.url}{path}" + (f"?{urlencode(given)}" if query else "")
+        session = http or self.rig.http
+        async with session.request(
+            method,
+            URL(target, encoded=True),
+            data=data,
+            headers={**sent, **(headers or {})},
+        ) as answer:
+            return Said(answer.status, answer.headers, await answer.read())
+
+    async def account(self, name: str, **change: Any) -> Said:
+        """Create or change an account."""
+        made = await self.ask("PATCH", account_path(name), change or {"status": "active"}, create=True)
+        assert made.status in (200, 201), made.body
+        return made
+
+    async def credits(self, name: str, change: str, amount: int, key: str, **more: Any) -> Said:
+        """Change the contact credits of an account."""
+        body = {"pool": "contact", "change": change, "amount": amount}
+        return await self.ask("POST", account_path(name, "credits"), body, headers={"Idempotency-Key": key}, **more)
+
+    async def logged(self, event: str, **facts: object) -> Json:
+        """Wait for a line of an event with these facts."""
+        found: list[Json] = []
+
+        def written() -> bool:
+            found[:] = [line for line in self.rig.log if line["event"] == event and facts.items() <= line.items()]
+            return bool(found)
+
+        await until(written)
+        return found[0]
+
+
+def account_path(name: str, *more: str) -> str:
+    return "/".join(["/v1/accounts", quote(name, safe=""), *more])
