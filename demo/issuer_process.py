@@ -16,7 +16,7 @@ from demo.files import SCOPES
 from sidecar.cli import main as mcp_sidecar
 from sidecar.trial.issuer import TrialIssuer
 from sidecar.trial.issuer_server import serving
-from sidecar.trial.oauth import Approval, OAuthError, Signer
+from sidecar.trial.oauth import ApprovedClient, OAuthError, Signer
 
 BACKSTAGE: Final = "/demo"
 """Path that makes invalid tokens, too, and takes the key set down."""
@@ -45,10 +45,10 @@ def _backstage(issuer: TrialIssuer) -> list[web.RouteDef]:
     return [web.post(BACKSTAGE, change), web.post(f"{BACKSTAGE}/token", token)]
 
 
-def _mirror(config: Path) -> Callable[[Approval], Awaitable[None]]:
+def _mirror(config: Path) -> Callable[[ApprovedClient], Awaitable[None]]:
     """Return the hook that grants each approval with the operator's command."""
 
-    async def mirror(approval: Approval) -> None:
+    async def mirror(approval: ApprovedClient) -> None:
         words = ["consent", "grant", approval.subject, approval.client_id]
         said = io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):

@@ -142,6 +142,15 @@ class ErrorCode(Enum):
     CONFIRMATION_REQUIRED = Row(
         200, 4002, _TOOL, _P, _CLIENT, False, "This call needs an explicit confirmation before it may run."
     )
+    CONFIRMATION_DECLINED = Row(200, 4004, _TOOL, _P, _ACCOUNT, False, "The person declined this call; it did not run.")
+    CONFIRMATION_UNAVAILABLE = Row(
+        *(200, 4005, _TOOL, _P, _CLIENT, False),
+        "A person must confirm this call, and this client cannot ask one: it did not run.",
+    )
+    CONFIRMATION_EXPIRED = Row(
+        *(200, 4006, _TOOL, _P, _CLIENT, False),
+        "The confirmation of this call has expired or was used before: repeat the call to ask again.",
+    )
     # gate 5, consent
     CONSENT_MISSING = Row(
         200, 4033, _TOOL, Gate.CONSENT, _ACCOUNT, False, "This account has not approved this client: approve it first."

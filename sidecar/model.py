@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import orjson
 
+from sidecar.approval import ApprovalUse
 from sidecar.bulk_strings import EncodedWords, encode_words
 from sidecar.errors import Refusal, ShadowRefusal
 from sidecar.vocabulary import TextEnum, record
@@ -38,9 +39,6 @@ class Revision(TextEnum):
         self.stateless = version >= "2026-07-28"
 
 
-# --- callers -----------------------------------------------------------------------------------
-
-
 @record
 class Caller:
     """Party that a verified access token was issued for. Times are whole seconds since the Unix epoch.
@@ -57,9 +55,6 @@ class Caller:
     scopes: frozenset[str]
     issued_at: int
     expires_at: int
-
-
-# --- calls -------------------------------------------------------------------------------------
 
 
 class CallKind(TextEnum):
@@ -107,9 +102,6 @@ class Call:
         listens = self.kind is CallKind.REQUEST and self.method == "subscriptions/listen"
         object.__setattr__(self, "listens", listens or self.kind is CallKind.STREAM)
         object.__setattr__(self, "tool", self.params.get("name") if self.method == "tools/call" else None)
-
-
-# --- costs and admission -----------------------------------------------------------------------
 
 
 class AmountKind(TextEnum):
@@ -188,6 +180,7 @@ class Terms:
         base: terms of accounts in a policy without plans.
         scopes: for each scope the operation needs, every scope that grants it (itself and those
             that imply it): a consent record that lists scopes must hold one of each.
+        tool: name of the tool, for the journal; empty for other operations.
         encoded: all of them as arguments of the admission script (`lua/admit.lua`), encoded once.
     """
 
@@ -196,6 +189,7 @@ class Terms:
     plans: Mapping[str, PlanTerms] | None
     base: PlanTerms
     scopes: tuple[tuple[str, ...], ...] = ()
+    tool: str = ""
     encoded: EncodedWords = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -203,7 +197,7 @@ class Terms:
         plans: list[str | bytes | int] = [-1, self.base.encoded()]
         if self.plans is not None:
             plans = [len(self.plans), *(word for name, plan in self.plans.items() for word in (name, plan.encoded()))]
-        encoded = encode_words(self.consent.value, self.default_plan or "", scopes, *plans)
+        encoded = encode_words(self.consent.value, self.default_plan or "", scopes, *plans, self.tool)
         object.__setattr__(self, "encoded", encoded)
 
 
@@ -233,6 +227,7 @@ class Application:
         request: digest of this request on its session (`keys.request_digest`); no other call may
             use it while this one is in flight. None without a session.
         tasks: ids of the tasks that must be bound to the caller.
+        approval: the approval of a person that the call needs; its admission uses it up.
     """
 
     call_id: str
@@ -247,6 +242,7 @@ class Application:
     session: str | None = None
     request: str | None = None
     tasks: tuple[str, ...] = ()
+    approval: ApprovalUse | None = None
 
 
 class AdmissionCode(IntEnum):
@@ -265,6 +261,9 @@ class AdmissionCode(IntEnum):
     RESOLVED_ALREADY = 10  # this call id was released or settled before its admission arrived
     REQUEST_IN_FLIGHT = 11  # another call has this request id on this session
     TASK_UNKNOWN = 12  # a named task is another caller's or does not exist; the answer does not say which
+    APPROVAL_UNKNOWN = 13  # the approval has expired, was used, or is another caller's
+    APPROVAL_DECLINED = 14
+    APPROVAL_NEEDED = 15  # none for this call: other arguments, another rule, a higher price, or no answer yet
 
 
 @record
@@ -277,8 +276,7 @@ class Price:
             for credits; None when unlimited.
         limit: limit of that window; None for credits and unlimited quotas.
         window: that window's name, for quotas.
-        resets_in: whole seconds until that window (for credits the included credits' window)
-            ends, at least 1; None when nothing resets.
+        resets_in: seconds until that window (for credits, of those included) ends, at least 1; None: nothing resets.
     """
 
     kind: AmountKind
@@ -297,11 +295,12 @@ class AdmissionReply:
     Attributes:
         plan: the account's current plan; None when the policy has no plans or the plan was not read.
         consent_scopes: scopes listed by the consent record; None when it lists none.
-        consent_since: time of the consent record's last write, or of its revocation, in seconds
-            since the epoch; None without a record.
+        consent_since: seconds since the epoch of the record's last write or revocation; None without a record.
         prices: one per demand, when the admission reached gate 7.
         refused: index into `prices` of the demand that was refused.
         held: True when a hold was written, which must be settled or released.
+        approval: handle of the approval that the call has used.
+        carried: the backend's own `requestState`, which that approval has kept.
     """
 
     code: AdmissionCode
@@ -311,9 +310,8 @@ class AdmissionReply:
     prices: tuple[Price, ...] = ()
     refused: int | None = None
     held: bool = False
-
-
-# --- decisions ---------------------------------------------------------------------------------
+    approval: str | None = None
+    carried: str | None = None
 
 
 @record
@@ -332,6 +330,7 @@ class Decision:
         shadow: refusals of gate 4's rules in shadow mode; those of gates 5-7 are in `ledger.shadow`.
         arguments: the completed arguments that were judged; empty for an operation that is no tool.
         meta: the request's `_meta`, as prices read it.
+        approval: the approval of a person that the call claims, or, when it is refused for that, needs.
     """
 
     refusal: Refusal | None
@@ -346,3 +345,4 @@ class Decision:
     shadow: tuple[ShadowRefusal, ...] = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
     meta: Any = None
+    approval: ApprovalUse | None = None

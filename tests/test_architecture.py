@@ -20,13 +20,13 @@ PACKAGES = sorted({Path(name).parent.as_posix() for name in FILES} - {"sidecar"}
 
 # A package imports from the levels before its own, never from its own level or a later one.
 LEVELS = (
-    ("errors", "model", "outcome", "vocabulary", "window_rules", "bulk_strings"),
+    ("approval", "errors", "model", "outcome", "vocabulary", "window_rules", "bulk_strings"),
     ("config", "protocol", "observe", "system"),
     ("ledger",),
     ("policy", "identity", "store"),
     ("management",),  # below the proxy, which answers some tools by these operations
     ("workbench", "proxy"),
-    ("mcp_client", "doctor", "admin_api"),
+    ("mcp_client", "doctor", "account_page", "admin_api"),
     ("runtime",),
     ("trial",),
     ("cli",),

@@ -110,13 +110,7 @@ def of_calls(run: Figures) -> str:
 
 def of_growth(run: Figures) -> str:
     """List what takes memory, and what does not."""
-    lines: list[tuple[str, str]] = []
-
-    def line(what: str, name: str, figure: str, shown: Callable[[float], str]) -> None:
-        found = run.further(name, figure)
-        if found is not None:
-            lines.append((what, shown(found.median)))
-
+    lines, line = _lines(run)
     bytes_text, micro = "{:,.0f} bytes".format, "{:,.0f} µs".format
     accounts = "growth-accounts"
     line("accounts in the store", accounts, "accounts", lambda value: f"{value:,.0f}")
@@ -133,11 +127,34 @@ def of_growth(run: Figures) -> str:
         line(f"idle {title}: CPU of all", name, "cpu_per_second", lambda value: f"{value:.1%} of a core")
         line(f"p50 of a call before {title}s", name, "alone_p50_ms", lambda value: f"{value:.2f} ms")
         line(f"p50 of a call among {title}s", name, "among_p50_ms", lambda value: f"{value:.2f} ms")
+    return table(("What", "Measured"), lines)
+
+
+def of_workers(run: Figures) -> str:
+    """Compare two workers with one process."""
     workers = "workers"
+    lines, line = _lines(run)
+    micro = "{:,.0f} µs".format
     line("CPU of a call, one process", workers, "busiest_1_us", micro)
     line("CPU of a call, the busier one of two workers", workers, "busiest_2_us", micro)
-    line("calls that two workers on two cores serve, against one", workers, "speedup", lambda value: f"{value:.2f} ×")
+    line(
+        "calls that two workers serve by the CPU of the busier one, against one", workers, "speedup", "{:.2f} ×".format
+    )
+    line("calls a second, one process", workers, "calls_1", "{:,.0f}".format)
+    line("calls a second, two workers and the load on two cores", workers, "calls_2", "{:,.0f}".format)
     return table(("What", "Measured"), lines)
+
+
+def _lines(run: Figures) -> tuple[list[tuple[str, str]], Callable[[str, str, str, Callable[[float], str]], None]]:
+    """Return the rows of a table, and a function that adds one for a figure that was measured."""
+    lines: list[tuple[str, str]] = []
+
+    def line(what: str, name: str, figure: str, shown: Callable[[float], str]) -> None:
+        found = run.further(name, figure)
+        if found is not None:
+            lines.append((what, shown(found.median)))
+
+    return lines, line
 
 
 TABLES: Mapping[str, Callable[[Figures], str]] = {
@@ -146,6 +163,7 @@ TABLES: Mapping[str, Callable[[Figures], str]] = {
     "peers": of_peers,
     "calls": of_calls,
     "growth": of_growth,
+    "workers": of_workers,
     "capacity": capacity.table_of,
     "memory": sizing.of_memory,
     "account": sizing.of_account,

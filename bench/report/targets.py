@@ -85,6 +85,7 @@ TARGETS: tuple[Target, ...] = (
     Target("latency added at 100/s, priced: p50", 0.6, "ms", _added("priced", "p50_ms")),
     Target("latency added at 100/s, priced: p99", 2.0, "ms", _added("priced", "p99_ms")),
     Target("p99 at 32 connections, scoped", 1.0, "× textbook", _ratio("scoped", figure="p99_ms")),
+    Target("CPU of a call in the busier of two workers", 1 / 1.8, "× one process", _further("workers", "busier_part")),
     Target("memory of an idle GET stream", 16, "KiB", _further("idle-get", "bytes_each", KIBIBYTE), 1),
     Target("memory of an idle `subscriptions/listen`", 16, "KiB", _further("idle-listen", "bytes_each", KIBIBYTE), 1),
     Target("idle GET streams dropped", 0, "", _further("idle-get", "dropped"), 0),

@@ -31,7 +31,7 @@ from redis.cluster import ClusterNode
 from redis.sentinel import Sentinel
 
 LAYOUT = "1"
-CODES = ("done", "created", "account_unknown", "too_little", "too_much")
+CODES = ("done", "created", "account_unknown", "too_little", "too_much", "conflict")
 REMEMBER_MS = 24 * 3600 * 1000  # how long a repeated operation id changes nothing
 SERVERS = re.compile(r"redis\+(sentinel|cluster)://(?:([^:@]*):([^@]*)@)?([^/?@]+)(?:/([^/?]+))?(?:/([0-9]+))?")
 Client = redis.Redis | redis.RedisCluster

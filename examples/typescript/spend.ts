@@ -20,7 +20,7 @@ import { parseArgs } from "node:util";
 import { createClient, createCluster, createSentinel } from "redis";
 
 const LAYOUT = "1";
-const CODES = ["done", "created", "account_unknown", "too_little", "too_much"];
+const CODES = ["done", "created", "account_unknown", "too_little", "too_much", "conflict"];
 const REMEMBER_MS = 24 * 3600 * 1000; // how long a repeated operation id changes nothing
 
 type Outcome = { code: string; balance?: number; included?: number; error?: string };

@@ -62,6 +62,7 @@ def _print_warnings(arguments: argparse.Namespace, notices: tuple[Notice, ...]) 
 def _facts(loaded: Loaded) -> dict[str, Any]:
     """Return facts without secrets: of the store only its scheme, of the backend nothing."""
     settings, policy = loaded.settings, loaded.policy
+    page, resource = settings.account_page, settings.resource
     return {
         "ok": True,
         "problems": [],
@@ -78,6 +79,9 @@ def _facts(loaded: Loaded) -> dict[str, Any]:
         "quotas": list(policy.quotas),
         "credits": list(policy.credits),
         "tests": len(policy.tests),
+        "account_page": None
+        if page is None
+        else {"url": page.url(resource), "redirect_uri": page.redirect_uri(resource)},
     }
 
 
@@ -87,6 +91,8 @@ def _lines(arguments: argparse.Namespace, loaded: Loaded) -> Iterator[str]:
     yield f"  resource  {facts['resource']}"
     yield f"  issuers   {', '.join(facts['issuers'])}"
     yield f"  store     {facts['store']}"
+    if (page := facts["account_page"]) is not None:
+        yield f"  page      {page['url']}, redirect URI {page['redirect_uri']}"
     for section in ("tools", "resources", "prompts", "methods", "plans", "scopes", "quotas", "credits"):
         yield f"  {section:<9} {', '.join(facts[section]) or 'none'}"
     yield f"  policy    revision {policy.revision}, {plural(len(policy.tests), 'test')} passed"

@@ -111,7 +111,7 @@ class IssuerRegistry:
             return None
         key = _asked(issuer)
         if key not in self._endpoints:
-            ask = Introspector(self._client_of(issuer), issuer.introspection).ask
+            ask = Introspector(self.client(issuer), issuer.introspection).ask
             made = IntrospectionEndpoint(ask, monotonic=self.monotonic, clock=self._clock, report=self._introspected)
             self._endpoints[key] = made
             made.probe_if_due()
@@ -135,14 +135,26 @@ class IssuerRegistry:
         for key in self._endpoints.keys() - {_asked(issuer) for issuer in kept}:
             await self._endpoints.pop(key).close()
 
+    def client(self, issuer: IssuerSettings) -> IssuerClient:
+        """Return a client for requests to an issuer, with its authorities and the proxies of the environment."""
+        return IssuerClient(self._open, None if issuer.tls is None else issuer.tls.ca, self._proxies)
+
+    def source(self, issuer: IssuerSettings, client: IssuerClient) -> KeySource:
+        """Return the source of an issuer's metadata and keys."""
+        return KeySource(
+            client,
+            issuer.issuer.replace(PLACEHOLDER, COMMON),
+            issuer.jwks_uri,
+            named=issuer.issuer,
+            insecure_http=issuer.insecure_http,
+            trial=issuer.accepts_trials,
+        )
+
     @property
     def _open(self) -> aiohttp.ClientSession:
         if self._client is None:
             raise RuntimeError("the issuer registry is not open")
         return self._client
-
-    def _client_of(self, issuer: IssuerSettings) -> IssuerClient:
-        return IssuerClient(self._open, None if issuer.tls is None else issuer.tls.ca, self._proxies)
 
     def _made(self, issuer: IssuerSettings) -> KeySet:
         if issuer.jwks is not None:
@@ -151,14 +163,7 @@ class IssuerRegistry:
             return KeySet(
                 issuer, source.fetch, monotonic=self.monotonic, clock=self._clock, interval=every, refresh=every
             )
-        asked = KeySource(
-            self._client_of(issuer),
-            issuer.issuer.replace(PLACEHOLDER, COMMON),
-            issuer.jwks_uri,
-            named=issuer.issuer,
-            insecure_http=issuer.insecure_http,
-            trial=issuer.accepts_trials,
-        )
+        asked = self.source(issuer, self.client(issuer))
         return KeySet(issuer, asked.fetch, monotonic=self.monotonic, clock=self._clock)
 
     async def _keep_fresh(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sidecar.ledger.approval_records import Approval
 from sidecar.ledger.windows import Counter, current
 from sidecar.model import AmountKind, OnUnknown, PlanTerms, Terms, Window
 from sidecar.outcome import Receipt, Resolution
@@ -58,6 +59,8 @@ class Hold:
 
     Attributes:
         owner: the process that resolves it before its lease expires.
+        tool: name of the called tool, for the journal; None for other operations.
+        subject: subject of the call, for the journal; None when the account has its name.
         on_unknown: how to resolve it when the call's outcome is unknown.
         until: end of the lease, in milliseconds since the epoch.
         request: `keys.request_digest` of the request; None without a session.
@@ -75,6 +78,8 @@ class Hold:
     request: str | None = None
     deferred: str | None = None
     events: tuple[str, ...] = ()
+    tool: str | None = None
+    subject: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,7 @@ class AccountState:
         paid: (kind, name, item) of every item that is paid for.
         resolved: outcome per call id, for as long as it is remembered.
         lapsed: requests (`Hold.request`) with holds that were released when their leases expired.
+        approvals: approvals of calls, by handle.
         unreadable: calls with holds that do not match the layout.
     """
 
@@ -125,6 +131,7 @@ class AccountState:
     holds: dict[str, Hold] = field(default_factory=dict)
     resolved: dict[str, ResolvedCall] = field(default_factory=dict)
     lapsed: set[str] = field(default_factory=set)
+    approvals: dict[str, Approval] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
 
     def copy(self, now: int) -> AccountState:
@@ -143,6 +150,7 @@ class AccountState:
             paid=set(self.paid),
             holds=dict(self.holds),
             lapsed=set(self.lapsed),
+            approvals=dict(self.approvals),
             resolved={call_id: done for call_id, done in self.resolved.items() if done.until > now},
         )
 

@@ -6,9 +6,11 @@ order are those of the contract (sections 1 and 5).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from sidecar.approval import ApprovalStatus
+from sidecar.ledger import approval_records
 from sidecar.ledger.accounts import AccountState, Consent, HeldAmount, Hold, limits, plan_terms
 from sidecar.ledger.settlement import expire
 from sidecar.ledger.windows import Counter, current, used
@@ -80,6 +82,8 @@ def _answer(state: AccountState, application: Application, now: int) -> Admissio
     priced = bool(application.demands) and application.depth is Depth.PRICE
     if standing.code or standing.granted is None or not priced:  # a call without a price does not need the ledger
         admission = standing.admission()
+        if not standing.code:
+            admission = _approved(state, application, admission, now)
     else:
         expire(state, now)
         if holds and _in_flight(state, application):
@@ -89,7 +93,11 @@ def _answer(state: AccountState, application: Application, now: int) -> Admissio
             admission = _price(state, application, standing, now, take=not held_already)
             if reserves and admission.code is AdmissionCode.ADMITTED:
                 admission = _held(admission)
-    if admission.code is AdmissionCode.ADMITTED and not application.dry_run and standing.consent is None:
+    admitted = admission.code is AdmissionCode.ADMITTED and not application.dry_run
+    if admitted and admission.approval is not None:
+        used = state.approvals[admission.approval]
+        state.approvals[used.handle] = replace(used, status=ApprovalStatus.USED, call=application.call_id)
+    if admitted and standing.consent is None:
         # Only an admitted call writes the record of a first use.
         caller = application.caller
         state.consents[caller.subject, caller.client_id] = Consent(granted=True, at=now)
@@ -104,9 +112,20 @@ def _in_flight(state: AccountState, application: Application) -> bool:
 
 
 def _held(admission: AdmissionReply) -> AdmissionReply:
-    return AdmissionReply(
-        admission.code, admission.plan, admission.consent_scopes, admission.consent_since, admission.prices, held=True
+    return replace(admission, held=True)
+
+
+def _approved(state: AccountState, application: Application, admission: AdmissionReply, now: int) -> AdmissionReply:
+    """Return the reply to a call that nothing else refuses: refused without the approval that it needs."""
+    use = application.approval
+    if use is None:
+        return admission
+    code, found = approval_records.judge(
+        state.approvals, use, application.caller, application.call_id, admission.prices, now
     )
+    if code is not AdmissionCode.ADMITTED or found is None:
+        return replace(admission, code=code)
+    return replace(admission, approval=found.handle, carried=found.carried)
 
 
 # --- gates 5 and 6 -----------------------------------------------------------------------------
@@ -198,7 +217,10 @@ def _price(
             _take(scratch, amount)
     if refused is not None:
         return standing.admission(tuple(prices), _REFUSES[application.demands[refused].kind], refused)
-    if take and application.demands and not application.dry_run:
+    admission = standing.admission(tuple(prices))
+    if take:
+        admission = _approved(state, application, admission, now)
+    if take and admission.code is AdmissionCode.ADMITTED and not application.dry_run:
         state.quotas, state.included, state.balances = scratch.quotas, scratch.included, scratch.balances
         state.lapsed -= {application.request or ""}
         state.holds[application.call_id] = Hold(
@@ -208,8 +230,10 @@ def _price(
             until=now + application.lease,
             amounts=tuple(amounts),
             request=application.request,
+            tool=application.terms.tool or None,
+            subject=None if application.caller.subject == application.caller.account else application.caller.subject,
         )
-    return standing.admission(tuple(prices))
+    return admission
 
 
 def _needed(state: AccountState, demand: Demand) -> tuple[int, tuple[str, ...] | None]:

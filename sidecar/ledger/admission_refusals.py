@@ -136,6 +136,18 @@ def _request_in_flight(admission: AdmissionReply, application: Application, mana
     return Refusal(ErrorCode.MESSAGE_MALFORMED, REQUEST_IN_FLIGHT)
 
 
+def _approval_unknown(admission: AdmissionReply, application: Application, manage_url: str | None) -> Refusal:
+    return Refusal(ErrorCode.CONFIRMATION_EXPIRED)
+
+
+def _approval_declined(admission: AdmissionReply, application: Application, manage_url: str | None) -> Refusal:
+    return Refusal(ErrorCode.CONFIRMATION_DECLINED)
+
+
+def _approval_needed(admission: AdmissionReply, application: Application, manage_url: str | None) -> Refusal:
+    return with_price(Refusal(ErrorCode.CONFIRMATION_REQUIRED), admission.prices)
+
+
 _MAKERS: Final[dict[AdmissionCode, _Maker]] = {
     AdmissionCode.SESSION_UNKNOWN: _session_unknown,
     AdmissionCode.CONSENT_MISSING: _consent_missing,
@@ -149,6 +161,9 @@ _MAKERS: Final[dict[AdmissionCode, _Maker]] = {
     AdmissionCode.RESOLVED_ALREADY: _resolved_already,
     AdmissionCode.REQUEST_IN_FLIGHT: _request_in_flight,
     AdmissionCode.TASK_UNKNOWN: _task_unknown,
+    AdmissionCode.APPROVAL_UNKNOWN: _approval_unknown,
+    AdmissionCode.APPROVAL_DECLINED: _approval_declined,
+    AdmissionCode.APPROVAL_NEEDED: _approval_needed,
 }
 
 

@@ -162,6 +162,8 @@ def _hold(document: Mapping[str, Any], until: int) -> Hold:
         request=_text(document["request"]) if "request" in document else None,
         deferred=_text(document["deferred"]) if "deferred" in document else None,
         events=_texts(document.get("events", []), MAX_EVENTS),
+        tool=_text(document["tool"]) if "tool" in document else None,
+        subject=_text(document["subject"]) if "subject" in document else None,
     )
 
 

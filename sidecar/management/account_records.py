@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -103,29 +102,6 @@ async def list_accounts(store: OperatorStore, issuer: str) -> list[AccountRecord
     return sorted(mine, key=lambda each: (each.issuer or "", each.account or "", each.digest))
 
 
-async def page_of_accounts(
-    store: OperatorStore, issuer: str, after: str = "", count: int = 100
-) -> tuple[list[AccountRecord], str | None]:
-    """Return some accounts of an issuer, in the order of their digests, with bounded memory.
-
-    Args:
-        store: the store.
-        issuer: issuer id.
-        after: digest of the last account of the page before.
-        count: most records to read.
-
-    Returns:
-        The accounts, which may be fewer than `count`, and `after` for the next page; None on the last page.
-    """
-    digests: list[str] = []
-    async for batch in store.scan(EVERY_ACCOUNT_KEY):
-        fresh = {keys_of(key).digest for key in batch} - set(digests)
-        digests = heapq.nsmallest(count, [*digests, *(digest for digest in fresh if digest > after)])
-    found = [await read_account(store, AccountKeys(digest)) for digest in digests]
-    records = [each for each in found if each is not None and each.issuer in (issuer, None)]
-    return records, digests[-1] if len(digests) == count else None
-
-
 async def show_account(store: OperatorStore, target: Target) -> AccountDetail:
     """Return an account that has a record.
 
@@ -146,7 +122,7 @@ async def show_account(store: OperatorStore, target: Target) -> AccountDetail:
 
 
 async def read_account(store: OperatorStore, keys: AccountKeys) -> AccountRecord | None:
-    """Return one record; None when there is none."""
+    """Return an account's record; None without one."""
     try:
         fields = await store.fields(keys.account)
     except CorruptionError:

@@ -98,6 +98,20 @@ class OperatorStore:
         """Read the current state of an account."""
         return changes.inspected(await self.run(changes.inspect(target.keys)))
 
+    @property
+    def nodes(self) -> Sequence[StoreConnection]:
+        """Servers with keys, for `scan_step`.
+
+        Raises:
+            UnsentError: some keys have no server.
+        """
+        return self._servers.nodes
+
+    async def scan_step(self, node: StoreConnection, cursor: int, pattern: str, count: int) -> tuple[int, set[str]]:
+        """Run one step of a scan on one server; return the cursor of the next one, 0 at the end, and the keys."""
+        reply = await _with_retries(partial(node.call, "SCAN", cursor, "MATCH", pattern, "COUNT", count))
+        return int(reply[0]), {key.decode(errors="replace") for key in reply[1]}
+
     async def keys(self, pattern: str) -> list[str]:
         """Return all keys of a pattern, sorted."""
         found: set[str] = set()
@@ -110,23 +124,11 @@ class OperatorStore:
         # A pattern of one account needs that account's server only: a revocation works while others are unreachable.
         all_accounts = "{*}" in pattern
         for node in self._servers.nodes if all_accounts else [self._servers.at(pattern)]:
-            async for batch in _scan(node, pattern):
+            cursor, batch = await self.scan_step(node, 0, pattern, _COUNT)
+            yield batch
+            while cursor:
+                cursor, batch = await self.scan_step(node, cursor, pattern, _COUNT)
                 yield batch
-
-    @property
-    def nodes(self) -> Sequence[StoreConnection]:
-        """Servers that have keys.
-
-        Raises:
-            StoreError: some keys have no server.
-        """
-        return self._servers.nodes
-
-    async def scan_step(self, node: StoreConnection, cursor: int, pattern: str, count: int) -> tuple[int, set[str]]:
-        """Return the cursor of the next step over a server, 0 after the last, and the keys of this one."""
-        words = ("SCAN", cursor, "MATCH", pattern, "COUNT", count)
-        after, batch = await _with_retries(partial(node.call, *words))
-        return int(after), {key.decode(errors="replace") for key in batch}
 
     async def fields(self, key: str) -> dict[bytes, bytes]:
         """Return the fields of a hash as they are stored; none when the key does not exist.
@@ -206,16 +208,6 @@ async def _with_retries(ask: Callable[[], Awaitable[T]]) -> T:
         except (UnsentError, UnansweredError):
             await asyncio.sleep(0.1)
     return await ask()
-
-
-async def _scan(node: StoreConnection, pattern: str) -> AsyncIterator[set[str]]:
-    cursor = b"0"
-    while True:
-        words = ("SCAN", cursor, "MATCH", pattern, "COUNT", _COUNT)
-        cursor, batch = await _with_retries(partial(node.call, *words))
-        yield {key.decode(errors="replace") for key in batch}
-        if cursor == b"0":
-            return
 
 
 async def prepare(send: Send) -> None:

@@ -146,16 +146,9 @@ class Metrics(Families):
         """
         code, tool = exchange.code, tool_label(exchange)
         series = self._of_call(exchange.method or OTHER, tool, status, code if code in CODES else OTHER)
-        series.requests.inc()
+        series.requests.value += 1
         if exchange.call is None or not exchange.call.listens:  # their length depends on the client
-            backend = exchange.backend_seconds
-            trace_id = exchange.trace_id
-            series.latency.observe(seconds, None if trace_id is None else {"trace_id": trace_id[:32]})
-            if backend is None:
-                series.overhead.observe(seconds)
-            else:
-                series.backend.observe(backend)
-                series.overhead.observe(max(0.0, seconds - backend))
+            series.observe(seconds, exchange.backend_seconds, exchange.trace_id)
         if exchange.refusal is not None:
             self._count_refusal(exchange.refusal, exchange.caller)
         if exchange.shadow:
@@ -231,6 +224,15 @@ class _CallSeries:
         self.latency = metrics.latency.labels(method, tool)
         self.backend = metrics.backend.labels(method, tool)
         self.overhead = metrics.overhead.labels(method, tool)
+
+    def observe(self, seconds: float, backend: float | None, trace_id: str | None) -> None:
+        """Observe the times of a call."""
+        self.latency.observe(seconds, None if trace_id is None else {"trace_id": trace_id[:32]})
+        if backend is None:
+            self.overhead.observe(seconds)
+        else:
+            self.backend.observe(backend)
+            self.overhead.observe(seconds - backend if seconds > backend else 0.0)
 
 
 def _labelled(counter: Counter | PlainCounter, name: str) -> Counter | CounterSeries:

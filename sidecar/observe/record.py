@@ -116,7 +116,7 @@ class Recorder:
 
     def _write(self, level: str, exchange: Exchange, status: Status, seconds: float) -> None:
         lines, usual = self._lines, None
-        if lines.plain and exchange.receipt is None:
+        if lines.plain:
             usual = self._usual.line(lines.moment(), level, exchange, status, seconds)
         if usual is None:
             lines.write(level, "call", fields(exchange, status, seconds))

@@ -33,7 +33,7 @@ def status_of(exchange: Exchange) -> Status:
     """Return the outcome of an exchange."""
     if exchange.refusal is not None:
         return status_of_refusal(exchange.refusal.code)
-    return status_of_event(exchange.code)
+    return _STATUS.get(exchange.code, Status.FAILED)
 
 
 def status_of_refusal(code: ErrorCode) -> Status:

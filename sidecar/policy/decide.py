@@ -15,14 +15,19 @@ from sidecar.errors import ErrorCode, Refusal, ShadowRefusal
 from sidecar.model import Call, Caller, CallKind, Decision, Demand, Depth
 from sidecar.policy import pricing
 from sidecar.policy.arguments import check_meta
+from sidecar.policy.confirming import approval_claims
+from sidecar.policy.confirming.approval_claims import Claim
+from sidecar.policy.confirming.confirm_rule import Confirm
 from sidecar.policy.expressions.expressions import ValueRefusedError
 from sidecar.policy.lookup import subject_of
 from sidecar.policy.methods import TOKEN_ONLY, UNDECLARED, has
-from sidecar.policy.rules import Confirm, Operation, Policy, Subject, Tool
+from sidecar.policy.rules import Operation, Policy, Subject, Tool
+from sidecar.protocol.elicitation.embedded_question import is_own
 
 _NO_METHODS: Final[Mapping[str, Depth]] = {}
 _NO_ARGUMENTS: Final[Mapping[str, Any]] = {}
 _NO_DEMANDS: Final[tuple[Demand, ...]] = ()
+_NO_CLAIM: Final = Claim(None, None)
 
 
 def decide(policy: Policy, call: Call, caller: Caller) -> Decision:
@@ -61,19 +66,24 @@ def _decide(policy: Policy, call: Call, caller: Caller, subject: Subject) -> Dec
     refusal, demands, arguments = _judge(operation, tool, given, meta)
     depth = Depth.PRICE if refusal is None else Depth.PLAN
     shadow: tuple[ShadowRefusal, ...] = ()
-    if refusal is None and tool is not None:
-        if tool.has_shadow:
-            shadow = _shadow_refusals(tool, given)
-        if tool.confirm is not None:
-            refusal = _unconfirmed(tool.confirm, given)
-        if arguments is not given:
-            document = _document(tool, call, arguments)
+    claim = _NO_CLAIM
+    if refusal is None:
+        if tool is not None:
+            if tool.has_shadow:
+                shadow = _shadow_refusals(tool, given)
+            if arguments is not given:
+                document = _document(tool, call, arguments)
+            if tool.confirm is not None:
+                claim, document = _confirmed(tool, tool.confirm, call, arguments, document)
+                refusal = claim.refusal
+        if claim.use is None and refusal is None and is_own(params.get("requestState")):
+            refusal = Refusal(ErrorCode.CONFIRMATION_EXPIRED, rule=operation.rule)  # of another policy
     return Decision(
         refusal,
         subject.terms,
         depth,
         demands,
-        document if refusal is None else None,
+        document if refusal is None or claim.use is not None else None,
         subject.scopes,
         operation.rule if refusal is None else refusal.rule,
         operation.timeout,
@@ -81,6 +91,7 @@ def _decide(policy: Policy, call: Call, caller: Caller, subject: Subject) -> Dec
         shadow,
         arguments,
         meta,
+        claim.use,
     )
 
 
@@ -123,17 +134,19 @@ def _judge(
         return refused.replace(rule=rule), _NO_DEMANDS, _NO_ARGUMENTS
 
 
-def _unconfirmed(confirm: Confirm, given: Mapping[str, Any]) -> Refusal | None:
-    if confirm.shadow or _is_confirmed(confirm, given):
-        return None
-    data = {"confirm": {"argument": confirm.argument}}
-    specifics = {"argument": f"arguments.{confirm.argument}", "keyword": "confirm"}
-    return Refusal(ErrorCode.CONFIRMATION_REQUIRED, confirm.message, data=data, rule=confirm.rule, specifics=specifics)
-
-
-def _is_confirmed(confirm: Confirm, given: Mapping[str, Any]) -> bool:
-    # Only JSON true: some servers accept 1 and "true" as well and would run an unconfirmed call.
-    return given.get(confirm.argument) is True
+def _confirmed(
+    tool: Tool, confirm: Confirm, call: Call, judged: Mapping[str, Any], document: Mapping[str, Any] | None
+) -> tuple[Claim, Mapping[str, Any] | None]:
+    """Judge the confirmation of a call; return the message to forward, without what is the sidecar's own."""
+    given = call.params.get("arguments", _NO_ARGUMENTS)
+    if confirm.shadow:
+        return _NO_CLAIM, document
+    if not confirm.asks_person:
+        confirmed = confirm.is_argument_true(given)
+        return (_NO_CLAIM if confirmed else Claim(approval_claims.argument_missing(confirm), None)), document
+    exact = judged if document is None else document["params"].get("arguments", _NO_ARGUMENTS)
+    claim = approval_claims.claim_of(confirm, tool.name, call, given, exact)
+    return claim, None if document is None else approval_claims.stripped(confirm, document, claim.use)
 
 
 def _shadow_refusals(tool: Tool, given: Mapping[str, Any]) -> tuple[ShadowRefusal, ...]:
@@ -143,7 +156,7 @@ def _shadow_refusals(tool: Tool, given: Mapping[str, Any]) -> tuple[ShadowRefusa
     refusal = None if rules is None else rules.refusal(given)
     if refusal is not None:
         found.append(ShadowRefusal(tool.arguments_rule, refusal.code, refusal.detail))
-    if confirm is not None and confirm.shadow and not _is_confirmed(confirm, given):
+    if confirm is not None and confirm.shadow and not confirm.is_argument_true(given):
         found.append(ShadowRefusal(confirm.rule, ErrorCode.CONFIRMATION_REQUIRED))
     return tuple(found)
 

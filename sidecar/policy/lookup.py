@@ -131,7 +131,7 @@ def _joined(first: Operation, related: tuple[Operation, ...]) -> Subject:
     if plans is not None:
         plans = {name: _narrowed(name, each, others) for name, each in plans.items()}
     granting = tuple(dict.fromkeys(scope for each in (terms, *others) for scope in each.scopes))
-    joined = Terms(terms.consent, terms.default_plan, plans, terms.base, granting)
+    joined = Terms(terms.consent, terms.default_plan, plans, terms.base, granting, terms.tool)
     scopes = tuple(dict.fromkeys(scope for each in (first, *related) for scope in each.scopes))
     return Subject(first, related, scopes, joined, unscoped(joined))
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sidecar.model import AdmissionCode, AdmissionReply, ConsentMode, OnUnknown, Terms, Window
 from sidecar.policy.arguments import ArgumentRules
+from sidecar.policy.confirming.confirm_rule import Confirm
 from sidecar.policy.language.case_models import TestDocument
 from sidecar.policy.names import Names
 from sidecar.policy.patterns import Patterns
@@ -16,24 +17,9 @@ from sidecar.policy.scopes import ScopeTree
 from sidecar.protocol.capabilities import SECTIONS, Served
 from sidecar.vocabulary import TextEnum
 
-
-@dataclass(frozen=True, slots=True)
-class Confirm:
-    """Argument that must be true before a call may run.
-
-    Attributes:
-        message: message for people and models when it is missing.
-        inject: True when the backend does not have the argument: the sidecar adds it to listings and
-            removes it before forwarding.
-        rule: `file:line`.
-        shadow: True when a missing confirmation is recorded and refuses nothing.
-    """
-
-    argument: str
-    message: str
-    inject: bool
-    rule: str
-    shadow: bool = False
+_APPROVALS: Final = frozenset(
+    {AdmissionCode.APPROVAL_NEEDED, AdmissionCode.APPROVAL_UNKNOWN, AdmissionCode.APPROVAL_DECLINED}
+)
 
 
 class Kind(TextEnum):
@@ -301,6 +287,8 @@ class Policy:
             return None if plan is None else plan.rule
         if admission.code is AdmissionCode.CONSENT_SCOPES and operation is not None:
             return operation.scopes_rule
+        if admission.code in _APPROVALS and isinstance(operation, Tool) and operation.confirm is not None:
+            return operation.confirm.rule
         return None
 
     @property

@@ -5,8 +5,9 @@ The backend's answer becomes a `Response` with an `Event` (`results`), in which 
 Refusals take the shape that the client acts on (`answers`).
 
 Start with `revisions.call_of`. `strict/` is the JSON reader, `sse/` server-sent events, `tasks/` the tasks of both
-revisions. Exact: a document whose number literals are forwarded as they were sent. Plain: the values to judge.
-Lenient reader: a parser that folds case, width or repeated keys; ambiguous messages are refused.
+revisions, `elicitation/` the sidecar's own questions to a person. Exact: a document whose number literals are
+forwarded as they were sent. Plain: the values to judge. Lenient reader: a parser that folds case, width or repeated
+keys; ambiguous messages are refused.
 
 Pure. Imports `errors`, `model` and `outcome` only. Every package from `ledger` on may import it.
 """

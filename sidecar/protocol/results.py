@@ -88,6 +88,15 @@ def read_response(data: bytes, max_depth: int = MAX_DEPTH) -> Response:
     return _response(message)
 
 
+def is_error(data: bytes, id_: RequestId | None, max_depth: int = MAX_DEPTH) -> bool:
+    """Return whether an answer is a JSON-RPC error to the request with this id."""
+    try:
+        response = read_response(data, max_depth)
+    except Unusable:
+        return False
+    return response.result is None and response.id == id_
+
+
 def read_event(data: str, max_depth: int = MAX_DEPTH) -> Response | Other | None:
     """Parse the data of one event; return None for a message that is neither usable nor empty."""
     if not data:

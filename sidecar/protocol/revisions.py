@@ -105,7 +105,7 @@ _READ_META: Final = Members.of(
     *("_meta", VERSION_KEY, CAPABILITIES_KEY), common=(CLIENT_KEY, "progressToken", "traceparent", "tracestate")
 )
 _READ_CAPABILITIES: Final = Members.of(
-    *("tasks", "extensions"), common=("elicitation", "experimental", "roots", "sampling")
+    *("elicitation", "tasks", "extensions"), common=("experimental", "roots", "sampling")
 )
 
 # --- in ------------------------------------------------------------------------------------------

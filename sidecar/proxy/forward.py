@@ -10,6 +10,7 @@ from functools import partial
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import Call, CallKind, RequestId, Revision
 from sidecar.outcome import Event
+from sidecar.protocol.elicitation.elicitation import declared_modes
 from sidecar.protocol.headers import check_session
 from sidecar.protocol.session_ids import GET_STREAM, ExchangeIds, SessionIds
 from sidecar.protocol.strict import strictjson
@@ -233,7 +234,7 @@ class Forwarder:
                 check_session(session)
             except Refusal:
                 raise UpstreamError(Event.UNUSABLE, "the backend's Mcp-Session-Id is not visible ASCII") from None
-            if not await self._ownership.bind(caller, session):
+            if not await self._ownership.bind(caller, session, declared_modes(call.params.get("capabilities"))):
                 raise UpstreamError(Event.UNUSABLE, "the backend gave out a session id that is another caller's")
             parsed.received.reply.add_header("Mcp-Session-Id", session)
         elif call.session is not None and call.kind is CallKind.END_SESSION and good:

@@ -27,7 +27,7 @@ class InFlightLimits:
 
         Args:
             account: the digest of the account that is charged, whatever the subject and client.
-            call: a call that ends others frees slots, so an account has as many slots again for those.
+            call: a call that ends others, or that others wait for, frees slots: an account has as many again for those.
             limits: the limits in force for this request.
 
         Raises:
@@ -36,7 +36,7 @@ class InFlightLimits:
         if self.taken >= limits.in_flight:
             raise Refusal(ErrorCode.OVERLOADED, log="limits.in_flight is reached", retry_after=1)
         taken, most = self._by_account.get(account, 0), limits.in_flight_per_account
-        if taken >= most and not (taken < 2 * most and _ends_calls(call)):
+        if taken >= most and not (taken < 2 * most and _frees_slots(call)):
             detail = f"This account has {most} calls in flight already; wait for one to end."
             raise Refusal(ErrorCode.OVERLOADED, detail, log="limits.in_flight_per_account is reached", retry_after=1)
         self.taken += 1
@@ -53,5 +53,5 @@ class InFlightLimits:
             del self._by_account[account]
 
 
-def _ends_calls(call: Call) -> bool:
-    return call.kind is CallKind.END_SESSION or call.method == "notifications/cancelled"
+def _frees_slots(call: Call) -> bool:
+    return call.kind in (CallKind.END_SESSION, CallKind.RESPONSE) or call.method == "notifications/cancelled"

@@ -11,6 +11,7 @@ from typing import Final
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import Call, Caller
 from sidecar.outcome import Bound, Eviction
+from sidecar.protocol.elicitation.elicitation import NO_MODES, Modes, read_modes, written_modes
 from sidecar.store.commands import bindings
 from sidecar.store.commands.bindings import BINDING_LIFE
 from sidecar.store.commands.command import Command
@@ -43,15 +44,20 @@ class Ownership:
         self._evicted = evicted
         self._renewed: dict[tuple[Bound, str], float] = {}  # time of the last renewal of each claim, oldest first
 
-    async def bind(self, caller: Caller, session: str) -> bool:
+    async def bind(self, caller: Caller, session: str, modes: Modes = NO_MODES) -> bool:
         """Bind a session to its caller before the client learns its id; False when it is bound to another.
+
+        Args:
+            caller: the caller that began it.
+            session: its id.
+            modes: modes in which its client can ask its user.
 
         Raises:
             Refusal: `store_unavailable`.
         """
         if not await self._claim(Bound.SESSION, caller, (session,), BINDING_LIFE):
             return False
-        return await self._bind(Bound.SESSION, caller, bindings.bind_session(caller, session))
+        return await self._bind(Bound.SESSION, caller, bindings.bind_session(caller, session, written_modes(modes)))
 
     async def bind_tasks(self, caller: Caller, tasks: Sequence[str], lifetime: float) -> bool:
         """Bind tasks to their caller before the client learns their ids; False when one is bound to another.
@@ -67,6 +73,18 @@ class Ownership:
         if not await self._claim(Bound.TASK, caller, tasks, lifetime):
             return False
         return await self._bind(Bound.TASK, caller, bindings.bind_tasks(caller, tasks, lifetime))
+
+    async def modes(self, caller: Caller, session: str) -> Modes:
+        """Return the modes in which a session's client can ask its user.
+
+        Raises:
+            Refusal: `session_unknown`, `store_unavailable`.
+        """
+        found = bindings.modes_of(await self._store.run(bindings.session_modes(caller, session)))
+        if found is None:
+            raise Refusal(ErrorCode.SESSION_UNKNOWN)
+        self.used(caller, session, ())
+        return read_modes(found)
 
     async def own_tasks(self, caller: Caller, tasks: Sequence[str]) -> frozenset[str]:
         """Return those of these tasks that are the caller's, and extend their bindings.

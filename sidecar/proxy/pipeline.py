@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,7 @@ from sidecar.proxy.calls.cancellation import Cancellation
 from sidecar.proxy.calls.early_gates import arrived_message, decide, parse
 from sidecar.proxy.calls.siblings import CallName, NoSiblings, Siblings
 from sidecar.proxy.calls.steps import Authenticated, ParsedCall, Received
+from sidecar.proxy.confirmation.confirmation import Confirmation, answers_question
 from sidecar.proxy.forward import Forwarder, has_own_ids
 from sidecar.proxy.in_flight import InFlightRequests
 from sidecar.proxy.in_flight_limits import InFlightLimits
@@ -59,6 +60,7 @@ class Pipeline:
         stopping: True when this process is shutting down.
         detached: number of running calls of disconnected clients; each keeps its slot in `in_flight`.
         siblings: the other workers.
+        page: answers requests to the account page; None in a process that has none.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Pipeline:
         self.stopping = False
         self.detached = 0
         self.siblings: Siblings = NoSiblings()
+        self.page: Callable[[Received], Awaitable[None]] | None = None
         self._admission = admission
         self._forwarder = forwarder
         self._store = store
@@ -77,6 +80,7 @@ class Pipeline:
         self._readers = BodyReaders()
         self.memory = MemoryBudget()
         self.streams = OpenStreams()
+        self.confirmation = Confirmation(store)
         self._listening: set[ParsedCall] = set()  # GET streams have no request id, and so no key among those in flight
 
     @property
@@ -99,7 +103,9 @@ class Pipeline:
         reply, request_filter = received.reply, received.snapshot.request_filter
         try:
             try:
-                if request_filter.answer(request, reply):  # documents and preflights need no token
+                if request_filter.answer(request, reply):  # documents, preflights and the account page need no token
+                    if reply.response is None and self.page is not None:
+                        await self.page(received)
                     return context.response()
                 request_filter.check(request)
                 authenticated = self._remembered(received) or await self._authenticate(received)
@@ -181,6 +187,8 @@ class Pipeline:
             return self._end_session(context, admitted)
         if call.method == "notifications/cancelled":
             return self._cancel(context, admitted)
+        if answers_question(call):
+            return self.confirmation.take_answer(admitted)
         return self._relay(context, admitted)
 
     async def _serve_usage(self, admitted: Admitted) -> None:

@@ -73,7 +73,7 @@ class RequestContext:
         """Answer with a refusal, and keep it for the log."""
         self.refusal = refusal
         reply, snapshot = self.received.reply, self.received.snapshot
-        if reply.started:
+        if reply.started and not reply.early:
             return  # the head of the stream is out: the relay has written the refusal into the stream
         if refusal.gate is Gate.TRANSPORT and refusal.code is not ErrorCode.OVERLOADED:
             reply.close_after()
@@ -160,8 +160,10 @@ class RequestContext:
             return self.refusal.code.id
         if settled is not None:
             return settled.code
-        # The client left before it was answered.
-        return "ok" if self.received.reply.response is not None else Event.CLIENT_GONE.value
+        # The client left, or cancelled, before it was answered.
+        reply = self.received.reply
+        answered = reply.response is not None and not (reply.early and self.forwarded is None)
+        return "ok" if answered else Event.CLIENT_GONE.value
 
 
 def answer_locally(reply: ClientReply, answer: LocalAnswer) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
+from sidecar.account_page.site import AccountPage
 from sidecar.config.files import FilesStamp
 from sidecar.config.settings.scalars import Address
 from sidecar.config.settings.settings import IssuerSettings, Settings
@@ -143,6 +144,9 @@ class Sidecar:
         snapshot = Snapshot.of(settings, self._loaded.policy, self._issuers, self._upstream)
         self.request_path = RequestPath(snapshot, self.store, recorder, self.metrics, self._lease_margin)
         self.pipeline = self.request_path.pipeline
+        page = AccountPage(self.store, settings.store, self._issuers, self.pipeline.memory, self._repeats)
+        self._stack.push_async_callback(page.close)
+        self.pipeline.page = page.answer
         self._admin_api = AdminApiListener(self._in_force, self._lines, self._repeats, self.metrics)
         self.reloader = self._make_reloader()
         self.gauges = self._make_gauges()
@@ -278,6 +282,7 @@ class Sidecar:
         self.pipeline.stopping = True
         self.readiness.stopping = True
         self.pipeline.streams.end_all(StreamEnding.STOPPING)
+        self.pipeline.confirmation.waiting.stop()
 
     async def _end_tasks(self) -> None:
         await self.request_path.forwarder.close(max(0.0, self._grace_ends - asyncio.get_running_loop().time()))

@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 
 from sidecar.identity.jwt.trial_mark import TRIAL
 from sidecar.trial.oauth import (
-    Approval,
+    ApprovedClient,
     Code,
     OAuthClient,
     OAuthError,
@@ -52,6 +52,7 @@ class TrialIssuer:
         any_scope: issue every requested scope.
         lifetime: seconds for which an access token is valid.
         on_approval: awaited before a client gets its code.
+        person_claims: claims of ID tokens and userinfo about the person, added last; None removes a claim.
         url: the issuer identifier; set while it is served.
         keys_down: answer 503 instead of the key set.
         key_fetches: number of requests for the key set.
@@ -63,7 +64,8 @@ class TrialIssuer:
     scopes: tuple[str, ...] = ()
     any_scope: bool = False
     lifetime: int = 900
-    on_approval: Callable[[Approval], Awaitable[None]] | None = None
+    on_approval: Callable[[ApprovedClient], Awaitable[None]] | None = None
+    person_claims: dict[str, Any] = field(default_factory=dict)
     url: str = ""
     keys_down: bool = False
     key_fetches: int = 0
@@ -112,6 +114,10 @@ class TrialIssuer:
         }
         return (signer or self.keys[-1]).sign({k: v for k, v in made.items() if v is not None}, typ)
 
+    def add_client(self, client_id: str, *redirect_uris: str) -> None:
+        """Register a client by hand, such as that of the account page."""
+        _remember(self._clients, client_id, OAuthClient(client_id, redirect_uris))
+
     def rotate(self) -> Signer:
         """Sign with a new key from now on; older keys stay published."""
         self.keys.append(Signer(self.keys[-1].algorithm))
@@ -144,6 +150,7 @@ class TrialIssuer:
             "token_endpoint": f"{self.url}/oauth2/token",
             "registration_endpoint": f"{self.url}/oauth2/register",
             "revocation_endpoint": f"{self.url}/oauth2/revoke",
+            "userinfo_endpoint": f"{self.url}/oauth2/userinfo",
             "jwks_uri": f"{self.url}/jwks",
             "scopes_supported": [_OPENID, _OFFLINE, *self.scopes],
             "response_types_supported": ["code"],
@@ -200,11 +207,12 @@ class TrialIssuer:
         if params.get("code_challenge_method") != "S256" or not challenge:
             raise OAuthError("invalid_request", "PKCE with S256 is required.")
         grant = OAuthGrant(client_id, self.person, self._approved(params.get("scope")), self._resource(params))
-        if self.on_approval is not None:
-            business = tuple(scope for scope in grant.scopes if scope not in (_OPENID, _OFFLINE))
-            await self.on_approval(Approval(self.person, client_id, client.name, business))
+        business = tuple(scope for scope in grant.scopes if scope not in (_OPENID, _OFFLINE))
+        if self.on_approval is not None and business:  # a login alone approves nothing
+            await self.on_approval(ApprovedClient(self.person, client_id, client.name, business))
         code = secrets.token_urlsafe(24)
-        _remember(self._codes, code, Code(grant, challenge, redirect_uri, time.monotonic() + CODE_LIFETIME))
+        ends = time.monotonic() + CODE_LIFETIME
+        _remember(self._codes, code, Code(grant, challenge, redirect_uri, ends, nonce=params.get("nonce")))
         return code
 
     def _approved(self, asked: str | None) -> tuple[str, ...]:
@@ -213,7 +221,7 @@ class TrialIssuer:
         known = set(names) if self.any_scope else set(self.scopes)
         willing = known if self.approves is None else known & self.approves
         approved = tuple(name for name in names if name in willing | standing)
-        if not set(approved) - standing and not self.any_scope:
+        if not approved or (set(names) - standing and not set(approved) - standing and not self.any_scope):
             raise OAuthError("access_denied", "None of these scopes was approved.")
         return approved
 
@@ -229,14 +237,27 @@ class TrialIssuer:
             raise OAuthError("invalid_client", "This client is not registered.", 401)
         kind = params.get("grant_type")
         if kind == "authorization_code":
-            grant = self._redeem(params)
-        elif kind == "refresh_token":
+            code = self._redeem(params)
+            answer = self._issue(code.grant, self._narrowed(code.grant, params.get("scope")))
+            return {**answer, "id_token": self._id_token(code)} if _OPENID in code.grant.scopes else answer
+        if kind == "refresh_token":
             grant = self._refresh(params)
         else:
             raise OAuthError("unsupported_grant_type", "Supported: authorization_code, refresh_token.")
         return self._issue(grant, self._narrowed(grant, params.get("scope")))
 
-    def _redeem(self, params: Params) -> OAuthGrant:
+    def userinfo(self, token: str) -> dict[str, Any]:
+        """Return the claims about the person of an access token (OpenID Connect Core 1.0 section 5.3)."""
+        claims = next(filter(None, (key.claims(token) for key in self.keys)), None)
+        if claims is None or f"{self.url}/oauth2/userinfo" not in claims.get("aud", ""):
+            raise OAuthError("invalid_token", "This token is not one for userinfo.", 401)
+        return {"sub": claims["sub"], **self.person_claims}
+
+    def _id_token(self, code: Code) -> str:
+        claims = {"aud": code.grant.client_id, "client_id": None, "scope": None, "nonce": code.nonce}
+        return self.mint(subject=code.grant.subject, typ="JWT", **{**claims, **self.person_claims})
+
+    def _redeem(self, params: Params) -> Code:
         code = self._codes.get(params.get("code", ""))
         if code is None or code.expires < time.monotonic() or code.grant.revoked:
             raise OAuthError("invalid_grant", "This code is unknown or expired.")
@@ -246,7 +267,7 @@ class TrialIssuer:
         if not proves(params.get("code_verifier", ""), code.challenge):
             raise OAuthError("invalid_grant", "The code verifier does not match.")
         self._check_resource(code.grant, params)
-        return code.grant
+        return code
 
     def _refresh(self, params: Params) -> OAuthGrant:
         entry = self._refreshes.get(params.get("refresh_token", ""))

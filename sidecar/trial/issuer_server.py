@@ -85,7 +85,12 @@ def _flows(issuer: TrialIssuer) -> list[web.RouteDef]:
         issuer.forget(await _form(request))
         return web.Response(headers=_NO_STORE)
 
+    async def userinfo(request: web.Request) -> web.Response:
+        token = request.headers.get("Authorization", "").partition(" ")[2]
+        return web.json_response(issuer.userinfo(token), headers=_NO_STORE)
+
     return [
+        web.get(f"{PATH}/oauth2/userinfo", userinfo),
         web.post(f"{PATH}/oauth2/register", register),
         web.get(f"{PATH}/oauth2/authorize", authorize),
         web.post(f"{PATH}/oauth2/token", token),

@@ -17,8 +17,8 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 
 @dataclass(frozen=True, slots=True)
-class Approval:
-    """A person's approval of a client, which an operator mirrors into the sidecar's store."""
+class ApprovedClient:
+    """Client that a person has approved, which an operator mirrors into the sidecar's store."""
 
     subject: str
     client_id: str
@@ -39,13 +39,14 @@ class OAuthGrant:
 
 @dataclass(slots=True)
 class Code:
-    """An authorization code, with the values needed to redeem it."""
+    """An authorization code, with the values needed to redeem it; `nonce` is for the ID token."""
 
     grant: OAuthGrant
     challenge: str
     redirect_uri: str
     expires: float
     used: bool = False
+    nonce: str | None = None
 
 
 @dataclass(slots=True)
@@ -94,6 +95,14 @@ class Signer:
     def sign(self, claims: dict[str, Any], typ: str = "at+jwt") -> str:
         """Return the claims as a compact JWS; `typ` goes into its header (RFC 9068 section 2.1)."""
         return jwt.encode(claims, self._key, algorithm=self.algorithm, headers={"kid": self.kid, "typ": typ})
+
+    def claims(self, token: str) -> dict[str, Any] | None:
+        """Return the claims of a token that this key has signed and that has not expired; None for any other."""
+        options: Any = {"verify_aud": False}
+        try:
+            return dict(jwt.decode(token, self._key.public_key(), algorithms=[self.algorithm], options=options))
+        except jwt.PyJWTError:
+            return None
 
 
 def redirectable(uri: object) -> bool:

@@ -20,7 +20,7 @@ from sidecar.proxy.backend.pool import BackendPool
 from sidecar.runtime.app import Sidecar
 from sidecar.store.commands import changes
 from sidecar.trial.issuer import TrialIssuer
-from sidecar.trial.oauth import Approval, OAuthError
+from sidecar.trial.oauth import ApprovedClient, OAuthError
 from sidecar.workbench.loading import Loaded
 
 READY_WITHIN: Final = 30.0
@@ -79,7 +79,7 @@ async def running(
                 asked.clear()
                 reloaded(await sidecar.reload())
 
-        async def approve(approval: Approval) -> None:
+        async def approve(approval: ApprovedClient) -> None:
             names = (approval.subject, approval.subject, approval.client_id)
             try:
                 await sidecar.store.run(changes.grant("main", *names, approval.scopes))
@@ -114,7 +114,7 @@ async def open_first(sidecar: Sidecar, issuer: TrialIssuer, policy: Policy, url:
     """
     issuer.scopes = tuple(policy.scope_names)
     if issuer.on_approval is not None and policy.consent.value == "required":
-        await issuer.on_approval(Approval(issuer.person, CLIENT, CLIENT, issuer.scopes))
+        await issuer.on_approval(ApprovedClient(issuer.person, CLIENT, CLIENT, issuer.scopes))
     token = issuer.mint(client_id=CLIENT)
     pool = BackendPool(url, headers=[("Authorization", f"Bearer {token}")])
     try:

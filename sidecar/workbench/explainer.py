@@ -10,12 +10,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from sidecar.approval import ConfirmBy
 from sidecar.config.settings.settings import Settings
 from sidecar.errors import ErrorCode, Gate, Refusal, ShadowRefusal
 from sidecar.identity.jwt import jwt_claims
 from sidecar.identity.parties.tenants import TrustedIssuers
 from sidecar.ledger.accounts import AccountState, Consent
 from sidecar.model import Application, Call, Caller, Demand, Price
+from sidecar.policy.confirming.confirm_rule import Confirm
 from sidecar.policy.decide import decide
 from sidecar.policy.language.case_models import TestCallDocument
 from sidecar.policy.lookup import subject_of
@@ -228,12 +230,22 @@ def _argument_steps(policy: Policy, tool: Tool, call: Call, caller: Caller) -> I
         yield Step(Gate.POLICY, "arguments", False, refusal.detail, tool.arguments_rule, fix)
     else:
         yield Step(Gate.POLICY, "arguments", True, "accepted", tool.arguments_rule)
-    if tool.confirm is not None:
-        argument = tool.confirm.argument
+    if tool.confirm is not None and tool.confirm.asks_person:
+        yield _person_step(tool.confirm)
+    elif tool.confirm is not None:
+        argument = str(tool.confirm.argument)
         given = call.params["arguments"].get(argument) is True
         says = f"{argument} is true" if given else f"{argument} must be JSON true"
         fix = None if given or tool.confirm.shadow else "ask the user, then repeat the call with it"
         yield Step(Gate.POLICY, "confirmation", given or tool.confirm.shadow, says, tool.confirm.rule, fix)
+
+
+def _person_step(confirm: Confirm) -> Step:
+    place = "the client's form" if confirm.by is ConfirmBy.PERSON else "the account page"
+    says = f"a person confirms each call, in {place}"
+    if confirm.argument is not None:
+        says += f"; clients that cannot ask set {confirm.argument} to true"
+    return Step(Gate.POLICY, "confirmation", confirm.shadow, says, confirm.rule, f"accept the question in {place}")
 
 
 # --- amounts -----------------------------------------------------------------------------------

@@ -84,7 +84,11 @@ def _outcomes(
 def _outcome(policy: Policy, asked: TestCallDocument, caller: TestCallerDocument) -> str:
     known = {pool: used for pool, used in caller.included.items() if pool in policy.windows}
     account = account_of(policy, caller.model_copy(update={"included": known}))
-    found = verdict(policy, call_of(asked), caller_of(caller), account)
+    tool = policy.tools.get(asked.tool or "")
+    if tool is None or tool.confirm is None or not tool.confirm.asks_person:
+        asked = asked.model_copy(update={"confirmation": None})
+    answer = asked.confirmation
+    found = verdict(policy, call_of(asked), caller_of(caller), account, confirmation=answer)
     shadow = f", in shadow mode {' '.join(each.code.id for each in found.shadow)}" if found.shadow else ""
     if found.refusal is not None:
         return f"{found.refusal.code.id}{shadow}"
@@ -112,6 +116,10 @@ def _cases(old: Policy, new: Policy) -> Iterator[tuple[TestCallDocument, TestCal
         for arguments in _distinct([*_samples(declared), *given])[:_MOST_SAMPLES]:
             asked = TestCallDocument(tool=name, arguments=arguments)
             yield from ((asked, caller) for caller in _callers(old, new, declared))
+            if any(tool.confirm is not None and tool.confirm.asks_person for tool in declared):
+                for answer in ("accepted", "unavailable"):
+                    answered = asked.model_copy(update={"confirmation": answer})
+                    yield from ((answered, caller) for caller in _callers(old, new, declared))
 
 
 def _callers(old: Policy, new: Policy, declared: list[Tool]) -> Iterator[TestCallerDocument]:
@@ -150,11 +158,19 @@ def _distinct(values: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
 # --- words -------------------------------------------------------------------------------------
 
 
+_ANSWERED: Final = {
+    None: "",
+    "accepted": ", accepted by a person",
+    "declined": ", declined by a person",
+    "unavailable": ", by a client that cannot ask a person",
+}
+
+
 def _named(asked: TestCallDocument) -> str:
     for kind in ("tool", "prompt", "resource"):
         name = getattr(asked, kind)
         if name is not None:
-            return f"{kind} {name}"
+            return f"{kind} {name}{_ANSWERED[asked.confirmation]}"
     return asked.method or "tools/list"
 
 

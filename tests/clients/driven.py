@@ -74,6 +74,10 @@ class Driven:
         """The scopes that each login so far asked for."""
         return [set((asked or "").split()) for asked in (await self.do("look"))["logins"]]
 
+    async def questions(self) -> list[Json]:
+        """The questions that its user was asked since this was last asked."""
+        return list(await self.do("questions"))
+
     async def answers(self) -> list[Seen]:
         """The answers since this was last asked."""
         answers = (await self.do("look"))["answers"]
@@ -102,6 +106,7 @@ async def driven(
     headers: Mapping[str, str] | None = None,
     mode: str | None = None,
     browser: str | None = None,
+    elicits: Json | None = None,
 ) -> AsyncIterator[Driven]:
     """A client that has not connected yet.
 
@@ -112,6 +117,7 @@ async def driven(
         headers: sent with every request.
         mode: another mode than the kind's own.
         browser: signs in there (`person.Person.url`) instead of where the challenge says itself.
+        elicits: its `capability` to ask its user, and the `action` with which that one answers.
     """
     script, usual = DRIVERS[kind]
     wanted = {"url": url, "headers": dict(headers or {}), "mode": mode or usual}
@@ -119,6 +125,8 @@ async def driven(
         wanted["token"] = token
     if browser is not None:
         wanted["browser"] = browser
+    if elicits is not None:
+        wanted["elicits"] = elicits
     async with started(HERE / "drivers" / script, json.dumps(wanted), stdin=PIPE) as process:
         yield Driven(process)
 

@@ -16,7 +16,7 @@ from demo import backend
 from sidecar.store.commands import changes
 from sidecar.trial import issuer_server
 from sidecar.trial.issuer import TrialIssuer
-from sidecar.trial.oauth import Approval
+from sidecar.trial.oauth import ApprovedClient
 from tests.clients.arrived import check_arrived
 from tests.clients.driven import DRIVERS, Driven, code_of, driven, text_of
 from tests.clients.driven_python import MODES, DrivenPython, driven_python
@@ -48,7 +48,7 @@ class Deployment:
     rig: Rig
     issuer: TrialIssuer
     arrived: Recorder
-    approved: list[Approval]
+    approved: list[ApprovedClient]
 
     async def revoke(self) -> None:
         """Revoke the consent of the client that signed in last."""
@@ -74,7 +74,7 @@ async def deployment(tmp_path: Path, store_server: StoreServer) -> AsyncIterator
     ):
         deployed = Deployment(built, issuer, arrived, [])
 
-        async def grant_consent(approval: Approval) -> None:
+        async def grant_consent(approval: ApprovedClient) -> None:
             await _next_second()  # as a person who reads the consent screen: the new token has another `iat`
             deployed.approved.append(approval)
             await built.run(

@@ -30,7 +30,11 @@ _ENTER: Final = """
 set -e
 root=$1; data=$2; etc=$3; user=$4; shift 4
 mount --bind "$root" "$root"
-mount -o remount,bind,ro "$root"
+tries=0
+until mount -o remount,bind,ro "$root"; do  # busy while the kernel counts a writer of the new mount
+  tries=$((tries + 1)); [ $tries -lt 300 ] || exit 1
+  sleep 0.1
+done
 mount -t tmpfs none "$root/etc/mcp-sidecar"
 cp -r "$etc"/. "$root/etc/mcp-sidecar"
 mount -o remount,ro "$root/etc/mcp-sidecar"

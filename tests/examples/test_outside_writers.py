@@ -87,8 +87,8 @@ async def test_a_new_approval_can_narrow_and_widen_a_consent(outside: Outside):
 
 async def test_a_revocation_with_the_documented_message_ends_open_streams(tmp_path: Path, store_server: StoreServer):
     account, consent, client_record = digest("main", "ada"), digest("ada", "cli-1"), digest("cli-1")
-    assert changes.revoke("main", "ada", "ada", "cli-1").arguments[-2:] == ("mcp:revoked", f"{account} {consent}")
-    assert changes.revoke("main", "ada", None, "cli-1").arguments[-1] == f"{account} {client_record}"
+    assert changes.revoke("main", "ada", "ada", "cli-1").arguments[4:6] == ("mcp:revoked", f"{account} {consent}")
+    assert changes.revoke("main", "ada", None, "cli-1").arguments[5] == f"{account} {client_record}"
     prefix = f"mcp:{{{account}}}:"
     keys = [prefix + name for name in (f"consent:{consent}", f"client:{client_record}", "ledger", "usage")]
     words = ("main", "ada", "ada", "cli-1", "mcp:revoked", f"{account} {consent}")

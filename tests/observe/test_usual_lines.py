@@ -29,6 +29,7 @@ CALLER = Caller(
     expires_at=9,
 )
 CALL = Call(CallKind.REQUEST, Revision.V2026_07_28, "tools/call", 1, {"name": "search"})
+UNSCOPED = Refusal(ErrorCode.INSUFFICIENT_SCOPE, specifics={"missing_scopes": "stores:read"})
 
 
 def exchange(**values: Any) -> Exchange:
@@ -72,6 +73,12 @@ def test_a_line_is_the_same_when_its_text_is_new_and_when_it_recurs(lines: Usual
         {"plan": "growth"},
         {"policy_revision": "def"},
         {"call": replace(CALL, revision=Revision.V2025_11_25)},
+        {"trace_id": "0" * 33},
+        {"rows": 2},
+        {"rows": 0, "receipt": Receipt({}, {"requests": 1})},
+        {"rows": 10**15, "receipt": Receipt({"contact": 2, "other": 0}, {})},
+        {"plan": "100%", "rule": "%s.yaml:40"},
+        {"refusal": UNSCOPED, "code": UNSCOPED.code.id, "backend_seconds": None, "trace_id": None},
     ],
 )
 def test_every_value_that_differs_has_a_text_of_its_own(lines: UsualLines, values: dict[str, Any]):
@@ -88,14 +95,14 @@ def test_every_value_that_differs_has_a_text_of_its_own(lines: UsualLines, value
         {"trace_id": None},
         {"trace_id": '"}'},
         {"trace_id": "\u0663"},
-        {"trace_id": "0" * 33},
         {"refusal": Refusal(ErrorCode.QUOTA_EXCEEDED)},
         {"notes": ("rows: not an integer",)},
         {"shadow": (ShadowRefusal("p.yaml:50", ErrorCode.PLAN_REQUIRED),)},
         {"stream_end": "token_expired"},
-        {"receipt": Receipt({"contact": 2}, {})},
-        {"rows": 2},
         {"hold_lost": True},
+        {"receipt": Receipt(late=True)},
+        {"receipt": Receipt({"\x7f": 2}, {})},
+        {"refusal": Refusal(ErrorCode.INSUFFICIENT_SCOPE, log="a reason")},
     ],
 )
 def test_other_calls_are_left_to_the_complete_rules(lines: UsualLines, values: dict[str, Any]):

@@ -37,7 +37,7 @@ PLANS = {
     "growth": PlanTerms(True, {"requests": {"minute": 10}, "rows": {"month": 60}}, {"contact": ("month", 4)}),
     "closed": PlanTerms(False),
 }
-TERMS = Terms(ConsentMode.REQUIRED, "free", PLANS, PLANS["free"], (("read", "write"),))
+TERMS = Terms(ConsentMode.REQUIRED, "free", PLANS, PLANS["free"], (("read", "write"),), "reveal")
 LEASE = 120_000
 GROWTH = {"plan": "growth", "issuer": "main", "account": "acme"}
 

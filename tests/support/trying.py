@@ -21,6 +21,7 @@ from typing import Any
 import aiohttp
 
 from tests.support.rig import Reply
+from tests.support.store import free_port
 
 Json = dict[str, Any]
 
@@ -86,7 +87,12 @@ class Trying:
 
 @asynccontextmanager
 async def trying(folder: Path, backend: str, *words: str) -> AsyncIterator[Trying]:
-    """Run it in a folder until the context is left; `document` is empty when it could not start."""
+    """Run it in a folder until the context is left; `document` is empty when it could not start.
+
+    A trial of its own folder gets a port of this worker: of two that start at once, only one gets the default port.
+    """
+    if not {"--port", "--directory"} & set(words):
+        words = (*words, "--port", str(free_port()))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "sidecar", "try", "--backend", backend, "--format", "json", *words),
         stdin=asyncio.subprocess.DEVNULL,

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from sidecar.config.documents.merging import Document, FindingsError, Lax, Model, Problem, validate
 from sidecar.config.documents.salvage import salvage
+from sidecar.config.settings.account_page_settings import AccountPageSettings, page_findings
 from sidecar.config.settings.admin_api_settings import AdminApiSettings
 from sidecar.config.settings.issuer_settings import ALGORITHMS, Introspection, Issuers, IssuerSettings
 from sidecar.config.settings.limits import Limits, WorkerCount
@@ -216,6 +217,7 @@ class Settings(Model):
     """Time for calls in flight to end at shutdown."""
     log: Log = Log()
     tracing: TracingSettings | None = None
+    account_page: AccountPageSettings | None = None
     admin_api: AdminApiSettings | None = None
 
     @field_validator("issuers")
@@ -229,6 +231,14 @@ class Settings(Model):
         short = [] if self.workers == "auto" else self.limits.shortages(self.workers)
         if short:
             raise FindingsError([(("limits", *path), wrong, accepted) for path, wrong, accepted in short])
+        return self
+
+    @model_validator(mode="after")
+    def _page_has_a_place(self) -> Self:
+        page = self.account_page
+        found = [] if page is None else list(page_findings(page, self.resource, self.issuers))
+        if found:
+            raise FindingsError([(("account_page", *path), wrong, accepted) for path, wrong, accepted in found])
         return self
 
     @model_validator(mode="after")

@@ -7,8 +7,8 @@ tokens are accepted, so it is read only from the configured place.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -24,6 +24,8 @@ TIMEOUT: Final = 5.0
 """Seconds that one attempt may take, discovery included."""
 MAX_DOCUMENT: Final = 512 * 1024
 """Bytes of a metadata document or a key set."""
+
+T = TypeVar("T")
 
 
 class FetchError(Exception):
@@ -111,9 +113,12 @@ class KeySource:
         Raises:
             FetchError: it is unavailable.
         """
+        return await self._in_time(self._fetch())
+
+    async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
         try:
             async with asyncio.timeout(TIMEOUT):
-                return await self._fetch()
+                return await work
         except TimeoutError:
             problem = "no answer in time"
         except FetchError as error:
@@ -130,31 +135,48 @@ class KeySource:
         self._found = location
         return document
 
+    async def metadata(self) -> Mapping[str, Any]:
+        """Return the issuer's own metadata, within `TIMEOUT`; an OpenID provider's is preferred.
+
+        Raises:
+            FetchError: it is unavailable.
+        """
+        locations = sorted(metadata_locations(self._issuer), key=lambda each: "openid" not in each)
+        return await self._in_time(self._first(locations, self._own))
+
     async def _discover(self) -> str:
+        return await self._first(metadata_locations(self._issuer), self._key_location)
+
+    async def _first(self, locations: Sequence[str], read: Callable[[Mapping[str, Any]], T]) -> T:
+        """Return what can be read from the first usable document."""
         problems: list[str] = []
-        for location in metadata_locations(self._issuer):
+        for location in locations:
             try:
-                return self._key_location(await self._get(location, "the metadata"))
+                return read(await self._get(location, "the metadata"))
             except _UnusableError as error:
                 problems.append(str(error) if not problems else f"{bare(location)}: {error}")
         # The operator sees every location: the issuer may have its metadata at a single one, with another fault.
-        self._asked = metadata_locations(self._issuer)[0]
+        self._asked = locations[0]
         raise FetchError("; ".join(problems))
 
-    def _key_location(self, document: Mapping[str, Any]) -> str:
+    def _own(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return metadata that is this issuer's; refuse that of another one."""
         if is_trial(document) and not self._trial:
             raise FetchError(REFUSED)
         # RFC 8414 section 3.3: the document must be this issuer's own.
         if document.get("issuer") != self._named:
             found, expected = shown(document.get("issuer")), shown(self._named)
             raise _UnusableError(f"the metadata is that of issuer {found}, not of the configured {expected}")
-        location = document.get("jwks_uri")
-        if not isinstance(location, str) or not self._trustworthy(location):
+        return document
+
+    def _key_location(self, document: Mapping[str, Any]) -> str:
+        location = self._own(document).get("jwks_uri")
+        if not isinstance(location, str) or not self.trusts(location):
             raise _UnusableError(f"the metadata has no usable jwks_uri (found {shown(location)})")
         return location
 
-    def _trustworthy(self, location: str) -> bool:
-        """Return whether keys may come from there: https, or http on the host of an issuer configured with http.
+    def trusts(self, location: str) -> bool:
+        """Return whether an endpoint may be there: https, or http on the host of an issuer configured with http.
 
         RFC 3986 section 2: a URL is visible ASCII; messages to the operator repeat it.
         """

@@ -1,7 +1,7 @@
 """Lines of usual calls: most of a line is the same for all calls of a caller to a tool, and its text is made once.
 
-A usual call was admitted, costs nothing, and has nothing to note. Its line is that of `record.fields`, byte for byte:
-the text is cut out of one such line, and only ids, times and durations are inserted.
+A usual call has nothing to note: it was admitted, or its token lacks a scope. Its line is that of `record.fields`, byte
+for byte: the text is cut out of one such line, and only ids, times, durations, rows and credits are inserted.
 """
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ import secrets
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Final
 
+import orjson
+
+from sidecar.errors import ErrorCode
+from sidecar.observe.logs import MAX_LINE
 from sidecar.observe.statuses import Status
 from sidecar.outcome import Exchange
 
@@ -18,11 +22,14 @@ MOST: Final = 500
 
 _CUT: Final = '"truncated":true}\n'  # end of a line that was too long
 _MARK: Final = secrets.token_hex(16)  # stands for a value: no client knows it, so none can send it
-_VARIABLE: Final = dict.fromkeys(("request_id", "latency_ms", "backend_ms", "trace_id"), _MARK)
+_TEXTS: Final = frozenset({"ts", "request_id", "trace_id"})  # inserted with quotes
+# Values that are inserted, in the order of a line: of a call that has reached the backend, and of another.
+_FORWARDED: Final = ("ts", "request_id", "rows", "credits", "latency_ms", "backend_ms", "trace_id")
+_ANSWERED_HERE: Final = ("ts", "request_id", "rows", "credits", "latency_ms")
+_NULL: Final = "null"
 
 Fields = Callable[[Exchange, Status, float], Mapping[str, Any]]
 Encode = Callable[[Mapping[str, Any]], bytes]
-_Parts = tuple[str, str, str, str, str, str]
 
 
 class UsualLines:
@@ -36,7 +43,7 @@ class UsualLines:
     def __init__(self, fields: Fields, encode: Encode) -> None:
         self._fields = fields
         self._encode = encode
-        self._known: dict[Hashable, _Parts | None] = {}
+        self._known: dict[Hashable, str | None] = {}
 
     def __len__(self) -> int:
         """Return the number of texts."""
@@ -52,38 +59,46 @@ class UsualLines:
             status: its outcome.
             seconds: its duration.
         """
-        caller, call, request_id, trace_id = exchange.caller, exchange.call, exchange.request_id, exchange.trace_id
-        backend = exchange.backend_seconds
-        if caller is None or call is None or backend is None or trace_id is None or exchange.refusal is not None:
+        caller, call, refusal, receipt = exchange.caller, exchange.call, exchange.refusal, exchange.receipt
+        request_id, trace_id, backend = exchange.request_id, exchange.trace_id, exchange.backend_seconds
+        missing = None
+        if caller is None or call is None or (backend is None) is not (trace_id is None):
             return None
-        if exchange.notes or exchange.shadow or exchange.stream_end is not None or exchange.receipt is not None:
+        if exchange.notes or exchange.shadow or exchange.hold_lost or exchange.stream_end is not None:
             return None
-        ids = request_id + trace_id
-        if exchange.rows is not None or exchange.hold_lost or not (ids.isalnum() and ids.isascii()):
-            return None
+        if refusal is not None:
+            if refusal.code is not ErrorCode.INSUFFICIENT_SCOPE or refusal.log is not None:
+                return None
+            missing = tuple(refusal.specifics.items())
         key = (
             *(level, caller.issuer, caller.account, caller.client_id, caller.scopes, exchange.method, exchange.tool),
             *(status, exchange.code, exchange.rule, exchange.http_status, exchange.plan, exchange.policy_revision),
-            call.revision,
+            *(call.revision, missing, backend is None),
         )
-        parts = self._known[key] if key in self._known else self._learn(key, level, exchange, status)
-        if parts is None or len(ids) > 2 * len(_MARK):
+        text = self._known[key] if key in self._known else self._learn(key, level, exchange, status)
+        if text is None or (receipt is not None and receipt.late) or not request_id.isalnum():
             return None
-        start, id_, latency, own, trace, end = parts
-        took, waited = int(seconds * 1e6 + 0.5) / 1000, int(backend * 1e6 + 0.5) / 1000
-        trace_id = trace_id[:32]
-        return f'{start}"{moment}"{id_}"{request_id}"{latency}{took}{own}{waited}{trace}"{trace_id}"{end}'.encode()
+        rows, took = _NULL if exchange.rows is None else exchange.rows, int(seconds * 1e6 + 0.5) / 1000
+        credits = _NULL if receipt is None else orjson.dumps({**receipt.paid}).decode()
+        if backend is None or trace_id is None:
+            text = text % (moment, request_id, rows, credits, took)
+        elif trace_id.isalnum():
+            text = text % (moment, request_id, rows, credits, took, int(backend * 1e6 + 0.5) / 1000, trace_id[:32])
+        else:
+            return None
+        return text.encode() if text.isascii() and len(text) <= MAX_LINE and "\x7f" not in credits else None
 
-    def _learn(self, key: Hashable, level: str, exchange: Exchange, status: Status) -> _Parts | None:
+    def _learn(self, key: Hashable, level: str, exchange: Exchange, status: Status) -> str | None:
         """Cut the text out of a line whose own values are replaced by a mark; None for one that is too long."""
         if len(self._known) >= MOST:
             self._known.clear()
-        line = {"ts": _MARK, "level": level, "event": "call", **self._fields(exchange, status, 0.0), **_VARIABLE}
-        text = self._encode(line).decode()
-        parts = text.split(f'"{_MARK}"')
+        names = _ANSWERED_HERE if exchange.backend_seconds is None else _FORWARDED
+        line = {"ts": _MARK, "level": level, "event": "call", **self._fields(exchange, status, 0.0)}
+        text = self._encode({**line, **dict.fromkeys(names, _MARK)}).decode()
+        parts = text.replace("%", "%%").split(f'"{_MARK}"')
         found = None
-        if len(parts) == len(_VARIABLE) + 2 and not text.endswith(_CUT):  # no value is longer than the mark
-            start, id_, latency, own, trace, end = parts
-            found = (start, id_, latency, own, trace, end)
+        if len(parts) == len(names) + 1 and not text.endswith(_CUT):
+            places = ['"%s"' if name in _TEXTS else "%s" for name in names]
+            found = parts[0] + "".join([place + part for place, part in zip(places, parts[1:], strict=True)])
         self._known[key] = found
         return found

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from sidecar.approval import ConfirmBy
 from sidecar.model import AmountKind
+from sidecar.policy.confirming.confirm_rule import Confirm
 from sidecar.policy.pricing import Amount
 from sidecar.policy.rules import Kind, Operation, Policy
 
@@ -25,10 +27,23 @@ def weakenings(before: Policy, after: Policy) -> Iterator[str]:
         is_tool = old.kind is Kind.TOOL
         if is_tool and old.name in confirmed and old.name not in still_confirmed:
             yield f"{named} loses its confirmation ({new.rule})"
+        elif is_tool and old.name in confirmed:
+            yield from _weaker_confirmations(named, before.tools[old.name].confirm, after.tools[old.name].confirm)
         for amount in sorted(_prices(before, old) - _prices(after, new)):
             yield f"{named} loses its price in {amount} ({new.rule})"
         if is_tool and old.name in tested and old.name not in still:
             yield f"{named} loses its last test ({new.rule})"
+
+
+def _weaker_confirmations(named: str, old: Confirm | None, new: Confirm | None) -> Iterator[str]:
+    if old is None or new is None or not old.asks_person:
+        return
+    if not new.asks_person:
+        yield f"{named} is confirmed by an argument, and no longer by a person ({new.rule})"
+    elif new.argument is not None and old.argument is None:
+        yield f"{named} is confirmed by an argument for clients that cannot ask a person ({new.rule})"
+    if old.by is ConfirmBy.PAGE and new.by is ConfirmBy.PERSON:
+        yield f"{named} is confirmed in the client, and no longer on the account page ({new.rule})"
 
 
 def tested_tools(policy: Policy) -> frozenset[str]:

@@ -65,6 +65,8 @@ class TestCallDocument(Model):
     """Arguments of the tool or prompt."""
     meta: dict[str, Any] | None = None
     """The request's `_meta`."""
+    confirmation: Literal["accepted", "declined", "unavailable"] | None = None
+    """Answer of the person to the question about the call; `unavailable` for a client that cannot ask one."""
 
 
 class AllowDocument(Model):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, create_model
 
+from sidecar.approval import ConfirmBy
 from sidecar.config.documents.merging import Lax, Model
 from sidecar.config.settings.scalars import Duration
 from sidecar.model import MAX_AMOUNT, ConsentMode, OnUnknown, Window
@@ -115,16 +116,24 @@ Amount = Whole | str | AmountDocument
 
 
 class ConfirmDocument(Model):
-    """A confirmation that the call must contain."""
+    """A confirmation that each call needs: an argument, or the answer of a person."""
 
-    argument: str
-    """The argument that must be true."""
+    by: Lax[ConfirmBy] = ConfirmBy.ARGUMENT
+    """`argument`: an argument is true, which a model may set. `person`: a person answers the client's form. `page`: the
+    account holder answers on the account page."""
+    fallback: Annotated[Literal["argument"] | None, Field(alias="or")] = None
+    """`argument`: clients that cannot ask a person set the argument instead; otherwise their calls are refused."""
+    argument: str | None = None
+    """The argument that must be true; with `by: person` or `page` only together with `or: argument`."""
     message: str | None = None
-    """Message when it is missing."""
+    """With `by: argument`, the message when it is missing; else the text for the person, with `{NAME}` for the value of
+    an argument."""
+    title: Annotated[str, Field(min_length=1, max_length=80)] | None = None
+    """The tool's name for the person; the tool's own if absent."""
     inject: bool = False
     """True for an argument of the sidecar's own, which it adds to listings and removes before forwarding."""
     mode: Mode | None = None
-    """`shadow`: a missing confirmation is logged and counted, not refused; nothing is injected."""
+    """`shadow`: a missing confirmation is logged and counted, not refused; nothing is injected, and no person asked."""
 
 
 class DefaultsDocument(Model):

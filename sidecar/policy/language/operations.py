@@ -162,7 +162,8 @@ class OperationCompiler:
             plans = {**(plans or {}), each.name: PlanTerms(each.includes(kind, name), limits, included, shadow)}
         known = [scope for scope in scopes if scope in self.scopes.rules]
         granting = tuple(self.scopes.granting(scope) for scope in known)
-        return Terms(self.model.consent, self.model.default_plan, plans, base, granting)
+        tool = name if kind is Kind.TOOL else ""
+        return Terms(self.model.consent, self.model.default_plan, plans, base, granting, tool)
 
 
 def unscoped(terms: Terms) -> Terms:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from sidecar.approval import ConfirmBy
 from sidecar.config.documents.merging import Path
 from sidecar.config.documents.suggestions import nearest
 from sidecar.errors import ErrorCode, Gate
@@ -34,7 +35,7 @@ OUTCOMES: Final = (
         code.id
         for code in ErrorCode
         if code.row.gate in (Gate.POLICY, Gate.CONSENT, Gate.ACCOUNT, Gate.BUDGET)
-        and code not in (ErrorCode.STORE_UNAVAILABLE, ErrorCode.TOOL_CHANGED)
+        and code not in (ErrorCode.STORE_UNAVAILABLE, ErrorCode.TOOL_CHANGED, ErrorCode.CONFIRMATION_EXPIRED)
     ),
     ErrorCode.PARAMS_MALFORMED.id,
 )
@@ -60,6 +61,8 @@ _NAMED: Final[Mapping[str, tuple[str, ...]]] = {
 def call_mistake(call: TestCallDocument) -> tuple[str, str] | None:
     """Return the fault of a test's call and the accepted form; None for a correct call."""
     about = [name for name in ("tool", "resource", "prompt") if getattr(call, name) is not None]
+    if call.confirmation is not None and call.tool is None:
+        return "has a confirmation, which only a tool has", "confirmation together with tool"
     if call.listing is not None:
         others = [*about, *(["method"] if call.method is not None else []), *(["arguments"] if call.arguments else [])]
         return (f"names list and {others[0]}", "one of them") if others else None
@@ -111,6 +114,7 @@ def _check_step(checker: Checker, step: TestStepDocument, path: Path) -> None:
         checker.wrong(expected, f"{step.expect!r} is no outcome", accepted, near=nearest(step.expect, OUTCOMES))
     elif step.expect in (LISTED, HIDDEN):
         _check_listed_tool(checker, step, path)
+    _check_confirmation(checker, step, path)
     tool = step.call.tool
     undeclared = tool is not None and not checker.declared("tools", tool)
     if tool is not None and undeclared and step.expect not in (*_WITHOUT_DECLARATION, LISTED, HIDDEN):
@@ -119,6 +123,17 @@ def _check_step(checker: Checker, step: TestStepDocument, path: Path) -> None:
         # The result of a call that is not forwarded is never read.
         wrong = "the backend answers only a call that is allowed"
         checker.wrong((*path, "result"), wrong, "allow, or {allow: ..., settled: ...} in expect", at_key=True)
+
+
+def _check_confirmation(checker: Checker, step: TestStepDocument, path: Path) -> None:
+    if step.call.confirmation is None or step.call.tool is None:
+        return
+    tools = checker.document.value.get("tools")
+    tool = tools.get(step.call.tool) if isinstance(tools, dict) else None
+    confirm = tool.get("confirm") if isinstance(tool, dict) else None
+    if not isinstance(confirm, dict) or confirm.get("by", ConfirmBy.ARGUMENT) == ConfirmBy.ARGUMENT:
+        wrong = f"no person is asked about {step.call.tool}"
+        checker.wrong((*path, "call", "confirmation"), wrong, "a tool with confirm: {by: person}", at_key=True)
 
 
 def _is_price(expect: str | ExpectDocument) -> bool:

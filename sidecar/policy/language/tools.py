@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import hashlib
+import json
+from collections.abc import Container, Iterator
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
+from sidecar.approval import ConfirmBy
 from sidecar.config.documents.merging import Path
 from sidecar.config.documents.suggestions import nearest
 from sidecar.model import AmountKind
 from sidecar.policy.arguments import ArgumentRules
+from sidecar.policy.confirming.confirm_rule import Confirm
+from sidecar.policy.confirming.message_template import MessageTemplate, TemplateError
 from sidecar.policy.expressions.expressions import AFTER, BEFORE, Expression
 from sidecar.policy.language.argument_schemas import argument_rules
 from sidecar.policy.language.models import ConfirmDocument, ToolDocument
@@ -19,7 +25,7 @@ from sidecar.policy.names import Names
 from sidecar.policy.narrowing.schema_narrowing import Narrowing
 from sidecar.policy.plain_arguments import PlainRules, plain_rules
 from sidecar.policy.pricing import Amount, Prices
-from sidecar.policy.rules import Confirm, Kind, Tool
+from sidecar.policy.rules import Kind, Tool
 
 _EMPTY_SCHEMA: Final = {"type": "object", "properties": {}, "additionalProperties": False}
 _NOT_SERVED: Final = ("arguments", "confirm", "rows", "timeout", "charge_errors", "on_unknown", "pin")
@@ -54,7 +60,7 @@ class ToolCompiler(OperationCompiler):
             scopes_rule=document.rule((*path, "scopes")),
             arguments_rule=document.rule((*path, "arguments")),
             meta=meta_names(amounts, rows),
-            confirm=self._confirm(entry, path),
+            confirm=self._confirm(name, entry, path),
             serve=entry.serve,
             pin=entry.pin,
             charge_errors=bool(entry.charge_errors),
@@ -84,16 +90,23 @@ class ToolCompiler(OperationCompiler):
         if confirm is None:
             return rules
         self._check_confirm(confirm, rules.shadow or rules, entry, (*path, "confirm"))
+        template = self._template(confirm, rules.declared, (*path, "confirm"))
         if confirm.mode is not None:
             return rules
-        rules.names.child(confirm.argument)
+        for name in (*(() if template is None else template.names), *filter(None, (confirm.argument,))):
+            rules.names.child(name)
+        if confirm.argument is None:
+            return rules
         if rules.shadow is not None:
             removed = confirm.argument if confirm.inject else None
             rules = replace(rules, shadow=replace(rules.shadow, removed=removed))
         return replace(rules, removed=confirm.argument) if confirm.inject else _described(rules, confirm)
 
     def _check_confirm(self, confirm: ConfirmDocument, rules: ArgumentRules, entry: ToolDocument, path: Path) -> None:
+        self._check_parts(confirm, path)
         name = confirm.argument
+        if name is None:
+            return
         place = (*path, "argument")
         declared = name in rules.declared
         if confirm.inject and declared:
@@ -107,12 +120,58 @@ class ToolCompiler(OperationCompiler):
         elif declared and not _may_be_true(entry, name):
             self.checker.wrong(place, f"{name!r} is not declared as a boolean", "type: boolean")
 
-    def _confirm(self, entry: ToolDocument, path: Path) -> Confirm | None:
-        confirm = entry.confirm
+    def _check_parts(self, confirm: ConfirmDocument, path: Path) -> None:
+        """Check that the keys of a confirmation belong together."""
+        by, wrong = confirm.by, self.checker.wrong
+        if by is ConfirmBy.ARGUMENT:
+            if confirm.argument is None:
+                wrong((*path, "argument"), "required but missing", "the argument that confirms a call", at_key=True)
+            for key, given in (("or", confirm.fallback), ("title", confirm.title)):
+                if given is not None:
+                    wrong((*path, key), "no person is asked", "together with by: person or by: page", at_key=True)
+        elif confirm.argument is not None and confirm.fallback is None:
+            accepted = "or: argument, if clients that cannot ask may set it"
+            wrong((*path, "argument"), f"by: {by.value} asks a person, and no argument confirms", accepted, at_key=True)
+        elif confirm.fallback is not None and confirm.argument is None:
+            wrong((*path, "or"), "there is no argument to fall back to", "together with argument", at_key=True)
+        elif confirm.inject and confirm.argument is None:
+            wrong((*path, "inject"), "there is no argument to add", "together with argument", at_key=True)
+
+    def _template(self, confirm: ConfirmDocument, declared: Container[str], path: Path) -> MessageTemplate | None:
+        """Return the text for a person, whose names must be those of declared arguments."""
+        if confirm.by is ConfirmBy.ARGUMENT or confirm.message is None:
+            return None
+        place = (*path, "message")
+        try:
+            template = MessageTemplate.parse(confirm.message)
+        except TemplateError as fault:
+            self.checker.wrong(place, str(fault), "text with {NAME} for the values of declared arguments")
+            return None
+        for name in template.names:
+            if name not in declared:
+                accepted = "a property of arguments"
+                self.checker.wrong(place, f"shows {name!r}, which is not declared in arguments", accepted)
+        return template
+
+    def _confirm(self, name: str, entry: ToolDocument, path: Path) -> Confirm | None:
+        confirm, document = entry.confirm, self.checker.document
         if confirm is None:
             return None
-        rule = self.checker.document.rule((*path, "confirm"))
-        return Confirm(confirm.argument, _message(confirm), confirm.inject, rule, shadow=confirm.mode is not None)
+        template = None
+        if confirm.by is not ConfirmBy.ARGUMENT and confirm.message is not None:
+            with contextlib.suppress(TemplateError):  # the checker has reported it
+                template = MessageTemplate.parse(confirm.message)
+        return Confirm(
+            confirm.argument,
+            _message(confirm),
+            confirm.inject,
+            document.rule((*path, "confirm")),
+            shadow=confirm.mode is not None,
+            by=confirm.by,
+            title=confirm.title or name,
+            template=template,
+            digest=_digest(document.value, name),
+        )
 
     # --- amounts -------------------------------------------------------------------------------
 
@@ -157,7 +216,14 @@ class ToolCompiler(OperationCompiler):
 
 def _message(confirm: ConfirmDocument) -> str:
     default = f"This call needs an explicit confirmation: repeat it with {confirm.argument} set to true."
-    return confirm.message or default
+    return confirm.message or default if confirm.by is ConfirmBy.ARGUMENT else default
+
+
+def _digest(declared: Any, name: str) -> str:
+    """Return the digest of everything that a tool's declaration says; the same in every process with this policy."""
+    rule = {"tool": declared["tools"][name], "defaults": declared.get("defaults")}
+    text = json.dumps(rule, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _described(rules: ArgumentRules, confirm: ConfirmDocument) -> ArgumentRules:
@@ -166,7 +232,7 @@ def _described(rules: ArgumentRules, confirm: ConfirmDocument) -> ArgumentRules:
     It stays optional: the refusal of a call without it names the price, which a person should hear first.
     """
     schema = rules.schema
-    if schema is None or rules.narrowing is None or confirm.argument not in rules.declared:
+    if schema is None or rules.narrowing is None or confirm.argument is None or confirm.argument not in rules.declared:
         return rules
     properties = schema["properties"]
     own = properties[confirm.argument]

@@ -70,6 +70,11 @@ def encode(data: bytes) -> bytes:
     return b"event: message\ndata: " + data + b"\n\n"
 
 
+def encode_document(document: bytes) -> bytes:
+    """Return one event with one JSON document, in which raw line breaks are blanks between values."""
+    return encode(document.replace(b"\r", b" ").replace(b"\n", b" "))
+
+
 class Parser:
     """Parser of one stream's chunks; an event that the end of the stream cuts off is dropped.
 

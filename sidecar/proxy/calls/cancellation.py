@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from sidecar.outcome import Event
@@ -18,12 +19,14 @@ class Cancellation:
     Attributes:
         requested: True when the client has cancelled the call, perhaps before it was admitted: an end without a
             result is then caused by the client, and costs the reserved amounts.
+        wake: called when the client cancels a call that is not sent yet, and waits for its confirmation.
     """
 
-    __slots__ = ("_outgoing", "requested")
+    __slots__ = ("_outgoing", "requested", "wake")
 
     def __init__(self) -> None:
         self.requested = False
+        self.wake: Callable[[], None] | None = None
         self._outgoing: Outgoing | None = None
 
     def attach(self, outgoing: Outgoing) -> None:
@@ -36,6 +39,8 @@ class Cancellation:
         Servers should not answer a cancelled call (2025-11-25, cancellation), and some do not end it either.
         """
         self.requested = True
+        if self.wake is not None:
+            self.wake()
         asyncio.get_running_loop().call_later(CANCEL_GRACE, self._end_exchange)
 
     def _end_exchange(self) -> None:

@@ -276,12 +276,14 @@ class AnsweringConnection(BaseProtocol):
             self._open().write(chunk(data) if request.chunks else data)
 
     def end_stream(self, request: ClientRequest, answer: Answer) -> None:
-        """Write the end of a stream.
+        """Write the end of a stream, with the last part where the answer has one.
 
         Raises:
             ConnectionError: the connection is lost.
         """
         answer.ended = True
+        if answer.body:
+            self.write_stream(request, answer.body)
         if request.chunks:
             self._open().write(LAST_CHUNK)
 

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from sidecar.protocol.sse import sse
 from sidecar.proxy.listener.answering_connection import ClientRequest
 from sidecar.proxy.listener.http_answers import Answer, Header
 
 SERVER: Final = ("Server", "mcp-sidecar")
 """The `Server` header of every answer to a client."""
+
+STREAM_HEADERS: Final = (
+    ("Content-Type", "text/event-stream"),
+    ("Cache-Control", "no-store"),
+    ("X-Accel-Buffering", "no"),
+)
+"""Headers of every stream to a client."""
 
 _LAST_WORDS: Final = 1.0  # seconds beyond a call's deadline, for the message that it is over
 _LARGE: Final = (
@@ -29,6 +37,7 @@ class ClientReply:
         disconnected: True once the client has disconnected.
         response: the answer so far; None before there is one.
         started: True once the head of a stream is sent: an error must then be sent inside the stream.
+        early: True for a stream that has begun before the backend was asked: a whole answer becomes its last event.
         wrote: time of the last write, on the event loop's clock, also after the client has disconnected.
         deadline: loop time by which a call has to be over, its client's reading included: a client
             that reads slowly must not outlive the lease of its own call. None for other requests.
@@ -43,6 +52,7 @@ class ClientReply:
         "_stall",
         "deadline",
         "disconnected",
+        "early",
         "response",
         "started",
         "wrote",
@@ -57,6 +67,7 @@ class ClientReply:
         self._closing = False
         self.disconnected = False
         self.started = False
+        self.early = False
         self.wrote = 0.0
         self.deadline: float | None = None
         self.response: Answer | None = None
@@ -75,7 +86,14 @@ class ClientReply:
         self._closing = True
 
     def answer(self, status: int, headers: Iterable[Header], body: bytes) -> None:
-        """Set the whole answer; the server sends it when the handler returns."""
+        """Set the whole answer; the server sends it when the handler returns. In an early stream it is the last event.
+
+        There its status and headers are lost, as the head is sent.
+        """
+        if self.early and self.response is not None:
+            if not self.response.ended:
+                self.response.body = sse.encode_document(body) if body else b""
+            return
         self.response = Answer(status, (*headers, *self._always), body, self._request_id)
         self.response.closing = self._closing
 
@@ -86,6 +104,9 @@ class ClientReply:
         client has not read yet.
         """
         response = self.response
+        if self.early:
+            await self.end()
+            return
         if self.disconnected or response is None or response.sent:
             return
         if len(response.body or b"") < least and not self._connection.unsent:
@@ -107,7 +128,7 @@ class ClientReply:
         """
         connection = self._connection
         self.wrote = connection.loop.time()
-        if self.disconnected:
+        if self.disconnected or self.started:
             return
         response = Answer(status, (*headers, *self._always), None, self._request_id)
         response.closing = self._closing or last
@@ -119,6 +140,11 @@ class ClientReply:
             self.disconnect()
         self.response = response
         self.started = True
+
+    async def start_early(self) -> None:
+        """Send the head of an event stream, before it is known how the call is answered."""
+        await self.start(200, STREAM_HEADERS)
+        self.early = True
 
     async def write(self, data: bytes) -> None:
         """Write to the stream, waiting while the client is slow; disconnect a client that stalls."""

@@ -37,12 +37,14 @@ class RequestFilter:
     Attributes:
         documents: the well-known documents, by path.
         mcp_path: the path of the resource.
+        page: the path of the account page; None without one.
         hosts: Host names that are served, with or without a port.
         origins: browser origins that are allowed.
     """
 
     documents: Mapping[str, bytes]
     mcp_path: str
+    page: str | None
     hosts: frozenset[str]
     origins: frozenset[str]
     limits: Limits
@@ -61,6 +63,7 @@ class RequestFilter:
         return cls(
             documents=dict.fromkeys(metadata_paths(settings.resource), document),
             mcp_path=resource.path or "/",
+            page=None if settings.account_page is None else settings.account_page.path,
             hosts=frozenset({_host_name(resource.netloc), *settings.hosts}),
             # Pages of the resource's own origin are allowed; a rebound name has another origin.
             origins=frozenset({_origin(settings.resource), *settings.origins}),
@@ -71,7 +74,8 @@ class RequestFilter:
         """Check the origin and the destination of the request; answer requests that need no token.
 
         Returns:
-            True when it was answered: a well-known document or a preflight.
+            True when it is none of MCP: a well-known document and a preflight are answered, and a request to the
+            account page is not yet.
 
         Raises:
             Refusal: the request's version, Host, Origin, path or method is not accepted.
@@ -86,6 +90,9 @@ class RequestFilter:
         path = request.raw_path.partition("?")[0]
         if path in self.documents:
             self._document(request, client, self.documents[path])
+            return True
+        if self.page is not None and f"{path}/".startswith(f"{self.page}/"):
+            self._check_envelope(request)  # and no more: the page has rules of its own for origins, and no CORS
             return True
         origin = self._check_origin(request, client)
         if request.method == "CONNECT":  # it names a server, not a path
@@ -110,9 +117,7 @@ class RequestFilter:
             if (request.content_length or 0) > self.limits.body:
                 raise too_large(self.limits.body)
             return
-        _check_framing(request)
-        if sum(map(len, chain.from_iterable(request.raw_headers))) > self.limits.header:
-            raise Refusal(ErrorCode.REQUEST_MALFORMED, "The headers of this request are too large.")
+        self._check_envelope(request)
         if (request.content_length or 0) > self.limits.body:
             raise too_large(self.limits.body)
         try:
@@ -126,6 +131,11 @@ class RequestFilter:
             raise
         if request.method == "POST" and "Origin" not in request.headers:
             request.head.accepted_by = self
+
+    def _check_envelope(self, request: ClientRequest) -> None:
+        _check_framing(request)
+        if sum(map(len, chain.from_iterable(request.raw_headers))) > self.limits.header:
+            raise Refusal(ErrorCode.REQUEST_MALFORMED, "The headers of this request are too large.")
 
     def _document(self, request: ClientRequest, client: ClientReply, document: bytes) -> None:
         """Serve a document (RFC 9728 section 3.2), to pages of any origin."""

@@ -64,4 +64,6 @@ def with_confirmation(tool: Tool, schema: Any) -> Any:
 
 def _added(tool: Tool) -> Mapping[str, Any] | None:
     confirm = tool.injected
-    return None if confirm is None else {confirm.argument: {"type": "boolean", "description": confirm.message}}
+    if confirm is None or confirm.argument is None:
+        return None
+    return {confirm.argument: {"type": "boolean", "description": confirm.message}}

@@ -20,10 +20,10 @@ from sidecar.protocol.session_ids import ExchangeIds
 from sidecar.protocol.sse import sse
 from sidecar.protocol.strict.strictjson import MAX_DEPTH
 from sidecar.proxy.backend.pool import BackendAnswer, UpstreamError
-from sidecar.proxy.listener.reply import ClientReply
+from sidecar.proxy.listener.reply import STREAM_HEADERS, ClientReply
 from sidecar.proxy.relay.event_reader import Events
 from sidecar.proxy.relay.list_changes import ListChanges
-from sidecar.proxy.relay.relay import STREAM_HEADERS, Editor, Relay, restamped
+from sidecar.proxy.relay.relay import Editor, Relay, restamped
 from sidecar.proxy.relay.resuming import ResumedCalls
 from sidecar.proxy.relay.streams import StreamEndedError
 from sidecar.proxy.relay.task_guard import TaskGuard

@@ -24,7 +24,7 @@ from sidecar.protocol.strict.strictjson import MAX_DEPTH
 from sidecar.proxy.backend.answer import AnswerMemoryError
 from sidecar.proxy.backend.forwarding import relayed_headers, retry_after
 from sidecar.proxy.backend.pool import BackendAnswer, UpstreamError
-from sidecar.proxy.listener.reply import ClientReply
+from sidecar.proxy.listener.reply import STREAM_HEADERS, ClientReply
 from sidecar.proxy.memory import ANSWER_VALUE, decoded_size
 from sidecar.proxy.relay.event_reader import Events
 from sidecar.proxy.relay.task_guard import TaskGuard
@@ -33,13 +33,6 @@ from sidecar.proxy.settle import Settlement
 Editor = Callable[[dict[str, Any]], dict[str, Any]]
 ReceiptDocument = dict[str, Any]
 """Receipt for a caller, as `ledger.receipts` makes it."""
-
-STREAM_HEADERS: Final = (
-    ("Content-Type", "text/event-stream"),
-    ("Cache-Control", "no-store"),
-    ("X-Accel-Buffering", "no"),
-)
-"""Headers of every stream to a client."""
 
 _EVENTS: Final = 16  # the last events of a stream: a client resumes it from one of them
 # Statuses that would make a client begin a login. The backend has no authentication, so they
@@ -156,6 +149,9 @@ class Relay:
             # A backend without such streams may have no route for GET, and clients end a session at a 404.
             status = 405
             self._client.add_header("Allow", "POST")  # RFC 9110 section 15.5.6
+        if self._client.early and not results.is_error(body, self._call.id, self._depth):
+            # The status is sent already, and an event is a JSON-RPC message.
+            raise UpstreamError(event, f"the backend answered {status}")
         await self._answer(answer, body, status)
 
     async def _answer(self, answer: BackendAnswer, body: bytes, status: int | None = None) -> None:

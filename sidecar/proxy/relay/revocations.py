@@ -17,6 +17,7 @@ from sidecar.errors import Refusal
 from sidecar.model import AdmissionCode
 from sidecar.proxy.relay.list_changes import VisibleLists
 from sidecar.proxy.relay.streams import OpenStream, OpenStreams, StreamEnding
+from sidecar.store.commands.approvals import announced
 from sidecar.store.commands.keys import REVOKED_CHANNEL, AccountKeys
 from sidecar.store.commands.stream_commands import standing, standings
 from sidecar.store.connection.store_connection import StoreConnection, StoreError
@@ -39,6 +40,8 @@ class Revocations:
         streams: the open streams.
         lists: returns the lists of the policy in force.
         unchecked_for: seconds; see `UNCHECKED_FOR`.
+        answered: called with the account and the handle of each approval that is answered, and whether the client
+            could not ask.
     """
 
     def __init__(
@@ -47,11 +50,13 @@ class Revocations:
         streams: OpenStreams,
         lists: Callable[[], VisibleLists],
         unchecked_for: float = UNCHECKED_FOR,
+        answered: Callable[[str, str, bool], None] = lambda _account, _handle, _failed: None,
     ) -> None:
         self._store = store
         self._streams = streams
         self._lists = lists
         self._unchecked_for = unchecked_for
+        self._answered = answered
         self._check_now = asyncio.Event()
         self._channel = store.subscription(REVOKED_CHANNEL, self._received, self._check_now.set)
 
@@ -129,6 +134,14 @@ class Revocations:
             stream.announce()
 
     def _received(self, message: bytes) -> None:
-        """End the streams that `ACCOUNT CONSENT`, `ACCOUNT CLIENT` or `ACCOUNT *` names (`keys.REVOKED_CHANNEL`)."""
-        account, _, tag = message.decode("ascii", "replace").partition(" ")
+        """End the streams that `ACCOUNT CONSENT`, `ACCOUNT CLIENT` or `ACCOUNT *` names (`keys.REVOKED_CHANNEL`).
+
+        Answers to questions share the channel.
+        """
+        words = message.decode("ascii", "replace")
+        answer = announced(words)
+        if answer is not None:
+            self._answered(*answer)
+            return
+        account, _, tag = words.partition(" ")
         self._streams.end_revoked(account, tag)

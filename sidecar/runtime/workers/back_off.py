@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-STABLE_AFTER: Final = 60.0
-"""Seconds after which the death of a worker counts as its first one again."""
+STABLE_AFTER: Final = 10.0
+"""Seconds of life after which the death of a worker counts as its first one again: it did not die of its start."""
 LONGEST: Final = 30.0
 """Seconds between two restarts at most."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from sidecar.observe.logs import Lines
 from sidecar.runtime.readiness import Check
+from sidecar.runtime.workers.back_off import BackOff
 from sidecar.runtime.workers.channel import ChannelError, Message
 from sidecar.runtime.workers.shared_listeners import SharedListeners
 from sidecar.runtime.workers.worker_metrics import CombinedMetrics
@@ -40,6 +41,7 @@ class Crew:
         lines: the log.
         lease_margin: seconds; see `Sidecar`.
         hung_after: see `HUNG_AFTER`.
+        back_off: makes the back-off of each worker.
 
     Attributes:
         in_force: the files that workers serve by.
@@ -54,6 +56,7 @@ class Crew:
         lines: Lines,
         lease_margin: float,
         hung_after: int = HUNG_AFTER,
+        back_off: Callable[[], BackOff] = BackOff,
     ) -> None:
         self._config = config
         self._listeners = listeners
@@ -68,7 +71,8 @@ class Crew:
         metrics.begin(metrics.worker_restarts, EVERY_REASON)
         descriptors = listeners.descriptors
         self.slots = [
-            WorkerSlot(number, self, lines, descriptors, hung_after) for number in range(len(listeners.slots))
+            WorkerSlot(number, self, lines, descriptors, hung_after, back_off())
+            for number in range(len(listeners.slots))
         ]
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -82,6 +86,18 @@ class Crew:
             await asyncio.sleep(CHECK_EVERY)
             for slot in self.slots:
                 slot.check()
+            self._resume_one()
+
+    def _resume_one(self) -> None:
+        """While no worker serves, start one before its pause ends: clients wait in queues that no worker reads.
+
+        One at a time: workers that all die at their start would otherwise use every processor.
+        """
+        if any(slot.serves or slot.state is State.STARTING for slot in self.slots):
+            return
+        paused = [(slot.restart_at, slot.number) for slot in self.slots if slot.restart_at is not None]
+        if paused:
+            self.slots[min(paused)[1]].resume()
 
     async def drain(self, grace: float) -> None:
         """Ask all workers to finish their calls and end; kill those that take longer than the grace and a margin."""

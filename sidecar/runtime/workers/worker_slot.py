@@ -61,24 +61,33 @@ class WorkerSlot:
         lines: the log.
         descriptors: that each worker inherits.
         hung_after: checks without a sign of life after which a worker is killed.
+        back_off: chooses the pauses between two workers.
 
     Attributes:
         state: see `State`.
         files: number of the files that the worker serves by.
         checks: its checks of `/readyz`.
         pid: of its process; None without one.
+        restart_at: end of the pause before its next worker, on the loop's clock; None while there is no pause.
     """
 
     def __init__(
-        self, number: int, owner: SlotOwner, lines: Lines, descriptors: tuple[int, ...], hung_after: int
+        self,
+        number: int,
+        owner: SlotOwner,
+        lines: Lines,
+        descriptors: tuple[int, ...],
+        hung_after: int,
+        back_off: BackOff,
     ) -> None:
         self.number = number
         self._owner = owner
         self._lines = lines
         self._descriptors = descriptors
         self._hung_after = hung_after
-        self._back_off = BackOff()
-        self._stopping = asyncio.Event()
+        self._back_off = back_off
+        self._stopping = False
+        self._resumed = asyncio.Event()
         self._missed = 0
         self._hung = False
         self._process: asyncio.subprocess.Process | None = None
@@ -87,6 +96,7 @@ class WorkerSlot:
         self.state = State.DOWN
         self.files = 0
         self.checks: list[Check] = []
+        self.restart_at: float | None = None
 
     @property
     def pid(self) -> int | None:
@@ -100,20 +110,30 @@ class WorkerSlot:
 
     async def keep(self) -> None:
         """Start a worker, and replace it whenever it ends, until `drain`."""
-        while not self._stopping.is_set():
+        while not self._stopping:
             started = self._loop.time()
             try:
                 reason = await self._run()
             except OSError as error:  # no process can be started
                 reason = f"it cannot be started: {(error.strerror or str(error)).lower()}"
-            if self._stopping.is_set():
+            if self._stopping:
                 return
             pause = self._back_off.pause(self._loop.time() - started)
             self._lines.event("worker_ended", "error", worker=self.number, problem=reason, restart_in=pause)
             self._owner.ended(self, "hung" if self._hung else "died")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._stopping.wait()
+            await self._rest(pause)
+
+    def resume(self) -> None:
+        """End the pause before the next worker."""
+        self._resumed.set()
+
+    async def _rest(self, pause: float) -> None:
+        self._resumed.clear()
+        self.restart_at = self._loop.time() + pause
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(self.restart_at):
+                await self._resumed.wait()
+        self.restart_at = None
 
     def check(self) -> None:
         """Count one check without a sign of life; kill a worker that has given none for too long."""
@@ -136,7 +156,8 @@ class WorkerSlot:
 
     def drain(self) -> None:
         """Ask the worker to finish its calls and end; start no other."""
-        self._stopping.set()
+        self._stopping = True
+        self._resumed.set()
         self.send({"kind": "drain"})
 
     def send(self, message: Message) -> None:
@@ -177,7 +198,7 @@ class WorkerSlot:
             self._channel = channel
             self._enter(State.STARTING)
             channel.send(self._owner.begin(self))
-            if self._stopping.is_set():
+            if self._stopping:
                 self.drain()
             self._lines.event("worker_started", worker=self.number, pid=process.pid)
             status = await process.wait()

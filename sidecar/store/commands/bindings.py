@@ -35,9 +35,15 @@ CALLER_SHARE: Final = 2
 """Share of the account's limit for one subject and client: 1/2."""
 
 
-def bind_session(caller: Caller, session: str) -> Command:
-    """Bind a session to its caller; `owned` returns False when it is bound to another caller of the account."""
-    return _sessions("bind", caller, (session,))
+def bind_session(caller: Caller, session: str, modes: str = "") -> Command:
+    """Bind a session to its caller; `owned` returns False when it is bound to another caller of the account.
+
+    Args:
+        caller: the caller that began it.
+        session: its id.
+        modes: modes in which its client can ask its user (`elicitation.written_modes`).
+    """
+    return _sessions("bind", caller, (session,), modes)
 
 
 def end_session(caller: Caller, session: str) -> Command:
@@ -48,6 +54,11 @@ def end_session(caller: Caller, session: str) -> Command:
 def touch(caller: Caller, session: str | None, tasks: Sequence[str]) -> Command:
     """Check which of these belong to the caller, the session first, and extend their lives; `owned` reads the reply."""
     return _used("touch", caller, () if session is None else (session,), tasks)
+
+
+def session_modes(caller: Caller, session: str) -> Command:
+    """Read the modes of `bind_session`, and extend the session's life; `modes_of` reads the reply."""
+    return _sessions("modes", caller, (session,))
 
 
 def listen(caller: Caller, sessions: Sequence[str], tasks: Sequence[str] = ()) -> Command:
@@ -103,9 +114,9 @@ def end_tasks(caller: Caller, tasks: Sequence[str]) -> Command:
     return _binding("end", caller, keys.tasks, tuple(map(keys.task, tasks)), MAX_TASKS)
 
 
-def _sessions(verb: str, caller: Caller, sessions: Sequence[str]) -> Command:
+def _sessions(verb: str, caller: Caller, sessions: Sequence[str], modes: str = "") -> Command:
     keys = caller_keys(caller)
-    return _binding(verb, caller, keys.sessions, tuple(map(keys.session, sessions)), MAX_SESSIONS)
+    return _binding(verb, caller, keys.sessions, tuple(map(keys.session, sessions)), MAX_SESSIONS, modes=modes)
 
 
 def _used(verb: str, caller: Caller, sessions: Sequence[str], tasks: Sequence[str]) -> Command:
@@ -115,16 +126,30 @@ def _used(verb: str, caller: Caller, sessions: Sequence[str], tasks: Sequence[st
 
 
 def _binding(
-    verb: str, caller: Caller, listed: str, keys: tuple[str, ...], most: int, seconds: int = BINDING_LIFE
+    verb: str,
+    caller: Caller,
+    listed: str,
+    keys: tuple[str, ...],
+    most: int,
+    seconds: int = BINDING_LIFE,
+    modes: str = "",
 ) -> Command:
     consent = consent_digest(caller.subject, caller.client_id)
     owner = (consent, caller.subject, caller.client_id)
-    return Command(BINDING, (listed, f"{listed}:{consent}", *keys), (verb, *owner, seconds, most, most // CALLER_SHARE))
+    limits = (seconds, most, most // CALLER_SHARE)
+    return Command(BINDING, (listed, f"{listed}:{consent}", *keys), (verb, *owner, *limits, modes))
 
 
 def owned(reply: Any) -> list[bool]:
     """Return, in the order of the command, whether each belongs to the caller."""
     return [flag == 1 for flag in reply[0]]
+
+
+def modes_of(reply: Any) -> str | None:
+    """Return the modes of a session; None when it is not the caller's."""
+    if not owned(reply)[0]:
+        return None
+    return text(reply[2]) if len(reply) > 2 else ""
 
 
 def evicted(kind: Bound, reply: Any) -> list[Eviction]:

@@ -245,7 +245,7 @@ def delete_account(issuer_id: str, account: str, *, others: Sequence[str] = (), 
         by: author of the deletion, for the journal.
     """
     keys = account_keys(issuer_id, account)
-    deleted = (*keys.money, keys.account, keys.sessions, keys.tasks, *others)
+    deleted = (*keys.money, keys.account, keys.approvals, keys.sessions, keys.tasks, *others)
     return Command(ACCOUNT_DELETE, deleted, (issuer_id, account, by))
 
 

@@ -14,14 +14,18 @@ Every key of an account has the account's digest as its hash tag:
     mcp:{ACCOUNT}:consent:CONSENT   hash    issuer account subject client_id status at scopes client_name
     mcp:{ACCOUNT}:client:CLIENT     hash    the same for every subject, without `subject`
     mcp:{ACCOUNT}:revocation        hash    status at issuer account, of all clients, also unknown ones
-    mcp:{ACCOUNT}:session:SESSION   hash    consent subject client_id at used open
-    mcp:{ACCOUNT}:task:TASK         hash    the same
+    mcp:{ACCOUNT}:session:SESSION   hash    consent subject client_id at used open elicitation
+    mcp:{ACCOUNT}:task:TASK         hash    the same without `elicitation`
     mcp:{ACCOUNT}:sessions          zset    SESSION by a known use, in ms since the epoch
     mcp:{ACCOUNT}:sessions:CONSENT  zset    the same of one subject and client
     mcp:{ACCOUNT}:tasks             zset    the same of TASK
     mcp:{ACCOUNT}:tasks:CONSENT     zset    the same of one subject and client
+    mcp:{ACCOUNT}:approval:HANDLE   hash    the caller, the call, its prices, status, and the end in ms since the epoch
+    mcp:{ACCOUNT}:approvals         zset    HANDLE by its last use, in ms since the epoch, while it is not used up
     mcp:{ACCOUNT}:outcome:CALL      string  outcome of a resolved call, kept for the length of a lease
     mcp:{ACCOUNT}:done:OPERATION    string  reply of a change of a balance, kept as long as its caller asks
+    mcp:{ACCOUNT}:login:LOGIN       hash    issuer account subject name token at, of a session of the account page
+    mcp:{ACCOUNT}:logins            zset    LOGIN by its end, in ms since the epoch
 
 and, with a tag of the id, because the backend may issue one id to two accounts:
 
@@ -29,7 +33,7 @@ and, with a tag of the id, because the backend may issue one id to two accounts:
     mcp:{TASK}:task                 hash    the same
 
 where ACCOUNT is digest(issuer id, account), CONSENT digest(subject, client id), CLIENT
-digest(client id), SESSION digest(session id) and TASK digest(task id). Counters are written
+digest(client id), SESSION digest(session id), TASK digest(task id) and LOGIN digest(secret id). Counters are written
 `WINDOW_ID:USED`. `holder` is an ACCOUNT, `consent` a CONSENT. `at` is in seconds since the epoch and may have a
 fraction, `used` and `open` are in ms; `status` is `active` or
 `disabled` for an account (absent means active) and `granted` or `revoked` for a consent; anything else
@@ -47,7 +51,10 @@ from sidecar.bulk_strings import encode_words
 from sidecar.model import AmountKind, Caller, RequestId
 
 REVOKED_CHANNEL: Final = "mcp:revoked"
-"""Revocations made by script or command: `ACCOUNT CONSENT`, `ACCOUNT CLIENT` for every subject, or `ACCOUNT *`."""
+"""Revocations made by script or command: `ACCOUNT CONSENT`, `ACCOUNT CLIENT` for every subject, or `ACCOUNT *`.
+
+Also answers to approvals: `ACCOUNT answered:HANDLE`, or `failed:` where the client could not ask.
+"""
 
 EVERY_CLIENT_TAG: Final = "*"
 """Tag of a published revocation of all clients of an account."""
@@ -68,7 +75,7 @@ _REMEMBERED: Final = 16_384
 _REMEMBERED_WORDS: Final = 4_096  # of about two KiB each
 _NAMES: Final = (
     *("account", "ledger", "holds", "leases", "paid", "requests"),
-    *("usage", "sessions", "tasks", "revocation"),
+    *("usage", "sessions", "tasks", "revocation", "approvals", "logins"),
 )
 
 
@@ -102,6 +109,8 @@ class AccountKeys:
     sessions: str = field(init=False)
     tasks: str = field(init=False)
     revocation: str = field(init=False)
+    approvals: str = field(init=False)
+    logins: str = field(init=False)
 
     def __post_init__(self) -> None:
         prefix = f"mcp:{{{self.digest}}}:"
@@ -129,6 +138,14 @@ class AccountKeys:
     def task(self, task: str) -> str:
         """Return the key of a task's binding."""
         return f"{self.prefix}task:{digest(task)}"
+
+    def approval(self, handle: str) -> str:
+        """Return the key of an approval."""
+        return f"{self.prefix}approval:{handle}"
+
+    def login(self, session: str) -> str:
+        """Return the key of a session of the account page."""
+        return f"{self.prefix}login:{digest(session)}"
 
     def outcome(self, call_id: str) -> str:
         """Return the key of a resolved call's outcome, which makes late and repeated commands change nothing."""
@@ -251,6 +268,8 @@ _KINDS: Final = {
     "leases": "zset",
     "sessions": "zset",
     "tasks": "zset",
+    "approvals": "zset",
+    "logins": "zset",
     "paid": "set",
     "usage": "stream",
     "outcome": "string",

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import orjson
 
+from sidecar.approval import ApprovalUse
 from sidecar.bulk_strings import EncodedWords, bulk, encode_words
 from sidecar.model import AdmissionCode, AdmissionReply, AmountKind, Application, Demand, Depth, OnUnknown, Price
 from sidecar.outcome import Charge, Receipt, Resolution
@@ -46,6 +47,9 @@ def _lines(file: str, made: set[str]) -> list[str]:
 
 ADMIT: Final = _load("admit")
 RESOLVE: Final = _load("resolve")
+ASK: Final = _load("ask")
+ANSWER: Final = _load("answer")
+APPROVALS: Final = _load("approvals")
 DEFER: Final = _load("defer")
 FOLLOW: Final = _load("follow")
 RECALL: Final = _load("recall")
@@ -66,10 +70,15 @@ ACCOUNT_DELETE: Final = _load("account_delete")
 CREDITS: Final = _load("credits")
 PERMISSIONS: Final = _load("permissions")
 STREAM_KEY: Final = _load("stream_key")
+LOGIN: Final = _load("login")
+PAGE_SESSION: Final = _load("page_session")
 
 scripts: Final[Sequence[Script]] = (
     ADMIT,
     RESOLVE,
+    ASK,
+    ANSWER,
+    APPROVALS,
     DEFER,
     FOLLOW,
     RECALL,
@@ -90,6 +99,8 @@ scripts: Final[Sequence[Script]] = (
     CREDITS,
     PERMISSIONS,
     STREAM_KEY,
+    LOGIN,
+    PAGE_SESSION,
 )
 """All scripts: they are loaded on every new connection, and again after NOSCRIPT."""
 
@@ -104,10 +115,12 @@ def admit(application: Application) -> Command:
     call_id, terms = application.call_id.encode(), application.terms.encoded
     size = len(call_id)
     keys, bound = 11, b""
-    if application.session is not None or application.tasks:
+    claim = application.approval
+    if application.session is not None or application.tasks or claim is not None:
         bound_words = _bound(application)
         keys, bound = keys + bound_words.count, bound_words.packed
-    count = 3 + keys + 13 + terms.count
+    claimed = _NO_WORDS if claim is None else _claim(claim)
+    count = 3 + keys + 13 + terms.count + claimed.count
     packed = (
         *(b"*%d\r\n" % count, ADMIT.head, _ELEVEN if keys == 11 else bulk(keys)),
         *(words.admission, b"$%d\r\n%b%b\r\n" % (words.outcome_size + size, words.outcome, call_id), bound),
@@ -118,15 +131,21 @@ def admit(application: Application) -> Command:
         ),
         _EMPTY if application.request is None else bulk(application.request),
         terms.packed,
+        claimed.packed,
     )
     return EncodedCommand(ADMIT, words.key, b"".join(packed))
 
 
 def _bound(application: Application) -> EncodedWords:
-    """Return the keys that must be bound to the caller: the session, then the tasks."""
+    """Return the keys that must be bound to the caller, the session, then the tasks; and the list of approvals."""
     keys = caller_keys(application.caller)
     session = () if application.session is None else (keys.session(application.session),)
-    return encode_words(*session, *map(keys.task, application.tasks))
+    approvals = () if application.approval is None else (keys.approvals,)
+    return encode_words(*session, *map(keys.task, application.tasks), *approvals)
+
+
+def _claim(use: ApprovalUse) -> EncodedWords:
+    return encode_words(use.handle or "", use.tool, use.arguments, use.rule, int(use.accepted))
 
 
 def admitted(application: Application, reply: Any) -> AdmissionReply:
@@ -145,7 +164,12 @@ def admitted(application: Application, reply: Any) -> AdmissionReply:
         tuple(prices),
         refused,
         held == 1,
+        *(_nullable(word) for word in reply[6 + 5 * len(prices) :]),
     )
+
+
+def _nullable(word: Any) -> str | None:
+    return None if word is None else text(word)
 
 
 def settle(application: Application, charges: Sequence[Charge] | None) -> Command:
@@ -240,6 +264,7 @@ _CODES: Final = tuple(AdmissionCode)
 _DEPTHS: Final = {Depth.CONSENT: 0, Depth.PLAN: 1, Depth.PRICE: 2}
 _CREDIT: Final = (AmountKind.CREDIT.value.encode(), AmountKind.CREDIT.value)
 _EMPTY: Final = bulk("")
+_NO_WORDS: Final = encode_words()
 _ELEVEN: Final = bulk(11)
 _RESOLVE_HEAD: Final = b"*15\r\n" + RESOLVE.head + bulk(7)
 

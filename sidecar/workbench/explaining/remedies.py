@@ -17,6 +17,9 @@ _FIXED: Final = {
     "token_missing": "send an access token of a configured issuer",
     "token_invalid": "log in again; `mcp-sidecar explain --token-file F` makes every check of a token",
     "issuer_unavailable": "make the issuer's keys reachable for the sidecar",
+    "confirmation_declined": "repeat the call only if the person wants it",
+    "confirmation_unavailable": "use a client that can ask a person, or add `or: argument` to the rule",
+    "confirmation_expired": "repeat the call without `requestState`; the person is asked again",
     "store_unavailable": "make the store reachable; the log's other lines name its fault",
     "overloaded": "repeat the call; raise `limits` if it happens often",
     "backend_unavailable": "make the backend reachable; `notes` name its fault",
@@ -75,7 +78,9 @@ def _arguments(specifics: Mapping[str, Any], party: Party) -> str:
 
 
 def _confirmation(specifics: Mapping[str, Any], party: Party) -> str:
-    place = specifics.get("argument", "the confirming argument")
+    place = specifics.get("argument")
+    if place is None:
+        return "a person accepts the question about the call"
     return f"ask the user, then repeat the call with {place} set to JSON true"
 
 

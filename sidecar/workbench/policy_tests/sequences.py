@@ -76,7 +76,7 @@ def run_case(policy: Policy, case: PolicyTest) -> Iterator[StepOutcome]:
         call = call_of(_asked(step))
         subject = _subject(policy, call)
         for time in range(1, step.times + 1):
-            found = verdict(policy, call, caller, state, now, f"{index}.{time}")
+            found = verdict(policy, call, caller, state, now, f"{index}.{time}", confirmation=step.call.confirmation)
             assert found.account is not None  # noqa: S101 - the pure model returns it
             state, settlement = found.account, None
             if found.refusal is None:

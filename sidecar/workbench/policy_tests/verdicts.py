@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from sidecar.approval import ApprovalStatus, ConfirmBy
 from sidecar.errors import Refusal, ShadowRefusal
 from sidecar.ledger import admission_refusals
 from sidecar.ledger.accounts import AccountState, Consent
 from sidecar.ledger.admission import admit
+from sidecar.ledger.approval_records import APPROVAL_LIFE, Approval
 from sidecar.ledger.shadow import shadow_refusals
 from sidecar.ledger.windows import Counter, window_at
 from sidecar.model import AdmissionReply, AmountKind, Application, Call, Caller, CallKind, Decision, Revision
 from sidecar.policy.decide import decide
 from sidecar.policy.language.case_models import ConsentDocument, TestCallDocument, TestCallerDocument
 from sidecar.policy.rules import Policy
+from sidecar.protocol.elicitation.elicitation import ElicitationMode
+from sidecar.protocol.elicitation.embedded_question import OWN_INPUT, state_of
 from sidecar.protocol.jsonrpc import NOTIFICATIONS
+from sidecar.protocol.meta import CAPABILITIES_KEY
 from sidecar.protocol.revisions import METHODS
 
 NOW: Final = 1_768_480_230_000
 """Start of all tests, in milliseconds since the epoch: the middle of a minute, hour, day and month."""
 
 _TESTER: Final = "tester"
+_HANDLE: Final = "0" * 32
+_CAN_ASK: Final[Mapping[str, Any]] = {"elicitation": {mode.value: {} for mode in ElicitationMode}}
+_ACTIONS: Final = {"accepted": "accept", "declined": "decline"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,14 @@ class Verdict:
 
 
 def verdict(
-    policy: Policy, call: Call, caller: Caller, account: AccountState, now: int = NOW, call_id: str = _TESTER
+    policy: Policy,
+    call: Call,
+    caller: Caller,
+    account: AccountState,
+    now: int = NOW,
+    call_id: str = _TESTER,
+    *,
+    confirmation: str | None = None,
 ) -> Verdict:
     """Pass a call through gates 4-7 as the pipeline does, with the pure model instead of the store.
 
@@ -55,8 +71,11 @@ def verdict(
         account: the caller's account.
         now: the store's clock, in milliseconds since the epoch.
         call_id: names the hold of an admitted call.
+        confirmation: `accepted` or `declined`, the person's answer to the question about this call.
     """
     decision = decide(policy, call, caller)
+    if confirmation is not None and decision.approval is not None and decision.refusal is None:
+        account = _answered_by_person(decision, caller, account, now, accepted=confirmation == "accepted")
     application = application_of(decision, caller, dry_run=decision.refusal is not None, call_id=call_id)
     if application is None:
         return Verdict(decision.refusal, decision, None, account, decision.shadow)
@@ -77,7 +96,32 @@ def application_of(decision: Decision, caller: Caller, *, dry_run: bool, call_id
         terms=decision.terms,
         demands=decision.demands,
         on_unknown=decision.on_unknown,
+        approval=None if dry_run else decision.approval,
     )
+
+
+def _answered_by_person(
+    decision: Decision, caller: Caller, account: AccountState, now: int, *, accepted: bool
+) -> AccountState:
+    """Return the account with the approval that a call claims, at the price that the person was shown."""
+    use, looked = decision.approval, application_of(decision, caller, dry_run=True)
+    if use is None or looked is None:
+        return account
+    prices = admit(account, replace(looked, approval=None), now)[0].prices
+    approval = Approval(
+        use.handle or _HANDLE,
+        *(caller.issuer_id, caller.subject, caller.account, caller.client_id),
+        tool=use.tool,
+        title=use.tool,
+        message="",
+        prices=prices,
+        arguments=use.arguments,
+        rule=use.rule,
+        by=ConfirmBy.PAGE if use.handle is None else ConfirmBy.PERSON,
+        expires_at=now + APPROVAL_LIFE,
+        status=ApprovalStatus.ACCEPTED if accepted else ApprovalStatus.DECLINED,
+    )
+    return replace(account, approvals={approval.handle: approval})
 
 
 def answered(
@@ -101,8 +145,13 @@ def answered(
 def call_of(test: TestCallDocument) -> Call:
     """Return the message of a test, in the newest revision that has its method."""
     method, params = _request(test)
+    if test.tool is not None and test.confirmation != "unavailable":
+        params["_meta"] = {CAPABILITIES_KEY: _CAN_ASK}
     if test.meta is not None:
-        params["_meta"] = test.meta
+        params["_meta"] = {**params.get("_meta", {}), **test.meta}
+    if test.confirmation in _ACTIONS:
+        params["requestState"] = state_of(_HANDLE)
+        params["inputResponses"] = {OWN_INPUT: {"action": _ACTIONS[test.confirmation]}}
     revision = max(METHODS.get(method, frozenset()), default=Revision.V2026_07_28)
     if method.startswith(NOTIFICATIONS):
         return Call(CallKind.NOTIFICATION, revision, method, None, params)

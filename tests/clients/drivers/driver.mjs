@@ -1,7 +1,7 @@
 // A scripted client: one command a line on standard input, one answer a line on standard output.
 //
-// `sdk` hides what differs between the SDKs: {open(options), call(client, name, args), listen(client), Unauthorized,
-// finish(transport, code, iss)}.
+// `sdk` hides what differs between the SDKs: {open(options, mode, person), call(client, name, args), listen(client),
+// Unauthorized, finish(transport, code, iss)}. With `elicits`, {capability, action}, a person answers every question.
 
 import { createInterface } from 'node:readline'
 
@@ -50,7 +50,15 @@ class Person {
 const failed = (error) => ({ failed: { name: error.name, code: error.code ?? null, message: error.message } })
 
 export async function drive(sdk) {
-  const { url, token, headers, mode, browser } = JSON.parse(process.argv[2])
+  const { url, token, headers, mode, browser, elicits } = JSON.parse(process.argv[2])
+  const questions = []
+  const asked = elicits && {
+    capabilities: { elicitation: elicits.capability },
+    answer: async ({ params }) => {
+      questions.push(params)
+      return elicits.action === 'accept' && params.mode !== 'url' ? { action: 'accept', content: {} } : { action: elicits.action }
+    },
+  }
   const person = token === undefined ? new Person(browser) : undefined
   const requestInit = { headers: { ...headers, ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }) } }
   const answers = []
@@ -64,7 +72,7 @@ export async function drive(sdk) {
   let subscription
 
   async function open() {
-    ;({ client, transport } = sdk.open({ url: new URL(url), requestInit, authProvider: person, fetch: watched }, mode))
+    ;({ client, transport } = sdk.open({ url: new URL(url), requestInit, authProvider: person, fetch: watched }, mode, asked))
     try {
       await client.connect(transport)
     } catch (error) {
@@ -96,6 +104,7 @@ export async function drive(sdk) {
     call,
     listen: async () => void (subscription = await sdk.listen(client)),
     ended: () => subscription.closed,
+    questions: async () => questions.splice(0),
     look: async () => ({ logins: person?.logins ?? [], answers: answers.splice(0) }),
   }
   for await (const line of createInterface({ input: process.stdin })) {

@@ -142,11 +142,11 @@ async def test_documents_are_read_whatever_else_they_contain(issuer: Issuer, cli
 
 def test_an_https_issuer_is_never_left_for_http():
     source = KeySource(None, "https://i.example")  # type: ignore[arg-type]
-    assert source._trustworthy("https://keys.example/jwks")
-    assert not source._trustworthy("http://i.example/jwks")
+    assert source.trusts("https://keys.example/jwks")
+    assert not source.trusts("http://i.example/jwks")
     insecure = KeySource(None, "https://i.example", insecure_http=True)  # type: ignore[arg-type]
-    assert insecure._trustworthy("http://keys/jwks")
-    assert not insecure._trustworthy("http:///jwks")
+    assert insecure.trusts("http://keys/jwks")
+    assert not insecure.trusts("http:///jwks")
 
 
 async def test_a_failing_location_is_discovered_again(issuer: Issuer, client: IssuerClient):

@@ -109,6 +109,8 @@ def _document(hold: Hold) -> dict[str, Any]:
     }
     document |= {} if hold.request is None else {"request": hold.request}
     document |= {} if hold.deferred is None else {"deferred": hold.deferred}
+    document |= {} if hold.tool is None else {"tool": hold.tool}
+    document |= {} if hold.subject is None else {"subject": hold.subject}
     return document | ({"events": list(hold.events)} if hold.events else {})
 
 

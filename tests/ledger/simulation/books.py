@@ -202,6 +202,8 @@ class Books:
             now + application.lease,
             amounts,
             request,
+            tool=application.terms.tool or None,
+            subject=application.caller.subject,  # never the account's name here
         )
         for amount in amounts:
             self.count(amount.kind, amount.name, amount.windows, amount.reserved - amount.from_balance)

@@ -27,7 +27,7 @@ PLANS: Final = {
     "free": PlanTerms(True, {"rows": {"minute": 5}}),
     "closed": PlanTerms(False),
 }  # fmt: skip
-TERMS: Final = Terms(ConsentMode.REQUIRED, "free", PLANS, PLANS["free"])
+TERMS: Final = Terms(ConsentMode.REQUIRED, "free", PLANS, PLANS["free"], tool="reveal")
 ITEMS: Final = tuple("abcdefgh")
 _FIXED: Final = Demand(AmountKind.QUOTA, "requests", 1, fixed=True)
 

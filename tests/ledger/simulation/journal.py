@@ -86,6 +86,8 @@ class Journal:
         """
         changes = {pool: state.balances.get(pool, 0) + state.held(pool) - units for pool, units in was.totals.items()}
         fields: dict[str, object] = {**head, "client": hold.client_id}
+        named = {"tool": hold.tool, "subject": hold.subject}
+        fields |= {name: value for name, value in named.items() if value is not None}
         for kind, name in dict.fromkeys((amount.kind, amount.name) for amount in hold.amounts):
             amounts = [amount for amount in hold.amounts if (amount.kind, amount.name) == (kind, name)]
             cost = costs[kind][name]

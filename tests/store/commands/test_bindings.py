@@ -203,6 +203,30 @@ def test_a_session_that_ends_is_no_longer_counted(ledger: RealLedger):
         assert ledger.client.zrange(listed, 0, -1) == [KEYS.session("b")[-32:]]
 
 
+def test_a_session_keeps_how_its_client_can_ask_its_user(ledger: RealLedger):
+    def modes(caller: Caller, session: str) -> str | None:
+        return bindings.modes_of(ledger.run(bindings.session_modes(caller, session)))
+
+    for session, written in (("a", ""), ("b", "form"), ("c", "form url")):
+        ledger.run(bindings.bind_session(CALLER, session, written))
+        assert modes(CALLER, session) == written
+        assert modes(OTHER, session) is modes(THIRD, session) is None
+    assert modes(CALLER, "unknown") is None
+    ledger.run(bindings.bind_session(OTHER, "c"))  # another caller changes nothing
+    assert modes(CALLER, "c") == "form url"
+    ledger.run(bindings.bind_session(CALLER, "c"))  # a client that initializes again may have changed
+    assert modes(CALLER, "c") == ""
+    ledger.run(bindings.end_session(CALLER, "b"))
+    assert modes(CALLER, "b") is None
+
+
+def test_reading_the_modes_of_a_session_uses_it(ledger: RealLedger):
+    ledger.run(bindings.bind_session(CALLER, "a", "form"))
+    ledger.set_clock(NOW + HOUR)
+    ledger.run(bindings.session_modes(CALLER, "a"))
+    assert ledger.client.hget(KEYS.session("a"), "used") == str(NOW + HOUR)
+
+
 # --- against a model -----------------------------------------------------------------------------------
 
 CALLERS = (CALLER, OTHER, THIRD)
@@ -260,7 +284,7 @@ def test_sessions_are_evicted_as_the_model_says(ledger: RealLedger, steps: list[
         known = (who, name) in model.used
         if verb == "bind":
             command = bindings.bind_session(caller, session)
-            limited = [*command.arguments[:-2], str(MOST), str(MOST // bindings.CALLER_SHARE)]
+            limited = [*command.arguments[:-3], str(MOST), str(MOST // bindings.CALLER_SHARE), ""]
             ledger.run(Command(command.script, command.keys, limited))
             model.bind(who, name, ledger.now)
         elif verb == "use":

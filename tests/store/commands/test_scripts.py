@@ -130,6 +130,8 @@ def test_a_resolved_call_is_journaled_with_its_balance(ledger: RealLedger):
         "event": "settled",
         "call": "c",
         "client": CALLER.client_id,
+        "tool": "reveal",
+        "subject": "ann",
         "credit:contact": "6",
         "change:contact": "-2",
         "total:contact": "8",

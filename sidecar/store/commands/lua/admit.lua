@@ -5,7 +5,7 @@
 --
 -- KEYS  1 account  2 consent  3 client  4 revocation of all clients  5 ledger  6 holds  7 leases  8 paid
 --       9 requests  10 usage  11 outcome of this call  12... session and tasks, which must be bound to the
---       subject and client of the consent; its digest ends the consent's key
+--       subject and client of the consent; its digest ends the consent's key; with an approval, its list is the last
 -- ARGV  1 issuer id  2 account  3 subject  4 client id  5 call id
 --       6 demands: JSON [[kind, name, reserve, fixed, items or null, each, shadow], ...], of which the last may be
 --       missing, or '' (a demand in shadow mode is counted and refuses nothing)
@@ -16,7 +16,7 @@
 --       16 scopes: JSON [[scope, scope that implies it, ...], ...] or ''
 --       17 number of plans, or -1 without plans  18... name, terms of each plan; or the base terms: '' when the
 --       operation is not included, or JSON {"quotas": {name: [[place of the window in WINDOWS from 1, window, limit],
---       ...]}, "credits": {pool: [window, included]}}
+--       ...]}, "credits": {pool: [window, included]}}; then the name of the tool, '' for other operations
 -- Returns {code (model.AdmissionCode), plan, consent scopes, consent since, refused demand, held,
 --       then per demand: needed, left, limit, window (its place in WINDOWS, from 1), resets in}; nil where unknown
 -- include consent.lua
@@ -24,6 +24,10 @@
 local demands = ARGV[6] ~= '' and cjson.decode(ARGV[6])
 local call, dry_run, depth = ARGV[5], ARGV[10] == '1', ARGV[11]
 local reserves = demands and not dry_run
+local named = (ARGV[17] == '-1' and 19) or 18 + 2 * ARGV[17] -- place of the tool's name
+local claim = named + 1 -- place of the approval's arguments
+local claims = ARGV[claim] ~= nil
+local bound = claims and #KEYS - 1 or #KEYS -- last of the session and tasks
 local answer = {
   ADMITTED, false, false, false, false, 0, -- with room for three demands
   nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil,
@@ -32,7 +36,7 @@ local answer = {
 -- Gates 5 and 6. Returns the code, the consent record if there is one, the terms of the plan (JSON), and the account's
 -- own limits by field (nil when it has none).
 local function standing()
-  for i = 12, #KEYS do
+  for i = 12, bound do
     if redis.call('HGET', KEYS[i], 'consent') ~= string.sub(KEYS[2], -32) then
       return i == 12 and ARGV[12] == '1' and SESSION_UNKNOWN or TASK_UNKNOWN
     end
@@ -95,8 +99,9 @@ local code, record, terms, own = standing()
 local priced = code == ADMITTED and depth == '2' and demands
 local first_use = code == ADMITTED and not record and not dry_run
 local is_bound = code ~= SESSION_UNKNOWN and code ~= TASK_UNKNOWN
-local used = not dry_run and is_bound and #KEYS > 11
-if not (priced or first_use or used) then
+local used = not dry_run and is_bound and bound > 11
+claims = claims and code == ADMITTED
+if not (priced or first_use or used or claims) then
   answer[1] = code
   return answer
 end
@@ -235,10 +240,36 @@ local function hold(amounts)
   end
   return cjson.encode({
     owner = ARGV[7], client = ARGV[4], on_unknown = ARGV[8], amounts = amounts, request = request,
+    tool = ARGV[named] ~= '' and ARGV[named] or nil, subject = ARGV[3] ~= ARGV[2] and ARGV[3] or nil,
   })
 end
 
-local amounts
+-- Returns the code that refuses the approval, or nil, and the approval that this call uses up.
+local function judge_approval()
+  -- include approval.lua
+  -- include claimed.lua
+  local list, handle, tool, arguments, rule, accepted = KEYS[#KEYS], unpack(ARGV, claim, claim + 4)
+  local found
+  if handle == '' then
+    found = claimed_on_page(list, ARGV[3], ARGV[4], tool, arguments, rule)
+    if not found then return APPROVAL_NEEDED end
+  else
+    found = approval_of(list, handle)
+    if not is_mine(found, ARGV[3], ARGV[4]) or found.status == 'used' and found.call ~= call then
+      return APPROVAL_UNKNOWN
+    end
+  end
+  if found.status == 'declined' then return APPROVAL_DECLINED end
+  if not is_for(found, tool, arguments, rule) then return APPROVAL_NEEDED end
+  local by_form = found.status == 'pending' and accepted == '1' and found.by == 'person'
+  if not by_form and found.status ~= 'accepted' and found.status ~= 'used' then return APPROVAL_NEEDED end
+  local needed = {}
+  for i = 1, priced and #demands or 0 do needed[i] = answer[2 + 5 * i] end
+  if not is_covered(found, demands, needed) then return APPROVAL_NEEDED end
+  return nil, found
+end
+
+local amounts, approval
 if priced then
   redis.call('XLEN', USAGE) -- a journal of the wrong type fails here, before the first write
   expire()
@@ -249,6 +280,7 @@ if priced then
     local expired, refused = changed, nil
     changed = {}
     refused, amounts = price(held_already)
+    if claims and not refused and not held_already then refused, approval = judge_approval() end
     code = refused or ADMITTED
     if reserves and not refused then answer[6] = 1 end
     if refused or held_already then
@@ -259,7 +291,15 @@ if priced then
     changed = expired -- reserve everything or nothing
   end
 end
+if claims and not priced then
+  code, approval = judge_approval()
+  code = code or ADMITTED
+end
 answer[1] = code
+if approval then
+  local last = 6 + (priced and 5 * #demands or 0)
+  answer[last + 1], answer[last + 2] = approval.handle, approval.carried
+end
 if dry_run then return answer end
 first_use = first_use and code == ADMITTED
 if first_use then
@@ -276,7 +316,11 @@ if first_use then
   redis.call('HSET', KEYS[2], 'status', 'granted', 'at', seconds(), 'issuer', ARGV[1], 'account', ARGV[2],
     'subject', ARGV[3], 'client_id', ARGV[4])
 end
-for i = 12, used and #KEYS or 0 do
+if approval then
+  redis.call('HSET', approval.key, 'status', 'used', 'call', call)
+  redis.call('ZREM', KEYS[#KEYS], approval.handle)
+end
+for i = 12, used and bound or 0 do
   redis.call('EXPIRE', KEYS[i], 86400, 'GT') -- a longer expiry stays
   redis.call('HSET', KEYS[i], 'used', text(now_ms))
 end

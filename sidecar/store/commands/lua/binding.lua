@@ -6,12 +6,15 @@
 -- another caller was not used for an hour.
 --
 -- KEYS  1 the account's list of them  2 the caller's  3... sessions or tasks
--- ARGV  1 bind, touch, listen (a stream is open: a touch that lasts for a minute) or end
+-- ARGV  1 bind, touch, listen (a stream is open: a touch that lasts for a minute), modes (a touch that reads them) or
+--       end
 --       2 digest of subject and client id  3 subject  4 client id
 --       5 seconds until an unused one expires; a longer expiry stays
 --       6 most of an account  7 most of a caller
+--       8 modes in which the client of a session can ask its user; '' none
 -- Returns {per session or task 1 when it belongs to the caller, else 0},
---       {per evicted one: digest of its id, subject, client id, the list that was full (caller, account)}
+--       {per evicted one: digest of its id, subject, client id, the list that was full (caller, account)},
+--       the modes of the first, if it belongs to the caller and they were asked for
 -- include clock.lua
 -- include seconds.lua
 local LIST, OWN, LISTED_FOR, LOOKED_AT, IDLE, OPEN = KEYS[1], KEYS[2], 2592000, 2000, 3600000, 60000
@@ -86,6 +89,11 @@ local function bind()
   for i = 3, #KEYS do
     local key = KEYS[i]
     redis.call('HSET', key, 'consent', ARGV[2], 'subject', ARGV[3], 'client_id', ARGV[4], 'at', seconds())
+    if ARGV[8] == '' then
+      redis.call('HDEL', key, 'elicitation')
+    else
+      redis.call('HSET', key, 'elicitation', ARGV[8])
+    end
     if mine[i - 2] == 0 then
       redis.call('EXPIRE', key, ARGV[5])
       redis.call('ZADD', LIST, text(now_ms), digest_of(key))
@@ -112,4 +120,4 @@ for i = 3, #KEYS do
     redis.call('EXPIRE', KEYS[i], ARGV[5], 'GT')
   end
 end
-return {mine, evicted}
+return {mine, evicted, ARGV[1] == 'modes' and mine[1] == 1 and redis.call('HGET', KEYS[3], 'elicitation') or nil}

@@ -1,4 +1,4 @@
--- Stored hold of one call: {owner, client, on_unknown, amounts, request, deferred, events}. `decoding.parse_hold` is
+-- Stored hold of one call: {owner, client, on_unknown, amounts, request, deferred, events, tool, subject}. `decoding.parse_hold` is
 -- the model. Needs HOLDS.
 -- include checked.lua
 -- generate WINDOWS
@@ -31,6 +31,8 @@ local function hold_of(raw)
   if not is_on_unknown(hold.on_unknown) then return nil end
   if hold.request ~= nil and type(hold.request) ~= 'string' then return nil end
   if hold.deferred ~= nil and type(hold.deferred) ~= 'string' then return nil end
+  if hold.tool ~= nil and type(hold.tool) ~= 'string' then return nil end
+  if hold.subject ~= nil and type(hold.subject) ~= 'string' then return nil end
   if hold.events ~= nil then
     -- include texts.lua
     if not texts(hold.events) or #hold.events > MAX_EVENTS then return nil end

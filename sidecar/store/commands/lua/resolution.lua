@@ -33,11 +33,19 @@ local function settle_windows(amount, cost, before, after)
 end
 
 -- Returns the journal entry of a call with its costs, each kind and name once, and the items that it has paid.
-local function entry_of(event, call, client, costs, paid)
+local function entry_of(event, call, hold, costs, paid)
   local entry, last = {
-    'event', event, 'call', call, 'client', client, -- with room for the usual costs
+    'event', event, 'call', call, 'client', hold.client, -- with room for the usual costs
     nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil,
   }, 6
+  if hold.tool then
+    entry[7], entry[8] = 'tool', hold.tool
+    last = 8
+  end
+  if hold.subject then
+    entry[last + 1], entry[last + 2] = 'subject', hold.subject
+    last = last + 2
+  end
   for i = 1, #costs do
     local cost = costs[i]
     local words, places = '', cost.places -- windows, with their units only where these differ from the cost
@@ -129,7 +137,7 @@ local function resolve(call, hold, event, forwarded, charges)
     cost.counted = cost.counted + charged - from_balance
     receipt[3 * i - 2], receipt[3 * i - 1], receipt[3 * i] = amount.kind, amount.name, text(charged)
   end
-  journal[#journal + 1] = entry_of(event, call, hold.client, costs, paid)
+  journal[#journal + 1] = entry_of(event, call, hold, costs, paid)
   note('resolved', call)
   if hold.request then note('old_requests', hold.request) end
   for _, event_digest in ipairs(hold.events or {}) do note('old_requests', event_digest) end
