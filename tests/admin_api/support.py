@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,8 +10,15 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import aiohttp
+from jsonschema_rs import Draft202012Validator
 from yarl import URL
 
+from sidecar.admin_api.api_problems import PROBLEM_TYPE, ApiProblem
+from sidecar.admin_api.api_schemas import SCHEMAS
+from sidecar.admin_api.openapi import openapi_document
+from sidecar.admin_api.request_target import split_target
+from sidecar.admin_api.route_table import Router
+from sidecar.admin_api.routes import ROUTES
 from tests.support.rig import Json, Rig
 from tests.support.store import until
 
@@ -83,7 +91,9 @@ class Api:
             data=data,
             headers={**sent, **(headers or {})},
         ) as answer:
-            return Said(answer.status, answer.headers, await answer.read())
+            said = Said(answer.status, answer.headers, await answer.read())
+        check_answer(method, path, said)
+        return said
 
     async def account(self, name: str, **change: Any) -> Said:
         """Create or change an account."""
@@ -96,6 +106,15 @@ class Api:
         body = {"pool": "contact", "change": change, "amount": amount}
         return await self.ask("POST", account_path(name, "credits"), body, headers={"Idempotency-Key": key}, **more)
 
+    async def found(self, path: str) -> Said:
+        """Ask until the store is reachable again."""
+        async with asyncio.timeout(60):
+            while True:
+                said = await self.ask("GET", path)
+                if said.status == 200:
+                    return said
+                await asyncio.sleep(0.01)
+
     async def logged(self, event: str, **facts: object) -> Json:
         """Wait for a line of an event with these facts."""
         found: list[Json] = []
@@ -106,6 +125,31 @@ class Api:
 
         await until(written)
         return found[0]
+
+
+_ROUTER = Router(ROUTES)
+
+
+def check_answer(method: str, path: str, said: Said) -> None:
+    """Check an answer by what the OpenAPI document says of its route."""
+    if said.status >= 400:
+        assert said.headers["Content-Type"] == PROBLEM_TYPE or method == "HEAD"
+    try:
+        route, _ = _ROUTER.find(method, split_target(path)[0])
+    except ApiProblem:
+        return
+    described = openapi_document(ROUTES)["paths"][route.path][method.lower()]["responses"]
+    assert str(said.status) in described, (route.operation, said.status, said.body)
+    name = route.answer if said.status < 300 else "Problem"
+    schema = {"$ref": f"#/components/schemas/{name}", "components": {"schemas": SCHEMAS}}
+    errors = [(error.instance_path, error.message) for error in Draft202012Validator(schema).iter_errors(said.json)]
+    assert errors == [], (route.operation, said.body)
+    if said.status >= 400:
+        codes = described[str(said.status)]["description"]
+        assert f"`{said.code}`" in codes, (route.operation, said.code)
+    assert ("ETag" in said.headers) is (route.versioned and said.status < 300)
+    if said.status == 503:
+        assert int(said.headers["Retry-After"]) > 0
 
 
 def account_path(name: str, *more: str) -> str:
