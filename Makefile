@@ -22,7 +22,7 @@ FAULTS := tests/faults tests/settlement \
 	tests/demo tests/trial/test_try.py tests/support/test_hangs.py tests/store/commands/test_properties.py \
 	tests/workers tests/deploy \
 	tests/bench/test_work.py tests/wire/test_mutated.py tests/wire/test_differential.py
-CLIENTS := tests/clients tests/conformance tests/doctor
+CLIENTS := tests/clients tests/conformance tests/doctor tests/account_page/test_chromium.py
 
 # Parsers of untrusted bytes: they are the first to behave differently on another interpreter.
 PARSERS := tests/fuzz tests/protocol tests/hostile
@@ -58,8 +58,9 @@ clients: $(READY)  ## run the official clients and servers (npm, PyPI), with and
 conformance: $(READY)  ## run the official MCP conformance suite (npm), with and without the sidecar
 	$(BIN)/python -m tests.conformance
 
-soak: $(READY)  ## break everything round sidecars for MINUTES, verify answers and accounts, print a table; WORKERS, SEED
-	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(WORKERS),--workers $(WORKERS))
+soak: $(READY)  ## break everything round sidecars for MINUTES, verify answers and accounts; WORKERS, SEED, WRITE=PAGE
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(WORKERS),--workers $(WORKERS)) \
+		$(if $(WRITE),--write $(WRITE))
 
 bench: $(READY)  ## measure what a call costs beside other proxies; ROUNDS, QUICK=1, SAVE=1, ONLY=scoped,sidecar,...
 	$(BIN)/python -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) \

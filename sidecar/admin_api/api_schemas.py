@@ -126,14 +126,15 @@ SCHEMAS: Final[dict[str, Schema]] = {
     ),
     "Consents": _object(("consents",), consents=_list(_ref("Consent")), all_clients_revoked=FLAG, next=_or_null(TEXT)),
     "ConsentChanged": _object(
-        ("account", "client_id", "subject", "status", "created", "others"),
+        ("account", "client_id", "subject", "status", "scopes", "created"),
         **_PARTIES,
         client_id=TEXT,
         subject=_or_null(TEXT),
         status={"enum": ["granted", "revoked", "none"]},
         scopes=_or_null(_list(TEXT)),
         created={**FLAG, "description": "True when there was no record."},
-        others={**WHOLE, "description": "Changed records of single subjects."},
+        others={**WHOLE, "description": "With `granted` and `revoked`: changed records of single subjects."},
+        removed={**FLAG, "description": "With `none`: True when there was a record."},
     ),
     "RevocationChanged": _object(
         ("status",),

@@ -137,8 +137,18 @@ def effective_consent(state: AccountState, caller: Caller) -> Consent | None:
     A revocation of all clients applies to every client without a newer consent, also to one without a record.
     """
     own = state.consents.get((caller.subject, caller.client_id))
-    every = state.clients.get(caller.client_id)
-    consent, revocation = _client_consent(own, every), state.revocation
+    return applying_consent(own, state.clients.get(caller.client_id), state.revocation)
+
+
+def applying_consent(own: Consent | None, every: Consent | None, revocation: Consent | None) -> Consent | None:
+    """Return the consent of a client that applies among several records; None without any.
+
+    Args:
+        own: record of the subject.
+        every: record for every subject.
+        revocation: revocation of all clients.
+    """
+    consent = _client_consent(own, every)
     if revocation is None or revocation.granted or (consent is not None and not consent.granted):
         return consent
     newer = any(each is not None and each.granted and _is_newer(each, revocation) for each in (own, every))

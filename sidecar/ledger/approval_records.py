@@ -146,14 +146,14 @@ def _is_same_question(one: Approval, other: Approval) -> bool:
 
 
 def answer(
-    known: dict[str, Approval], handle: str, subject: str, answered: ApprovalStatus, now: int
+    known: dict[str, Approval], handle: str, subject: str, answered: ApprovalStatus, now: int, client_id: str = ""
 ) -> ApprovalStatus | None:
-    """Accept or decline a pending approval; return its state, None for one that the subject has not.
+    """Accept or decline a pending approval; return its state, None for one that the subject or client has not.
 
     The first answer counts.
     """
     found = known.get(handle)
-    if found is None or found.subject != subject or found.expires_at <= now:
+    if found is None or found.subject != subject or found.expires_at <= now or client_id not in ("", found.client_id):
         return None
     if found.status is ApprovalStatus.PENDING:
         known[handle] = found = replace(found, status=answered, used_at=now)

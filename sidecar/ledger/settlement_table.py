@@ -26,6 +26,7 @@ class Cost(Enum):
 class Theme(Enum):
     """Group of rows; the value is its heading in the table."""
 
+    PERSON = "A person is asked to confirm the call"
     ANSWER = "The backend answers"
     TASK = "The backend hands back a task"
     STATUS = "The backend answers with another HTTP status than 2xx"
@@ -101,6 +102,18 @@ def _died(name: str, theme: Theme, words: str, *, late: bool = False) -> Settlem
 
 
 ENDINGS: Final[tuple[SettlementRow, ...]] = (
+    _unsent("confirmation_asked", _T.PERSON, "The question is asked; no answer comes", held=False),
+    _unsent("confirmation_declined", _T.PERSON, "It is declined, or dismissed", held=False),
+    _unsent("confirmation_unavailable", _T.PERSON, "The client cannot ask it", held=False),
+    _unsent("confirmation_expired", _T.PERSON, "It is accepted after its end, or a second time", held=False),
+    SettlementRow("confirmation_accepted", _T.PERSON, "It is accepted in time: the result", (_R,), _TRUE),
+    SettlementRow(
+        "confirmation_carried",
+        _T.PERSON,
+        "It is accepted; the backend answers `input_required`",
+        (Event.INPUT_REQUIRED,),
+        _NOTHING,
+    ),
     SettlementRow("result", _T.ANSWER, "A result, as JSON or as an event", (_R,), _TRUE),
     SettlementRow("result_then_broken", _T.ANSWER, "A result, followed by any failure", (_R,), _TRUE),
     SettlementRow("tool_error", _T.ANSWER, "A result with `isError`", (Event.TOOL_ERROR,), _NOTHING),

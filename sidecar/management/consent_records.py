@@ -150,16 +150,17 @@ async def revoke_consent(
     return await _changed(store, target, client, before, others, created)
 
 
-async def remove_consent(
-    store: OperatorStore, target: Target, client: str, *, subject: str | None = None, by: str
-) -> int:
-    """Remove the record of one subject, or of every subject, as if none had been decided; return the number removed.
+async def ask_again(store: OperatorStore, target: Target, client: str, *, subject: str | None = None, by: str) -> bool:
+    """Remove a client's consent, granted or revoked, of one subject or of every subject: it must be approved again.
 
-    Under `required` the client has to be approved again; under `first_use` its next call makes a new record.
+    Under `first_use` the client's next call is an approval.
+
+    Returns:
+        False when there was no record.
     """
     _, others = await _existing(store, target, client, subject)
     command = changes.forget(target.issuer, target.account, subject, client, others=others, by=by)
-    return int(await store.run(command))
+    return ChangeCode(await store.run(command)) is ChangeCode.DONE
 
 
 _Records = dict[str, tuple[dict[str, str], Consent]]

@@ -40,6 +40,30 @@ class LocalAnswer:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class InputRequest:
+    """Question of the sidecar to a person, in place of a refusal (2026-07-28, basic/patterns/mrtr).
+
+    Attributes:
+        requests: the requests by key.
+        state: `requestState` that the client's retry returns.
+    """
+
+    requests: Mapping[str, Any]
+    state: str
+
+
+def input_answer(refusal: Refusal, call: Call, asked: InputRequest) -> LocalAnswer:
+    """Answer a call that a person has to confirm first with the question; its machine detail is that of the refusal."""
+    result = {
+        "resultType": "input_required",
+        "inputRequests": asked.requests,
+        "requestState": asked.state,
+        "_meta": {REFUSAL_KEY: _detail(refusal)},
+    }
+    return _made(200, _JSON, {"jsonrpc": "2.0", "id": call.id, "result": result}, ())
+
+
 def refusal_answer(refusal: Refusal, request: Call | Message | None, challenge: str | None = None) -> LocalAnswer:
     """Answer a refused request in the shape that its client expects.
 

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
+from sidecar.approval import ApprovalUse
 from sidecar.errors import ErrorCode, Refusal, ShadowRefusal
 from sidecar.identity.recent import Owner
 from sidecar.ledger import admission_refusals
 from sidecar.ledger.shadow import shadow_refusals
 from sidecar.model import AdmissionCode, AdmissionReply, Application, Call, Caller, CallKind, Decision, Price, Terms
 from sidecar.outcome import Eviction
+from sidecar.policy.confirming.confirm_rule import Confirm
+from sidecar.protocol.answers import InputRequest
 from sidecar.protocol.jsonrpc import canonical
 from sidecar.proxy.calls.leases import HoldLease
 from sidecar.proxy.calls.steps import Decided
+from sidecar.proxy.confirming.approved_call import ApprovedCall
 from sidecar.proxy.ownership import Ownership
 from sidecar.proxy.scope_challenges import ScopeChallenges
 from sidecar.proxy.settle import ReservedHold, Settlement
+from sidecar.store.approval_store import ApprovalStore
 from sidecar.store.commands.keys import request_digest
 from sidecar.store.store import Store
 
 LEASE_MARGIN: Final = 60.0
 """Seconds that a hold outlives its call's timeout before another process may resolve it."""
 
+_CONFIRMATIONS: Final = frozenset({ErrorCode.CONFIRMATION_REQUIRED, ErrorCode.CONFIRMATION_DECLINED})
 _SKEW: Final = 0.5
 """Part of the margin for a store clock that runs ahead: it ends the safe part of a lease early."""
 
@@ -43,6 +49,7 @@ class Admitted:
         prices: the reserved amounts, one per demand.
         consented: scopes of the consent record; None when it lists none.
         shadow: refusals of gates 6 and 7 that rules in shadow mode would have made.
+        approved: the approval of a person that it has used.
     """
 
     decided: Decided
@@ -53,6 +60,7 @@ class Admitted:
     prices: tuple[Price, ...] = ()
     consented: Iterable[str] | None = None
     shadow: tuple[ShadowRefusal, ...] = ()
+    approved: ApprovedCall | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,11 +71,30 @@ class Rejected:
         refusal: the answer.
         plan: the account's current plan, for the log.
         shadow: as in `Admitted`.
+        asked: the question to a person that is the answer instead.
     """
 
     refusal: Refusal
     plan: str | None
     shadow: tuple[ShadowRefusal, ...] = ()
+    asked: InputRequest | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Unconfirmed(Rejected):
+    """Call that is refused for nothing but a person's confirmation; `proxy.confirming` asks for it.
+
+    Attributes:
+        decided: the call and its decision.
+        rule: the tool's confirmation.
+        use: the approval that the call needs, or has had.
+        prices: the amounts that it would reserve.
+    """
+
+    decided: Decided
+    rule: Confirm
+    use: ApprovalUse
+    prices: tuple[Price, ...]
 
 
 class Evictions(Protocol):
@@ -103,6 +130,7 @@ class Admission:
         evictions: Evictions | None = None,
     ) -> None:
         self._store = store
+        self._approvals = ApprovalStore(store)
         self._owner = owner
         self._lease_margin = lease_margin
         self._challenges = ScopeChallenges() if evictions is None else ScopeChallenges(evictions.challenge_evicted)
@@ -129,27 +157,66 @@ class Admission:
         lease = None
         if application.demands:
             lease = HoldLease(application.lease / 1000, self._lease_margin * _SKEW)  # begins before the store is asked
-        admission = await self._store.admit(application)
-        refusal = None
-        if admission.code is not AdmissionCode.ADMITTED:
-            refusal = admission_refusals.refusal(admission, application, policy.manage_url)
-            if admission.code is AdmissionCode.CONSENT_REVOKED:
-                self.revoked(caller, admission.consent_since)
+        admission = await self._asked(application)
         shadow = shadow_refusals(admission, application)
-        if refusal is None and decision.refusal is not None:
-            refusal = admission_refusals.with_price(decision.refusal, admission.prices)
+        refusal = self._refusal(admission, application, decision, policy.manage_url)
         if refusal is not None:
-            return Rejected(self._answered(refusal, decided, admission), admission.plan, shadow)
+            return self._rejected(self._answered(refusal, decided, admission), decided, admission, shadow)
         if application.session is not None or application.tasks:
             self.ownership.used(caller, application.session, application.tasks)
         hold = None
         if admission.held and lease is not None:
             hold = ReservedHold(application, lease, admission.prices)
             self.open_holds += 1
+        approved = None
+        if admission.approval is not None:
+            approved = self._approved(application, admission.approval, decided, admission)
+            decided = _with_state(decided, admission.carried)
         scopes = policy.effective(caller.scopes, admission.consent_scopes)
-        settlement = Settlement(self._store, decided, hold, self._closed)
-        consented = admission.consent_scopes
-        return Admitted(decided, scopes, settlement, deadline, admission.plan, admission.prices, consented, shadow)
+        settlement = Settlement(self._store, decided, hold, self._closed, approved)
+        plan, prices, consented = admission.plan, admission.prices, admission.consent_scopes
+        return Admitted(decided, scopes, settlement, deadline, plan, prices, consented, shadow, approved)
+
+    def _refusal(
+        self, admission: AdmissionReply, application: Application, decision: Decision, manage_url: str | None
+    ) -> Refusal | None:
+        """Return the refusal of gates 5-7, or else that of gate 4."""
+        refusal = None
+        if admission.code is not AdmissionCode.ADMITTED:
+            refusal = admission_refusals.refusal(admission, application, manage_url)
+            if admission.code is AdmissionCode.CONSENT_REVOKED:
+                self.revoked(application.caller, admission.consent_since)
+        if refusal is None and decision.refusal is not None:
+            refusal = admission_refusals.with_price(decision.refusal, admission.prices)
+        return refusal
+
+    async def _asked(self, application: Application) -> AdmissionReply:
+        """Run gates 5-7; give an approval back that a call may have used which is not admitted here."""
+        try:
+            return await self._store.admit(application)
+        except BaseException:  # also a cancellation: the client has disconnected
+            claim = application.approval
+            if claim is not None and claim.handle is not None:
+                self._approvals.give_back(application, claim.handle)
+            raise
+
+    def _approved(
+        self, application: Application, handle: str, decided: Decided, admission: AdmissionReply
+    ) -> ApprovedCall:
+        confirm = None if decided.tool is None else decided.tool.confirm
+        title = "" if confirm is None else confirm.title
+        return ApprovedCall(self._approvals, application, handle, title, admission.prices)
+
+    def _rejected(
+        self, refusal: Refusal, decided: Decided, admission: AdmissionReply, shadow: tuple[ShadowRefusal, ...]
+    ) -> Rejected:
+        """Return the refused call; one that only lacks a confirmation, or was declined one, as such."""
+        use, confirm = decided.decision.approval, None if decided.tool is None else decided.tool.confirm
+        if use is None or confirm is None or refusal.code not in _CONFIRMATIONS:
+            return Rejected(refusal, admission.plan, shadow)
+        return Unconfirmed(
+            refusal, admission.plan, shadow, decided=decided, rule=confirm, use=use, prices=admission.prices
+        )
 
     def _answered(self, refusal: Refusal, decided: Decided, admission: AdmissionReply) -> Refusal:
         """Return the refusal with its rule, and without a challenge that the client has answered in vain."""
@@ -180,7 +247,17 @@ class Admission:
             session=call.session,
             request=None if call.session is None else _request(call, call.session),
             tasks=call.tasks if not call.tasks or not _undeclared(decision) else (),
+            approval=None if decision.refusal is not None else decision.approval,
         )
+
+
+def _with_state(decided: Decided, state: str | None) -> Decided:
+    """Return the call with the backend's own state, which the approval has kept."""
+    document = decided.decision.document
+    if state is None or document is None:
+        return decided
+    forwarded = {**document, "params": {**document["params"], "requestState": state}}
+    return replace(decided, decision=replace(decided.decision, document=forwarded))
 
 
 def _request(call: Call, session: str) -> str | None:

@@ -19,6 +19,7 @@ from sidecar.proxy.admit import Admitted
 from sidecar.proxy.backend.forwarding import call_lines, caller_lines, trace
 from sidecar.proxy.backend.pool import BackendAnswer, Outgoing, UpstreamError
 from sidecar.proxy.calls.usual_answers import relay_usual
+from sidecar.proxy.confirming.carrying_guard import CarryingGuard
 from sidecar.proxy.ownership import Ownership
 from sidecar.proxy.relay.list_changes import ListChanges
 from sidecar.proxy.relay.listening import Listening
@@ -200,6 +201,8 @@ class Forwarder:
         revision = Revision.V2025_11_25 if call.kind is CallKind.STREAM else call.revision
         served = task_support.served(revision, policy.methods)
         guard = TaskGuard(self._ownership, caller, served=served)
+        if admitted.approved is not None and call.revision.stateless:
+            guard = CarryingGuard(self._ownership, caller, served=served, approved=admitted.approved)
         viewer = Viewer(admitted.plan, admitted.scopes, served)
         if request.lists is None:
             streams = snapshot.upstream.has_streams

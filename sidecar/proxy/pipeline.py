@@ -21,12 +21,12 @@ from sidecar.outcome import Event, Exchange
 from sidecar.protocol import answers, jsonrpc
 from sidecar.protocol.jsonrpc import Message
 from sidecar.protocol.session_ids import ExchangeIds
-from sidecar.proxy.admit import Admission, Admitted, Rejected
+from sidecar.proxy.admit import Admission, Admitted, Rejected, Unconfirmed
 from sidecar.proxy.calls.cancellation import Cancellation
 from sidecar.proxy.calls.early_gates import arrived_message, decide, parse
 from sidecar.proxy.calls.siblings import CallName, NoSiblings, Siblings
 from sidecar.proxy.calls.steps import Authenticated, ParsedCall, Received
-from sidecar.proxy.confirmation.confirmation import Confirmation, answers_question
+from sidecar.proxy.confirming.confirmations import CallCancelledError, Confirmations, answers_question
 from sidecar.proxy.forward import Forwarder, has_own_ids
 from sidecar.proxy.in_flight import InFlightRequests
 from sidecar.proxy.in_flight_limits import InFlightLimits
@@ -38,7 +38,7 @@ from sidecar.proxy.listener.unverified import Unverified
 from sidecar.proxy.memory import MemoryBudget
 from sidecar.proxy.relay.streams import OpenStreams
 from sidecar.proxy.request import RequestContext, answer_locally
-from sidecar.proxy.served_tools import usage
+from sidecar.proxy.served_tools import served_result
 from sidecar.proxy.settle import Settled
 from sidecar.proxy.snapshot import Snapshot
 from sidecar.store.commands.keys import caller_keys
@@ -53,7 +53,7 @@ class Pipeline:
         snapshot: the first one; a reload replaces it in one assignment.
         admission: gates 5-7.
         forwarder: the exchange with the backend.
-        store: asked for `serve: usage`.
+        store: asked by tools with `serve`.
         recorder: writes the log line and counts.
 
     Attributes:
@@ -74,13 +74,13 @@ class Pipeline:
         self._admission = admission
         self._forwarder = forwarder
         self._store = store
+        self.confirmations = Confirmations(admission, store, lambda: self.snapshot)
         self._recorder = recorder
         self._in_flight = InFlightRequests()
         self._limits = InFlightLimits()
         self._readers = BodyReaders()
         self.memory = MemoryBudget()
         self.streams = OpenStreams()
-        self.confirmation = Confirmation(store)
         self._listening: set[ParsedCall] = set()  # GET streams have no request id, and so no key among those in flight
 
     @property
@@ -98,8 +98,7 @@ class Pipeline:
 
         It ends in an answer, a refusal or with a client that has disconnected.
         """
-        context = self._receive(request)
-        received = context.received
+        context, received = self._receive(request)
         reply, request_filter = received.reply, received.snapshot.request_filter
         try:
             try:
@@ -108,8 +107,7 @@ class Pipeline:
                         await self.page(received)
                     return context.response()
                 request_filter.check(request)
-                authenticated = self._remembered(received) or await self._authenticate(received)
-                context.authenticated = authenticated
+                authenticated = context.authenticated = self._remembered(received) or await self._verify(received)
                 # First, so that a refusal of the headers has the message's id and its revision's number.
                 message = context.message = arrived_message(authenticated) or await self._read(authenticated)
                 parsed = context.parsed = parse(authenticated, message)
@@ -118,8 +116,10 @@ class Pipeline:
                 decided = context.decided = decide(parsed)
                 admission = context.admission = await self._admission.admit(decided)
                 if isinstance(admission, Rejected):
-                    raise admission.refusal
+                    admission = await self._confirm(context, admission)
                 await self._answer(context, admission)
+            except CallCancelledError:
+                await reply.end()  # its client expects no answer
             except Refusal as refusal:
                 context.refuse(refusal)
                 if context.holds_slot:
@@ -138,13 +138,13 @@ class Pipeline:
         """Log and count an exchange that has ended."""
         self._recorder.finish(exchange)
 
-    def _receive(self, request: ClientRequest) -> RequestContext:
+    def _receive(self, request: ClientRequest) -> tuple[RequestContext, Received]:
         id_, snapshot = random_id(), self.snapshot
         reply = ClientReply(request, id_, snapshot.settings.backend.idle_timeout)
         received = Received(id_, time.monotonic(), request, snapshot, reply)
         if (tracer := self._recorder.tracer) is not None:
             received.trace = tracer.begin(request.method, request.head.traceparent, id_)
-        return RequestContext(received)
+        return RequestContext(received), received
 
     def _remembered(self, received: Received) -> Authenticated | None:
         """Run gate 2 for a token that is verified already; None for any other."""
@@ -155,7 +155,7 @@ class Pipeline:
         caller = received.snapshot.authenticator.remembered(head.token)
         return None if caller is None else self._authenticated(received, caller)
 
-    async def _authenticate(self, received: Received) -> Authenticated:
+    async def _verify(self, received: Received) -> Authenticated:
         """Run gate 2: verify the access token."""
         request, snapshot = received.request, received.snapshot
         verified = snapshot.authenticator.authenticate(request.headers.getall("Authorization", ()))
@@ -175,6 +175,20 @@ class Pipeline:
         body = await self._readers.read(request, authenticated.account, limits.body, authenticated.memory)
         return jsonrpc.read(body, limits.json_depth)
 
+    async def _confirm(self, context: RequestContext, rejected: Rejected) -> Admitted:
+        """Have a call confirmed by a person that gates 4 to 7 refuse for nothing else; refuse any other.
+
+        Raises:
+            Refusal: the call's.
+            CallCancelledError: its client has cancelled it while it waited.
+        """
+        admission: Admitted | Rejected = rejected
+        if isinstance(rejected, Unconfirmed):
+            admission = context.admission = await self.confirmations.confirm(rejected)
+        if isinstance(admission, Rejected):
+            raise admission.refusal
+        return admission
+
     def _answer(self, context: RequestContext, admitted: Admitted) -> Coroutine[Any, Any, None]:
         """Choose how an admitted call is answered: from this process or from the backend."""
         parsed, tool = admitted.decided.parsed, admitted.decided.tool
@@ -182,18 +196,18 @@ class Pipeline:
         if call.listens:
             self._admission.ownership.listening(parsed.caller, call)
         if tool is not None and tool.serve is not None:
-            return self._serve_usage(admitted)
+            return self._serve(admitted)
         if call.kind is CallKind.END_SESSION:
             return self._end_session(context, admitted)
         if call.method == "notifications/cancelled":
             return self._cancel(context, admitted)
         if answers_question(call):
-            return self.confirmation.take_answer(admitted)
+            return self.confirmations.take_answer(admitted)
         return self._relay(context, admitted)
 
-    async def _serve_usage(self, admitted: Admitted) -> None:
+    async def _serve(self, admitted: Admitted) -> None:
         parsed = admitted.decided.parsed
-        result = await usage(self._store, admitted)
+        result = await served_result(self._store, admitted)
         answer = answers.tool_answer(parsed.call, result, await admitted.settlement.receipt())
         answer_locally(parsed.received.reply, answer)
 

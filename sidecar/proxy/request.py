@@ -7,7 +7,7 @@ from collections.abc import Hashable
 
 from sidecar.errors import ErrorCode, Gate, Refusal, ShadowRefusal, Shape
 from sidecar.outcome import Event, Exchange
-from sidecar.protocol.answers import LocalAnswer, refusal_answer
+from sidecar.protocol.answers import LocalAnswer, input_answer, refusal_answer
 from sidecar.protocol.jsonrpc import Message
 from sidecar.proxy.admit import Admitted, Rejected
 from sidecar.proxy.calls.steps import Authenticated, Decided, ParsedCall, Received
@@ -84,6 +84,10 @@ class RequestContext:
             scopes = snapshot.published.spelled(challenged_scopes(refusal, snapshot.policy), issuer)
             wanted = challenge(refusal.code, snapshot.settings.resource, scopes, refusal.detail)
         call = self.parsed.call if self.parsed is not None else None
+        asked = self.admission.asked if isinstance(self.admission, Rejected) else None
+        if call is not None and asked is not None:
+            answer_locally(reply, input_answer(refusal, call, asked))
+            return
         answer_locally(reply, refusal_answer(refusal, call or self.message, wanted))
 
     def response(self) -> Answer:

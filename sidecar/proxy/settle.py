@@ -16,6 +16,7 @@ from sidecar.protocol.results import Response
 from sidecar.proxy.calls.call_price import deferral_context, settled_price
 from sidecar.proxy.calls.leases import HoldLease
 from sidecar.proxy.calls.steps import Decided
+from sidecar.proxy.confirming.approved_call import ApprovedCall
 from sidecar.store.commands.keys import event_digest
 from sidecar.store.connection.store_connection import RejectedError
 from sidecar.store.health import corruption
@@ -85,18 +86,38 @@ class Settlement:
         decided: the call, its decision and its price.
         hold: the reserved amounts; None for a call without a price: then the store keeps no hold.
         closed: called when an open hold is resolved.
+        approved: the approval of a person that the call has used.
 
     Attributes:
         events: ids of the events from which the client can resume the call's stream.
     """
 
     __slots__ = (
-        *("_closed", "_costs", "_decided", "_held", "_hold", "_is_delivered", "_receipt", "_settled", "_store"),
+        *(
+            "_approved",
+            "_closed",
+            "_costs",
+            "_decided",
+            "_held",
+            "_hold",
+            "_is_delivered",
+            "_receipt",
+            "_settled",
+            "_store",
+        ),
         "events",
     )
 
-    def __init__(self, store: Store, decided: Decided, hold: ReservedHold | None, closed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        decided: Decided,
+        hold: ReservedHold | None,
+        closed: Callable[[], None],
+        approved: ApprovedCall | None = None,
+    ) -> None:
         self._store = store
+        self._approved = approved
         self._decided = decided
         self._hold = hold
         self._held = None if hold is None else hold.application
@@ -137,8 +158,7 @@ class Settlement:
         Args:
             event: the outcome.
             response: the backend's response, which may determine the price.
-            now: False lets the command wait for others of this turn of the event loop; the caller then awaits
-                `confirm` before anything of the outcome leaves.
+            now: False lets the command wait for others of this turn; the caller then awaits `confirm` first.
 
         Returns:
             The end of the call as far as this process decides it, without the store's receipt.
@@ -148,9 +168,8 @@ class Settlement:
         operation, held = self._decided.operation, self._held
         if event in _REVISED:
             event = self._outcome(event)
-        on_unknown = operation.on_unknown if operation else OnUnknown.RELEASE
-        charge_errors = operation is not None and operation.charge_errors
-        todo = action(event, on_unknown, charge_errors)
+        terms = (OnUnknown.RELEASE, False) if operation is None else (operation.on_unknown, operation.charge_errors)
+        todo = action(event, *terms)
         price = settled_price(self._decided, held, response) if todo is Action.CHARGE_RESULT else None
         charges = None if price is None else price.charges
         prices = self._hold.prices if self._hold is not None else ()
@@ -162,6 +181,8 @@ class Settlement:
             None if price is None else price.rows,
             () if price is None else price.failures,
         )
+        if self._approved is not None and event is Event.NOT_SENT:
+            self._approved.give_back()
         if held is not None:
             self._closed()
             self._receipt = self._send(todo, event, held, charges, context, now)

@@ -282,7 +282,7 @@ class Sidecar:
         self.pipeline.stopping = True
         self.readiness.stopping = True
         self.pipeline.streams.end_all(StreamEnding.STOPPING)
-        self.pipeline.confirmation.waiting.stop()
+        self.pipeline.confirmations.waiting.stop()
 
     async def _end_tasks(self) -> None:
         await self.request_path.forwarder.close(max(0.0, self._grace_ends - asyncio.get_running_loop().time()))

@@ -43,7 +43,7 @@ class RequestPath:
         resuming = Resuming(store, recorder.settled)
         self.forwarder = Forwarder(self.admission.ownership, resuming, self._stream_key)
         self.pipeline = Pipeline(snapshot, self.admission, self.forwarder, store, recorder)
-        streams, answered = self.pipeline.streams, self.pipeline.confirmation.announced
+        streams, answered = self.pipeline.streams, self.pipeline.confirmations.announced
         self.revocations = Revocations(store, streams, lambda: self.pipeline.snapshot.lists, answered=answered)
         denial, stream_end = metrics.revocation_denial.observe, metrics.revocation_stream_end.observe
         self.revocation_times = RevocationTimes(store, denial, stream_end)

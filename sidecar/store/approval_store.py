@@ -50,7 +50,15 @@ class ApprovalStore:
         return [each for each in found if each.status is ApprovalStatus.PENDING and subject in (None, each.subject)]
 
     async def answer(
-        self, issuer_id: str, account: str, handle: str, subject: str, *, accepted: bool, failed: bool = False
+        self,
+        issuer_id: str,
+        account: str,
+        handle: str,
+        subject: str,
+        *,
+        accepted: bool,
+        client_id: str = "",
+        failed: bool = False,
     ) -> ApprovalStatus | None:
         """Accept or decline a pending approval, and return its state: the first answer counts.
 
@@ -62,6 +70,7 @@ class ApprovalStore:
             handle: the approval's.
             subject: the person that answers; an approval of another subject does not exist for it.
             accepted: the answer.
+            client_id: the client that passes the answer on; empty on the account page.
             failed: True when the client could not ask the person; it counts as declined.
 
         Returns:
@@ -69,7 +78,7 @@ class ApprovalStore:
         """
         if not approvals.is_handle(handle):
             return None
-        command = approvals.answer(account_keys(issuer_id, account), handle, subject, accepted, failed)
+        command = approvals.answer(account_keys(issuer_id, account), handle, subject, accepted, client_id, failed)
         return approvals.answered(await self._store.run(command))
 
     def withdraw(self, asked: Approval) -> None:

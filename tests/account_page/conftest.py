@@ -25,14 +25,17 @@ async def launch(tmp_path: Path, store_server: StoreServer) -> AsyncIterator[Lau
     async with AsyncExitStack() as stack:
 
         async def start(
-            page: dict[str, Any] | None = None, issuer: dict[str, Any] | None = None, **options: Any
+            page: dict[str, Any] | None = None,
+            issuer: dict[str, Any] | None = None,
+            server: StoreServer = store_server,
+            **options: Any,
         ) -> Stage:
             trial = TrialIssuer(scopes=SCOPES)
             url = await stack.enter_async_context(serving(trial))
             settings = {"client_id": "page", **(page or {})}
             options = {"policy": POLICY, "account_page": settings, **options}
             made = await stack.enter_async_context(
-                rig(tmp_path, store_server, issuers=[{"issuer": url, **(issuer or {})}], **options)
+                rig(tmp_path, server, issuers=[{"issuer": url, **(issuer or {})}], **options)
             )
             trial.resources = (made.url,)
             base = made.url.removesuffix("/mcp")

@@ -39,7 +39,7 @@ class Stage:
 
     def token(self, **claims: Any) -> str:
         """An access token for the MCP endpoint."""
-        return self.trial.mint(**{"client_id": "cli-1", **claims})
+        return self.trial.mint(**{"subject": "ada", "client_id": "cli-1", **claims})
 
     async def call(self, tool: str, arguments: dict[str, Any] | None = None, **claims: Any) -> Reply:
         """Call a tool as Ada's client."""

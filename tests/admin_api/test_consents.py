@@ -56,9 +56,9 @@ async def test_a_decision_counts_from_the_next_call(api: Api):
     assert (await decide(api, "revoked")).status == 200
     assert await code(api) == "consent_revoked"
     removed = await decide(api, "none")
-    assert (removed.status, removed.json["others"]) == (200, 1)
+    assert (removed.status, removed.json["removed"]) == (200, True)
     assert await code(api) == "consent_missing"
-    assert (await decide(api, "none")).json["others"] == 0
+    assert (await decide(api, "none")).json["removed"] is False
 
 
 async def test_scopes_narrow_a_consent_and_unknown_ones_grant_nothing(api: Api):
@@ -77,7 +77,7 @@ async def test_without_a_subject_it_is_for_every_one(api: Api):
     assert await code(api) == "consent_revoked"
     assert (await decide(api, "granted", subject=None)).json["others"] == 1
     assert await code(api) is None
-    assert (await decide(api, "none", subject=None)).json["others"] == 2
+    assert (await decide(api, "none", subject=None)).json["removed"] is True
     assert await code(api) == "consent_missing"
 
 

@@ -65,6 +65,11 @@ class Deployment:
                 yield client
 
 
+def mirrored(listen: str) -> Json:
+    """A config's `admin_api`, where the server of an example may mirror consents."""
+    return {"listen": listen, "tokens": [{"name": "login", "token": TOKEN, "may": ["consents"]}]}
+
+
 @asynccontextmanager
 async def provider(name: str, folder: Path, *, resource: str, api: str) -> AsyncIterator[str]:
     """The server of an example, as it is printed; gives its issuer."""
@@ -98,7 +103,7 @@ async def deployment(
             resource=resource,
             listen=listen,
             shutdown_grace="100ms",
-            admin_api={"listen": admin_api, "tokens": [{"name": "login", "token": TOKEN, "may": ["consents"]}]},
+            admin_api=mirrored(admin_api),
         ) as built,
         person(user="ada", email="ada@example.com", password="correct horse") as ada,
     ):

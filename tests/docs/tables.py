@@ -352,6 +352,12 @@ _COSTS: Final = {
 
 
 _GROUPS: Final[Mapping[Theme, Sequence[tuple[str, str]]]] = {
+    Theme.PERSON: (
+        ("No answer, declined, dismissed, accepted after its end or a second time; or the client cannot ask",
+         "confirmation_asked confirmation_declined confirmation_unavailable confirmation_expired"),
+        ("Accepted in time, and the result comes", "confirmation_accepted"),
+        ("Accepted; the backend answers `input_required`: the retry needs no further question", "confirmation_carried"),
+    ),
     Theme.ANSWER: (
         ("A result, whatever goes wrong after it; also of the retry after `input_required`",
          "result result_then_broken input_given"),
@@ -480,7 +486,7 @@ def receipt() -> str:
     return table(("Member", "Meaning"), [(code(name), words) for name, words in receipts.FIELDS.items()])
 
 
-PUBLIC_SCRIPTS: Final = ("account_set", "credits", "grant", "lift", "revoke", "revoke_all")
+PUBLIC_SCRIPTS: Final = ("account_set", "credits", "forget", "grant", "lift", "revoke", "revoke_all")
 """Scripts for other programs; the rest belongs to the sidecar."""
 
 

@@ -335,6 +335,30 @@ async def unconfirmed(rig: Rig, revision: str) -> Reply:
     return await rig.call("reveal_contacts", contacts("a", "b", confirmed=False), revision=revision)
 
 
+PERSON: Json = {"policy": policy(tools={"list_taxonomy": {"confirm": {"by": "person"}}})}
+"""A sidecar with a tool that a person confirms."""
+
+
+@case(ErrorCode.CONFIRMATION_UNAVAILABLE, 200, "tool", launch=PERSON)
+async def client_that_cannot_ask(rig: Rig, revision: str) -> Reply:
+    return await rig.call("list_taxonomy", revision=revision)
+
+
+@case(ErrorCode.CONFIRMATION_DECLINED, 200, "tool", launch=PERSON, revisions=(MODERN,))
+async def declined_by_a_person(rig: Rig, revision: str) -> Reply:
+    asking: Json = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {}}}
+    call: Json = {"name": "list_taxonomy", "arguments": {}, "_meta": asking}
+    state = (await rig.post("tools/call", call)).json["result"]["requestState"]
+    answered = {"mcp-policy-sidecar/confirmation": {"action": "decline"}}
+    return await rig.post("tools/call", {**call, "requestState": state, "inputResponses": answered})
+
+
+@case(ErrorCode.CONFIRMATION_EXPIRED, 200, "tool", launch=PERSON, revisions=(MODERN,))
+async def approval_that_is_none(rig: Rig, revision: str) -> Reply:
+    state = f"mcp-policy-sidecar/{'0' * 32}"
+    return await rig.post("tools/call", {"name": "list_taxonomy", "arguments": {}, "requestState": state})
+
+
 # --- gates 5-7 -----------------------------------------------------------------------------------
 
 MANAGED = {"manage_url": "https://example.com/manage"}

@@ -50,6 +50,7 @@ def policy(listen: OnUnknown = OnUnknown.RELEASE) -> str:
         tools[f"plain_{on_unknown.value}"] = tool | {"spends": {"line": report["spends"]["line"]}}
         tools[f"strict_{on_unknown.value}"] = tool | {"charge_errors": True}
         tools[f"brief_{on_unknown.value}"] = tool | {"timeout": BRIEF}
+        tools[f"asked_{on_unknown.value}"] = tool | {"confirm": {"by": "person"}}
     listening = {"scopes": [], "uses": {"requests": 1}, "spends": {"line": 5}, "on_unknown": listen.value}
     return json.dumps(
         {

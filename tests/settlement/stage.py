@@ -87,7 +87,10 @@ class Play:
         if revision == MODERN:
             meta = {
                 "io.modelcontextprotocol/protocolVersion": MODERN,
-                "io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}},
+                "io.modelcontextprotocol/clientCapabilities": {
+                    "extensions": {"io.modelcontextprotocol/tasks": {}},
+                    "elicitation": {},
+                },
             }
             params = params | {"_meta": meta}
             headers["Mcp-Method"] = method

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import socket
 import subprocess
 import sys
@@ -57,13 +59,14 @@ class OtherBuild(SidecarProcess):
 
     def __init__(self, tree: Path, config: Path, log: Path) -> None:
         self.log, self.url, self.admin, self._status = log, "", "", None
-        program = f"import sys; sys.path.insert(0, {str(tree)!r}); from sidecar.cli import main; sys.exit(main())"
+        program = "import sys; from sidecar.cli import main; sys.exit(main())"
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", program, "serve", "--config", str(config)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                env={**os.environ, "PYTHONPATH": str(tree)},  # its workers find the package there, too
             )
         self.pid = self._process.pid
 
@@ -115,6 +118,18 @@ class Front:
             await wait_for(lambda: self._current(name) == 0, within=60)
         process.terminate()
         assert await process.ended() == 0
+
+    async def versions(self, name: str) -> set[str]:
+        """Return the versions of a sidecar's processes, once all of its workers serve."""
+        process = self.running[name]
+        async with asyncio.timeout(120):
+            while True:
+                _, body = await self.built.ready(process)
+                if body["checks"].get("workers", "ok") == "ok":
+                    break
+                await asyncio.sleep(0.05)
+        async with self.built.http.get(f"{process.admin}/metrics") as answer:
+            return set(re.findall(r'^mcp_sidecar_build_info\{.*version="([^"]+)"', await answer.text(), re.M))
 
     def tell(self, command: str) -> str:
         """Send one command to HAProxy's runtime API."""

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from sidecar import __version__
 from sidecar.store.connection.layout import LAYOUT_KEY, LAYOUT_VERSION
 from tests.support.processes import Accounts, accounts, house, wait_for
 from tests.support.store import StoreServer
 from tests.workers.front import NAMES, Front, Listener, front
-from tests.workers.support import Load
+from tests.workers.support import WORKERS, Load
 
 GRANTED = 1_000_000
 DELAY = "4s"  # HAProxy needs two failed checks, one each 0.2 seconds
+BEFORE = "0.0.0+before"
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.process, pytest.mark.timeout(400)]
 
@@ -45,6 +47,8 @@ def build_before(folder: Path) -> Path:
     assert found is not None
     if int(found[1]) != LAYOUT_VERSION:
         pytest.skip("the build before has another layout: a rollout with both is not possible, as documented")
+    package = tree / "sidecar/__init__.py"
+    package.write_text(package.read_text().replace(f'"{__version__}"', f'"{BEFORE}"'))
     return tree
 
 
@@ -56,9 +60,12 @@ async def verified(made: Front, ada: Accounts, load: Load) -> None:
     assert await made.built.verified()
 
 
-async def test_a_rolling_restart_fails_no_call_and_streams_come_back(tmp_path: Path, own_server: StoreServer):
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_rolling_restart_fails_no_call_and_streams_come_back(
+    tmp_path: Path, own_server: StoreServer, workers: int
+):
     with accounts(own_server.path, GRANTED) as ada:
-        async with front(tmp_path, own_server.url, shutdown_delay=DELAY) as made:
+        async with front(tmp_path, own_server.url, shutdown_delay=DELAY, workers=workers) as made:
             for name in NAMES:
                 await made.start(name)
             load, listener = Load(made.built, made), Listener(made)
@@ -90,6 +97,29 @@ async def test_the_build_before_and_this_one_replace_each_other_on_one_store(tmp
                         await made.start(name, tree)
                         await load.further()
             await verified(made, ada, load)
+
+
+async def test_builds_with_several_workers_replace_each_other_and_streams_come_back(
+    tmp_path: Path, own_server: StoreServer
+):
+    before = build_before(tmp_path)
+    with accounts(own_server.path, GRANTED) as ada:
+        async with front(tmp_path, own_server.url, shutdown_delay=DELAY, workers=WORKERS) as made:
+            for name in NAMES:
+                await made.start(name, before)
+            load, listener = Load(made.built, made), Listener(made)
+            async with listener.listening(), load.calling():
+                for tree in (None, before):  # forward, and back
+                    for name in NAMES:
+                        await load.further()
+                        await made.stop(name)
+                        await load.further()
+                        await made.start(name, tree)
+                        assert await made.versions(name) == {__version__ if tree is None else BEFORE}
+                        await load.further()
+                await wait_for(lambda: listener.opened == len(listener.comments) + 1, within=60)
+            await verified(made, ada, load)
+            assert set(listener.comments) == {": the server is shutting down"}
 
 
 async def test_a_build_with_another_layout_is_not_ready_and_writes_nothing(tmp_path: Path, own_server: StoreServer):

@@ -34,9 +34,8 @@ def clients(context: PageContext, found: Sequence[HolderClient], reaches: int | 
         "Connected clients",
         tag("p", "These programs may call this server for you. Revoking ends the next call and all open streams."),
         note,
-        _cards(context, connected[:MAX_SHOWN]) if connected else empty("No client is connected."),
-        _more(len(connected)),
-        (tag("h2", "Revoked"), _cards(context, ended[:MAX_SHOWN]), _more(len(ended))) if ended else None,
+        _cards(context, connected, "h2") if connected else empty("No client is connected."),
+        (tag("h2", "Revoked"), _cards(context, ended, "h3")) if ended else None,
     )
 
 
@@ -47,15 +46,13 @@ def client_title(client_id: str, host: str | None = None, name: str | None = Non
     return fragment(tag("bdi", said), " - ", tag("bdi", known)) if said else tag("bdi", known)
 
 
-def _cards(context: PageContext, found: Sequence[HolderClient]) -> Markup:
-    return tag("div", [_card(context, each) for each in found], class_="stack")
+def _cards(context: PageContext, found: Sequence[HolderClient], level: str) -> Node:
+    cards = tag("div", [_card(context, each, level) for each in found[:MAX_SHOWN]], class_="stack")
+    rest = len(found) - MAX_SHOWN
+    return cards, empty(f"{counted(rest, 'more client')} not shown.") if rest > 0 else None
 
 
-def _more(count: int) -> Node:
-    return empty(f"{counted(count - MAX_SHOWN, 'more client')} not shown.") if count > MAX_SHOWN else None
-
-
-def _card(context: PageContext, client: HolderClient) -> Markup:
+def _card(context: PageContext, client: HolderClient, level: str) -> Markup:
     heading = f"client-{client.reference}"
     facts: list[tuple[str, Node]] = [
         ("Client id", tag("code", tag("bdi", shown(client.client_id)))),
@@ -75,7 +72,7 @@ def _card(context: PageContext, client: HolderClient) -> Markup:
         revoke = tag("div", posting(context, "clients", reference, button), class_="actions")
     return tag(
         "section",
-        tag("h3", client_title(client.client_id, client.host, client.name), id=heading),
+        tag(level, client_title(client.client_id, client.host, client.name), id=heading),
         tag("dl", [(tag("dt", name), tag("dd", value)) for name, value in shown_facts], class_="facts"),
         revoke,
         class_="card",

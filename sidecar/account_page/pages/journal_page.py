@@ -160,7 +160,7 @@ def _cell(entry: Entry, name: str) -> Node:
 
 def _cost(entry: Entry) -> str:
     costs = [f"{counted(amount, f'{shown(pool)} credit')}" for pool, amount in spent_credits(entry).items()]
-    costs += [f"{number(units)} {shown(name)}" for name, units in _quotas(entry).items()]
+    costs += [f"{shown(name)} {number(units)}" for name, units in _quotas(entry).items()]
     return ", ".join(costs) or "-"
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sidecar.account_page.pages.page_frame import PageContext, empty, framed
+from sidecar.account_page.pages.page_frame import PageContext, empty, framed, posting
 from sidecar.account_page.pages.spoken import moment, number, span
 from sidecar.account_page.web.markup import Markup, Node, shown, tag
-
-_EVERY = {"minute": "per minute", "hour": "per hour", "day": "per day", "month": "per month"}
+from sidecar.store.commands.page_logins import SESSION_LIFE
 
 
 def overview(context: PageContext, usage: Mapping[str, Any], now: int) -> Markup:
@@ -37,12 +36,20 @@ def overview(context: PageContext, usage: Mapping[str, Any], now: int) -> Markup
         _quotas(usage["quotas"], now),
         tag("h2", "Credits"),
         _credits(context, usage["credits"], now),
+        tag("h2", "This page"),
+        tag("p", f"You stay logged in for {SESSION_LIFE // 60} minutes."),
+        posting(
+            context,
+            "logout",
+            tag("input", type="hidden", name="everywhere", value="yes"),
+            tag("button", "Log out of all browsers", type="submit", class_="plain"),
+        ),
     )
 
 
 def _quotas(quotas: Mapping[str, Mapping[str, Mapping[str, int]]], now: int) -> Markup:
     bars = [
-        _bar(f"quota-{place}-{window}", f"{shown(name)} {_EVERY.get(window, window)}", entry, now)
+        _bar(f"quota-{place}-{window}", f"{shown(name)} per {window}", entry, now)
         for place, (name, windows) in enumerate(quotas.items())
         for window, entry in windows.items()
     ]
@@ -64,8 +71,7 @@ def _pool(place: int, context: PageContext, pool: str, entry: Mapping[str, Any],
         None if not held else tag("p", f"{number(held)} more held by calls in flight"),
     ]
     if included is not None:
-        every = _EVERY.get(included["window"], included["window"])
-        lines.append(_bar(f"included-{place}", f"Included {every}", included, now, inner=True))
+        lines.append(_bar(f"included-{place}", f"Included per {included['window']}", included, now, inner=True))
     return tag(
         "section", tag("h3", shown(pool)), None if words is None else tag("p", shown(words)), lines, class_="card"
     )

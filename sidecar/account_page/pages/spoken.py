@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from sidecar.account_page.web.markup import Markup, fragment, tag
 
-_UNITS = (("day", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+_UNITS = (("days", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 def number(value: int) -> str:
@@ -25,7 +25,7 @@ def span(seconds: int) -> str:
     for unit, size in _UNITS:
         count, left = divmod(left, size)
         if count:
-            parts.append(f"{count} {unit}{'s' if unit == 'day' and count > 1 else ''}")
+            parts.append(f"{count} {unit}" if count > 1 else f"1 {unit.replace('days', 'day')}")
     return " ".join(parts[:2]) or "now"
 
 

@@ -12,10 +12,10 @@ from sidecar.admin_api.route_table import Route
 from sidecar.management.client_search import ClientSearch, revoke_client
 from sidecar.management.consent_records import (
     ConsentRecord,
+    ask_again,
     grant_consent,
     lift_revocation,
     list_consents,
-    remove_consent,
     revoke_all_clients,
     revoke_consent,
 )
@@ -43,25 +43,22 @@ async def _change(request: ApiRequest) -> ApiAnswer:
     body = request.body
     target, client, subject = Target(request.issuer, body["account"]), body["client_id"], body.get("subject")
     status, scopes = body["status"], body.get("scopes")
-    if status == "granted":
+    parties = {"issuer": target.issuer, "account": target.account, "client_id": client, "subject": subject}
+    document: dict[str, Any] = {**parties, "status": status, "scopes": None if scopes is None else sorted(scopes)}
+    created = False
+    if status == "none":
+        removed = await ask_again(request.store, target, client, subject=subject, by=request.by)
+        document |= {"removed": removed}
+    elif status == "revoked":
+        done = await revoke_consent(request.store, target, client, subject=subject, by=request.by)
+        created, document["others"] = done.created, done.others
+    else:
         name = body.get("client_name", "")
         done = await grant_consent(
             request.store, target, client, subject=subject, scopes=scopes, client_name=name, by=request.by
         )
-        created, others = done.created, done.others
-    elif status == "revoked":
-        done = await revoke_consent(request.store, target, client, subject=subject, by=request.by)
-        created, others = done.created, done.others
-    else:
-        created, others = False, await remove_consent(request.store, target, client, subject=subject, by=request.by)
-    parties = {"issuer": target.issuer, "account": target.account, "client_id": client, "subject": subject}
-    document = {
-        **parties,
-        "status": status,
-        "scopes": None if scopes is None else sorted(scopes),
-        "created": created,
-        "others": others,
-    }
+        created, document["others"] = done.created, done.others
+    document["created"] = created
     return ApiAnswer(document, change={**parties, "status": status}, created=created)
 
 

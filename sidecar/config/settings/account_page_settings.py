@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import PlainValidator, WithJsonSchema
 
 from sidecar.config.documents.merging import Model
 from sidecar.config.settings.issuer_access import Finding
@@ -22,19 +22,23 @@ CALLBACK: Final = "callback"
 
 # RFC 3986 section 2.3: unreserved characters only, so that no program on the way writes the path differently.
 _PATH: Final = r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+"
+_MAX_PATH: Final = 255
 _WELL_KNOWN: Final = "/.well-known"
 
 
-def _page_path(value: str) -> str:
-    if re.fullmatch(_PATH, value) is None:
+def _page_path(value: object) -> str:
+    if not isinstance(value, str) or len(value) > _MAX_PATH or re.fullmatch(_PATH, value) is None:
         raise ValueError("not a path of the page; a path such as /account, without a slash at its end")
     return value
+
+
+_PagePath = Annotated[str, PlainValidator(_page_path), WithJsonSchema({"type": "string", "pattern": f"^{_PATH}$"})]
 
 
 class AccountPageSettings(Model):
     """Page on which account holders see their account, and end connections; on the public listener."""
 
-    path: Annotated[str, Field(pattern=f"^{_PATH}$", max_length=255), AfterValidator(_page_path)] = "/account"
+    path: _PagePath = "/account"
     """Path of the page on the host of `resource`; its redirect URI is `PATH/callback`."""
     issuer: str | None = None
     """`id` of the issuer that people log in at; required with several issuers."""

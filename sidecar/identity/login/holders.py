@@ -151,6 +151,8 @@ class LoginIssuer:
 
 
 def _holder(claims: Mapping[str, Any], settings: IssuerSettings, client_id: str) -> Holder:
+    if "sub" not in claims:
+        raise LoginError(LoginFault.TOKEN, "the ID token: it has no sub")
     if value_at(claims, settings.claims.account) is None:
         problem = f"neither the ID token nor userinfo has the account claim {settings.claims.account}"
         raise LoginError(LoginFault.ACCOUNT, problem)
@@ -161,7 +163,7 @@ def _holder(claims: Mapping[str, Any], settings: IssuerSettings, client_id: str)
     except Refusal as refusal:
         raise LoginError(LoginFault.TOKEN, f"the ID token: {refusal.log or refusal.code.id}") from None
     tenant = "" if settings.tenant is None else f"{settings.tenant}/"
-    if "sub" not in claims or names.subject.removeprefix(tenant).startswith(CLIENT_PREFIX):
-        raise LoginError(LoginFault.TOKEN, "the ID token names no person")
+    if names.subject.removeprefix(tenant).startswith(CLIENT_PREFIX):
+        raise LoginError(LoginFault.TOKEN, "the ID token: it names no person")
     said = next((claims[name] for name in _NAMES if isinstance(claims.get(name), str)), "")
     return Holder(settings.id, names.account, names.subject, str(said)[:_MAX_NAME])

@@ -151,7 +151,7 @@ class Relay:
             self._client.add_header("Allow", "POST")  # RFC 9110 section 15.5.6
         if self._client.early and not results.is_error(body, self._call.id, self._depth):
             # The status is sent already, and an event is a JSON-RPC message.
-            raise UpstreamError(event, f"the backend answered {status}")
+            await self._write_refusal(UpstreamError(event, f"the backend answered {status}").refusal())
         await self._answer(answer, body, status)
 
     async def _answer(self, answer: BackendAnswer, body: bytes, status: int | None = None) -> None:

@@ -45,6 +45,7 @@ class Crew:
 
     Attributes:
         in_force: the files that workers serve by.
+        has_served: set once a worker serves.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Crew:
         self._files = 1  # number of the files in force
         self._running: set[asyncio.Task[None]] = set()
         self.in_force = loaded
+        self.has_served = asyncio.Event()
         metrics.begin(metrics.worker_restarts, EVERY_REASON)
         descriptors = listeners.descriptors
         self.slots = [
@@ -86,14 +88,19 @@ class Crew:
             await asyncio.sleep(CHECK_EVERY)
             for slot in self.slots:
                 slot.check()
-            self._resume_one()
+            if not any(slot.serves for slot in self.slots):
+                self._serve_with_one()
 
-    def _resume_one(self) -> None:
-        """While no worker serves, start one before its pause ends: clients wait in queues that no worker reads.
+    def _serve_with_one(self) -> None:
+        """While no worker serves, let one accept without its dependencies: clients wait in queues that no worker reads.
 
-        One at a time: workers that all die at their start would otherwise use every processor.
+        If none has started, start one before its pause ends; not all, because workers that die at their start would
+        then use every processor.
         """
-        if any(slot.serves or slot.state is State.STARTING for slot in self.slots):
+        starting = [slot for slot in self.slots if slot.state is State.STARTING]
+        if starting:
+            for slot in [each for each in starting if each.checks][:1]:
+                slot.send({"kind": "accept"})
             return
         paused = [(slot.restart_at, slot.number) for slot in self.slots if slot.restart_at is not None]
         if paused:
@@ -129,7 +136,6 @@ class Crew:
             "workers": len(self.slots),
             "sockets": self._listeners.layout,
             "lease_margin": self._lease_margin,
-            "accept": not any(each.serves for each in self.slots),
             "files": _record(self.in_force),
         }
 
@@ -137,6 +143,8 @@ class Crew:
         """Cover the slots that do not serve, and update a worker that has begun with older files."""
         if self._draining:
             return
+        if slot.serves:
+            self.has_served.set()
         self._cover()
         if slot.state is State.SERVING and slot.files != self._files:
             self._spawn(self._update(slot))
@@ -245,7 +253,7 @@ class Crew:
         """Return the checks of `/readyz`: a dependency counts as unavailable if one worker cannot reach it."""
         serving = [slot for slot in self.slots if slot.serves and slot.checks]
         found: dict[str, Check] = {}
-        for check in (check for slot in serving for check in slot.checks):
+        for check in (check for slot in serving or self.slots for check in slot.checks):
             known = found.get(check.name)
             if known is None or (known.ok and not check.ok) or (check.required and not (known.required or check.ok)):
                 found[check.name] = check

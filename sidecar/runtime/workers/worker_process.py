@@ -34,7 +34,7 @@ from sidecar.workbench.loading import Loaded, load
 BEAT_EVERY: Final = 1.0
 """Seconds between two signs of life."""
 READY_WITHIN: Final = 10.0
-"""Seconds after which a worker that replaces another one accepts connections even if a dependency is unavailable."""
+"""Seconds after which a worker accepts connections even if a dependency is unavailable."""
 METRICS_EVERY: Final = 5.0
 """Seconds between two reports of metrics without a scrape; counts since the last one die with a killed worker."""
 
@@ -70,6 +70,7 @@ class WorkerProcess:
         self._prepared: Loaded | None = None
         self._covered: Sequence[int] = ()
         self._accepts = False
+        self._accepts_early = False
         self._sidecar: Sidecar | None = None
 
     async def run(self, connected: socket.socket) -> int:
@@ -106,8 +107,7 @@ class WorkerProcess:
             self._calls = SiblingRequests(sidecar.pipeline)
             sidecar.pipeline.siblings = WorkerSiblings(self._channel)
             tasks.append(asyncio.create_task(self._report(), name="metrics"))
-            if not begin["accept"]:
-                await self._await_ready(sidecar)
+            await self._await_ready(sidecar)
             self._accepts = True
             self._accept(sidecar)
             self._channel.send({"kind": "serving", "checks": self._checks()})
@@ -118,11 +118,15 @@ class WorkerProcess:
         await self._send_metrics(sidecar)
 
     async def _await_ready(self, sidecar: Sidecar) -> None:
-        """Wait until calls can succeed: meanwhile, another worker accepts on the sockets of this one."""
+        """Wait until calls can succeed: meanwhile, another worker accepts on the sockets of this one.
+
+        While no worker serves, the supervisor lets one accept earlier, so that clients are refused with the reason. The
+        others wait: `/readyz` would fail again for each that connects later, and take the sidecar from load balancers.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(READY_WITHIN):
                 while True:
-                    if sidecar.readiness.ready or self._stop.is_set():
+                    if sidecar.readiness.ready or self._accepts_early or self._stop.is_set():
                         return
                     await asyncio.sleep(_READY_EVERY)
 
@@ -154,6 +158,8 @@ class WorkerProcess:
             found = self._calls.serve(message)
             if "ask" in message:
                 self._channel.answer(message, found=found)
+        elif kind == "accept":
+            self._accepts_early = True
         elif kind == "leave":
             self._sidecar.begin_leaving()
         elif kind == "cover":

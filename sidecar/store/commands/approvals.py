@@ -65,7 +65,9 @@ def was_asked(asked: Approval, reply: Any) -> Approval:
     return replace(asked, handle=text(reply[0]), expires_at=int(reply[1]))
 
 
-def answer(keys: AccountKeys, handle: str, subject: str, accepted: bool, failed: bool = False) -> Command:
+def answer(
+    keys: AccountKeys, handle: str, subject: str, accepted: bool, client_id: str = "", failed: bool = False
+) -> Command:
     """Accept or decline a pending approval of a subject, and notify the sidecars; `answered` reads the reply.
 
     Args:
@@ -73,13 +75,14 @@ def answer(keys: AccountKeys, handle: str, subject: str, accepted: bool, failed:
         handle: the approval's.
         subject: the person that answers.
         accepted: the answer.
+        client_id: the client that passes the answer on; empty on the account page.
         failed: True when the client could not ask, which counts as declined.
     """
     if not is_handle(handle):
         raise ValueError("not a handle")
     word = ApprovalStatus.ACCEPTED if accepted else ApprovalStatus.DECLINED
     message = f"{keys.digest} {FAILED_TAG if failed else ANSWERED_TAG}{handle}"
-    return Command(ANSWER, (keys.approvals,), (word, handle, subject, REVOKED_CHANNEL, message))
+    return Command(ANSWER, (keys.approvals,), (word, handle, subject, client_id, REVOKED_CHANNEL, message))
 
 
 def announced(message: str) -> tuple[str, str, bool] | None:
@@ -98,7 +101,7 @@ def answered(reply: Any) -> ApprovalStatus | None:
 
 def give_back(application: Application, handle: str) -> Command:
     """Make the approval of a call usable again: nothing of the call was sent."""
-    return Command(ANSWER, (caller_keys(application.caller).approvals,), ("back", handle, application.call_id))
+    return Command(ANSWER, (caller_keys(application.caller).approvals,), ("back", handle, application.call_id, ""))
 
 
 def find(keys: AccountKeys, handle: str) -> Command:

@@ -143,14 +143,11 @@ def revoke(
 def forget(
     issuer_id: str, account: str, subject: str | None, client_id: str, *, others: Sequence[str] = (), by: str = ""
 ) -> Command:
-    """Remove consents, and notify every sidecar; the reply is their number, and the arguments are as in `grant`."""
-    keys = account_keys(issuer_id, account)
-    if subject is None:
-        record, tag = keys.client(client_id), client_digest(client_id)
-    else:
-        record, tag = keys.consent(subject, client_id), consent_digest(subject, client_id)
-    args = (client_id, subject or "", REVOKED_CHANNEL, f"{keys.digest} {tag}", by)
-    return Command(FORGET, (keys.ledger, keys.usage, record, *others), args)
+    """Remove a consent, so that the client must be approved again; `UNKNOWN` without a record.
+
+    Arguments are as in `grant`.
+    """
+    return _consent(FORGET, (issuer_id, account, subject, client_id), others, (by,))
 
 
 def revoke_all(
@@ -245,7 +242,7 @@ def delete_account(issuer_id: str, account: str, *, others: Sequence[str] = (), 
         by: author of the deletion, for the journal.
     """
     keys = account_keys(issuer_id, account)
-    deleted = (*keys.money, keys.account, keys.approvals, keys.sessions, keys.tasks, *others)
+    deleted = (*keys.money, keys.account, keys.approvals, keys.sessions, keys.tasks, keys.consents, *others)
     return Command(ACCOUNT_DELETE, deleted, (issuer_id, account, by))
 
 

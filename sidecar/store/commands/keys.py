@@ -13,6 +13,7 @@ Every key of an account has the account's digest as its hash tag:
     mcp:{ACCOUNT}:usage             stream  the cost of every call, and every change of a balance
     mcp:{ACCOUNT}:consent:CONSENT   hash    issuer account subject client_id status at scopes client_name
     mcp:{ACCOUNT}:client:CLIENT     hash    the same for every subject, without `subject`
+    mcp:{ACCOUNT}:consents          zset    consent:CONSENT and client:CLIENT by a known change, in ms since the epoch
     mcp:{ACCOUNT}:revocation        hash    status at issuer account, of all clients, also unknown ones
     mcp:{ACCOUNT}:session:SESSION   hash    consent subject client_id at used open elicitation
     mcp:{ACCOUNT}:task:TASK         hash    the same without `elicitation`
@@ -75,7 +76,7 @@ _REMEMBERED: Final = 16_384
 _REMEMBERED_WORDS: Final = 4_096  # of about two KiB each
 _NAMES: Final = (
     *("account", "ledger", "holds", "leases", "paid", "requests"),
-    *("usage", "sessions", "tasks", "revocation", "approvals", "logins"),
+    *("usage", "sessions", "tasks", "revocation", "consents", "approvals", "logins"),
 )
 
 
@@ -109,6 +110,7 @@ class AccountKeys:
     sessions: str = field(init=False)
     tasks: str = field(init=False)
     revocation: str = field(init=False)
+    consents: str = field(init=False)
     approvals: str = field(init=False)
     logins: str = field(init=False)
 
@@ -271,6 +273,7 @@ _KINDS: Final = {
     "approvals": "zset",
     "logins": "zset",
     "paid": "set",
+    "consents": "zset",
     "usage": "stream",
     "outcome": "string",
     "done": "string",

@@ -65,6 +65,8 @@ REVOKE: Final = _load("revoke")
 REVOKE_ALL: Final = _load("revoke_all")
 LIFT: Final = _load("lift")
 FORGET: Final = _load("forget")
+CONNECTIONS: Final = _load("connections")
+CLIENT_USAGE: Final = _load("client_usage")
 ACCOUNT_SET: Final = _load("account_set")
 ACCOUNT_DELETE: Final = _load("account_delete")
 CREDITS: Final = _load("credits")
@@ -94,6 +96,8 @@ scripts: Final[Sequence[Script]] = (
     REVOKE_ALL,
     LIFT,
     FORGET,
+    CONNECTIONS,
+    CLIENT_USAGE,
     ACCOUNT_SET,
     ACCOUNT_DELETE,
     CREDITS,

@@ -105,8 +105,9 @@ class Both:
         handle = handle or self.dice.choice([*self.model.approvals, "f" * 32])
         subject, accepted = self.dice.choice(["ann", "ann", "ann", "bob"]), self.dice.random() < 0.7
         word = ApprovalStatus.ACCEPTED if accepted else ApprovalStatus.DECLINED
-        expected = approval_records.answer(self.model.approvals, handle, subject, word, self.now)
-        assert approvals.answered(self.real.run(approvals.answer(KEYS, handle, subject, accepted))) == expected
+        client = self.dice.choice(["", "", CALLER.client_id, OTHER.client_id])
+        expected = approval_records.answer(self.model.approvals, handle, subject, word, self.now, client)
+        assert approvals.answered(self.real.run(approvals.answer(KEYS, handle, subject, accepted, client))) == expected
 
     def admit(self) -> None:
         dice = self.dice

@@ -60,7 +60,8 @@ def test_every_script_has_a_header_with_keys_arguments_and_reply(script: Script)
 
 def test_only_scripts_that_revoke_access_or_resolve_holds_may_write_when_memory_is_short():
     allowed = {script.name for script in scripts.scripts if "allow-oom" in script.source.splitlines()[0]}
-    assert allowed == {"revoke", "revoke_all", "resolve", "defer", "recall", "sweep", "account_delete", "stream_key"}
+    withdrawing = {"revoke", "revoke_all", "forget", "account_delete"}
+    assert allowed == withdrawing | {"resolve", "defer", "recall", "sweep", "stream_key"}
 
 
 def test_limits_in_both_languages_are_equal():
@@ -377,7 +378,7 @@ def test_a_deleted_account_keeps_its_revocations_and_stays_disabled(ledger: Real
 
 def test_an_account_is_deleted_however_many_sessions_it_has(ledger: RealLedger):
     others = [KEYS.session(str(number)) for number in range(9_000)]
-    ledger.client.delete(KEYS.account, KEYS.consent("ann", CALLER.client_id), KEYS.ledger, KEYS.usage)
+    ledger.client.delete(KEYS.account, KEYS.consent("ann", CALLER.client_id), KEYS.consents, KEYS.ledger, KEYS.usage)
     for known in ([], others[-1:], others):
         for key in known:
             ledger.client.hset(key, "subject", "ann")

@@ -313,8 +313,10 @@ if held then
 end
 if first_use then
   -- include seconds.lua
+  -- include consent_list.lua
   redis.call('HSET', KEYS[2], 'status', 'granted', 'at', seconds(), 'issuer', ARGV[1], 'account', ARGV[2],
     'subject', ARGV[3], 'client_id', ARGV[4])
+  list_consent(KEYS[2])
 end
 if approval then
   redis.call('HSET', approval.key, 'status', 'used', 'call', call)

@@ -4,7 +4,8 @@
 --
 -- KEYS  1 list of approvals
 -- ARGV  1 accepted, declined or back  2 handle  3 subject that answers, or the call that gives it back
---       4 channel: mcp:revoked  5 message: digest(issuer id, account), a space, then answered:HANDLE or failed:HANDLE; the
+--       4 client that passes the answer on; '' on the account page
+--       5 channel: mcp:revoked  6 message: digest(issuer id, account), a space, then answered:HANDLE or failed:HANDLE; the
 --       sidecar whose call waits for the answer receives it
 -- Returns the status of the approval; nil for one that the subject has not
 -- include clock.lua
@@ -23,8 +24,8 @@ if ARGV[1] == 'back' then
   redis.call('HDEL', found.key, 'call')
   return write('accepted')
 end
-if found.subject ~= ARGV[3] then return nil end
+if found.subject ~= ARGV[3] or ARGV[4] ~= '' and found.client ~= ARGV[4] then return nil end
 if found.status ~= 'pending' then return found.status end
 write(ARGV[1])
-redis.call('PUBLISH', ARGV[4], ARGV[5])
+redis.call('PUBLISH', ARGV[5], ARGV[6])
 return ARGV[1]

@@ -17,6 +17,7 @@
 --       the modes of the first, if it belongs to the caller and they were asked for
 -- include clock.lua
 -- include seconds.lua
+-- include consent_list.lua
 local LIST, OWN, LISTED_FOR, LOOKED_AT, IDLE, OPEN = KEYS[1], KEYS[2], 2592000, 2000, 3600000, 60000
 local mine, others, new, evicted = {}, false, 0, {}
 for i = 3, #KEYS do
@@ -103,6 +104,9 @@ local function bind()
   end
   redis.call('EXPIRE', LIST, LISTED_FOR)
   redis.call('EXPIRE', OWN, LISTED_FOR)
+  -- A program that has written the consent directly may not have listed it.
+  local consent = string.match(KEYS[3], '^(.-}:)') .. 'consent:' .. ARGV[2]
+  if redis.call('EXISTS', consent) == 1 then list_consent(consent) end
 end
 
 if ARGV[1] == 'bind' then

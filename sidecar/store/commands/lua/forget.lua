@@ -1,24 +1,32 @@
-#!lua
--- Remove the consent of one subject, or of every subject, to a client, and notify every sidecar: as if the client had
--- never been decided about. Under `first_use` its next call makes a new record.
+#!lua flags=allow-oom
+-- Remove the consent of one subject, or of every subject, to a client, also a revoked one, so that the client must be
+-- approved again. Every sidecar is notified: where consents are required, access has ended.
 --
--- KEYS  1 ledger  2 usage  3... records to remove
--- ARGV  1 client id  2 subject ('' every)  3 channel: mcp:revoked  4 message, as of revoke.lua  5 author
--- Returns the number of removed records
+-- KEYS  1 the record  2 the client's record for every subject  3 ledger  4 usage  5... further records to remove
+-- ARGV  1 issuer id  2 account  3 subject ('' every)  4 client id  5 channel and 6 message, as of `revoke`
+--       7 author, or absent
+-- Returns command.ChangeCode: 0, or 2 when there was no record
 -- include clock.lua
-local LEDGER, USAGE = KEYS[1], KEYS[2]
+local LEDGER, USAGE = KEYS[3], KEYS[4]
 -- include checked.lua
 -- include journal.lua
 -- include author.lua
-local found = 0
-for i = 3, #KEYS do found = found + redis.call('EXISTS', KEYS[i]) end
-if found == 0 then return 0 end
-local entry = {'event', 'consent_removed', 'client', ARGV[1]}
-if ARGV[2] ~= '' then
-  entry[#entry + 1] = 'subject'
-  entry[#entry + 1] = ARGV[2]
+-- generate ChangeCode
+local removed = 0
+for i, key in ipairs(KEYS) do
+  if i == 1 or i > 4 then
+    removed = removed + redis.call('DEL', key)
+    local prefix, place = string.match(key, '^(.-}:)(.*)$')
+    redis.pcall('ZREM', prefix .. 'consents', place)
+  end
 end
-write_journal({signed(entry, ARGV[5])})
-for i = 3, #KEYS do redis.call('DEL', KEYS[i]) end
-redis.call('PUBLISH', ARGV[3], ARGV[4])
-return found
+if removed == 0 then return UNKNOWN end
+redis.call('PUBLISH', ARGV[5], ARGV[6])
+local entry = {'event', 'consent_removed', 'client', ARGV[4]}
+if ARGV[3] ~= '' then
+  entry[#entry + 1] = 'subject'
+  entry[#entry + 1] = ARGV[3]
+end
+-- `usage --verify` reports a corrupt journal; it must not keep access alive.
+pcall(write_journal, {signed(entry, ARGV[7])})
+return DONE

@@ -14,6 +14,7 @@ local LEDGER, USAGE = KEYS[3], KEYS[4]
 -- include author.lua
 -- generate ChangeCode
 -- include consent.lua
+-- include consent_list.lua
 local function is_revocation(key) return string.sub(key, -12) == '}:revocation' end
 -- Keys of the wrong type fail here, before the first write.
 redis.call('XLEN', USAGE)
@@ -37,6 +38,7 @@ write_journal({signed(entry, ARGV[8])})
 for i, key in ipairs(KEYS) do
   if i == 1 or i > 4 and not is_revocation(key) then
     redis.call('HSET', key, 'status', 'granted', 'at', string.format('%.3f', at))
+    list_consent(key)
     if ARGV[7] and ARGV[9] ~= '1' then redis.call('HSET', key, 'scopes', ARGV[7]) else redis.call('HDEL', key, 'scopes') end
   end
 end

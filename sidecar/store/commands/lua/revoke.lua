@@ -14,12 +14,14 @@ local LEDGER, USAGE = KEYS[3], KEYS[4]
 -- include types.lua
 -- include journal.lua
 -- include author.lua
+-- include consent_list.lua
 -- generate ChangeCode
 local created = redis.call('EXISTS', KEYS[1]) == 0 and CREATED or DONE
 for i, key in ipairs(KEYS) do
   if i == 1 or i > 4 then
     if not has_type(key, 'hash') then redis.call('DEL', key) end -- a key of another type grants nothing
     redis.call('HSET', key, 'status', 'revoked', 'at', seconds())
+    list_consent(key)
   end
 end
 redis.call('HSET', KEYS[1], 'issuer', ARGV[1], 'account', ARGV[2], 'client_id', ARGV[4])

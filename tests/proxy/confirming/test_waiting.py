@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.proxy.confirmation.waiting import MAX_WAITING, WaitEnd, WaitingCalls
+from sidecar.proxy.confirming.waiting import MAX_WAITING, WaitEnd, WaitingCalls
 
 SLOTS = 1000
 

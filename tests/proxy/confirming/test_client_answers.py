@@ -11,7 +11,7 @@ from sidecar.approval import ConfirmBy
 from sidecar.protocol.elicitation.elicitation import QUESTION_PREFIX
 from sidecar.store.commands import changes
 from sidecar.store.commands.keys import account_keys
-from tests.proxy.confirmation.questions import answer_to, asked, post, state
+from tests.proxy.confirming.questions import answer_to, asked, post, state
 from tests.proxy.support import Launch
 from tests.support.backend import Backend
 from tests.support.rig import MODERN, Json, Rig, second_sidecar
@@ -122,7 +122,7 @@ async def test_the_sidecar_that_waits_learns_of_an_answer_to_another_one(rig: Ri
         await until(lambda: path.revocations.subscription_up)
         for outcome, failed in (({}, False), ({"error": {"code": -1, "message": "no"}}, True)):
             question = await asked(rig)
-            with path.pipeline.confirmation.waiting.enter(
+            with path.pipeline.confirmations.waiting.enter(
                 account_keys("main", "ada").digest, question.handle, 1000
             ) as waiting:
                 await post(rig, answer_to(question, **outcome), session=session)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sidecar.approval import ConfirmBy
 from sidecar.protocol.elicitation.elicitation import AnswerAction, answer_of, asked_handle
 from sidecar.proxy.calls.steps import ParsedCall
-from sidecar.proxy.confirmation.waiting import WaitingCalls
+from sidecar.proxy.confirming.waiting import WaitingCalls
 from sidecar.store.approval_store import ApprovalStore
 
 

@@ -18,7 +18,7 @@ from sidecar.protocol.elicitation import elicitation
 from sidecar.protocol.sse import sse
 from sidecar.protocol.strict import strictjson
 from sidecar.proxy.calls.steps import ParsedCall
-from sidecar.proxy.confirmation.waiting import WaitEnd, WaitingCall, WaitingCalls
+from sidecar.proxy.confirming.waiting import WaitEnd, WaitingCall, WaitingCalls
 from sidecar.store.approval_store import ApprovalStore
 from sidecar.system.random_ids import random_id
 
