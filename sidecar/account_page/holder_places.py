@@ -63,10 +63,10 @@ class HolderPlaces:
         return html(overview(await self._context(visit, session), usage, now))
 
     async def _clients(self, visit: Visit, session: PageSession) -> PageAnswer:
-        found, reaches = await self._data.clients(session)
+        found, complete = await self._data.clients(session)
         # The login of this page is a client of the issuer, too, and an issuer may mirror its approval.
         others = [each for each in found if each.client_id != visit.page.settings.client_id]
-        return html(clients(await self._context(visit, session), others, reaches))
+        return html(clients(await self._context(visit, session), others, complete=complete))
 
     async def _journal(self, visit: Visit, session: PageSession) -> PageAnswer:
         asked = JournalFilter.of(visit.request.query)
