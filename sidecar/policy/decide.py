@@ -53,7 +53,16 @@ def judge(policy: Policy, call: Call, caller: Caller) -> tuple[Decision, Operati
         subject = subject_of(policy, call)
     except Refusal as refusal:
         return Decision(refusal, policy.open_terms, Depth.CONSENT, rule=refusal.rule), None
-    return _decide(policy, call, caller, subject), subject.operation
+    operation = subject.operation
+    if "requestState" in call.params and is_own(call.params["requestState"]) and not _asks_person(operation):
+        refusal = Refusal(ErrorCode.CONFIRMATION_EXPIRED, rule=operation.rule)  # handed out under another policy
+        return Decision(refusal, subject.terms, Depth.PLAN, rule=operation.rule), operation
+    return _decide(policy, call, caller, subject), operation
+
+
+def _asks_person(operation: Operation) -> bool:
+    confirm = operation.confirm if isinstance(operation, Tool) else None
+    return confirm is not None and confirm.asks_person and not confirm.shadow
 
 
 def _decide(policy: Policy, call: Call, caller: Caller, subject: Subject) -> Decision:
@@ -67,17 +76,18 @@ def _decide(policy: Policy, call: Call, caller: Caller, subject: Subject) -> Dec
     depth = Depth.PRICE if refusal is None else Depth.PLAN
     shadow: tuple[ShadowRefusal, ...] = ()
     claim = _NO_CLAIM
-    if refusal is None:
-        if tool is not None:
-            if tool.has_shadow:
-                shadow = _shadow_refusals(tool, given)
-            if arguments is not given:
-                document = _document(tool, call, arguments)
-            if tool.confirm is not None:
-                claim, document = _confirmed(tool, tool.confirm, call, arguments, document)
+    if refusal is None and tool is not None:
+        if tool.has_shadow:
+            shadow = _shadow_refusals(tool, given)
+        if arguments is not given:
+            document = _document(tool, call, arguments)
+        confirm = tool.confirm
+        if confirm is not None and not confirm.shadow:
+            if confirm.asks_person:
+                claim, document = _claim(tool, confirm, call, arguments, document)
                 refusal = claim.refusal
-        if claim.use is None and refusal is None and is_own(params.get("requestState")):
-            refusal = Refusal(ErrorCode.CONFIRMATION_EXPIRED, rule=operation.rule)  # of another policy
+            elif not confirm.is_argument_true(given):
+                refusal = approval_claims.argument_missing(confirm)
     return Decision(
         refusal,
         subject.terms,
@@ -134,16 +144,11 @@ def _judge(
         return refused.replace(rule=rule), _NO_DEMANDS, _NO_ARGUMENTS
 
 
-def _confirmed(
+def _claim(
     tool: Tool, confirm: Confirm, call: Call, judged: Mapping[str, Any], document: Mapping[str, Any] | None
 ) -> tuple[Claim, Mapping[str, Any] | None]:
-    """Judge the confirmation of a call; return the message to forward, without what is the sidecar's own."""
+    """Judge the confirmation by a person; return the message to forward, without what is the sidecar's own."""
     given = call.params.get("arguments", _NO_ARGUMENTS)
-    if confirm.shadow:
-        return _NO_CLAIM, document
-    if not confirm.asks_person:
-        confirmed = confirm.is_argument_true(given)
-        return (_NO_CLAIM if confirmed else Claim(approval_claims.argument_missing(confirm), None)), document
     exact = judged if document is None else document["params"].get("arguments", _NO_ARGUMENTS)
     claim = approval_claims.claim_of(confirm, tool.name, call, given, exact)
     return claim, None if document is None else approval_claims.stripped(confirm, document, claim.use)

@@ -346,7 +346,7 @@ async def client_that_cannot_ask(rig: Rig, revision: str) -> Reply:
 
 @case(ErrorCode.CONFIRMATION_DECLINED, 200, "tool", launch=PERSON, revisions=(MODERN,))
 async def declined_by_a_person(rig: Rig, revision: str) -> Reply:
-    asking = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {}}}
+    asking: Json = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {}}}
     call: Json = {"name": "list_taxonomy", "arguments": {}, "_meta": asking}
     state = (await rig.post("tools/call", call)).json["result"]["requestState"]
     answered = {"mcp-policy-sidecar/confirmation": {"action": "decline"}}

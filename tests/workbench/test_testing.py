@@ -39,6 +39,32 @@ def compiled(*tests: str, text: str = POLICY) -> Policy:
     return compile_policy([parse("p.yaml", f"{text}tests:\n{listed}")])
 
 
+PERSON = POLICY.replace("confirm: {argument: sure}", "confirm: {by: person}")
+PAGE = POLICY.replace("confirm: {argument: sure}", "confirm: {by: page, or: argument, argument: sure}")
+ASKED = "{tool: buy, arguments: {ids: [a, 7]}, confirmation: %s}"
+
+
+@pytest.mark.parametrize(
+    ("call", "text", "expect"),
+    [
+        ("{tool: buy, arguments: {ids: [a, 7]}}", PERSON, "confirmation_required"),
+        (ASKED % "accepted", PERSON, "{allow: {credits: {coin: 2}}}"),
+        (ASKED % "declined", PERSON, "confirmation_declined"),
+        (ASKED % "unavailable", PERSON, "confirmation_unavailable"),
+        ("{tool: buy, arguments: {ids: [a, 7]}}", PAGE, "confirmation_required"),
+        (ASKED % "accepted", PAGE, "{allow: {credits: {coin: 2}}}"),
+        (ASKED % "declined", PAGE, "confirmation_declined"),
+        ("{tool: buy, arguments: {ids: [a, 7], sure: true}, confirmation: unavailable}", PAGE, "allow"),
+    ],
+)
+def test_a_test_can_give_the_answer_of_a_person(call: str, text: str, expect: str):
+    outcome = run("{scopes: [write], credits: {coin: 5}}", call, expect, text)
+    assert outcome.passed, outcome
+    assert outcome.decided == "p.yaml:14" if "allow" not in expect else outcome.decided is not None
+    poor = run("{scopes: [write], credits: {coin: 1}}", call, "insufficient_credits", text)
+    assert poor.passed, poor
+
+
 def run(caller: str, call: str, expect: str, text: str = POLICY) -> CaseOutcome:
     (outcome,) = run_tests(compiled(f"{{name: n, caller: {caller}, call: {call}, expect: {expect}}}", text=text))
     return outcome

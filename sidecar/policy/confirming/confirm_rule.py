@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sidecar.approval import ConfirmBy
@@ -30,6 +30,7 @@ class Confirm:
         title: the tool's name for people.
         template: text that a person reads; None lists the arguments.
         digest: digest of the tool's declaration; an approval is for this rule only.
+        asks_person: True when a person confirms each call, in the client or on the account page.
     """
 
     argument: str | None
@@ -41,11 +42,10 @@ class Confirm:
     title: str = ""
     template: MessageTemplate | None = None
     digest: str = ""
+    asks_person: bool = field(init=False)
 
-    @property
-    def asks_person(self) -> bool:
-        """True when a person confirms each call, in the client or on the account page."""
-        return self.by is not ConfirmBy.ARGUMENT
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "asks_person", self.by is not ConfirmBy.ARGUMENT)
 
     def question(self, arguments: Mapping[str, Any]) -> str:
         """Return the text that a person reads about a call with these completed arguments, without its price."""
@@ -63,4 +63,4 @@ class Confirm:
 
         Only JSON true: some servers accept 1 and "true" as well and would run an unconfirmed call.
         """
-        return self.argument is not None and given.get(self.argument) is True
+        return self.argument is not None and self.argument in given and given[self.argument] is True

@@ -10,6 +10,7 @@ from sidecar.policy.comparison.weakening import weakenings
 from tests.policy.comparison.support import compiled
 
 CONFIRMED = {"confirm": {"argument": "sure", "inject": True}}
+PERSON = {"by": "person"}
 PRICED = {"spends": {"contact": 1}}
 TEST = {"name": "reading", "call": {"tool": "read"}, "expect": "consent_missing", "caller": {"consent": "missing"}}
 
@@ -22,6 +23,27 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "nothing": (tool(**CONFIRMED, **PRICED), tool(**CONFIRMED, **PRICED), []),
     "a confirmation": (tool(**CONFIRMED), tool(), ["tool read loses its confirmation"]),
     "another argument": (tool(**CONFIRMED), tool(confirm={"argument": "ok", "inject": True}), []),
+    "a person": (
+        tool(confirm=PERSON),
+        tool(**CONFIRMED),
+        ["tool read is confirmed by an argument, and no longer by a person"],
+    ),
+    "a person for every client": (
+        tool(confirm=PERSON),
+        tool(confirm={**PERSON, "or": "argument", "argument": "ok", "inject": True}),
+        ["tool read is confirmed by an argument for clients that cannot ask a person"],
+    ),
+    "the account page": (
+        tool(confirm={"by": "page"}),
+        tool(confirm=PERSON),
+        ["tool read is confirmed in the client, and no longer on the account page"],
+    ),
+    "an argument in favour of a person": (tool(**CONFIRMED), tool(confirm=PERSON), []),
+    "a person in shadow mode": (
+        tool(confirm=PERSON),
+        tool(confirm={**PERSON, "mode": "shadow"}),
+        ["tool read loses its confirmation"],
+    ),
     "a price": (tool(**PRICED), tool(), ["tool read loses its price in credit contact"]),
     "a price of zero": (tool(**PRICED), tool(spends={"contact": 0}), ["tool read loses its price in credit contact"]),
     "a smaller price": (tool(spends={"contact": 2}), tool(**PRICED), []),

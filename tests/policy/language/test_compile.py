@@ -114,7 +114,10 @@ TOOL = {
     "spends: {credit: {items: meta.x, each: 0}}": "tools.t.spends.credit.each: too small; accepted: at least 1",
     "timeout: 30": "tools.t.timeout: ",
     "timeout: soon": "tools.t.timeout: ",
-    "serve: files": "tools.t.serve: not an accepted value; accepted: usage",
+    "serve: files": "tools.t.serve: not an accepted value; accepted: usage, connections or revoke_connection",
+    "serve: connections\nconfirm: {by: person}": "tools.t.confirm: the sidecar answers this tool itself",
+    "serve: revoke_connection\narguments: {}": "tools.t.arguments: the sidecar answers this tool itself",
+    "serve: revoke_connection\nconfirm: {argument: client_id}": "tools.t.confirm.argument: 'client_id' is not",
     "serve: usage\ntimeout: 3s": "tools.t.timeout: the sidecar answers this tool itself",
     "on_unknown: guess": "tools.t.on_unknown: not an accepted value; accepted: settle or release",
     "confirm: {argument: x}": "tools.t.confirm.argument: 'x' is not declared in arguments",
@@ -122,6 +125,17 @@ TOOL = {
     "confirm: {argument: x, inject: true}\narguments: {properties: {x: {}}}": "'x' is both injected and declared",
     "confirm: {argument: x}\narguments: {properties: {x: {type: string}}}": "'x' is not declared as a boolean",
     "confirm: {argument: x}\narguments: {properties: {x: {default: true}}}": "a default would confirm for the caller",
+    "confirm: {}": "tools.t.confirm.argument: required but missing; accepted: the argument that confirms a call",
+    "confirm: {by: people, argument: x, inject: true}": "confirm.by: not an accepted value; accepted: argument, p",
+    "confirm: {argument: x, inject: true, or: argument}": "tools.t.confirm.or: no person is asked",
+    "confirm: {argument: x, inject: true, title: T}": "tools.t.confirm.title: no person is asked",
+    "confirm: {by: person, argument: x, inject: true}": "confirm.argument: by: person asks a person, and no argument",
+    "confirm: {by: person, or: argument}": "tools.t.confirm.or: there is no argument to fall back to",
+    "confirm: {by: page, inject: true}": "tools.t.confirm.inject: there is no argument to add",
+    "confirm: {by: person, or: argument, argument: x}": "tools.t.confirm.argument: 'x' is not declared in arguments",
+    "confirm: {by: person, message: 'Do {x}?'}": "confirm.message: shows 'x', which is not declared in arguments",
+    "confirm: {by: person, message: 'Do {x?'}": "tools.t.confirm.message: has a { that belongs to no {argument}",
+    "confirm: {by: person, title: ''}": "tools.t.confirm.title: too short",
     "arguments: {mode: warn}": "tools.t.arguments.mode: 'warn' is no mode; accepted: shadow, or not this key",
     "arguments: {mode: shadow, properties: {limit: {default: 5}}}\nuses: {rows: arguments.limit}": (
         "arguments.properties.limit.default: arguments in shadow mode add no default, and the price rows reads 'limit'"
@@ -179,6 +193,10 @@ TESTS = {
     "{name: x, caller: {paid: {p: [a]}}, call: {tool: t}, expect: allow}": "tests[0].caller.paid.p: there is no pool",
     "{name: x, caller: {consent: {scopes: [z]}}, call: {tool: t}, expect: allow}": "scopes[0]: there is no scope",
     "{name: x, caller: {included: {credit: 1}}, call: {tool: t}, expect: allow}": "no plan includes these credits",
+    "{name: x, call: {tool: t, confirmation: accepted}, expect: allow}": "call.confirmation: no person is asked",
+    "{name: x, call: {method: ping, confirmation: accepted}, expect: allow}": "has a confirmation, which only a tool",
+    "{name: x, call: {tool: t, confirmation: yes}, expect: allow}": "accepted, declined or unavailable",
+    "{name: x, call: {tool: t}, expect: confirmation_expired}": "tests[0].expect: 'confirmation_expired' is no outcome",
     "{call: {tool: t}, expect: allow}": "tests[0].name: required but missing",
 }
 
@@ -307,5 +325,5 @@ def test_terms_are_encoded_when_the_policy_is_compiled():
     """).tools["t"]
     daily = [WINDOWS.index("day") + 1, "day", 5]
     free = json.dumps({"quotas": {"rows": [daily]}, "credits": {"contact": ["month", 3]}}, separators=(",", ":"))
-    assert tool.terms.encoded == encode_words("required", "free", '[["read"]]', 2, "free", free, "none", "")
-    assert tool.unscoped_terms.encoded == encode_words("required", "free", "", 2, "free", free, "none", "")
+    assert tool.terms.encoded == encode_words("required", "free", '[["read"]]', 2, "free", free, "none", "", "t")
+    assert tool.unscoped_terms.encoded == encode_words("required", "free", "", 2, "free", free, "none", "", "t")

@@ -20,7 +20,7 @@ _PROPERTIES: Json = {
 def confirmed_policy(confirm: Json | None = None, *, tool: Json | None = None, **changes: Any) -> Json:
     """The policy of the proxy's tests, in which a person confirms `reveal_contacts`."""
     rule = {"by": "person", "message": "Reveal {contact_ids} ({reason})?", "title": "Reveal contacts"}
-    schema = {"properties": dict(_PROPERTIES), "required": ["contact_ids"], "additionalProperties": False}
+    schema: Json = {"properties": dict(_PROPERTIES), "required": ["contact_ids"], "additionalProperties": False}
     if confirm is not None and "argument" in confirm and not confirm.get("inject"):
         schema["properties"][confirm["argument"]] = {"type": "boolean"}
     changed = {"arguments": schema, "confirm": rule if confirm is None else confirm, **(tool or {})}

@@ -203,7 +203,8 @@ async def test_an_approval_is_no_other_clients_account_or_tools(launch: Launch):
     await rig.account("bob", credits=10)
     await rig.grant("bob")
     state = state_of(await ask(rig))
-    for stranger in ({"client_id": "cli-2"}, {"sub": "bob"}):
+    strangers: list[Json] = [{"client_id": "cli-2"}, {"sub": "bob"}]
+    for stranger in strangers:
         stolen = await ask(rig, params=answer(state), token=rig.issuer.mint(**stranger))
         assert stolen.code == "confirmation_expired"
         declined = await ask(rig, params=answer(state, "decline"), token=rig.issuer.mint(**stranger))
