@@ -322,5 +322,5 @@ def test_terms_are_encoded_when_the_policy_is_compiled():
     """).tools["t"]
     daily = [WINDOWS.index("day") + 1, "day", 5]
     free = json.dumps({"quotas": {"rows": [daily]}, "credits": {"contact": ["month", 3]}}, separators=(",", ":"))
-    assert tool.terms.encoded == encode_words("required", "free", '[["read"]]', 2, "free", free, "none", "")
-    assert tool.unscoped_terms.encoded == encode_words("required", "free", "", 2, "free", free, "none", "")
+    assert tool.terms.encoded == encode_words("required", "free", '[["read"]]', 2, "free", free, "none", "", "t")
+    assert tool.unscoped_terms.encoded == encode_words("required", "free", "", 2, "free", free, "none", "", "t")

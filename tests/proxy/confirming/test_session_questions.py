@@ -70,7 +70,8 @@ class Asked:
         last = (await self.rest())[-1]
         if "error" in last:
             return str(last["error"]["data"]["code"])
-        return (last["result"].get("_meta") or {}).get(REFUSAL, {}).get("code")
+        found: str | None = (last["result"].get("_meta") or {}).get(REFUSAL, {}).get("code")
+        return found
 
 
 @asynccontextmanager
