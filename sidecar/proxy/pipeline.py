@@ -38,7 +38,7 @@ from sidecar.proxy.listener.unverified import Unverified
 from sidecar.proxy.memory import MemoryBudget
 from sidecar.proxy.relay.streams import OpenStreams
 from sidecar.proxy.request import RequestContext, answer_locally
-from sidecar.proxy.served_tools import usage
+from sidecar.proxy.served_tools import served_result
 from sidecar.proxy.settle import Settled
 from sidecar.proxy.snapshot import Snapshot
 from sidecar.store.commands.keys import caller_keys
@@ -53,7 +53,7 @@ class Pipeline:
         snapshot: the first one; a reload replaces it in one assignment.
         admission: gates 5-7.
         forwarder: the exchange with the backend.
-        store: asked for `serve: usage`.
+        store: asked by tools with `serve`.
         recorder: writes the log line and counts.
 
     Attributes:
@@ -98,16 +98,14 @@ class Pipeline:
 
         It ends in an answer, a refusal or with a client that has disconnected.
         """
-        context = self._receive(request)
-        received = context.received
+        context, received = self._receive(request)
         reply, request_filter = received.reply, received.snapshot.request_filter
         try:
             try:
                 if request_filter.answer(request, reply):  # documents, preflights and the account page need no token
                     return await self._unauthenticated(context)
                 request_filter.check(request)
-                authenticated = self._remembered(received) or await self._authenticate(received)
-                context.authenticated = authenticated
+                authenticated = context.authenticated = self._remembered(received) or await self._verify(received)
                 # First, so that a refusal of the headers has the message's id and its revision's number.
                 message = context.message = arrived_message(authenticated) or await self._read(authenticated)
                 parsed = context.parsed = parse(authenticated, message)
@@ -144,13 +142,13 @@ class Pipeline:
         """Log and count an exchange that has ended."""
         self._recorder.finish(exchange)
 
-    def _receive(self, request: ClientRequest) -> RequestContext:
+    def _receive(self, request: ClientRequest) -> tuple[RequestContext, Received]:
         id_, snapshot = random_id(), self.snapshot
         reply = ClientReply(request, id_, snapshot.settings.backend.idle_timeout)
         received = Received(id_, time.monotonic(), request, snapshot, reply)
         if (tracer := self._recorder.tracer) is not None:
             received.trace = tracer.begin(request.method, request.head.traceparent, id_)
-        return RequestContext(received)
+        return RequestContext(received), received
 
     def _remembered(self, received: Received) -> Authenticated | None:
         """Run gate 2 for a token that is verified already; None for any other."""
@@ -161,7 +159,7 @@ class Pipeline:
         caller = received.snapshot.authenticator.remembered(head.token)
         return None if caller is None else self._authenticated(received, caller)
 
-    async def _authenticate(self, received: Received) -> Authenticated:
+    async def _verify(self, received: Received) -> Authenticated:
         """Run gate 2: verify the access token."""
         request, snapshot = received.request, received.snapshot
         verified = snapshot.authenticator.authenticate(request.headers.getall("Authorization", ()))
@@ -202,7 +200,7 @@ class Pipeline:
         if call.listens:
             self._admission.ownership.listening(parsed.caller, call)
         if tool is not None and tool.serve is not None:
-            return self._serve_usage(admitted)
+            return self._serve(admitted)
         if call.kind is CallKind.END_SESSION:
             return self._end_session(context, admitted)
         if call.method == "notifications/cancelled":
@@ -211,9 +209,9 @@ class Pipeline:
             return self.confirmations.take_answer(admitted)
         return self._relay(context, admitted)
 
-    async def _serve_usage(self, admitted: Admitted) -> None:
+    async def _serve(self, admitted: Admitted) -> None:
         parsed = admitted.decided.parsed
-        result = await usage(self._store, admitted)
+        result = await served_result(self._store, admitted)
         answer = answers.tool_answer(parsed.call, result, await admitted.settlement.receipt())
         answer_locally(parsed.received.reply, answer)
 

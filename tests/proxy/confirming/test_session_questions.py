@@ -70,8 +70,8 @@ class Asked:
         last = (await self.rest())[-1]
         if "error" in last:
             return str(last["error"]["data"]["code"])
-        found: str | None = (last["result"].get("_meta") or {}).get(REFUSAL, {}).get("code")
-        return found
+        found: Json = (last["result"].get("_meta") or {}).get(REFUSAL, {})
+        return found.get("code")
 
 
 @asynccontextmanager
