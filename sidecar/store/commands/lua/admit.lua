@@ -247,29 +247,33 @@ local function hold(amounts)
   })
 end
 
--- Returns the code that refuses the approval, or nil, and the approval that this call uses up.
-local function judge_approval()
+-- Judge the approval that a call claims. Returns the code that refuses it, or nil, and the approval that is used up.
+local judge_approval
+if claims then
   -- include approval.lua
   -- include claimed.lua
-  local list, handle, tool, arguments, rule, accepted = KEYS[#KEYS], unpack(ARGV, claim, claim + 4)
-  local found
-  if handle == '' then
-    found = claimed_on_page(list, ARGV[3], ARGV[4], tool, arguments, rule)
-    if not found then return APPROVAL_NEEDED end
-  else
-    found = approval_of(list, handle)
-    if not is_mine(found, ARGV[3], ARGV[4]) or found.status == 'used' and found.call ~= call then
-      return APPROVAL_UNKNOWN
+
+  judge_approval = function()
+    local list, handle, tool, arguments, rule, accepted = KEYS[#KEYS], unpack(ARGV, claim, claim + 4)
+    local found
+    if handle == '' then
+      found = claimed_on_page(list, ARGV[3], ARGV[4], tool, arguments, rule)
+      if not found then return APPROVAL_NEEDED end
+    else
+      found = approval_of(list, handle)
+      if not is_mine(found, ARGV[3], ARGV[4]) or found.status == 'used' and found.call ~= call then
+        return APPROVAL_UNKNOWN
+      end
     end
+    if found.status == 'declined' then return APPROVAL_DECLINED end
+    if not is_for(found, tool, arguments, rule) then return APPROVAL_NEEDED end
+    local by_form = found.status == 'pending' and accepted == '1' and found.by == 'person'
+    if not by_form and found.status ~= 'accepted' and found.status ~= 'used' then return APPROVAL_NEEDED end
+    local needed = {}
+    for i = 1, priced and #demands or 0 do needed[i] = answer[2 + 5 * i] end
+    if not is_covered(found, demands, needed) then return APPROVAL_NEEDED end
+    return nil, found
   end
-  if found.status == 'declined' then return APPROVAL_DECLINED end
-  if not is_for(found, tool, arguments, rule) then return APPROVAL_NEEDED end
-  local by_form = found.status == 'pending' and accepted == '1' and found.by == 'person'
-  if not by_form and found.status ~= 'accepted' and found.status ~= 'used' then return APPROVAL_NEEDED end
-  local needed = {}
-  for i = 1, priced and #demands or 0 do needed[i] = answer[2 + 5 * i] end
-  if not is_covered(found, demands, needed) then return APPROVAL_NEEDED end
-  return nil, found
 end
 
 local amounts, approval
