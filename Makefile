@@ -22,7 +22,7 @@ FAULTS := tests/faults tests/settlement \
 	tests/demo tests/trial/test_try.py tests/support/test_hangs.py tests/store/commands/test_properties.py \
 	tests/workers tests/deploy \
 	tests/bench/test_work.py tests/wire/test_mutated.py tests/wire/test_differential.py
-CLIENTS := tests/clients tests/conformance tests/doctor
+CLIENTS := tests/clients tests/conformance tests/doctor tests/account_page/test_chromium.py
 
 # Parsers of untrusted bytes: they are the first to behave differently on another interpreter.
 PARSERS := tests/fuzz tests/protocol tests/hostile

@@ -64,7 +64,9 @@ class HolderPlaces:
 
     async def _clients(self, visit: Visit, session: PageSession) -> PageAnswer:
         found, reaches = await self._data.clients(session)
-        return html(clients(await self._context(visit, session), found, reaches))
+        # The login of this page is a client of the issuer, too, and an issuer may mirror its approval.
+        others = [each for each in found if each.client_id != visit.page.settings.client_id]
+        return html(clients(await self._context(visit, session), others, reaches))
 
     async def _journal(self, visit: Visit, session: PageSession) -> PageAnswer:
         asked = JournalFilter.of(visit.request.query)

@@ -14,6 +14,7 @@ from sidecar.policy.names import Names
 from sidecar.policy.patterns import Patterns
 from sidecar.policy.pricing import Prices
 from sidecar.policy.scopes import ScopeTree
+from sidecar.policy.serving.own_tools import OwnTool
 from sidecar.protocol.capabilities import SECTIONS, Served
 from sidecar.vocabulary import TextEnum
 
@@ -79,7 +80,7 @@ class Tool(Operation):
 
     Attributes:
         arguments_rule: `file:line` of the argument rules.
-        serve: `usage` when the sidecar answers the tool itself.
+        serve: kind of the answer, when the sidecar answers the tool itself.
         pin: digest of the backend's definition that was approved; None accepts any.
         has_shadow: True when a rule that gate 4 evaluates is in shadow mode.
     """
@@ -87,7 +88,7 @@ class Tool(Operation):
     arguments: ArgumentRules
     arguments_rule: str
     confirm: Confirm | None = None
-    serve: str | None = None
+    serve: OwnTool | None = None
     pin: str | None = None
     has_shadow: bool = field(init=False)
 

@@ -38,7 +38,7 @@ from sidecar.proxy.listener.unverified import Unverified
 from sidecar.proxy.memory import MemoryBudget
 from sidecar.proxy.relay.streams import OpenStreams
 from sidecar.proxy.request import RequestContext, answer_locally
-from sidecar.proxy.served_tools import usage
+from sidecar.proxy.served_tools import served_result
 from sidecar.proxy.settle import Settled
 from sidecar.proxy.snapshot import Snapshot
 from sidecar.store.commands.keys import caller_keys
@@ -53,7 +53,7 @@ class Pipeline:
         snapshot: the first one; a reload replaces it in one assignment.
         admission: gates 5-7.
         forwarder: the exchange with the backend.
-        store: asked for `serve: usage`.
+        store: asked by tools with `serve`.
         recorder: writes the log line and counts.
 
     Attributes:
@@ -196,7 +196,7 @@ class Pipeline:
         if call.listens:
             self._admission.ownership.listening(parsed.caller, call)
         if tool is not None and tool.serve is not None:
-            return self._serve_usage(admitted)
+            return self._serve(admitted)
         if call.kind is CallKind.END_SESSION:
             return self._end_session(context, admitted)
         if call.method == "notifications/cancelled":
@@ -205,9 +205,9 @@ class Pipeline:
             return self.confirmations.take_answer(admitted)
         return self._relay(context, admitted)
 
-    async def _serve_usage(self, admitted: Admitted) -> None:
+    async def _serve(self, admitted: Admitted) -> None:
         parsed = admitted.decided.parsed
-        result = await usage(self._store, admitted)
+        result = await served_result(self._store, admitted)
         answer = answers.tool_answer(parsed.call, result, await admitted.settlement.receipt())
         answer_locally(parsed.received.reply, answer)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Final
 import pytest
 
 from tests.account_page.stage import Stage
+from tests.account_page.test_confirmations import asked
 from tests.proxy.support import contacts
 from tests.support.chromium import Tab, browser
 
@@ -63,9 +65,71 @@ async def test_every_page_is_accessible_in_light_and_dark_and_on_a_phone(stage: 
     for place in PLACES:
         await tab.open(f"{stage.base}/account{place}")
         await examine(place or "overview")
-        await pictured(tab, f"x{place.strip('/') or 'overview'}-dark")
-        await tab.look()
-        await pictured(tab, f"x{place.strip('/') or 'overview'}")
+    await tab.open(f"{stage.base}/account/confirm/{(await asked(stage)).handle}")
+    await examine("confirmation")
     await tab.open(f"{stage.base}/account/callback?state=forged")
     await examine("error")
     assert found == {}
+
+
+async def test_the_keyboard_reaches_everything(stage: Stage, tab: Tab):
+    """From the address bar: skip the navigation, and revoke the one client."""
+    await tab.open(f"{stage.base}/account/login")
+    await tab.open(f"{stage.base}/account/clients")
+    await tab.press("Tab")
+    assert await focused(tab) == "Skip to the content"
+    assert await tab.evaluate("document.activeElement.getBoundingClientRect().left") >= 0, "it is visible"
+    await tab.press("Enter")
+    seen = []
+    while (words := await focused(tab)) != "Revoke":
+        seen.append(words)
+        assert len(seen) < 30, seen
+        await tab.press("Tab")
+    assert "Overview" not in seen, "the navigation was skipped"
+    async with tab.loading():
+        await tab.press("Enter")
+    assert "The client is revoked." in await tab.text()
+
+
+async def test_a_person_confirms_and_a_person_revokes(stage: Stage, tab: Tab):
+    """The two scenes that the documentation shows."""
+    await used(stage)
+    approval = await asked(stage)
+    stage.trial.person_claims = {"name": "Ada Lovelace"}
+    await tab.look(height=560)
+    await tab.open(f"{stage.base}/account/confirm/{approval.handle}")
+    await tab.click("a.button")
+    assert await tab.url() == f"{stage.base}/account/confirm/{approval.handle}"
+    await pictured(tab, "account-page-confirm")
+    await tab.click("button[value=accept]")
+    assert "Approved Reveal contacts Return to the client" in await tab.text()
+    await tab.look(height=760)
+    await tab.click("nav a[href$=clients]")
+    await pictured(tab, "account-page-clients")
+    await tab.click("nav a[href='/account']")
+    await tab.look(height=760)
+    await pictured(tab, "account-page-overview")
+    await tab.open(f"{stage.base}/account/clients")
+    await tab.click("button.danger")
+    assert "The client is revoked." in await tab.text()
+    await tab.back()
+    assert await tab.url() == f"{stage.base}/account/clients", "going back repeats no form"
+
+
+async def test_a_form_of_another_site_is_refused_by_the_page(stage: Stage, tab: Tab):
+    """The browser sends its cookie with no form of another site, and says where it comes from."""
+    await tab.open(f"{stage.base}/account/login")
+    token = await tab.evaluate("document.querySelector('[name=token]').value")
+    other = stage.base.replace("127.0.0.1", "localhost")  # another site, which the browser trusts like this one
+    await tab.open(f"{other}/")
+    fields = f'<input name=token value="{token}"><input name=everywhere value=yes>'
+    form = f'<form method=post action="{stage.base}/account/logout">{fields}</form>'
+    async with tab.loading():
+        await tab.evaluate(f"document.body.innerHTML = {json.dumps(form)}; document.forms[0].submit()")
+    assert "Nothing was changed." in await tab.text()
+    await tab.open(f"{stage.base}/account")
+    assert "Your account" in await tab.text()
+
+
+async def focused(tab: Tab) -> str:
+    return str(await tab.evaluate("document.activeElement.innerText || document.activeElement.tagName")).strip()

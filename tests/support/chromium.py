@@ -177,6 +177,18 @@ class Tab:
     async def url(self) -> str:
         return str(await self.evaluate("location.href"))
 
+    async def back(self) -> None:
+        """Press the back button, and wait for the page before: the browser may have kept it, and load nothing."""
+        history = await self.send("Page.getNavigationHistory")
+        before = history["entries"][history["currentIndex"] - 1]
+        await self.send("Page.navigateToHistoryEntry", entryId=before["id"])
+        async with asyncio.timeout(LIMIT):
+            while True:
+                with contextlib.suppress(BrowserError):  # between two pages there is none to ask
+                    if await self.url() == before["url"]:
+                        return
+                await asyncio.sleep(0.05)
+
     async def text(self) -> str:
         """What a person reads, with blanks between words."""
         return " ".join(str(await self.evaluate("document.body.innerText")).split())

@@ -136,9 +136,12 @@ async def test_a_worker_that_dies_at_its_start_is_started_less_and_less_often(tm
 async def test_a_worker_that_starts_later_does_not_make_the_sidecar_unready(tmp_path: Path, own_server: StoreServer):
     """Load balancers would drop a sidecar that has just become ready, and the other one is being restarted."""
     async with house(tmp_path, own_server.url, workers=WORKERS) as built:
-        made = Crewed(built, await built.start(ready=False))
+        made = Crewed(built, built.launch())
         await wait_for(lambda: len(made.process.events("worker_started")) == WORKERS)
         os.kill(made.pid(0), signal.SIGSTOP)
+        await made.process.listening()
+        first = await built.ready(made.process)
+        assert first[1]["checks"]["workers"] == "1 of 2 serve; not: 0"  # `listening` is not said before
         await built.until_ready(made.process)
         os.kill(made.pid(0), signal.SIGCONT)
         answers = [await built.ready(made.process)]

@@ -28,6 +28,7 @@ from sidecar.policy.language.field_types import (
     Whole,
     WindowName,
 )
+from sidecar.policy.serving.own_tools import OwnTool
 from sidecar.window_rules import WINDOWS
 
 
@@ -181,7 +182,7 @@ class ToolDocument(Model):
     """Resolution of the reserved amounts when the call's outcome is unknown."""
     pin: Pin | None = None
     """Digest of the backend's definition, as `init` writes it; a definition that differs is not served."""
-    serve: Literal["usage"] | None = None
+    serve: Lax[OwnTool] | None = None
     """The sidecar answers this tool itself, from the store."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -26,8 +26,8 @@ from sidecar.policy.narrowing.schema_narrowing import Narrowing
 from sidecar.policy.plain_arguments import PlainRules, plain_rules
 from sidecar.policy.pricing import Amount, Prices
 from sidecar.policy.rules import Kind, Tool
+from sidecar.policy.serving.own_tools import OWN_TOOLS
 
-_EMPTY_SCHEMA: Final = {"type": "object", "properties": {}, "additionalProperties": False}
 _NOT_SERVED: Final = ("arguments", "confirm", "rows", "timeout", "charge_errors", "on_unknown", "pin")
 
 
@@ -72,7 +72,8 @@ class ToolCompiler(OperationCompiler):
         if entry.serve is None:
             return
         for key in _NOT_SERVED:
-            if getattr(entry, key) is not None:
+            confirms = key == "confirm" and OWN_TOOLS[entry.serve].changes
+            if getattr(entry, key) is not None and not confirms:
                 wrong = "the sidecar answers this tool itself"
                 self.checker.wrong((*path, key), wrong, "not together with serve", at_key=True)
 
@@ -80,7 +81,7 @@ class ToolCompiler(OperationCompiler):
 
     def _arguments(self, entry: ToolDocument, path: Path) -> ArgumentRules:
         document, problems, place = self.checker.document, self.checker.problems, (*path, "arguments")
-        schema = _EMPTY_SCHEMA if entry.serve else entry.arguments
+        schema = _schema(entry)
         shadow = schema is not None and is_shadow(document, place, schema, problems)
         schema = schema and {key: value for key, value in schema.items() if key != MODE}
         rules = argument_rules(document, place, schema, problems)
@@ -248,7 +249,11 @@ def _plain(rules: ArgumentRules) -> PlainRules | None:
     return plain_rules(rules.schema, rules.defaults, rules.names.folded)
 
 
+def _schema(entry: ToolDocument) -> Mapping[str, Any] | None:
+    return entry.arguments if entry.serve is None else OWN_TOOLS[entry.serve].schema
+
+
 def _may_be_true(entry: ToolDocument, name: str) -> bool:
-    schema = (entry.arguments or {}).get("properties", {}).get(name)
+    schema = (_schema(entry) or {}).get("properties", {}).get(name)
     kind = schema.get("type", "boolean") if isinstance(schema, dict) else "boolean"
     return kind == "boolean" or (isinstance(kind, list) and "boolean" in kind)

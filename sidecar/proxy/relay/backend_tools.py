@@ -160,4 +160,4 @@ class BackendTools:
 
 
 def _injects(tool: Tool) -> bool:
-    return tool.injected is not None
+    return tool.injected is not None and tool.serve is None

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from sidecar.model import Call, Revision
 from sidecar.policy.lookup import listed_resource
 from sidecar.policy.rules import Kind, Policy, Tool
+from sidecar.policy.serving.own_tools import OWN_TOOLS, OwnTool
 from sidecar.protocol.capabilities import announced
 from sidecar.protocol.tasks.task_ids import starts_task
 from sidecar.proxy.relay.listed_schemas import with_confirmation
@@ -165,7 +166,7 @@ def _tools(result: Result, policy: Policy, viewer: Viewer, knowledge: ToolKnowle
             listed.append(_described(definition, schema, viewer))
     if not result.get("nextCursor"):
         listed += [
-            _served(tool)
+            _served(tool, tool.serve)
             for name, tool in policy.tools.items()
             if tool.serve is not None and policy.listed(name, viewer.scopes, viewer.plan)
         ]
@@ -196,12 +197,14 @@ def _described(definition: dict[str, Any], schema: Any, viewer: Viewer) -> dict[
     return described
 
 
-def _served(tool: Tool) -> dict[str, Any]:
+def _served(tool: Tool, serve: OwnTool) -> dict[str, Any]:
+    """Return the definition of a tool that the sidecar answers itself."""
+    own = OWN_TOOLS[serve]
     return {
         "name": tool.name,
-        "description": "Show the plan, status, quotas and credits of this account.",
-        "inputSchema": {"type": "object", "properties": {}, "additionalProperties": False},
-        "annotations": {"readOnlyHint": True},
+        "description": own.description,
+        "inputSchema": with_confirmation(tool, own.schema),
+        "annotations": own.annotations,
     }
 
 

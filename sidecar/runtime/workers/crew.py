@@ -45,6 +45,7 @@ class Crew:
 
     Attributes:
         in_force: the files that workers serve by.
+        has_served: set once a worker serves.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Crew:
         self._files = 1  # number of the files in force
         self._running: set[asyncio.Task[None]] = set()
         self.in_force = loaded
+        self.has_served = asyncio.Event()
         metrics.begin(metrics.worker_restarts, EVERY_REASON)
         descriptors = listeners.descriptors
         self.slots = [
@@ -141,6 +143,8 @@ class Crew:
         """Cover the slots that do not serve, and update a worker that has begun with older files."""
         if self._draining:
             return
+        if slot.serves:
+            self.has_served.set()
         self._cover()
         if slot.state is State.SERVING and slot.files != self._files:
             self._spawn(self._update(slot))

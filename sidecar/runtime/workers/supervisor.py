@@ -32,6 +32,7 @@ from sidecar.system.threads import LimitedThreads
 from sidecar.workbench.loading import Loaded
 
 _STORE_AGAIN: Final = 1.0  # seconds between two attempts to start the embedded store
+_SERVE_WITHIN: Final = 15.0  # seconds that the start waits for a worker that serves
 _STORE_WITHIN: Final = 5.0  # seconds that workers wait for it
 
 
@@ -128,6 +129,8 @@ class Supervisor:
             ("files", self._files.watch),
         ):
             self._tasks.start(task, name)
+        # Until then, the kernel takes connections that no worker answers.
+        await wait_unless(self._crew.has_served, _SERVE_WITHIN)
         self._lines.event(
             "listening",
             resource=settings.resource,

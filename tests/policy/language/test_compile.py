@@ -114,7 +114,10 @@ TOOL = {
     "spends: {credit: {items: meta.x, each: 0}}": "tools.t.spends.credit.each: too small; accepted: at least 1",
     "timeout: 30": "tools.t.timeout: ",
     "timeout: soon": "tools.t.timeout: ",
-    "serve: files": "tools.t.serve: not an accepted value; accepted: usage",
+    "serve: files": "tools.t.serve: not an accepted value; accepted: usage, connections or revoke_connection",
+    "serve: connections\nconfirm: {by: person}": "tools.t.confirm: the sidecar answers this tool itself",
+    "serve: revoke_connection\narguments: {}": "tools.t.arguments: the sidecar answers this tool itself",
+    "serve: revoke_connection\nconfirm: {argument: client_id}": "tools.t.confirm.argument: 'client_id' is not",
     "serve: usage\ntimeout: 3s": "tools.t.timeout: the sidecar answers this tool itself",
     "on_unknown: guess": "tools.t.on_unknown: not an accepted value; accepted: settle or release",
     "confirm: {argument: x}": "tools.t.confirm.argument: 'x' is not declared in arguments",
@@ -322,5 +325,5 @@ def test_terms_are_encoded_when_the_policy_is_compiled():
     """).tools["t"]
     daily = [WINDOWS.index("day") + 1, "day", 5]
     free = json.dumps({"quotas": {"rows": [daily]}, "credits": {"contact": ["month", 3]}}, separators=(",", ":"))
-    assert tool.terms.encoded == encode_words("required", "free", '[["read"]]', 2, "free", free, "none", "")
-    assert tool.unscoped_terms.encoded == encode_words("required", "free", "", 2, "free", free, "none", "")
+    assert tool.terms.encoded == encode_words("required", "free", '[["read"]]', 2, "free", free, "none", "", "t")
+    assert tool.unscoped_terms.encoded == encode_words("required", "free", "", 2, "free", free, "none", "", "t")
