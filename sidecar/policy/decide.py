@@ -55,8 +55,8 @@ def judge(policy: Policy, call: Call, caller: Caller) -> tuple[Decision, Operati
         return Decision(refusal, policy.open_terms, Depth.CONSENT, rule=refusal.rule), None
     operation = subject.operation
     if "requestState" in call.params and is_own(call.params["requestState"]) and not _asks_person(operation):
-        refusal = Refusal(ErrorCode.CONFIRMATION_EXPIRED, rule=operation.rule)  # handed out under another policy
-        return Decision(refusal, subject.terms, Depth.PLAN, rule=operation.rule), operation
+        expired = Refusal(ErrorCode.CONFIRMATION_EXPIRED, rule=operation.rule)  # handed out under another policy
+        return Decision(expired, subject.terms, Depth.PLAN, rule=operation.rule), operation
     return _decide(policy, call, caller, subject), operation
 
 

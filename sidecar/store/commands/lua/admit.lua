@@ -16,9 +16,12 @@
 --       16 scopes: JSON [[scope, scope that implies it, ...], ...] or ''
 --       17 number of plans, or -1 without plans  18... name, terms of each plan; or the base terms: '' when the
 --       operation is not included, or JSON {"quotas": {name: [[place of the window in WINDOWS from 1, window, limit],
---       ...]}, "credits": {pool: [window, included]}}; then the name of the tool, '' for other operations
+--       ...]}, "credits": {pool: [window, included]}}; then the name of the tool, '' for other operations;
+--       then, with an approval: its handle ('' any of the account page), tool, digest of the arguments, digest of the
+--       rule, whether the call has the person's acceptance (1, 0)
 -- Returns {code (model.AdmissionCode), plan, consent scopes, consent since, refused demand, held,
---       then per demand: needed, left, limit, window (its place in WINDOWS, from 1), resets in}; nil where unknown
+--       then per demand: needed, left, limit, window (its place in WINDOWS, from 1), resets in,
+--       then the handle of the approval that was used up, and the state that it has kept}; nil where unknown
 -- include consent.lua
 -- generate AdmissionCode
 local demands = ARGV[6] ~= '' and cjson.decode(ARGV[6])
