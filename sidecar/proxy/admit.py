@@ -160,8 +160,7 @@ class Admission:
         lease = None
         if application.demands:
             lease = HoldLease(application.lease / 1000, self._lease_margin * _SKEW)  # begins before the store is asked
-        asked = self._store.admit if application.approval is None else self._asked
-        admission = await asked(application)
+        admission = await (self._store.admit if application.approval is None else self._asked)(application)
         shadow = shadow_refusals(admission, application)
         refusal = None
         if admission.code is not _ADMITTED or decision.refusal is not None:
@@ -246,7 +245,9 @@ class Admission:
         return Application(
             *(parsed.received.id, self._owner, parsed.caller, decision.refusal is not None, decision.depth, terms),
             *(decision.demands, decision.on_unknown, round((timeout + self._lease_margin) * 1000)),
-            *(call.session, request, tasks, None if decision.refusal is not None else decision.approval),
+            *(call.session, request),
+            tasks,
+            None if decision.refusal is not None else decision.approval,
         )
 
 

@@ -16,8 +16,8 @@ HANDLE = "0123456789abcdef" * 2
 STATE = f"mcp-policy-sidecar/{HANDLE}"
 OWN = "mcp-policy-sidecar/confirmation"
 CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
-FORM = {CAPABILITIES: {"elicitation": {}}}
-URL = {CAPABILITIES: {"elicitation": {"url": {}}}}
+FORM: dict[str, Any] = {CAPABILITIES: {"elicitation": {}}}
+URL: dict[str, Any] = {CAPABILITIES: {"elicitation": {"url": {}}}}
 SCHEMA = "arguments: {properties: {n: {default: 5}, sure: {type: boolean}}}"
 
 
