@@ -103,7 +103,7 @@ class Pipeline:
         try:
             try:
                 if request_filter.answer(request, reply):  # documents, preflights and the account page need no token
-                    return await self._without_token(context)
+                    return await self._unauthenticated(context)
                 request_filter.check(request)
                 authenticated = context.authenticated = self._remembered(received) or await self._verify(received)
                 # First, so that a refusal of the headers has the message's id and its revision's number.
@@ -132,8 +132,8 @@ class Pipeline:
             self._leave(context)
         return context.response()
 
-    async def _without_token(self, context: RequestContext) -> Answer:
-        """Return the answer to a request that is none of MCP; that of the account page is still to be made."""
+    async def _unauthenticated(self, context: RequestContext) -> Answer:
+        """Return the answer to a request without a token: the account page makes its own."""
         if context.received.reply.response is None and self.page is not None:
             await self.page(context.received)
         return context.response()
