@@ -6,10 +6,11 @@ line of the test.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from sidecar.approval import ConfirmBy
 from sidecar.config.documents.merging import Document, DocumentError, Position, Problem
 from sidecar.config.file_reader import DiskReader, FileReader, FileRecord, RecordReader
 from sidecar.config.files import FilesStamp, configured_policies, load_policies, missing_policies, read_config, stamp_of
@@ -84,7 +85,7 @@ def load(
     policy, wrong = _configured_policy(document, policies, items, files, tests=serving)
     problems += wrong
     if rest is not None and policy is not None:
-        problems += issuer_problems(rest, policy, document)
+        problems += [*issuer_problems(rest, policy, document), *_page_problems(rest, policy)]
     if settings is None or policy is None or problems:
         raise DocumentError(problems)
     return Loaded(settings, policy, tls, stamp if serving else None, _notices(settings, policy, document), files.record)
@@ -172,6 +173,16 @@ def _store_problems(settings: Settings, document: Document) -> list[Problem]:
     except ValueError as error:
         return [document.problem(("store", "url"), str(error))]
     return []
+
+
+def _page_problems(settings: Settings, policy: Policy) -> Iterator[Problem]:
+    """Yield a problem for each tool that is confirmed on the account page, if there is none: no call could run."""
+    confirms = (tool.confirm for tool in policy.tools.values() if settings.account_page is None)
+    for confirm in confirms:
+        if confirm is not None and confirm.by is ConfirmBy.PAGE:
+            file, _, line = confirm.rule.rpartition(":")
+            wrong = "by: page needs the account page, which is off; accepted: account_page in the config, or by: person"
+            yield Problem(Position(file, int(line)), "confirm", wrong)
 
 
 def _problem(outcome: CaseOutcome) -> Problem:
