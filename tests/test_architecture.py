@@ -26,7 +26,7 @@ LEVELS = (
     ("policy", "identity", "store"),
     ("management",),  # below the proxy, which answers some tools by these operations
     ("workbench", "proxy"),
-    ("mcp_client", "doctor", "account_page"),
+    ("mcp_client", "doctor", "account_page", "admin_api"),
     ("runtime",),
     ("trial",),
     ("cli",),

@@ -1,7 +1,7 @@
 // An authorization server for one MCP server, made with better-auth; approvals are mirrored by consents.mjs.
 //
 //     npm install
-//     RESOURCE=https://mcp.example.com/mcp STORE=redis://127.0.0.1:6379 node server.mjs
+//     RESOURCE=https://mcp.example.com/mcp API=http://127.0.0.1:9091 TOKEN=… node server.mjs
 //
 // One user, ada@example.com, whose password is PASSWORD. Everything is kept in memory: give it a database of your own,
 // and a BETTER_AUTH_SECRET that stays. It prints the issuer's URL.
@@ -12,14 +12,12 @@ import { createAuthMiddleware } from "better-auth/api";
 import { memoryAdapter } from "better-auth/adapters/memory";
 import { toNodeHandler } from "better-auth/node";
 import { jwt } from "better-auth/plugins";
-import { createClient } from "redis";
 
 import { mirrored } from "./consents.mjs";
 
-const { RESOURCE: resource, STORE: url, PASSWORD: password = "secret-secret", PORT = "0" } = process.env;
+const { RESOURCE: resource, API: url, TOKEN: token, PASSWORD: password = "secret-secret", PORT = "0" } = process.env;
 const scopes = ["usage:read", "stores:read", "contacts:search", "contacts:reveal"]; // those of the policy
 
-const store = await createClient({ url }).on("error", console.error).connect();
 const server = createServer().listen(Number(PORT), "127.0.0.1");
 await new Promise((listening) => server.once("listening", listening));
 const origin = process.env.ORIGIN ?? `http://127.0.0.1:${server.address().port}`;
@@ -49,7 +47,7 @@ const auth = betterAuth({
   secret: process.env.BETTER_AUTH_SECRET ?? "an example's secret: 32 characters or more",
   database: memoryAdapter(Object.fromEntries(tables.map((name) => [name, []]))),
   emailAndPassword: { enabled: true },
-  hooks: mirrored(store),
+  hooks: mirrored({ url, token }),
   plugins: [
     nativeClients,
     jwt(),

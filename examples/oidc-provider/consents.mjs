@@ -1,27 +1,24 @@
-// Mirror the approvals of oidc-provider into the sidecar's store, as docs/layout.md describes the records.
+// Mirror the approvals of oidc-provider to the sidecar, by its admin API (docs/admin-api.md).
 //
-//     new Provider(issuer, { adapter: mirrored(YourAdapter, store, resource), … })
+//     new Provider(issuer, { adapter: mirrored(YourAdapter, api, resource), … })
 //
 // The provider waits for its adapter: the record is there before the client has its code, and a withdrawal, by
 // whatever path the grant is destroyed, counts from the client's next call on.
-import { createHash } from "node:crypto";
 
-const digest = (...parts) => {
-  const named = parts.map((part) => `${Buffer.byteLength(part)}:${part},`).join("");
-  return createHash("sha256").update(named).digest("hex").slice(0, 32);
-};
-
-/** Write the consent of a user and client; without `scopes` it is revoked. `store` is a connected `redis` client. */
-export async function write(store, account, client_id, scopes) {
-  const names = { issuer: "main", account, subject: account, client_id }; // `main`: the issuer's `id` in config.yaml
-  const [tag, consent] = [digest(names.issuer, account), digest(account, client_id)];
-  const state = scopes ? { status: "granted", scopes } : { status: "revoked" };
-  await store.hSet(`mcp:{${tag}}:consent:${consent}`, { ...names, ...state, at: (Date.now() / 1000).toFixed(3) });
-  if (!scopes) await store.publish("mcp:revoked", `${tag} ${consent}`); // ends open streams at once
+/** Tell the sidecar's admin API what a user has decided about a client; without `scopes` it is revoked. */
+async function decide(api, account, client_id, scopes) {
+  const decided = scopes ? { status: "granted", scopes } : { status: "revoked" };
+  const answer = await fetch(`${api.url}/v1/consents`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${api.token}`, "content-type": "application/json" },
+    body: JSON.stringify({ account, subject: account, client_id, ...decided }),
+    signal: AbortSignal.timeout(10_000),
+  });
+  if (!answer.ok) throw new Error(`the sidecar's admin API answers ${answer.status}: ${await answer.text()}`);
 }
 
 /** An adapter that also writes what becomes of grants for `resource`. */
-export const mirrored = (Adapter, store, resource) =>
+export const mirrored = (Adapter, api, resource) =>
   class extends Adapter {
     constructor(model, ...more) {
       super(model, ...more);
@@ -30,11 +27,11 @@ export const mirrored = (Adapter, store, resource) =>
     async upsert(id, payload, expiresIn) {
       await super.upsert(id, payload, expiresIn);
       const scopes = this.grants && payload.resources?.[resource];
-      if (scopes) await write(store, payload.accountId, payload.clientId, scopes);
+      if (scopes) await decide(api, payload.accountId, payload.clientId, scopes.split(" "));
     }
     async destroy(id) {
       const grant = this.grants && (await this.find(id));
-      if (grant) await write(store, grant.accountId, grant.clientId, undefined);
+      if (grant) await decide(api, grant.accountId, grant.clientId, undefined);
       await super.destroy(id);
     }
   };

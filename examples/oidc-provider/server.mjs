@@ -1,27 +1,25 @@
 // An authorization server for one MCP server, made with oidc-provider; approvals are mirrored by consents.mjs.
 //
 //     npm install
-//     RESOURCE=https://mcp.example.com/mcp STORE=redis://127.0.0.1:6379 node server.mjs
+//     RESOURCE=https://mcp.example.com/mcp API=http://127.0.0.1:9091 TOKEN=… node server.mjs
 //
 // One user, `ada`, whose password is PASSWORD. Everything is kept in memory: give it an adapter of your own, and keys
 // (`jwks`) and `cookies.keys` that stay. It prints the issuer's URL.
 import { createServer } from "node:http";
 import Provider from "oidc-provider";
-import { createClient } from "redis";
 
 import { mirrored } from "./consents.mjs";
 import { MemoryAdapter, grantsOf } from "./memory.mjs";
 
-const { RESOURCE: resource, STORE: url, PASSWORD: password = "secret", PORT = "0" } = process.env;
+const { RESOURCE: resource, API: url, TOKEN: token, PASSWORD: password = "secret", PORT = "0" } = process.env;
 const scope = "usage:read stores:read contacts:search contacts:reveal"; // those of the policy
 
-const store = await createClient({ url }).on("error", console.error).connect();
 const server = createServer().listen(Number(PORT), "127.0.0.1");
 await new Promise((listening) => server.once("listening", listening));
 const issuer = process.env.ISSUER ?? `http://127.0.0.1:${server.address().port}`;
 
 const provider = new Provider(issuer, {
-  adapter: mirrored(MemoryAdapter, store, resource),
+  adapter: mirrored(MemoryAdapter, { url, token }, resource),
   findAccount: (ctx, sub) => ({ accountId: sub, claims: () => ({ sub }) }),
   scopes: ["openid", "offline_access"],
   interactions: { url: (ctx, { uid }) => `/interaction/${uid}` },

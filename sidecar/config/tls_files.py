@@ -9,9 +9,10 @@ Messages never repeat a file's content. Encrypted keys are rejected: no terminal
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -21,8 +22,11 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
+from sidecar.config.settings.admin_api_settings import AdminApiTls
 from sidecar.config.settings.settings import BackendTls, ServerTls
 
+TlsSource = ServerTls | BackendTls | AdminApiTls
+"""Section of the config that names TLS files."""
 Stamp = tuple[tuple[int, ...] | None, ...]
 """File status, compared to detect changed or replaced files; None for a missing file."""
 
@@ -36,7 +40,7 @@ class Fault:
     """Fault of one file.
 
     Attributes:
-        key: key of the config: `cert`, `key` or `ca`.
+        key: key of the config: `cert`, `key`, `ca` or `client_ca`.
         wrong: description of the fault, without the file's content.
         accepted: the accepted form.
     """
@@ -66,7 +70,7 @@ class Credentials:
         not_after: earliest expiry of the certificates in the file; None without a certificate.
     """
 
-    source: ServerTls | BackendTls
+    source: TlsSource
     context: ssl.SSLContext = field(repr=False)
     stamp: Stamp
     not_before: datetime | None = None
@@ -81,7 +85,7 @@ class Credentials:
         return None
 
 
-def read_credentials(source: ServerTls | BackendTls) -> Credentials:
+def read_credentials(source: TlsSource) -> Credentials:
     """Read the files of a listener, the backend or the store, and make the context of its connections.
 
     Raises:
@@ -90,7 +94,7 @@ def read_credentials(source: ServerTls | BackendTls) -> Credentials:
     before = stamp_of(source)
     if faults := [fault for key, path in paths_of(source).items() if (fault := _unreadable(key, path))]:
         raise CertificateError(faults)
-    context = _listener() if isinstance(source, ServerTls) else _client(source)
+    context = _context(source)
     if source.cert is None or source.key is None:
         return Credentials(source, context, before)
     try:
@@ -103,13 +107,18 @@ def read_credentials(source: ServerTls | BackendTls) -> Credentials:
     return Credentials(source, context, before, not_before, not_after)
 
 
-def paths_of(source: ServerTls | BackendTls) -> dict[str, Path]:
+def paths_of(source: TlsSource) -> dict[str, Path]:
     """Return the path of each file that the section names, by its key in the config."""
-    every = {"ca": source.ca if isinstance(source, BackendTls) else None, "cert": source.cert, "key": source.key}
+    every = {
+        "ca": source.ca if isinstance(source, BackendTls) else None,
+        "client_ca": source.client_ca if isinstance(source, AdminApiTls) else None,
+        "cert": source.cert,
+        "key": source.key,
+    }
     return {key: path for key, path in every.items() if path is not None}
 
 
-def stamp_of(source: ServerTls | BackendTls) -> Stamp:
+def stamp_of(source: TlsSource) -> Stamp:
     """Return the stamp of the files; symbolic links are followed."""
     return tuple(_stamp(path) for path in paths_of(source).values())
 
@@ -125,6 +134,19 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
 # --- contexts ----------------------------------------------------------------------------------
 
 
+def _context(source: TlsSource) -> ssl.SSLContext:
+    if isinstance(source, BackendTls):
+        return _client(source)
+    context = _listener()
+    if isinstance(source, AdminApiTls) and source.client_ca is not None:
+        with _authorities("client_ca"):
+            context.load_verify_locations(source.client_ca)
+        _require_authorities(context, "client_ca")
+        context.verify_mode = ssl.CERT_OPTIONAL  # a caller without a certificate may have a token
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
+
+
 def _listener() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -136,16 +158,28 @@ def _listener() -> ssl.SSLContext:
 
 def _client(source: BackendTls) -> ssl.SSLContext:
     """Make a context that verifies the backend's chain and name: with `ca` only, or with the system's authorities."""
-    try:
+    with _authorities("ca"):
         context = ssl.create_default_context(cafile=source.ca)
-    except OSError as error:
-        raise CertificateError([_unusable("ca", "no certificate can be read from it", error, "certificates")]) from None
-    if source.ca is not None and not context.cert_store_stats()["x509"]:
-        raise CertificateError([Fault("ca", "no certificate is in it", "certificates of authorities, in PEM")])
+    if source.ca is not None:
+        _require_authorities(context, "ca")
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # as by default in Python 3.13: `ca` may be an intermediate
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+@contextlib.contextmanager
+def _authorities(key: str) -> Iterator[None]:
+    """Report a file of authorities that OpenSSL cannot read."""
+    try:
+        yield
+    except OSError as error:
+        raise CertificateError([_unusable(key, "no certificate can be read from it", error, "certificates")]) from None
+
+
+def _require_authorities(context: ssl.SSLContext, key: str) -> None:
+    if not context.cert_store_stats()["x509"]:
+        raise CertificateError([Fault(key, "no certificate is in it", "certificates of authorities, in PEM")])
 
 
 # --- faults ------------------------------------------------------------------------------------

@@ -145,6 +145,12 @@ class Families:
         self.ready = self._gauge("ready", "1 if `/readyz` answers 200, else 0.", "livemin")
         self.evictions = self._counter("evictions", "Number of evicted entries, by kind.", "kind")
         self.reload_failures = self._counter("reload_failures", "Number of reloads that failed.")
+        self.api_requests = self._counter(
+            "admin_api_requests", "Number of requests to the admin API, by operation.", "operation"
+        )
+        self.api_problems = self._counter(
+            "admin_api_problems", "Number of problems that the admin API answered, by code.", "code"
+        )
         self.log_dropped = self._counter("log_lines_dropped", "Number of log lines that were dropped.")
         self.series_exceeded = self._counter(
             "series_over_budget", "Number of label combinations counted as `_other`, by metric.", "metric"

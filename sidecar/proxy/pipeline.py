@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.identity.authenticator import token_digest
@@ -26,8 +26,7 @@ from sidecar.proxy.calls.cancellation import Cancellation
 from sidecar.proxy.calls.early_gates import arrived_message, decide, parse
 from sidecar.proxy.calls.siblings import CallName, NoSiblings, Siblings
 from sidecar.proxy.calls.steps import Authenticated, ParsedCall, Received
-from sidecar.proxy.confirming.confirmations import CallCancelledError, Confirmations, answers_question
-from sidecar.proxy.forward import Forwarder, has_own_ids
+from sidecar.proxy.forward import BackendRequest, Forwarder, has_own_ids
 from sidecar.proxy.in_flight import InFlightRequests
 from sidecar.proxy.in_flight_limits import InFlightLimits
 from sidecar.proxy.listener.answering_connection import ClientRequest
@@ -44,6 +43,9 @@ from sidecar.proxy.snapshot import Snapshot
 from sidecar.store.commands.keys import caller_keys
 from sidecar.store.store import Store
 from sidecar.system.random_ids import random_id
+
+# Members of enums as constants: as attributes of their classes they take ten times as long.
+_END_SESSION: Final = CallKind.END_SESSION
 
 
 class Pipeline:
@@ -144,7 +146,7 @@ class Pipeline:
 
     def _receive(self, request: ClientRequest) -> tuple[RequestContext, Received]:
         id_, snapshot = random_id(), self.snapshot
-        reply = ClientReply(request, id_, snapshot.settings.backend.idle_timeout)
+        reply = ClientReply(request, id_, snapshot.limits.idle_timeout)
         received = Received(id_, time.monotonic(), request, snapshot, reply)
         if (tracer := self._recorder.tracer) is not None:
             received.trace = tracer.begin(request.method, request.head.traceparent, id_)
@@ -163,17 +165,17 @@ class Pipeline:
         """Run gate 2: verify the access token."""
         request, snapshot = received.request, received.snapshot
         verified = snapshot.authenticator.authenticate(request.headers.getall("Authorization", ()))
-        caller = await Unverified(verified, request, self.memory, snapshot.settings.limits.memory)
+        caller = await Unverified(verified, request, self.memory, snapshot.limits.memory)
         return self._authenticated(received, caller)
 
     def _authenticated(self, received: Received, caller: Caller) -> Authenticated:
         account = caller_keys(caller).digest
-        lease = self.memory.lease(account, received.snapshot.settings.limits.memory)
+        lease = self.memory.lease(account, received.snapshot.limits.memory)
         return Authenticated(received, caller, account, lease)
 
     async def _read(self, authenticated: Authenticated) -> Message | None:
         """Run the first part of gate 3: read one message that every parser reads alike; None for GET and DELETE."""
-        request, limits = authenticated.received.request, authenticated.received.snapshot.settings.limits
+        request, limits = authenticated.received.request, authenticated.received.snapshot.limits
         if request.method != "POST":
             return None
         body = await self._readers.read(request, authenticated.account, limits.body, authenticated.memory)
@@ -200,14 +202,14 @@ class Pipeline:
         if call.listens:
             self._admission.ownership.listening(parsed.caller, call)
         if tool is not None and tool.serve is not None:
-            return self._serve(admitted)
-        if call.kind is CallKind.END_SESSION:
+            return self._serve_usage(admitted)
+        if call.kind is _END_SESSION:
             return self._end_session(context, admitted)
         if call.method == "notifications/cancelled":
             return self._cancel(context, admitted)
-        if answers_question(call):
-            return self.confirmations.take_answer(admitted)
-        return self._relay(context, admitted)
+        if not has_own_ids(call):
+            return self._relay(context, admitted)
+        return self._forward(context, admitted, (call, ExchangeIds(call)))
 
     async def _serve(self, admitted: Admitted) -> None:
         parsed = admitted.decided.parsed
@@ -244,14 +246,25 @@ class Pipeline:
             parsed.received.reply.answer(202, (), b"")
 
     async def _relay(self, context: RequestContext, admitted: Admitted, cancels: RequestId | None = None) -> None:
+        """Relay a message whose ids may have to be marked."""
         call = admitted.decided.parsed.call
         marked = (call, ExchangeIds(call)) if has_own_ids(call) else await self._forwarder.marked(admitted)
+        await self._forward(context, admitted, marked, cancels)
+
+    def _forward(
+        self,
+        context: RequestContext,
+        admitted: Admitted,
+        marked: tuple[Call, ExchangeIds],
+        cancels: RequestId | None = None,
+    ) -> Coroutine[Any, Any, None]:
+        """Build the request to the backend; return its exchange, which goes on without its client where it must."""
         request = context.forwarded = self._forwarder.prepare(admitted, *marked, context.stream, cancels)
-        if request.detachable:
-            context.relaying = self._forwarder.detach(request)
-            await asyncio.shield(context.relaying)
-        else:
-            await self._forwarder.run(request)
+        return self._detach(context, request) if request.detachable else self._forwarder.run(request)
+
+    async def _detach(self, context: RequestContext, request: BackendRequest) -> None:
+        context.relaying = self._forwarder.detach(request)
+        await asyncio.shield(context.relaying)
 
     def cancel_named(self, named: CallName) -> RequestId | None:
         """Cancel calls of this process; return the id of one of them as its client sent it, and None without one."""
@@ -282,7 +295,7 @@ class Pipeline:
         Open streams are known from here on, before the store is asked about them: a later revocation ends them.
         `_finish` releases it: a call may outlive its client.
         """
-        limits, call = parsed.received.snapshot.settings.limits, parsed.call
+        limits, call = parsed.received.snapshot.limits, parsed.call
         if call.listens:
             context.key = self._in_flight.begin(parsed)
             life, disconnect = _token_lifetime(parsed), parsed.received.reply.disconnect

@@ -7,8 +7,7 @@ name (DNS rebinding) is refused.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
-from ipaddress import ip_address
+from collections.abc import Awaitable, Callable, Collection
 
 import orjson
 
@@ -18,6 +17,7 @@ from sidecar.proxy.listener.accepting.acceptors import Listeners
 from sidecar.proxy.listener.answering_connection import ClientRequest
 from sidecar.proxy.listener.client_server import ClientServer
 from sidecar.proxy.listener.http_answers import Answer
+from sidecar.proxy.listener.operator_hosts import is_operator_host
 from sidecar.runtime.readiness import Readiness
 from sidecar.runtime.shutdown import ADMIN_GRACE
 
@@ -59,7 +59,7 @@ class Admin:
 
     async def handle(self, request: ClientRequest) -> Answer:
         """Serve one request."""
-        if not self._is_served(request.headers.getall("Host", ())):
+        if not is_operator_host(request.headers.getall("Host", ()), self._hosts()):
             return _text(403, "this Host name is not served here; admin_hosts names those that are\n")
         path = request.raw_path.partition("?")[0]
         if request.method not in ("GET", "HEAD"):
@@ -80,17 +80,6 @@ class Admin:
         text = "the HTTP request is malformed\n" if client else "this request has failed\n"
         return _text(400 if client else 500, text)
 
-    def _is_served(self, hosts: Iterable[str]) -> bool:
-        """Return False for a Host name that an attacker could have pointed here; browsers always send one."""
-        values = list(hosts)
-        if not values:  # HTTP/1.0, as load balancers check health
-            return True
-        host = values[0].lower()
-        name, port = _split(host)
-        if len(values) > 1 or (port and not port.isdecimal()):
-            return False
-        return name == "localhost" or _is_literal(name) or not {host, name}.isdisjoint(self._hosts())
-
     async def _scraped(self, accept: str) -> Answer:
         """Return the metrics; calls are served while a long body is made."""
         content_type, parts = self._metrics.expose(accept)
@@ -110,21 +99,3 @@ class Admin:
 
 def _text(status: int, text: str) -> Answer:
     return Answer(status, [("Content-Type", "text/plain; charset=utf-8")], text.encode())
-
-
-def _split(host: str) -> tuple[str, str]:
-    """Split a Host into name and port; an IPv6 literal keeps its brackets."""
-    if host.startswith("["):
-        name, bracket, rest = host.partition("]")
-        return name + bracket, rest.removeprefix(":") if rest[:1] in ("", ":") else "?"
-    name, _, port = host.partition(":")
-    return name, port
-
-
-def _is_literal(name: str) -> bool:
-    """Return True for an IPv4 address, or an IPv6 address in brackets."""
-    inside = name[1:-1] if name.startswith("[") and name.endswith("]") else None
-    try:
-        return ip_address(name if inside is None else inside).version == (4 if inside is None else 6)
-    except ValueError:
-        return False

@@ -32,6 +32,7 @@ from sidecar.proxy.memory import MemoryLease
 from sidecar.proxy.relay.streams import StreamEnding
 from sidecar.proxy.snapshot import Snapshot
 from sidecar.runtime.admin import Admin
+from sidecar.runtime.admin_api_listener import AdminApiListener
 from sidecar.runtime.background import BackgroundTasks
 from sidecar.runtime.control.reload_answer import ReloadCause
 from sidecar.runtime.dependencies import Dependencies
@@ -112,8 +113,8 @@ class Sidecar:
 
     @property
     def addresses(self) -> dict[str, Address]:
-        """First address that each of `listen` and `admin` is bound to: port 0 has become a port."""
-        return {name: addresses[0] for name, addresses in self.listeners.addresses.items()}
+        """First TCP address that each listener is bound to: port 0 has become a port."""
+        return {name: addresses[0] for name, addresses in self.listeners.addresses.items() if addresses}
 
     @property
     def lines(self) -> Lines:
@@ -146,6 +147,7 @@ class Sidecar:
         page = AccountPage(self.store, settings.store, self._issuers, self.pipeline.memory, self._repeats)
         self._stack.push_async_callback(page.close)
         self.pipeline.page = page.answer
+        self._admin_api = AdminApiListener(self._in_force, self._lines, self._repeats, self.metrics)
         self.reloader = self._make_reloader()
         self.gauges = self._make_gauges()
         self.reloader.warn(self._loaded)
@@ -182,6 +184,7 @@ class Sidecar:
         if not self._supervised:
             admin = Admin(self.metrics, self.readiness, self.gauges.refresh, lambda: self._in_force()[0].admin_hosts)
             await admin.listen(listeners, settings)
+            await self._admin_api.open(listeners, self._stack, self._loaded.tls.admin_api)
         public = ClientServer(self.pipeline.handle, refused(self.request_path.malformed), settings.limits)
         outside, tls = [each.address for each in settings.listen], self._certificates.listeners
         await listeners.open("listen", outside, tls, public, self._grace, () if self._supervised else None)
@@ -240,7 +243,13 @@ class Sidecar:
         self.files_in_force.begin_series()
         replace = self.files_in_force.replace
         return Reloader(
-            self._config, self._in_force, replace, files=self._files, metrics=self.metrics, lines=self._lines
+            self._config,
+            self._in_force,
+            replace,
+            files=self._files,
+            admin_api=self._admin_api,
+            metrics=self.metrics,
+            lines=self._lines,
         )
 
     def _make_gauges(self) -> Gauges:

@@ -27,6 +27,7 @@ from sidecar.proxy.listener.accepting.acceptors import Listeners
 from sidecar.proxy.pipeline import Pipeline
 from sidecar.proxy.relay.streams import StreamEnding
 from sidecar.proxy.snapshot import Snapshot
+from sidecar.runtime.admin_api_listener import AdminApiListener
 from sidecar.runtime.control.control_socket import ControlSocket
 from sidecar.runtime.control.reload_answer import ReloadAnswer, ReloadCause, settings_changes
 from sidecar.runtime.watches.backend_watch import BackendWatch
@@ -51,6 +52,7 @@ class Reloader:
         in_force: returns settings and policy in force.
         apply: puts valid files in force; returns problems if it has changed nothing.
         files: is notified of the files in force.
+        admin_api: gets the credentials of valid files.
         metrics: count reloads.
         lines: the log.
 
@@ -65,6 +67,7 @@ class Reloader:
         apply: Callable[[Loaded], Awaitable[Sequence[str]]],
         *,
         files: FilesWatch,
+        admin_api: AdminApiListener,
         metrics: Metrics,
         lines: Lines,
     ) -> None:
@@ -72,6 +75,7 @@ class Reloader:
         self._in_force = in_force
         self._put_in_force = apply
         self._files = files
+        self._admin_api = admin_api
         self._metrics = metrics
         self._lines = lines
         self._disk = LimitedThreads("reload")
@@ -151,6 +155,7 @@ class Reloader:
         if problems:
             self._files.found(loaded)
             return self._refuse(problems)
+        self._admin_api.use(loaded.tls.admin_api)
         self._files.reloaded(loaded)
         self._lines.follow(loaded.settings.log)
         answer = _accepted(before, loaded)
@@ -236,11 +241,20 @@ def needs_restart(before: Settings, after: Settings) -> list[str]:
     """Return the changed settings that a reload cannot change."""
     changed = [name for name in _FIXED if getattr(before, name) != getattr(after, name)]
     # Certificates are read again; the choice of TLS or not is part of the listener.
-    return changed if _bound(before) == _bound(after) else [*changed, "listen"]
+    if _bound(before) != _bound(after):
+        changed.append("listen")
+    if _api_bound(before) != _api_bound(after):
+        changed.append("admin_api.listen")
+    return changed
 
 
 def _bound(settings: Settings) -> list[tuple[Address, bool]]:
     return [(each.address, each.tls is None) for each in settings.listen]
+
+
+def _api_bound(settings: Settings) -> tuple[object, bool] | None:
+    section = settings.admin_api
+    return None if section is None else (section.listen, section.tls is None)
 
 
 def _upstream(before: Snapshot, loaded: Loaded) -> BackendPool:

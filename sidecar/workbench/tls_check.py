@@ -11,30 +11,33 @@ from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
 from sidecar.config.documents.merging import Document, DocumentError, Path, Problem, validate
+from sidecar.config.settings.admin_api_settings import AdminApiTls
 from sidecar.config.settings.settings import BackendTls, ServerTls, Settings
-from sidecar.config.tls_files import CertificateError, Credentials, read_credentials
+from sidecar.config.tls_files import CertificateError, Credentials, TlsSource, read_credentials
 from sidecar.workbench.lint import Notice
 
-M = TypeVar("M", ServerTls, BackendTls)
+M = TypeVar("M", ServerTls, BackendTls, AdminApiTls)
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """TLS credentials of listener and backend.
+    """TLS credentials of listeners and backend.
 
     Attributes:
         listeners: credentials of each entry of `listen`; None for plain HTTP.
         backend: credentials for the backend; None for plain HTTP.
         notices: warnings, such as an expired certificate.
+        admin_api: credentials of the admin API; None without TLS.
     """
 
     listeners: tuple[Credentials | None, ...] = (None,)
     backend: Credentials | None = None
     notices: tuple[Notice, ...] = ()
+    admin_api: Credentials | None = None
 
 
 def read_tls(settings: Settings | None, document: Document, base: FilePath) -> tuple[Tls, list[Problem]]:
-    """Read the files of both sides.
+    """Read the files of every side.
 
     Args:
         settings: the config; None when it has other problems.
@@ -49,15 +52,19 @@ def read_tls(settings: Settings | None, document: Document, base: FilePath) -> t
     if isinstance(written, list):
         paths = [("listen", place) for place in range(len(written))]
     backend: BackendTls | None
+    api: AdminApiTls | None
     if settings is None:
         listens = [_written(document, path, ServerTls, base) for path in paths]
         backend = _written(document, ("backend",), BackendTls, base)
+        api = _written(document, ("admin_api",), AdminApiTls, base)
     else:
         listens = [each.tls for each in settings.listen]
         backend = settings.backend.tls if settings.backend.url.startswith("https:") else None
+        api = None if settings.admin_api is None else settings.admin_api.tls
     read_in = _Reading(document)
     listeners = tuple(read_in.side(path, source) for path, source in zip(paths, listens, strict=True))
-    return Tls(listeners, read_in.side(("backend",), backend), tuple(read_in.notices)), read_in.problems
+    sides = read_in.side(("backend",), backend), read_in.side(("admin_api",), api)
+    return Tls(listeners, sides[0], tuple(read_in.notices), sides[1]), read_in.problems
 
 
 class _Reading:
@@ -66,7 +73,7 @@ class _Reading:
         self.problems: list[Problem] = []
         self.notices: list[Notice] = []
 
-    def side(self, path: Path, source: ServerTls | BackendTls | None) -> Credentials | None:
+    def side(self, path: Path, source: TlsSource | None) -> Credentials | None:
         """Read the credentials of one side; None without any, or with problems."""
         if source is None:
             return None

@@ -15,7 +15,7 @@ import pytest
 from tests.clients.driven import driven
 from tests.clients.person import person
 from tests.clients.support import ALLOW_ALL, node_server
-from tests.clients.test_providers import PROVIDERS, provider
+from tests.clients.test_providers import PROVIDERS, mirrored, provider
 from tests.support.chromium import LIMIT, Tab, browser
 from tests.support.rig import Json, Rig, rig
 from tests.support.store import StoreServer, free_port
@@ -49,11 +49,11 @@ async def deployed(
     request: pytest.FixtureRequest, tmp_path: Path, store_server: StoreServer
 ) -> AsyncIterator[tuple[Rig, str]]:
     """A sidecar with an account page in front of an official server, and its issuer."""
-    listen = f"127.0.0.1:{free_port()}"
+    listen, admin_api = (f"127.0.0.1:{free_port()}" for _ in range(2))
     resource = f"http://{listen}/mcp"
     async with AsyncExitStack() as stack:
         issuer = await stack.enter_async_context(
-            provider(request.param, tmp_path, resource=resource, store=store_server.url)
+            provider(request.param, tmp_path, resource=resource, api=f"http://{admin_api}")
         )
         client = await registered(issuer, f"http://{listen}/account/callback")
         built = await stack.enter_async_context(
@@ -67,6 +67,7 @@ async def deployed(
                 resource=resource,
                 listen=listen,
                 account_page={"client_id": client["client_id"]},
+                admin_api=mirrored(admin_api),
                 shutdown_grace="100ms",
             )
         )  # fmt: skip

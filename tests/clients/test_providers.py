@@ -1,4 +1,4 @@
-"""Official clients sign in at real authorization servers, whose approvals the examples mirror into the store."""
+"""Official clients sign in at real authorization servers, whose approvals the examples mirror to the sidecar."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ PROVIDERS: Final = ("oidc-provider", "better-auth")
 BASE: Final = {"usage:read", "stores:read"}
 PLUMBING: Final = {"openid", "offline_access"}
 """Scopes that clients add by themselves when the authorization server offers them."""
+TOKEN: Final = "a-token-of-the-authorization-server"
 REVEAL: Final = {"contact_ids": ["c1"], "confirm_spend_credits": True}
 POLICY: Final[Json] = {
     "scopes": {"usage:read": "Usage.", "stores:read": "Stores.", "contacts:reveal": "Contacts."},
@@ -64,12 +65,17 @@ class Deployment:
                 yield client
 
 
+def mirrored(listen: str) -> Json:
+    """A config's `admin_api`, where the server of an example may mirror consents."""
+    return {"listen": listen, "tokens": [{"name": "login", "token": TOKEN, "may": ["consents"]}]}
+
+
 @asynccontextmanager
-async def provider(name: str, folder: Path, *, resource: str, store: str) -> AsyncIterator[str]:
+async def provider(name: str, folder: Path, *, resource: str, api: str) -> AsyncIterator[str]:
     """The server of an example, as it is printed; gives its issuer."""
     shutil.copytree(EXAMPLES / name, folder / name)
     (folder / name / "node_modules").symlink_to(node.MODULES)
-    variables = {"RESOURCE": resource, "STORE": store, "PASSWORD": "correct horse"}
+    variables = {"RESOURCE": resource, "API": api, "TOKEN": TOKEN, "PASSWORD": "correct horse"}
     async with node.started(folder / name / "server.mjs", env=variables) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -82,12 +88,12 @@ async def provider(name: str, folder: Path, *, resource: str, store: str) -> Asy
 async def deployment(
     request: pytest.FixtureRequest, tmp_path: Path, store_server: StoreServer
 ) -> AsyncIterator[Deployment]:
-    listen = f"127.0.0.1:{free_port()}"
+    listen, admin_api = (f"127.0.0.1:{free_port()}" for _ in range(2))
     resource = f"http://{listen}/mcp"
     async with (
         backend.serving(BackendWithoutStream()) as url,
         Recorder(url) as arrived,
-        provider(request.param, tmp_path, resource=resource, store=store_server.url) as issuer,
+        provider(request.param, tmp_path, resource=resource, api=f"http://{admin_api}") as issuer,
         rig(
             tmp_path,
             store_server,
@@ -97,6 +103,7 @@ async def deployment(
             resource=resource,
             listen=listen,
             shutdown_grace="100ms",
+            admin_api=mirrored(admin_api),
         ) as built,
         person(user="ada", email="ada@example.com", password="correct horse") as ada,
     ):

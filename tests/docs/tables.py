@@ -19,6 +19,9 @@ from typing import Any, Final
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel
 
+from sidecar.admin_api.api_problems import ApiCode
+from sidecar.admin_api.route_table import Route
+from sidecar.admin_api.routes import ROUTES
 from sidecar.config.settings.settings_schema import settings_schema
 from sidecar.errors import Blame, ErrorCode, Shape
 from sidecar.identity import token_kind
@@ -161,7 +164,7 @@ _MEANINGS: Final = {
     "shutdown_grace": "Time that calls in flight have to end.",
     "resource": "The public URL, exactly as clients use it.",
     "listen.tls.cert": "PEM: the certificate, then those up to its authority.",
-    "admin_hosts": "Host names that `admin` accepts, in lower case.",
+    "admin_hosts": "Host names that `admin` and `admin_api` accept, in lower case.",
     "hosts": "Further Host names, in lower case.",
     "origins": "Browser origins that are allowed.",
     "backend.headers": "Added to every request; may hold secrets.",
@@ -518,6 +521,25 @@ def token_kinds() -> str:
     return table(("Evidence", "Access token", "Refused"), rows)
 
 
+# --- admin API ---------------------------------------------------------------------------------
+
+
+def api_routes() -> str:
+    rows = [
+        (code(f"{route.method} {route.path}"), code(route.permission), route.summary, ", ".join(_inputs(route)))
+        for route in ROUTES
+    ]
+    return table(("Request", "Permission", "Effect", "Parameters"), rows)
+
+
+def _inputs(route: Route) -> list[str]:
+    return [code(each.name) for each in route.parameters if each.place != "path" and each.name != "issuer"]
+
+
+def api_problems() -> str:
+    return table(("Code", "HTTP", "Meaning"), [(code(each.id), str(each.status), each.sentence) for each in ApiCode])
+
+
 # --- pages -------------------------------------------------------------------------------------
 
 TABLES: Final[Mapping[str, Callable[[], str]]] = {
@@ -537,6 +559,8 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "receipt": receipt,
     "scripts": scripts,
     "token-kinds": token_kinds,
+    "api-routes": api_routes,
+    "api-problems": api_problems,
 }
 
 

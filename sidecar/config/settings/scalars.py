@@ -23,7 +23,7 @@ _BYTES: Final = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
 _DURATION: Final = r"([0-9]{1,9})(ms|s|m|h)"
 _SIZE: Final = r"([1-9][0-9]{0,8})(B|KiB|MiB|GiB)"
 _HOST_NAME: Final = r"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?)"
-_ADDRESS: Final = rf"({_HOST_NAME}):([0-9]{{1,5}})"
+ADDRESS: Final = rf"({_HOST_NAME}):([0-9]{{1,5}})"
 _HOST: Final = rf"{_HOST_NAME}(?::[0-9]{{1,5}})?"
 _ORIGIN: Final = rf"[a-z][a-z0-9+.-]*://{_HOST}"
 # RFC 3986 section 2: the characters of a URL; others must be percent-encoded.
@@ -150,8 +150,13 @@ _WILDCARDS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, never
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1"})
 
 
-def _address(value: object) -> Address:
-    match = re.fullmatch(_ADDRESS, _text(value, "host:port, as text"))
+def address_of(value: object) -> Address:
+    """Return the address that a text names.
+
+    Raises:
+        ValueError: it is none.
+    """
+    match = re.fullmatch(ADDRESS, _text(value, "host:port, as text"))
     if match is None or int(match[2]) > _MAX_PORT:
         raise ValueError("not an address; host:port such as 127.0.0.1:8080 or [::1]:8080")
     return Address(match[1].strip("[]"), int(match[2]))
@@ -172,7 +177,7 @@ def _origin(value: object) -> str:
     return text
 
 
-Listener = Annotated[Address, PlainValidator(_address), PlainSerializer(str), _schema(_ADDRESS, "host:port")]
+Listener = Annotated[Address, PlainValidator(address_of), PlainSerializer(str), _schema(ADDRESS, "host:port")]
 HostName = Annotated[str, PlainValidator(_host), _schema(_HOST, "name or name:port")]
 Origin = Annotated[str, PlainValidator(_origin), _schema(_ORIGIN, "scheme://host or scheme://host:port")]
 

@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 from sidecar.config.documents.merging import Document, FindingsError, Lax, Model, Problem, validate
 from sidecar.config.documents.salvage import salvage
 from sidecar.config.settings.account_page_settings import AccountPageSettings, page_findings
+from sidecar.config.settings.admin_api_settings import AdminApiSettings
 from sidecar.config.settings.issuer_settings import ALGORITHMS, Introspection, Issuers, IssuerSettings
 from sidecar.config.settings.limits import Limits, WorkerCount
 from sidecar.config.settings.observation_settings import Log, TracingSettings
@@ -192,7 +193,7 @@ class Settings(Model):
     admin: Addresses = (Address("127.0.0.1", 9090),)
     """Addresses of metrics and health."""
     admin_hosts: Lax[tuple[HostName, ...]] = ()
-    """Host names that `admin` accepts in addition to IP literals and `localhost`, in lower case."""
+    """Host names that `admin` and `admin_api` accept in addition to IP literals and `localhost`, in lower case."""
     hosts: Lax[tuple[HostName, ...]] = ()
     """Additional accepted Host names, in lower case."""
     origins: Lax[tuple[Origin, ...]] = ()
@@ -217,6 +218,7 @@ class Settings(Model):
     log: Log = Log()
     tracing: TracingSettings | None = None
     account_page: AccountPageSettings | None = None
+    admin_api: AdminApiSettings | None = None
 
     @field_validator("issuers")
     @classmethod
@@ -242,13 +244,17 @@ class Settings(Model):
     @model_validator(mode="after")
     def _listeners_differ(self) -> Self:
         public = [each.address for each in self.listen]
-        for key, addresses in (("listen", public), ("admin", self.admin)):
+        api = () if self.admin_api is None else self.admin_api.addresses
+        for key, addresses in ((("listen",), public), (("admin",), self.admin), (("admin_api", "listen"), api)):
             if any(one.conflicts_with(other) for one, other in combinations(addresses, 2)):
                 raise FindingsError(
-                    [((key,), "two addresses that cannot both be bound", "addresses that do not include each other")]
+                    [(key, "two addresses that cannot both be bound", "addresses that do not include each other")]
                 )
         if any(one.overlaps(other) for one, other in product(self.admin, public)):
             raise FindingsError([(("admin",), "overlaps an address of `listen`", "another port or host")])
+        if any(one.overlaps(other) for one, other in product(api, (*public, *self.admin))):
+            wrong = "overlaps an address of `listen` or `admin`"
+            raise FindingsError([(("admin_api", "listen"), wrong, "another port or host")])
         return self
 
 

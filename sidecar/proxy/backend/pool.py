@@ -176,7 +176,8 @@ class BackendPool:
         outgoing.answer = answer = connection.start(data, outgoing.deadline, outgoing.memory)
         outgoing.headers, outgoing.body = (), None  # not kept for hours by an open stream
         try:
-            await answer.arrive()
+            while (arriving := answer.arriving()) is not None:
+                await arriving
             self.connected = True
             self.heard_at = answer.last_byte
             if b"content-encoding" in answer.fields:

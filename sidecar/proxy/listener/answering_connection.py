@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final, cast
+from collections.abc import Mapping
+from typing import Any, Final, cast
 
 from aiohttp import StreamReader
 from aiohttp.base_protocol import BaseProtocol
@@ -185,6 +186,11 @@ class AnsweringConnection(BaseProtocol):
     def unsent(self) -> int:
         """Number of bytes that are written and wait for the client to read."""
         return 0 if self._wire is None else self._wire.get_write_buffer_size()
+
+    @property
+    def peer_certificate(self) -> Mapping[str, Any] | None:
+        """Verified certificate of the client, as `SSLSocket.getpeercert` describes it; None without one."""
+        return None if self._wire is None else self._wire.get_extra_info("peercert") or None
 
     def close(self) -> None:
         """Close the connection once what was written is sent; a client that does not read it is disconnected."""

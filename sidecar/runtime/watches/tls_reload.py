@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from typing import Final
 
@@ -25,6 +26,8 @@ CHECK_EVERY: Final = 2.0
 """Seconds between two checks of the files."""
 LOOK_WITHIN: Final = 10.0
 """Seconds that one check may take; a mount that does not answer is reported like a file that cannot be read."""
+
+_ADMIN_API: Final = "admin_api"  # the side
 
 
 class ListenerContext(ssl.SSLContext):
@@ -54,48 +57,24 @@ class ListenerContext(ssl.SSLContext):
         return self.current.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
 
 
-class Certificates:
-    """Certificates of the listeners and of the backend connection.
+class CertificateWatch(ABC):
+    """Certificates in force by side, and the watch over their files.
 
     Args:
-        settings: config.yaml.
-        tls: the credentials that were loaded for it.
-        upstream: the connections to the backend.
         metrics: get the end of each certificate.
         lines: the log of renewals and refusals.
-
-    Attributes:
-        listeners: the context of each entry of `listen`; None where it speaks plain HTTP.
     """
 
-    def __init__(self, settings: Settings, tls: Tls, upstream: BackendPool, metrics: Metrics, lines: Lines) -> None:
-        if [each.tls is None for each in settings.listen] != [each is None for each in tls.listeners]:
-            raise ValueError("the config was not loaded for serving")  # never plain HTTP where TLS is configured
-        self._upstream = upstream
+    def __init__(self, metrics: Metrics, lines: Lines) -> None:
         self._metrics = metrics
         self._lines = lines
-        self.listeners = tuple(None if each is None else ListenerContext(each.context) for each in tls.listeners)
         self.look_within = LOOK_WITHIN
         self._sides: dict[str, _CertificateState] = {}
-        self.use(tls)
 
     @property
     def valid(self) -> bool:
         """True when the files in use would load again."""
         return not any(side.refused for side in self._sides.values())
-
-    def use(self, tls: Tls, upstream: BackendPool | None = None) -> None:
-        """Put loaded credentials in force, from the next connection on.
-
-        Args:
-            tls: the credentials.
-            upstream: connections to the backend that replace those before.
-        """
-        self._upstream = upstream or self._upstream
-        self._sides = {}
-        for place, listener in enumerate(tls.listeners):
-            self._put(_listen(place), listener)
-        self._put("backend", tls.backend)
 
     async def watch(self) -> None:
         """Check the files every few seconds, forever."""
@@ -138,15 +117,14 @@ class Certificates:
             return
         if paths_of(credentials.source):
             self._sides[name] = _CertificateState(credentials)
-        if name == "backend":
-            self._upstream.set_tls(credentials.context)
-        else:
-            for place, listener in enumerate(self.listeners):
-                if listener is not None and name == _listen(place):
-                    listener.current = credentials.context
+        self._apply(name, credentials.context)
         problem = credentials.validity_problem(datetime.now(UTC))
         if problem is not None:
             self._lines.event("certificate_outside_validity", "warning", side=name, problem=problem)
+
+    @abstractmethod
+    def _apply(self, name: str, context: ssl.SSLContext) -> None:
+        """Use a context for connections of a side that begin from now on."""
 
     def _refuse(self, name: str, side: _CertificateState, seen: Stamp, error: CertificateError) -> None:
         if seen != side.doubtful:
@@ -159,6 +137,77 @@ class Certificates:
         for fault in error.faults:
             line = {"side": name, "file": cut(str(files[fault.key]), 1000), "problem": f"{fault.key}: {fault.wrong}"}
             self._lines.write("error", "certificate_rejected", line)
+
+
+class Certificates(CertificateWatch):
+    """Certificates of the listeners and of the backend connection.
+
+    Args:
+        settings: config.yaml.
+        tls: the credentials that were loaded for it.
+        upstream: the connections to the backend.
+        metrics: get the end of each certificate.
+        lines: the log of renewals and refusals.
+
+    Attributes:
+        listeners: the context of each entry of `listen`; None where it speaks plain HTTP.
+    """
+
+    def __init__(self, settings: Settings, tls: Tls, upstream: BackendPool, metrics: Metrics, lines: Lines) -> None:
+        super().__init__(metrics, lines)
+        if [each.tls is None for each in settings.listen] != [each is None for each in tls.listeners]:
+            raise ValueError("the config was not loaded for serving")  # never plain HTTP where TLS is configured
+        self._upstream = upstream
+        self.listeners = tuple(None if each is None else ListenerContext(each.context) for each in tls.listeners)
+        self.use(tls)
+
+    def use(self, tls: Tls, upstream: BackendPool | None = None) -> None:
+        """Put loaded credentials in force, from the next connection on.
+
+        Args:
+            tls: the credentials.
+            upstream: connections to the backend that replace those before.
+        """
+        self._upstream = upstream or self._upstream
+        self._sides = {}
+        for place, listener in enumerate(tls.listeners):
+            self._put(_listen(place), listener)
+        self._put("backend", tls.backend)
+
+    def _apply(self, name: str, context: ssl.SSLContext) -> None:
+        if name == "backend":
+            self._upstream.set_tls(context)
+            return
+        for place, listener in enumerate(self.listeners):
+            if listener is not None and name == _listen(place):
+                listener.current = context
+
+
+class ApiCertificate(CertificateWatch):
+    """Certificate of the admin API.
+
+    Args:
+        credentials: as loaded.
+        metrics: get the end of the certificate.
+        lines: the log of renewals and refusals.
+
+    Attributes:
+        context: for the listener.
+    """
+
+    def __init__(self, credentials: Credentials, metrics: Metrics, lines: Lines) -> None:
+        super().__init__(metrics, lines)
+        self.context = ListenerContext(credentials.context)
+        self.use(credentials)
+
+    def use(self, credentials: Credentials | None) -> None:
+        """Put loaded credentials in force, from the next connection on; None changes nothing."""
+        if credentials is not None:
+            self._sides = {}
+            self._put(_ADMIN_API, credentials)
+
+    def _apply(self, name: str, context: ssl.SSLContext) -> None:
+        self.context.current = context
 
 
 class _CertificateState:

@@ -17,6 +17,7 @@ from sidecar.policy.rules import Policy
 from sidecar.proxy.admit import LEASE_MARGIN
 from sidecar.proxy.listener.accepting.acceptors import Listeners
 from sidecar.runtime.admin import Admin
+from sidecar.runtime.admin_api_listener import AdminApiListener
 from sidecar.runtime.background import BackgroundTasks
 from sidecar.runtime.control.reload_answer import ReloadCause
 from sidecar.runtime.readiness import Check, Readiness
@@ -75,6 +76,7 @@ class Supervisor:
         lines.dropped = self._metrics.log_dropped.inc
         self._readiness = Readiness(self._checks, self._repeats)
         self._files = FilesWatch(config, loaded, self._in_force, self._repeats, self._reload_watched)
+        self._admin_api = AdminApiListener(self._in_force, lines, self._repeats, self._metrics)
         self._stack = contextlib.AsyncExitStack()
         self._threads = LimitedThreads("embedded store")
         self._tasks = BackgroundTasks(self._repeats)
@@ -105,22 +107,27 @@ class Supervisor:
         self._crew = Crew(
             self._config, self._loaded, sockets, self._metrics, self._lines, self._lease_margin, self._hung_after
         )
-        reload = Reloader(
-            self._config,
-            self._in_force,
-            self._crew.replace,
-            files=self._files,
-            metrics=self._metrics,
-            lines=self._lines,
-        )
-        self._reloader = reload
+        self._reloader = reload = self._make_reloader()
         listeners = Listeners(self._stack, self._metrics, self._repeats)
         await self._open_admin(settings, listeners)
         await reload.serve_commands(settings.control, self._stack)
         if settings.store.embedded:
             await self._hold_store(EmbeddedStore(settings.store.directory))
+        await self._admin_api.open(listeners, self._stack, self._loaded.tls.admin_api)
         reload.warn(self._loaded)
         reload.succeeded()
+        await self._start_workers()
+        self._lines.event(
+            "listening",
+            resource=settings.resource,
+            listen=sockets.words(),
+            admin=listeners.words("admin"),
+            policy=self._loaded.policy.revision,
+            connections=listeners.most["listen"] * self._workers,
+            workers=self._workers,
+        )
+
+    async def _start_workers(self) -> None:
         self._stack.push_async_callback(self._end)
         self._crew.start()
         for name, task in (
@@ -131,14 +138,16 @@ class Supervisor:
             self._tasks.start(task, name)
         # Until then, the kernel takes connections that no worker answers.
         await wait_unless(self._crew.has_served, _SERVE_WITHIN)
-        self._lines.event(
-            "listening",
-            resource=settings.resource,
-            listen=sockets.words(),
-            admin=listeners.words("admin"),
-            policy=self._loaded.policy.revision,
-            connections=listeners.most["listen"] * self._workers,
-            workers=self._workers,
+
+    def _make_reloader(self) -> Reloader:
+        return Reloader(
+            self._config,
+            self._in_force,
+            self._crew.replace,
+            files=self._files,
+            admin_api=self._admin_api,
+            metrics=self._metrics,
+            lines=self._lines,
         )
 
     async def _open_admin(self, settings: Settings, listeners: Listeners) -> None:

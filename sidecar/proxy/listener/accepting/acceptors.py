@@ -24,6 +24,7 @@ from sidecar.config.settings.settings import Limits
 from sidecar.observe.metrics import Metrics
 from sidecar.observe.repeats import Repeats
 from sidecar.proxy.listener.accepting.binding import BoundAddress, bind
+from sidecar.proxy.listener.accepting.unix_binding import BoundSocket
 from sidecar.proxy.listener.client_server import ClientServer
 from sidecar.system.descriptors import Descriptors
 
@@ -33,6 +34,10 @@ HANDSHAKE_WITHIN: Final = 15.0
 _AT_ONCE: Final = 32  # connections accepted in one turn of the event loop
 _REST: Final = 1.0  # seconds without accepting after the kernel has refused a descriptor
 _ENDED: Final = frozenset({errno.ECONNABORTED, errno.EAGAIN, errno.EINTR, errno.EPROTO, errno.EPERM})
+
+
+Bound = BoundAddress | BoundSocket
+"""Listening sockets of one address."""
 
 
 class Pause(StrEnum):
@@ -56,7 +61,7 @@ class Acceptor:
     """
 
     def __init__(
-        self, bound: Iterable[BoundAddress], server: ClientServer, most: int, paused: Callable[[Pause], None]
+        self, bound: Iterable[Bound], server: ClientServer, most: int, paused: Callable[[Pause], None]
     ) -> None:
         self._bound = tuple(bound)
         self.server = server
@@ -85,7 +90,7 @@ class Acceptor:
         for each in self._bound:
             each.close()
 
-    def add(self, bound: Sequence[BoundAddress]) -> None:
+    def add(self, bound: Sequence[Bound]) -> None:
         """Accept on further sockets as well, such as those of a worker that has died."""
         if self._stopped:
             return
@@ -93,7 +98,7 @@ class Acceptor:
         if self._accepting:
             self._watch(bound)
 
-    def remove(self, bound: Sequence[BoundAddress]) -> None:
+    def remove(self, bound: Sequence[Bound]) -> None:
         """Stop accepting on sockets that were added; they stay open."""
         if self._accepting:
             self._ignore(bound)
@@ -112,12 +117,12 @@ class Acceptor:
         self._accepting = False
         self._ignore(self._bound)
 
-    def _watch(self, bound: Iterable[BoundAddress]) -> None:
+    def _watch(self, bound: Iterable[Bound]) -> None:
         for address in bound:
             for each in address.sockets:
                 self._loop.add_reader(each.fileno(), self._accept, each, address.tls)
 
-    def _ignore(self, bound: Iterable[BoundAddress]) -> None:
+    def _ignore(self, bound: Iterable[Bound]) -> None:
         for address in bound:
             for each in address.sockets:
                 self._loop.remove_reader(each.fileno())
@@ -177,20 +182,21 @@ class Listeners:
 
     Attributes:
         most: connections at one time, by the listener's name.
-        addresses: the bound addresses of each: port 0 has become a port.
+        addresses: the bound TCP addresses of each: port 0 has become a port.
     """
 
     def __init__(self, stack: AsyncExitStack, metrics: Metrics, repeats: Repeats) -> None:
         share = Descriptors.available()
-        self.most = {"listen": share.clients, "admin": share.admin}
+        self.most = {"listen": share.clients, "admin": share.admin, "admin_api": share.admin}
         self.addresses: dict[str, list[Address]] = {}
+        self._bound: dict[str, Sequence[Bound]] = {}
         self._limit = share.limit
         self._stack = stack
         self._paused = metrics.accepts_paused
         self._repeats = repeats
         self._acceptors: dict[str, Acceptor] = {}
         self._tls: Sequence[ssl.SSLContext | None] = ()
-        self._shared: list[BoundAddress] = []
+        self._shared: list[Bound] = []
         metrics.begin(metrics.accepts_paused, self.most, [each.value for each in Pause])
 
     @property
@@ -200,7 +206,7 @@ class Listeners:
 
     def words(self, name: str) -> str:
         """Return the addresses of one listener for the log."""
-        return ", ".join(map(str, self.addresses[name]))
+        return ", ".join(str(each.address) for each in self._bound[name])
 
     def limit(self, limits: Limits) -> None:
         """Bound the heads of connections that begin from now on."""
@@ -214,7 +220,7 @@ class Listeners:
         tls: Sequence[ssl.SSLContext | None],
         server: ClientServer,
         grace: Callable[[], float],
-        bound: Sequence[BoundAddress] | None = None,
+        bound: Sequence[Bound] | None = None,
     ) -> None:
         """Serve on these addresses until the end, when requests in flight have as many seconds as `grace` returns then.
 
@@ -229,14 +235,15 @@ class Listeners:
         Raises:
             OSError: one of them cannot be listened on.
         """
-        bound = await bind(addresses, tls) if bound is None else _with_tls(bound, tls)
+        bound = list(await bind(addresses, tls)) if bound is None else _with_tls(bound, tls)
         self._tls = tls
         acceptor = self._acceptors[name] = Acceptor(bound, server, self.most[name], partial(self._report, name))
         # The time is asked for when it begins: a reload may have changed it.
         self._stack.push_async_callback(lambda: server.shutdown(grace()))
         self._stack.callback(acceptor.stop)  # runs first
         acceptor.start()
-        self.addresses[name] = [each.address for each in bound]
+        self._bound[name] = bound
+        self.addresses[name] = [each.address for each in bound if isinstance(each.address, Address)]
 
     def accept(self, bound: Sequence[BoundAddress]) -> None:
         """Accept clients on these sockets of workers, and on none that were given before.
@@ -258,5 +265,9 @@ class Listeners:
         self._repeats.event("accepts_paused", "warning", listener=listener, why=reason.value, limit=self._limit)
 
 
-def _with_tls(bound: Iterable[BoundAddress], tls: Sequence[ssl.SSLContext | None]) -> list[BoundAddress]:
-    return [replace(each, tls=context) for each, context in zip(bound, cycle(tls), strict=False)]
+def _with_tls(bound: Iterable[Bound], tls: Sequence[ssl.SSLContext | None]) -> list[Bound]:
+    """Return the sockets with the contexts of their addresses; a unix socket has none."""
+    return [
+        replace(each, tls=context) if isinstance(each, BoundAddress) else each
+        for each, context in zip(bound, cycle(tls), strict=False)
+    ]
