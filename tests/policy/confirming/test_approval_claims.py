@@ -99,13 +99,13 @@ def test_clients_with_and_without_the_capability(
 
 def test_a_call_that_an_argument_confirms_keeps_the_state_of_the_backend():
     rule = "by: person, or: argument, argument: sure"
-    params = {"requestState": "of the backend", "inputResponses": {"which": {"action": "accept"}}}
+    params: dict[str, Any] = {"requestState": "of the backend", "inputResponses": {"which": {"action": "accept"}}}
     passed = judged(rule, {"sure": True}, _meta={}, **params)
     assert code_of(passed) is None
     assert passed.document is not None
     assert passed.document["params"].items() >= params.items()
     assert code_of(judged(rule, {"sure": True}, _meta=FORM, **params)) is ErrorCode.CONFIRMATION_EXPIRED
-    own = {**params, "requestState": "mcp-policy-sidecar/x"}
+    own: dict[str, Any] = {**params, "requestState": "mcp-policy-sidecar/x"}
     assert code_of(judged(rule, {"sure": True}, _meta={}, **own)) is ErrorCode.CONFIRMATION_EXPIRED
 
 
