@@ -130,6 +130,7 @@ class Exchange:
     hold_lost: bool = False  # the store lost the hold before its lease expired
     action: Action | None = None
     backend_seconds: float | None = None
+    asked_seconds: float = 0.0  # waited for a person to confirm the call
     plan: str | None = None
     policy_revision: str | None = None
     trace_id: str | None = None

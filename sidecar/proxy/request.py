@@ -143,6 +143,7 @@ class RequestContext:
             hold_lost=settled is not None and settled.hold_lost,
             action=None if settled is None else settled.action,
             backend_seconds=None if forwarded is None else forwarded.outgoing.seconds,
+            asked_seconds=received.asked_seconds,
             plan=None if self.admission is None else self.admission.plan,
             policy_revision=None if decided is None else received.snapshot.policy.revision,
             trace_id=None if traced is None else traced.trace_id,  # a refused request with spans has one, too
