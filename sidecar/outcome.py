@@ -130,10 +130,10 @@ class Exchange:
     hold_lost: bool = False  # the store lost the hold before its lease expired
     action: Action | None = None
     backend_seconds: float | None = None
-    asked_seconds: float = 0.0  # waited for a person to confirm the call
     plan: str | None = None
     policy_revision: str | None = None
     trace_id: str | None = None
     shadow: tuple[ShadowRefusal, ...] = ()
     stream_end: str | None = None  # the reason for which this process ended an open stream
     notes: Sequence[str] = ()  # faults of the settlement, for the log only
+    asked_seconds: float = 0.0  # waited for a person to confirm the call

@@ -71,10 +71,10 @@ class StreamQuestions:
         try:
             with self._waiting.enter(parsed.account, asked.handle, slots) as waiting:
                 cancellation.wake = partial(waiting.stop, WaitEnd.CANCELLED)
+                await reply.start_early()
                 if cancellation.requested:
                     waiting.stop(WaitEnd.CANCELLED)
-                await reply.start_early()
-                if params is not None:
+                elif params is not None:
                     await _write(parsed, elicitation.request(id_, params))
                 end = await self._answered(parsed, asked, waiting)
         finally:
