@@ -99,9 +99,10 @@ class Call:
     tool: str | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        listens = self.kind is CallKind.REQUEST and self.method == "subscriptions/listen"
-        object.__setattr__(self, "listens", listens or self.kind is CallKind.STREAM)
-        object.__setattr__(self, "tool", self.params.get("name") if self.method == "tools/call" else None)
+        method = self.method
+        listens = method == "subscriptions/listen" and self.kind is CallKind.REQUEST
+        object.__setattr__(self, "listens", listens or (not method and self.kind is CallKind.STREAM))
+        object.__setattr__(self, "tool", self.params.get("name") if method == "tools/call" else None)
 
 
 class AmountKind(TextEnum):

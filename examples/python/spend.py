@@ -113,9 +113,11 @@ class Account:
             scopes: what is granted, separated by spaces; None grants whatever a token has.
         """
         names = {**self._names, "subject": subject, "client_id": client_id}
-        key = f"{self._prefix}consent:{digest(subject, client_id)}"
+        record, now = f"consent:{digest(subject, client_id)}", time.time()
+        key = self._prefix + record
         listed = {} if scopes is None else {"scopes": scopes}
-        self._client.hset(key, mapping={**names, "status": status, "at": f"{time.time():.3f}", **listed})
+        self._client.hset(key, mapping={**names, "status": status, "at": f"{now:.3f}", **listed})
+        self._client.zadd(f"{self._prefix}consents", {record: round(now * 1000)})  # for lists of connected clients
         if status == "granted" and scopes is None:
             # Scopes of an earlier approval would go on narrowing this one.
             self._client.hdel(key, "scopes")

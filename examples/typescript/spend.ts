@@ -114,9 +114,12 @@ async function consent(
   client_id: string,
   scopes: string | undefined,
 ) {
-  const key = `mcp:{${digest(names.issuer, names.account)}}:consent:${digest(subject, client_id)}`;
+  const prefix = `mcp:{${digest(names.issuer, names.account)}}:`;
+  const [record, now] = [`consent:${digest(subject, client_id)}`, Date.now()];
+  const key = prefix + record;
   const listed = scopes === undefined ? {} : { scopes };
-  await client.hSet(key, { ...names, subject, client_id, status, at: (Date.now() / 1000).toFixed(3), ...listed });
+  await client.hSet(key, { ...names, subject, client_id, status, at: (now / 1000).toFixed(3), ...listed });
+  await client.zAdd(`${prefix}consents`, { value: record, score: now }); // for lists of connected clients
   // Scopes of an earlier approval would go on narrowing this one.
   if (status === "granted" && scopes === undefined) await client.hDel(key, "scopes");
 }

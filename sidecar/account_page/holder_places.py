@@ -63,10 +63,10 @@ class HolderPlaces:
         return html(overview(await self._context(visit, session), usage, now))
 
     async def _clients(self, visit: Visit, session: PageSession) -> PageAnswer:
-        found, reaches = await self._data.clients(session)
+        found, complete = await self._data.clients(session)
         # The login of this page is a client of the issuer, too, and an issuer may mirror its approval.
         others = [each for each in found if each.client_id != visit.page.settings.client_id]
-        return html(clients(await self._context(visit, session), others, reaches))
+        return html(clients(await self._context(visit, session), others, complete=complete))
 
     async def _journal(self, visit: Visit, session: PageSession) -> PageAnswer:
         asked = JournalFilter.of(visit.request.query)
@@ -98,6 +98,8 @@ class HolderPlaces:
 
     async def _answer(self, visit: Visit, session: PageSession) -> PageAnswer:
         handle, answer = visit.place.partition("/")[2], visit.form.get("answer")
+        if await self._data.confirmation(session, handle) is None:
+            return html(no_confirmation(await self._context(visit, session)), 404)
         if answer in ("accept", "decline"):
             await self._data.answer(session, handle, accepted=answer == "accept")
         return redirect(visit.site.at(f"confirm/{handle}"))

@@ -37,7 +37,7 @@ PATIENCE: Final = 10.0
 """Seconds that a form may take to arrive."""
 
 _READING: Final = ("GET", "HEAD")
-_OWNER: Final = "account page"  # of the memory that forms take
+_OWNER: Final = "account page"  # of the memory that forms and answers take
 
 
 class AccountPage:
@@ -47,7 +47,7 @@ class AccountPage:
         store: of calls.
         settings: of the same store.
         issuers: keys of the issuer, and the way to it.
-        memory: budget of the process, for forms.
+        memory: budget of the process.
         repeats: logs an event.
     """
 
@@ -74,12 +74,20 @@ class AccountPage:
         page = self._page(received.snapshot.settings)
         if page is None:
             raise Refusal(ErrorCode.PATH_UNKNOWN)
-        if self._visits.locked():
-            raise Refusal(ErrorCode.OVERLOADED, retry_after=1)
-        async with self._visits:
-            answer = await self._answer(received, page)
-        received.reply.answer(answer.status, answer.head, answer.body)
-        await received.reply.deliver()
+        busy = Refusal(ErrorCode.OVERLOADED, retry_after=1)
+        lease = self._memory.lease(_OWNER, received.snapshot.settings.limits.memory)
+        try:
+            if self._visits.locked():
+                answer = self._refused(page, busy)
+            else:
+                async with self._visits:
+                    answer = await self._answer(received, page)
+            if not lease.grow(len(answer.body)):  # such as files that slow clients do not read
+                answer = self._refused(page, busy)
+            received.reply.answer(answer.status, answer.head, answer.body)
+            await received.reply.deliver()
+        finally:
+            lease.close()
 
     def _page(self, config: Settings) -> ServedPage | None:
         """Return the page of a request's config, made again after a reload has changed it."""
@@ -106,7 +114,7 @@ class AccountPage:
             back = login_pages.back_link(site, "", "Back to your account")
             return html(login_pages.problem(site, "Not accepted", says, login_pages.NOTHING, back), 403)
         except Refusal as refusal:
-            return self._refused(page, received, refusal)
+            return self._refused(page, refusal)
 
     async def _read(self, visit: Visit) -> PageAnswer:
         name = visit.place.partition("/")[0]
@@ -154,7 +162,7 @@ class AccountPage:
             lease.close()
         return pairs(body.decode("utf-8", "replace"), MAX_FORM)
 
-    def _refused(self, page: ServedPage, received: Received, refusal: Refusal) -> PageAnswer:
+    def _refused(self, page: ServedPage, refusal: Refusal) -> PageAnswer:
         """Answer a failure behind the page; the operator's log has the reason."""
         code = refusal.code
         if code is ErrorCode.STORE_UNAVAILABLE:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from sidecar.config.settings.settings import IssuerSettings
@@ -133,6 +134,7 @@ class PublishedScopes:
             self._granted[issuer.id] = frozenset(scope for grant in issuer.grants for scope in grant.scopes)
             advertised += [issuer.id] if issuer.advertised else []
         self._advertised = advertised or list(self._prefixes)
+        self._spelled = lru_cache(256)(self._spell)  # for challenges, which are the same for many calls
 
     def supported(self, scopes: Iterable[str]) -> tuple[str, ...]:
         """Return `scopes_supported` of the metadata: the spelling of each advertised issuer, in their order."""
@@ -147,7 +149,9 @@ class PublishedScopes:
             issuer_id: the issuer of the caller's token; None before a login, for the first advertised issuer, where
                 clients log in unless they have a choice of their own.
         """
-        issuer = self._advertised[0] if issuer_id is None else issuer_id
+        return self._spelled(tuple(scopes), self._advertised[0] if issuer_id is None else issuer_id)
+
+    def _spell(self, scopes: tuple[str, ...], issuer: str) -> tuple[str, ...]:
         prefix, unobtainable = self._prefixes[issuer], self._granted[issuer]
         return tuple(scope if scope in _OPENID else f"{prefix}{scope}" for scope in scopes if scope not in unobtainable)
 

@@ -16,6 +16,9 @@ from sidecar.ledger.windows import Counter, window_at
 from sidecar.model import MAX_AMOUNT, AmountKind, OnUnknown
 from sidecar.outcome import CHARGE_RESERVE, Action, Charge, Event, Receipt, Resolution
 
+# Members of enums as constants: as attributes of their classes they take ten times as long.
+_TOOL_ERROR: Final = Event.TOOL_ERROR
+
 Cost = Callable[[AccountState, HeldAmount, int], int]
 """Computes the cost of the amount at an index, and marks the items that it charges as paid."""
 
@@ -65,7 +68,7 @@ def action(event: Event, on_unknown: OnUnknown, charge_errors: bool = False) -> 
         on_unknown: setting of the tool.
         charge_errors: whether results with `isError` are charged like other results.
     """
-    if event is Event.TOOL_ERROR:
+    if event is _TOOL_ERROR:
         return Action.CHARGE_RESULT if charge_errors else Action.RELEASE
     if event in UNKNOWN_OUTCOMES:
         return _UNKNOWN[on_unknown]

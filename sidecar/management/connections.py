@@ -69,16 +69,17 @@ class Connection:
         return host_of(self.client_id)
 
 
-async def list_connections(store: Runner, target: Target, subject: str) -> list[Connection]:
+async def list_connections(store: Runner, target: Target, subject: str, also: Iterable[str] = ()) -> list[Connection]:
     """Return the clients of a subject: those with its consent first, then by the latest use or change.
 
     Args:
         store: the store.
         target: the account.
         subject: the subject, whose own consents and those for every subject are returned.
+        also: client ids that a search has found, of which the list and the journal need not know.
     """
     usage = await _usage(store, target, subject)
-    revocation, records = await _records(store, target, subject, usage)
+    revocation, records = await _records(store, target, subject, {*usage, *also})
     found = [
         replace(each, last_used=_time(used), last_tool=used.tool, credits=used.credits) if used else each
         for each, used in ((each, usage.get(each.client_id)) for each in _connections(records, revocation))

@@ -42,15 +42,16 @@ class HistogramSeries:
         bounds: upper bounds of the buckets but the last, which has none.
 
     Attributes:
+        bounds: as given.
         counts: observations in each bucket alone.
         total: sum of the observed values.
         exemplars: labels and value of the newest observation in each bucket that had such labels.
     """
 
-    __slots__ = ("_bounds", "counts", "exemplars", "total")
+    __slots__ = ("bounds", "counts", "exemplars", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
-        self._bounds = bounds
+        self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.exemplars: list[tuple[dict[str, str], float] | None] = [None] * (len(bounds) + 1)
         self.total = 0.0
@@ -63,7 +64,7 @@ class HistogramSeries:
             exemplar: labels of the bucket's exemplar, at most 128 characters.
         """
         self.total += value
-        bucket = bisect_left(self._bounds, value)
+        bucket = bisect_left(self.bounds, value)
         self.counts[bucket] += 1
         if exemplar is not None:
             self.exemplars[bucket] = (exemplar, value)

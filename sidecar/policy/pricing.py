@@ -27,6 +27,9 @@ from sidecar.policy.expressions.expressions import (
 from sidecar.policy.expressions.step_budget import Steps, steps_over
 from sidecar.vocabulary import record
 
+# Members of enums as constants: as attributes of their classes they take ten times as long.
+_CREDIT: Final = AmountKind.CREDIT
+
 Result = Mapping[str, Any]
 
 MAX_ITEM: Final = 1024
@@ -80,6 +83,7 @@ class Prices:
         ready: for each amount its demand if it does not depend on the call, else None.
         all_ready: all demands if none depends on the call, else None.
         is_plain: True when the demands are computed without a budget of steps.
+        settles_plainly: True when the settlement is.
         reads_data: True when the settlement reads the data of the result.
         reserved: the settlement of all results if none is read, else None.
         rows_of: the index of a quota that is settled by the expression of the rows.
@@ -91,6 +95,7 @@ class Prices:
     ready: tuple[tuple[Demand | None, Amount], ...]
     all_ready: tuple[Demand, ...] | None
     is_plain: bool
+    settles_plainly: bool
     reads_data: bool
     reserved: SettledPrice | None
     rows_of: int | None
@@ -111,6 +116,7 @@ class Prices:
             tuple(zip(ready, amounts, strict=True)),
             known if len(known) == len(ready) else None,
             all(each.is_plain for each in early),
+            all(each.is_bounded for each in (*late, *early)),
             any(path[0] == "data" for expression in late for path in expression.reads),
             None if is_read else SettledPrice((CHARGE_RESERVE,) * len(amounts)),
             next((index for index, each in enumerate(amounts) if _counts_rows(each, rows)), None),
@@ -166,7 +172,9 @@ def charges(
     scope = {"arguments": arguments, "meta": meta, "result": result}
     if prices.reads_data:
         scope["data"] = data_of(result)
-    steps = steps_over((arguments, meta, result), prices.limit * STEPS_AFTER, PER_BYTE_AFTER)
+    steps = None
+    if not prices.settles_plainly:
+        steps = steps_over((arguments, meta, result), prices.limit * STEPS_AFTER, PER_BYTE_AFTER)
     settled = [CHARGE_RESERVE] * len(prices.amounts)
     failures: list[str] = []
     for index, (amount, demand) in enumerate(zip(prices.amounts, reserved, strict=True)):
@@ -212,7 +220,7 @@ def _demand(amount: Amount, scope: Scope, limit: int, steps: Steps | None = None
     )
 
 
-def _charge(amount: Amount, demand: Demand, scope: Scope, limit: int, steps: Steps) -> Charge:
+def _charge(amount: Amount, demand: Demand, scope: Scope, limit: int, steps: Steps | None) -> Charge:
     if amount.items is None:
         units = _units(amount.settle, scope, steps)
     elif not isinstance(amount.settle, Expression):  # the models refuse a number together with `items`
@@ -226,7 +234,7 @@ def _charge(amount: Amount, demand: Demand, scope: Scope, limit: int, steps: Ste
             return Charge(items=tuple(dict.fromkeys(delivered)))
         units = _product(amount, len(delivered))
     # Credits cost at most the reserve; quota units count in full.
-    return Charge(demand.reserve if amount.kind is AmountKind.CREDIT and units > demand.reserve else units)
+    return Charge(demand.reserve if amount.kind is _CREDIT and units > demand.reserve else units)
 
 
 def _product(amount: Amount, count: int) -> int:
@@ -269,7 +277,7 @@ def _counts_rows(amount: Amount, rows: Expression | None) -> bool:
     return rows is not None and is_number and isinstance(amount.settle, Expression) and amount.settle.text == rows.text
 
 
-def _rows(expression: Expression | None, scope: Scope, steps: Steps) -> int | None:
+def _rows(expression: Expression | None, scope: Scope, steps: Steps | None) -> int | None:
     if expression is None:
         return None
     try:

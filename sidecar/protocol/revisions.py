@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from sidecar.errors import ErrorCode, Refusal
@@ -17,6 +18,11 @@ from sidecar.protocol.meta import CAPABILITIES_KEY, CLIENT_KEY, VERSION_KEY
 from sidecar.protocol.references import references
 from sidecar.protocol.strict.members import Members, check_members, malformed, poisoned
 from sidecar.protocol.tasks import task_ids, task_support
+
+# Members of enums as constants: as attributes of their classes they take ten times as long.
+_REQUEST: Final = CallKind.REQUEST
+_RESPONSE: Final = CallKind.RESPONSE
+_NOTIFICATION: Final = CallKind.NOTIFICATION
 
 _ALL: Final = frozenset(Revision)
 _STATELESS: Final = frozenset(revision for revision in Revision if revision.stateless)
@@ -99,6 +105,7 @@ _READ: Final[Mapping[str, Members]] = {
     "notifications/cancelled": Members.of("_meta", "reason", required="requestId"),
     "notifications/tasks/status": _TASK,
 }
+_FEW: Final = 8  # names of one object that are remembered
 _READ_ANYWHERE: Final = Members.of("_meta")
 # With `_meta` for messages that are not about tasks: in the others, `task_ids` refuses what is confusable with it.
 _READ_META: Final = Members.of(
@@ -125,11 +132,11 @@ def call_of(message: Message, headers: McpHeaders, declared: Container[str] = ()
     """
     revision = revision_of(message, headers)
     stateless = revision.stateless
-    if message.kind is CallKind.RESPONSE:
+    if message.kind is _RESPONSE:
         _check_response(message, revision)
         _check_params(message, revision)
     else:
-        enveloped = stateless and message.kind is CallKind.REQUEST
+        enveloped = stateless and message.kind is _REQUEST
         _check_params(message, revision, enveloped=enveloped)
         check_mirrors(headers, message, required=enveloped)
     params, document = message.params, message.document
@@ -138,17 +145,13 @@ def call_of(message: Message, headers: McpHeaders, declared: Container[str] = ()
         params, document, tasks = _read_tasks(message, revision, declared)
     if message.method == "initialize" and not stateless:
         params, document = _offering(params, document)
+    # `initialize` opens a session; a session id from an earlier one is ignored.
+    session = None if stateless or message.method == "initialize" else check_session(headers.session)
+    carried = headers.params if stateless else ()
+    # By place: a call with named arguments takes twice as long.
     return Call(
-        kind=message.kind,
-        revision=revision,
-        method=message.method,
-        id=message.id,
-        params=params,
-        document=document,
-        # `initialize` opens a session; a session id from an earlier one is ignored.
-        session=None if stateless or message.method == "initialize" else check_session(headers.session),
-        carried=headers.params if stateless else (),
-        tasks=tasks,
+        *(message.kind, revision, message.method, message.id, params, document, session, carried),
+        *(None, tasks),
     )
 
 
@@ -179,7 +182,7 @@ def revision_of(message: Message, headers: McpHeaders) -> Revision:
             header is missing; `version_unsupported`.
     """
     claimed = claimed_version(message.params)
-    if message.kind is CallKind.NOTIFICATION and headers.version is None and isinstance(claimed, str):
+    if message.kind is _NOTIFICATION and headers.version is None and isinstance(claimed, str):
         return _named(claimed, _STATELESS)  # 2026-07-28 does not define the headers of a notification
     if claimed is not None and claimed != headers.version:
         raise Refusal(
@@ -246,6 +249,45 @@ def _read_tasks(
 
 
 def _check_params(message: Message, revision: Revision, *, enveloped: bool = False) -> None:
+    """Refuse what `_check_all_params` refuses; calls of tools with names that were accepted before are not checked."""
+    params = message.params
+    meta = params.get("_meta")
+    if message.method != "tools/call" or message.may_poison or type(meta) is not dict:
+        _check_all_params(message, revision, enveloped=enveloped)
+        return
+    capabilities = meta.get(CAPABILITIES_KEY)
+    declared = tuple(capabilities) if type(capabilities) is dict else None
+    if len(params) > _FEW or len(meta) > _FEW or (declared is not None and len(declared) > _FEW):
+        _check_all_params(message, revision, enveloped=enveloped)
+        return
+    version: type = type(meta.get(VERSION_KEY))
+    types = tuple(map(type, params.values()))
+    _check_tool_call(revision, enveloped, tuple(params), types, tuple(meta), version, declared)
+
+
+@lru_cache(512)  # a refusal is raised, and so not kept
+def _check_tool_call(
+    revision: Revision,
+    enveloped: bool,
+    names: tuple[str, ...],
+    types: tuple[type, ...],
+    in_meta: tuple[str, ...],
+    version: type,
+    capabilities: tuple[str, ...] | None,
+) -> None:
+    """Check the parameters of a tool's call by their names and types, on which alone the checks depend."""
+    meta: dict[str, Any] = dict.fromkeys(in_meta)
+    if VERSION_KEY in meta:
+        meta[VERSION_KEY] = version()
+    if CAPABILITIES_KEY in meta and capabilities is not None:
+        meta[CAPABILITIES_KEY] = dict.fromkeys(capabilities)
+    params = {name: kind() for name, kind in zip(names, types, strict=True)} | {"_meta": meta}
+    _check_all_params(
+        Message(_REQUEST, method="tools/call", params=params, may_poison=False), revision, enveloped=enveloped
+    )
+
+
+def _check_all_params(message: Message, revision: Revision, *, enveloped: bool) -> None:
     """Refuse parameters that the sidecar reads and a backend might read differently.
 
     A method that the revision does not have is reported as unknown, even if its parameters are also wrong.

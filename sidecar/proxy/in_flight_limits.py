@@ -6,9 +6,9 @@ else a client that disconnects at once could make the backend work without limit
 
 from __future__ import annotations
 
-from sidecar.config.settings.settings import Limits
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import Call, CallKind
+from sidecar.proxy.snapshot import CallLimits
 
 
 class InFlightLimits:
@@ -22,7 +22,7 @@ class InFlightLimits:
         self.taken = 0
         self._by_account: dict[str, int] = {}
 
-    def acquire(self, account: str, call: Call, limits: Limits) -> str:
+    def acquire(self, account: str, call: Call, limits: CallLimits) -> str:
         """Acquire a slot; release it with the returned key.
 
         Args:

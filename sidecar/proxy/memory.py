@@ -95,17 +95,18 @@ class MemoryBudget:
 
 
 class MemoryLease:
-    """Lease of the bytes that one request or one answer holds.
+    """Lease of the bytes that one request and its answer hold.
 
     It grows only while there is room to decode what has arrived as plain text, so that requests and answers that
     arrive together do not exhaust the room of each other.
 
     Attributes:
-        held: bytes that have arrived and are kept; they count for the account.
+        kept: bytes of a message that has arrived completely and stays decoded; they count for the account, too.
+        held: bytes of a message or an answer that have arrived and are kept; they count for the account.
         working: bytes that decoding takes for a moment; they count for the process alone.
     """
 
-    __slots__ = ("_account", "_ahead", "_budget", "_name", "_open", "_total", "held", "working")
+    __slots__ = ("_account", "_budget", "_name", "_open", "_total", "held", "kept", "working")
 
     def __init__(self, budget: MemoryBudget, name: str, account: _Account, total: int) -> None:
         self._budget = budget
@@ -113,16 +114,7 @@ class MemoryLease:
         self._account = account
         self._total = total
         self._open = True
-        self._ahead = COPIES
-        self.held = 0
-        self.working = 0
-
-    def open_sibling(self) -> MemoryLease:
-        """Open another lease of the same account."""
-        if not self._open:
-            return self._budget.lease(self._name, self._total)
-        self._account.leases += 1
-        return MemoryLease(self._budget, self._name, self._account, self._total)
+        self.kept = self.held = self.working = 0
 
     def fits(self, more: int) -> bool:
         """Return True when this number of additional bytes could be held now."""
@@ -131,7 +123,7 @@ class MemoryLease:
         if held > SMALL:
             total -= total // RESERVE
             share -= share // RESERVE
-        return self._budget.used + more + self._ahead * held <= total and self._account.held + more <= share
+        return self._budget.used + more + COPIES * held <= total and self._account.held + more <= share
 
     def grow(self, more: int) -> bool:
         """Hold additional bytes; return False, and change nothing, when they do not fit."""
@@ -158,9 +150,34 @@ class MemoryLease:
         return True
 
     def keep(self, size: int) -> bool:
-        """Hold bytes in total for a message that has arrived and stays decoded; return False when they do not fit."""
-        self._ahead = 0
-        return self.resize(size)
+        """Hold bytes for a message that has arrived, instead of all held so far; return False when they do not fit.
+
+        What grows from then on is the answer to it.
+        """
+        account, budget, total = self._account, self._budget, self._total
+        more = size - self.kept - self.held
+        used, owned, share = budget.used + more, account.held + more, total // SHARE
+        if size > SMALL:
+            total -= total // RESERVE
+            share -= share // RESERVE
+        if more > 0 and (not self._open or used > total or owned > share):
+            return False
+        self.kept, self.held = size, 0
+        account.held = owned
+        budget.used = used
+        if used > budget.peak:
+            budget.peak = used
+        return True
+
+    def could_decode(self, size: int) -> bool:
+        """Return True when there is room for working memory that is released before anything else happens."""
+        budget = self._budget
+        used = budget.used + size
+        if not self._open or used > (self._total if size <= SMALL else self._total - self._total // RESERVE):
+            return False
+        if used > budget.peak:
+            budget.peak = used
+        return True
 
     def decode(self, size: int) -> bool:
         """Replace the working memory; False when it does not fit: then there is none."""
@@ -187,9 +204,10 @@ class MemoryLease:
             return
         self._open = False
         account, budget = self._account, self._budget
-        budget.used -= self.held + self.working
-        account.held -= self.held
-        self.held = self.working = 0
+        held = self.kept + self.held
+        budget.used -= held + self.working
+        account.held -= held
+        self.kept = self.held = self.working = 0
         account.leases -= 1
         if not account.leases:
             budget.forget(self._name)

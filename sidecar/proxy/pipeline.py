@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial
-from typing import Any
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.identity.authenticator import token_digest
@@ -23,7 +22,7 @@ from sidecar.protocol.jsonrpc import Message
 from sidecar.protocol.session_ids import ExchangeIds
 from sidecar.proxy.admit import Admission, Admitted, Rejected, Unconfirmed
 from sidecar.proxy.calls.cancellation import Cancellation
-from sidecar.proxy.calls.early_gates import arrived_message, decide, parse
+from sidecar.proxy.calls.early_gates import arrived_message, decide, parse, token_lifetime
 from sidecar.proxy.calls.siblings import CallName, NoSiblings, Siblings
 from sidecar.proxy.calls.steps import Authenticated, ParsedCall, Received
 from sidecar.proxy.confirming.confirmations import CallCancelledError, Confirmations, answers_question
@@ -103,9 +102,7 @@ class Pipeline:
         try:
             try:
                 if request_filter.answer(request, reply):  # documents, preflights and the account page need no token
-                    if reply.response is None and self.page is not None:
-                        await self.page(received)
-                    return context.response()
+                    return await self._unauthenticated(context)
                 request_filter.check(request)
                 authenticated = context.authenticated = self._remembered(received) or await self._verify(received)
                 # First, so that a refusal of the headers has the message's id and its revision's number.
@@ -134,13 +131,19 @@ class Pipeline:
             self._leave(context)
         return context.response()
 
+    async def _unauthenticated(self, context: RequestContext) -> Answer:
+        """Return the answer to a request without a token: the account page makes its own."""
+        if context.received.reply.response is None and self.page is not None:
+            await self.page(context.received)
+        return context.response()
+
     def record(self, exchange: Exchange) -> None:
         """Log and count an exchange that has ended."""
         self._recorder.finish(exchange)
 
     def _receive(self, request: ClientRequest) -> tuple[RequestContext, Received]:
         id_, snapshot = random_id(), self.snapshot
-        reply = ClientReply(request, id_, snapshot.settings.backend.idle_timeout)
+        reply = ClientReply(request, id_, snapshot.limits.idle_timeout)
         received = Received(id_, time.monotonic(), request, snapshot, reply)
         if (tracer := self._recorder.tracer) is not None:
             received.trace = tracer.begin(request.method, request.head.traceparent, id_)
@@ -159,17 +162,17 @@ class Pipeline:
         """Run gate 2: verify the access token."""
         request, snapshot = received.request, received.snapshot
         verified = snapshot.authenticator.authenticate(request.headers.getall("Authorization", ()))
-        caller = await Unverified(verified, request, self.memory, snapshot.settings.limits.memory)
+        caller = await Unverified(verified, request, self.memory, snapshot.limits.memory)
         return self._authenticated(received, caller)
 
     def _authenticated(self, received: Received, caller: Caller) -> Authenticated:
         account = caller_keys(caller).digest
-        lease = self.memory.lease(account, received.snapshot.settings.limits.memory)
+        lease = self.memory.lease(account, received.snapshot.limits.memory)
         return Authenticated(received, caller, account, lease)
 
     async def _read(self, authenticated: Authenticated) -> Message | None:
         """Run the first part of gate 3: read one message that every parser reads alike; None for GET and DELETE."""
-        request, limits = authenticated.received.request, authenticated.received.snapshot.settings.limits
+        request, limits = authenticated.received.request, authenticated.received.snapshot.limits
         if request.method != "POST":
             return None
         body = await self._readers.read(request, authenticated.account, limits.body, authenticated.memory)
@@ -189,21 +192,23 @@ class Pipeline:
             raise admission.refusal
         return admission
 
-    def _answer(self, context: RequestContext, admitted: Admitted) -> Coroutine[Any, Any, None]:
+    def _answer(self, context: RequestContext, admitted: Admitted) -> Awaitable[None]:
         """Choose how an admitted call is answered: from this process or from the backend."""
         parsed, tool = admitted.decided.parsed, admitted.decided.tool
         call = parsed.call
-        if call.listens:
-            self._admission.ownership.listening(parsed.caller, call)
         if tool is not None and tool.serve is not None:
             return self._serve(admitted)
-        if call.kind is CallKind.END_SESSION:
+        if call.listens:
+            self._admission.ownership.listening(parsed.caller, call)
+        elif tool is None and call.kind is CallKind.END_SESSION:
             return self._end_session(context, admitted)
-        if call.method == "notifications/cancelled":
+        elif call.method == "notifications/cancelled":
             return self._cancel(context, admitted)
-        if answers_question(call):
+        elif tool is None and answers_question(call):
             return self.confirmations.take_answer(admitted)
-        return self._relay(context, admitted)
+        if not has_own_ids(call):
+            return self._relay(context, admitted)
+        return self._forward(context, admitted, call, ExchangeIds(call), None)
 
     async def _serve(self, admitted: Admitted) -> None:
         parsed = admitted.decided.parsed
@@ -242,12 +247,17 @@ class Pipeline:
     async def _relay(self, context: RequestContext, admitted: Admitted, cancels: RequestId | None = None) -> None:
         call = admitted.decided.parsed.call
         marked = (call, ExchangeIds(call)) if has_own_ids(call) else await self._forwarder.marked(admitted)
-        request = context.forwarded = self._forwarder.prepare(admitted, *marked, context.stream, cancels)
-        if request.detachable:
-            context.relaying = self._forwarder.detach(request)
-            await asyncio.shield(context.relaying)
-        else:
-            await self._forwarder.run(request)
+        await self._forward(context, admitted, *marked, cancels)
+
+    def _forward(
+        self, context: RequestContext, admitted: Admitted, call: Call, ids: ExchangeIds, cancels: RequestId | None
+    ) -> Awaitable[None]:
+        """Return the exchange with the backend, which goes on without its client where it must."""
+        request = context.forwarded = self._forwarder.prepare(admitted, call, ids, context.stream, cancels)
+        if not request.detachable:
+            return self._forwarder.run(request)
+        context.relaying = self._forwarder.detach(request)
+        return asyncio.shield(context.relaying)
 
     def cancel_named(self, named: CallName) -> RequestId | None:
         """Cancel calls of this process; return the id of one of them as its client sent it, and None without one."""
@@ -278,10 +288,10 @@ class Pipeline:
         Open streams are known from here on, before the store is asked about them: a later revocation ends them.
         `_finish` releases it: a call may outlive its client.
         """
-        limits, call = parsed.received.snapshot.settings.limits, parsed.call
+        limits, call = parsed.received.snapshot.limits, parsed.call
         if call.listens:
             context.key = self._in_flight.begin(parsed)
-            life, disconnect = _token_lifetime(parsed), parsed.received.reply.disconnect
+            life, disconnect = token_lifetime(parsed), parsed.received.reply.disconnect
             context.stream = self.streams.open(parsed.caller, limits.streams_per_account, life, disconnect)
             self._listening.add(parsed)
         else:
@@ -329,13 +339,6 @@ class Pipeline:
         """Record a request at its end; the decision is kept until now, because the price is computed from it."""
         context.release_memory()
         self._recorder.finish(context.exchange(ended, settled), context.received.trace)
-
-
-def _token_lifetime(parsed: ParsedCall) -> float:
-    """Return the seconds until the caller's token expires."""
-    caller, issuers = parsed.caller, parsed.received.snapshot.settings.issuers
-    leeway = next(issuer.leeway for issuer in issuers if issuer.id == caller.issuer_id)
-    return max(0.0, caller.expires_at + leeway - time.time())
 
 
 def _internal(error: Exception) -> Refusal:

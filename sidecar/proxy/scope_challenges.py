@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from sidecar.errors import ErrorCode, Refusal, Shape
@@ -45,22 +46,27 @@ class ScopeChallenges:
         """
         if refusal.code is not ErrorCode.INSUFFICIENT_SCOPE:
             return refusal
-        refusal = refusal.replace(
-            data={**refusal.data, "missing_scopes": list(missing)}, specifics={"missing_scopes": " ".join(missing)}
-        )
         if refusal.shape is not Shape.CHALLENGE:
-            return refusal
+            return _missing(refusal, missing, refusal.scopes)
         unobtainable = published.unobtainable(missing, caller.issuer_id)
         if unobtainable:
-            return _ungranted(refusal.replace(scopes=missing), unobtainable)
+            return _ungranted(_missing(refusal, missing, missing), unobtainable)
         # A challenge names scopes of this policy only, whatever else the token carries.
         scopes = tuple(scope for scope in refusal.scopes if scope in policy.scopes.rules)
+        refusal = _missing(refusal, missing, scopes)
         if not self._history.unsatisfied(caller, scopes, time.time()):
-            return refusal.replace(scopes=scopes)
+            return refusal
         held = policy.expand(caller.scopes)
         lacking = [scope for scope in missing if scope not in held]  # else the consent record lacks them
         detail = _repeated(published.spelled(lacking, caller.issuer_id)) if lacking else refusal.detail
-        return refusal.replace(detail=detail, shape=Shape.TOOL_RESULT, status=None, scopes=scopes)
+        return refusal.replace(detail=detail, shape=Shape.TOOL_RESULT, status=None)
+
+
+@lru_cache(256)  # a token without the scope gets the same refusal at every call
+def _missing(refusal: Refusal, missing: tuple[str, ...], scopes: tuple[str, ...]) -> Refusal:
+    """Return a refusal that names the missing scopes and, in its challenge, those to request."""
+    data = {**refusal.data, "missing_scopes": list(missing)}
+    return refusal.replace(data=data, specifics={"missing_scopes": " ".join(missing)}, scopes=scopes)
 
 
 def challenged_scopes(refusal: Refusal, policy: Policy) -> tuple[str, ...]:

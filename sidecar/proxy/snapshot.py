@@ -13,6 +13,38 @@ from sidecar.proxy.backend.pool import BackendPool
 from sidecar.proxy.listener.request_filter import RequestFilter
 from sidecar.proxy.relay.backend_tools import BackendTools
 from sidecar.proxy.relay.list_changes import VisibleLists
+from sidecar.vocabulary import record
+
+
+@record
+class CallLimits:
+    """Limits and times of a call, as the settings have them: an attribute of a pydantic model takes ten times as long.
+
+    Attributes:
+        memory: see `config.settings.limits`, as for the next six.
+        timeout: seconds of a call; its tool may have others.
+        idle_timeout: seconds of silence on a stream.
+    """
+
+    memory: int
+    body: int
+    json_depth: int
+    response: int
+    in_flight: int
+    in_flight_per_account: int
+    streams_per_account: int
+    timeout: float
+    idle_timeout: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> CallLimits:
+        """Copy those of the settings."""
+        limits, backend = settings.limits, settings.backend
+        return cls(
+            *(limits.memory, limits.body, limits.json_depth, limits.response),
+            *(limits.in_flight, limits.in_flight_per_account, limits.streams_per_account),
+            *(backend.timeout, backend.idle_timeout),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +53,7 @@ class Snapshot:
 
     Attributes:
         settings: config.yaml.
+        limits: those of the settings that a call meets.
         policy: the compiled policy.
         request_filter: the paths, Host names and origins derived from them.
         authenticator: gate 2 for these issuers; remembers the tokens it has verified.
@@ -31,6 +64,7 @@ class Snapshot:
     """
 
     settings: Settings
+    limits: CallLimits
     policy: Policy
     request_filter: RequestFilter
     authenticator: Authenticator
@@ -63,6 +97,7 @@ class Snapshot:
         published = PublishedScopes(settings.issuers)
         return cls(
             settings,
+            CallLimits.of(settings),
             policy,
             RequestFilter.of(settings, published.supported(policy.scope_names)),
             Authenticator(settings.resource, settings.issuers, issuers, declared=policy.scope_names),

@@ -52,7 +52,12 @@ def sample_calls(policy: Policy) -> tuple[SampleCall | None, SampleCall]:
     for each in policy.tests:
         step, caller = each.test.sequence[0], each.test.caller
         call, expect = step.call, step.expect
-        if call.tool is None or call.meta is not None or caller != TestCallerDocument(scopes=caller.scopes):
+        if (
+            call.tool is None
+            or call.meta is not None
+            or _asks_person(policy, call)
+            or caller != TestCallerDocument(scopes=caller.scopes)
+        ):
             continue
         if isinstance(expect, ExpectDocument) or expect == "allow":
             found = SampleCall("allow", tool=call.tool, arguments=call.arguments)
@@ -63,6 +68,12 @@ def sample_calls(policy: Policy) -> tuple[SampleCall | None, SampleCall]:
     ordered = [call for *_, call in sorted(allowed, key=lambda one: one[:2])]
     known = [call for _, call in sorted(refused, key=lambda one: one[0])]
     return next(iter(ordered), None), next(iter(known), None) or _refused(policy, ordered)
+
+
+def _asks_person(policy: Policy, call: TestCallDocument) -> bool:
+    """Return True for a call that no shell can make: a person is asked about it."""
+    tool = policy.tools.get(call.tool or "")
+    return tool is not None and tool.confirm is not None and tool.confirm.asks_person
 
 
 def _refused(policy: Policy, allowed: list[SampleCall]) -> SampleCall:

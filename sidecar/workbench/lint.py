@@ -112,7 +112,7 @@ def _plans(policy: Policy) -> Iterator[Notice]:
 
 def _tools(policy: Policy) -> Iterator[Notice]:
     for tool in policy.tools.values():
-        if _priced(tool) and not _closed(tool):
+        if _priced(tool) and not is_closed(tool):
             yield Notice(
                 tool.rule,
                 f"{tool.name} is priced and takes arguments that are not declared, which may change what a call "
@@ -141,6 +141,7 @@ def _priced(tool: Tool) -> bool:
     return any(not amount.fixed for amount in tool.prices.amounts)
 
 
-def _closed(tool: Tool) -> bool:
+def is_closed(tool: Tool) -> bool:
+    """Return True when a tool accepts declared arguments only."""
     validator = tool.arguments.validator
     return validator is not None and any(error.kind.name in _CLOSED for error in validator.iter_errors({_PROBE: None}))

@@ -6,10 +6,11 @@ line of the test.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from sidecar.approval import ConfirmBy
 from sidecar.config.documents.merging import Document, DocumentError, Position, Problem
 from sidecar.config.file_reader import DiskReader, FileReader, FileRecord, RecordReader
 from sidecar.config.files import FilesStamp, configured_policies, load_policies, missing_policies, read_config, stamp_of
@@ -84,7 +85,7 @@ def load(
     policy, wrong = _configured_policy(document, policies, items, files, tests=serving)
     problems += wrong
     if rest is not None and policy is not None:
-        problems += issuer_problems(rest, policy, document)
+        problems += [*issuer_problems(rest, policy, document), *_page_problems(rest, policy)]
     if settings is None or policy is None or problems:
         raise DocumentError(problems)
     return Loaded(settings, policy, tls, stamp if serving else None, _notices(settings, policy, document), files.record)
@@ -174,9 +175,21 @@ def _store_problems(settings: Settings, document: Document) -> list[Problem]:
     return []
 
 
+def _page_problems(settings: Settings, policy: Policy) -> Iterator[Problem]:
+    """Yield the tools that are confirmed on an account page which the config does not have."""
+    for tool in policy.tools.values() if settings.account_page is None else ():
+        if tool.confirm is not None and tool.confirm.by is ConfirmBy.PAGE:
+            wrong, accepted = "the config has no account_page", "account_page in the config, or by: person"
+            yield Problem(_position(tool.confirm.rule), f"tools.{tool.name}.confirm", wrong, accepted)
+
+
+def _position(rule: str) -> Position:
+    file, _, line = rule.rpartition(":")
+    return Position(file, int(line))
+
+
 def _problem(outcome: CaseOutcome) -> Problem:
-    file, _, line = outcome.rule.rpartition(":")
     wrong = f"the test {outcome.place!r} expects {outcome.expected} and got {outcome.got}"
     if outcome.decided is not None:
         wrong += f"; decided by {outcome.decided}"
-    return Problem(Position(file, int(line)), "tests", wrong)
+    return Problem(_position(outcome.rule), "tests", wrong)

@@ -116,7 +116,20 @@ async def test_two_tabs_log_in_at_one_time(stage: Stage):
         assert "Your account" in (await returned(browser, parameters)).text
 
 
-@pytest.mark.parametrize("place", ["https://evil.example", "//evil.example", "../mcp", "confirm/../../x", "a" * 500])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "https://evil.example",
+        "//evil.example",
+        "../mcp",
+        "confirm/../../x",
+        "a" * 500,
+        "login",
+        "logout",
+        "callback",
+        "journal.csv",
+    ],
+)
 async def test_a_login_returns_to_pages_of_the_account_only(stage: Stage, place: str):
     page = await stage.browser().get(f"/account/login?{urlencode({'to': place})}")
     assert page.url == f"{stage.base}/account"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import quote
 
 import pytest
 
 from sidecar.account_page.login import login_limits
 from tests.account_page.conftest import Launch
 from tests.account_page.stage import Stage, assert_safe
+from tests.proxy.test_store_user import PASSWORD, documented
 from tests.support.rig import second_sidecar
 from tests.support.store import StoreServer, free_port
 
@@ -52,6 +54,19 @@ async def test_a_store_that_is_away_is_a_page(launch: Launch, own_server: StoreS
         assert_safe(page)
         assert (page.status, "Your account cannot be read just now" in page.text) == (503, True)
         assert page.headers["Retry-After"] == "1"
+
+
+async def test_the_documented_user_of_the_store_is_enough(launch: Launch, own_server: StoreServer):
+    with own_server.client() as client:
+        client.execute_command(*documented())
+    url = f"unix://sidecar:{quote(PASSWORD, safe='')}@{own_server.path}"
+    stage = await launch(server=own_server, store_url=url)
+    browser = await stage.logged_in()
+    for place in ("", "/clients", "/journal", "/journal.csv", "/confirm", "/connect"):
+        assert (await browser.get(f"/account{place}")).status == 200
+    revoked = await browser.submit(await browser.get("/account/clients"), "/account/clients")
+    assert "The client is revoked." in revoked.text
+    assert "You are logged out" in (await browser.submit(revoked, "/logout")).text
 
 
 async def test_one_address_begins_a_bounded_number_of_logins(stage: Stage):

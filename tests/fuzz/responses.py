@@ -110,7 +110,7 @@ async def outcome(chunks: list[bytes]) -> Outcome:
         await _check_next(connection)
     connection.connection_lost(None)
     try:
-        await answer.arrive()
+        assert answer.arriving() is None
         body = await answer.read(10_000)
     except UpstreamError as error:
         return Outcome(answer.status, answer.headers, None, error.event, alive)
@@ -121,6 +121,6 @@ async def _check_next(connection: BackendConnection) -> None:
     """On a connection that is kept the next request gets its own answer, whatever came before."""
     answer = connection.start(REQUEST, None)
     connection.data_received(NEXT)
-    await answer.arrive()
+    assert answer.arriving() is None
     assert (answer.status, answer.header("x-next")) == (200, "1")
     assert await answer.read(100) == b"next"

@@ -59,6 +59,21 @@ def test_what_does_not_fit_changes_nothing():
     assert (lease.held, lease.working, budget.used) == (1000, 0, 1000)
 
 
+def test_an_answer_has_the_room_of_a_small_lease_beside_a_kept_message():
+    budget = MemoryBudget()
+    lease = budget.lease("a", TOTAL)
+    assert lease.keep(LARGE_QUARTER)
+    assert lease.grow(SMALL)
+    assert (lease.kept, lease.held, budget.used) == (LARGE_QUARTER, SMALL, LARGE_QUARTER + SMALL)
+    assert not lease.grow(1)  # no small lease any more
+    assert lease.could_decode(1000)
+    assert (budget.used, budget.peak) == (LARGE_QUARTER + SMALL, LARGE_QUARTER + SMALL + 1000)
+    assert not lease.could_decode(TOTAL)
+    lease.close()
+    assert (budget.used, budget.accounts) == (0, 0)
+    assert not lease.could_decode(0)
+
+
 def test_an_answer_grows_only_while_there_is_room_to_decode_it():
     budget = MemoryBudget()
     leases = [budget.lease(str(number), TOTAL) for number in range(8)]
@@ -118,26 +133,29 @@ class Leases(RuleBasedStateMachine):
         self.budget = MemoryBudget()
         self.total = 1 << 20
         self.open: list[tuple[str, MemoryLease]] = []
-        self.expected: dict[int, int] = {}
+        self.expected: dict[int, tuple[int, int]] = {}  # kept, held
         self.working: dict[int, int] = {}
 
     @rule(account=st.sampled_from("abc"))
     def begin(self, account: str) -> None:
         lease = self.budget.lease(account, self.total)
         self.open.append((account, lease))
-        self.expected[id(lease)] = self.working[id(lease)] = 0
+        self.expected[id(lease)], self.working[id(lease)] = (0, 0), 0
 
     @precondition(lambda self: self.open)
     @rule(data=st.data(), how=st.sampled_from(["grow", "resize", "keep"]), size=st.integers(0, 1 << 19))
     def change(self, data: st.DataObject, how: str, size: int) -> None:
         _, lease = data.draw(st.sampled_from(self.open))
+        kept, held = self.expected[id(lease)]
         if getattr(lease, how)(size):
-            self.expected[id(lease)] = size + (self.expected[id(lease)] if how == "grow" else 0)
+            self.expected[id(lease)] = {"grow": (kept, held + size), "resize": (kept, size), "keep": (size, 0)}[how]
 
     @precondition(lambda self: self.open)
     @rule(data=st.data(), size=st.integers(0, 1 << 20), done=st.booleans())
     def decode(self, data: st.DataObject, size: int, done: bool) -> None:
         _, lease = data.draw(st.sampled_from(self.open))
+        if lease.could_decode(size):
+            assert self.budget.peak >= self.budget.used + size
         self.working[id(lease)] = size if lease.decode(size) else 0
         if done:
             lease.decoded()
@@ -154,8 +172,9 @@ class Leases(RuleBasedStateMachine):
     def adds_up(self) -> None:
         held: Counter[str] = Counter()
         for account, lease in self.open:
-            assert (lease.held, lease.working) == (self.expected[id(lease)], self.working[id(lease)])
-            held[account] += lease.held
+            assert (lease.kept, lease.held) == self.expected[id(lease)]
+            assert lease.working == self.working[id(lease)]
+            held[account] += lease.kept + lease.held
         working = sum(lease.working for _, lease in self.open)
         assert self.budget.used == held.total() + working <= self.total
         assert all(each <= self.total // SHARE for each in held.values())

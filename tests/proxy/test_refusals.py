@@ -719,7 +719,7 @@ async def test_a_look_creates_no_consent_on_first_use(bare: Launch):
         assert not list(client.scan_iter("*consent*"))
     assert (await rig.call("list_taxonomy")).status == 200
     with rig.redis() as client:
-        assert len(list(client.scan_iter("*consent*"))) == 1
+        assert len(list(client.scan_iter("*:consent:*"))) == 1
 
 
 # --- scopes, missing and narrowed ----------------------------------------------------------------

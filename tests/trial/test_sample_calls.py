@@ -41,6 +41,14 @@ def test_a_missing_confirmation_is_the_first_choice_of_a_refusal():
     assert calls(TESTS.replace("CLOSED", "false") + DROP)[1] == SampleCall("confirmation_required", tool="drop")
 
 
+def test_no_call_asks_a_person():
+    text = TESTS.replace("CLOSED", "false").replace("confirm: {argument: sure, inject: true}", "confirm: {by: person}")
+    accepted = DROP.replace("confirmation_required", "allow").replace(
+        "tool: drop", "tool: drop, confirmation: accepted"
+    )
+    assert calls(text + DROP) == calls(text + accepted) == calls(text)
+
+
 @pytest.mark.parametrize(
     ("text", "refused"),
     [

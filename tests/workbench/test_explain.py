@@ -73,6 +73,30 @@ def test_outcomes(tool, arguments, scopes, plan, outcome):
     assert explanation.document()["outcome"] == outcome
 
 
+@pytest.mark.parametrize(
+    ("confirm", "says"),
+    [
+        ("{by: person}", "a person confirms each call, in the client's form"),
+        ("{by: page}", "a person confirms each call, in the account page"),
+        (
+            "{by: person, or: argument, argument: ok}",
+            "a person confirms each call, in the client's form; clients that cannot ask set ok to true",
+        ),
+    ],
+)
+def test_a_confirmation_by_a_person_is_assumed_to_be_missing(confirm: str, says: str):
+    text = POLICY.replace("confirm: {argument: ok}", f"confirm: {confirm}")
+    caller = Caller(
+        "main", "https://issuer", "alice", "acme", "app", frozenset({"write"}), NOW // 1000, NOW // 1000 + 1
+    )
+    asked = TestCallDocument(tool="reveal", arguments={"ids": ["a"]})
+    explanation = explain(compile_policy([parse("p.yaml", text)]), asked, caller, "large", NOW)
+    assert explanation.outcome == "confirmation_required"
+    assert explanation.rule == "p.yaml:16"
+    found = step(explanation, "confirmation")
+    assert (found.says, found.passed) == (says, False)
+
+
 def test_scopes_are_shown_with_the_scopes_that_imply_them():
     explanation = explained("reveal", {"ids": []}, ["write"])
     assert [each.says for each in explanation.steps if each.question == "scope"] == [

@@ -44,6 +44,11 @@ CHANGES = {
         "    confirm: {argument: sure, inject: true}\n    spends:",
         "→ confirmation_required for plan full, scopes write",
     ),
+    "    spends": (
+        "    confirm: {by: person}\n    spends",
+        "tool reveal, by a client that cannot ask a person: allow (1 requests, 0 contact credits) → "
+        "confirmation_unavailable for plan full, scopes write",
+    ),
     "  reveal:": ("  other:", "tool reveal in tools/list: listed → hidden for plan full, no scopes (and 2 more)"),
 }
 
@@ -55,6 +60,15 @@ def test_each_changed_outcome_is_named_with_its_caller(old: str):
     found = policy_diff(policy(BASE), policy(BASE.replace(old, new, 1)))
     assert any(expected in str(each) for each in found.outcomes), [str(each) for each in found.outcomes]
     assert found.declarations
+
+
+def test_a_call_that_a_person_accepts_is_allowed_as_before():
+    by_argument = BASE.replace("    spends:", "    confirm: {argument: sure, inject: true}\n    spends:")
+    by_person = BASE.replace("    spends:", "    confirm: {by: person}\n    spends:")
+    changed = {str(each).split(" for ")[0] for each in policy_diff(policy(by_argument), policy(by_person)).outcomes}
+    priced = "allow (1 requests, 0 contact credits)"
+    assert f"tool reveal: {priced} → confirmation_required" in changed
+    assert f"tool reveal, accepted by a person: confirmation_required → {priced}" in changed
 
 
 def test_equal_policies_have_no_differences():

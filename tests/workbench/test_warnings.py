@@ -68,6 +68,27 @@ def test_each_warning_of_a_policy(old: str, new: str, warning: str):
     assert all(each.startswith(warning) for each in found)
 
 
+CLOSED = ("required: [ids]\n      additionalProperties: false", "required: [ids]")
+ASKED = "confirm: {by: person, message: %s}"
+
+
+@pytest.mark.parametrize(
+    ("message", "open_", "warning"),
+    [
+        ("'Reveal {ids}?'", False, ""),
+        (
+            "'Reveal?'",
+            False,
+            "p.yaml:26: a person confirms reveal and sees none of its arguments; show them in the mess",
+        ),
+        ("'Reveal {ids}?'", True, "p.yaml:25: a person confirms reveal, whose message does not show arguments that"),
+    ],
+)
+def test_a_person_sees_what_is_confirmed(message: str, open_: bool, warning: str):
+    found = warned(("confirm: {argument: sure}", ASKED % message), *([CLOSED] if open_ else []))
+    assert [each[: len(warning)] for each in found] == ([warning] if warning else [])
+
+
 def test_a_policy_without_tests_or_plans():
     text = SOUND[: SOUND.index("tests:")].replace("default_plan: free\n", "listing: {missing_plan: show}\n")
     text = text[: text.index("plans:\n")] + text[text.index("tools:\n") :]

@@ -22,10 +22,8 @@ from sidecar.store.store import Store
 
 MAX_CODE: Final = 4096
 """Characters of an authorization code."""
-MAX_PLACE: Final = 128
-"""Characters of the page to return to."""
-# Pages of the account page only; every other place would make the login a redirector.
-_PLACE: Final = re.compile(r"[a-z]*(?:/[A-Za-z0-9_-]+)?", re.ASCII)
+# Every other place would make the login a redirector, or a circle of logins.
+_PLACE: Final = re.compile(r"(?:clients|journal|connect|confirm(?:/[0-9a-f]{32})?)?", re.ASCII)
 _STATE: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 _ERROR: Final = re.compile(r"[a-z_]{1,64}", re.ASCII)  # RFC 6749 section 4.1.2.1; the page shows it
 
@@ -135,7 +133,7 @@ class LoginFlow:
 
 def allowed_place(place: str) -> str:
     """Return a page to return to; that of the overview for any other place."""
-    return place if len(place) <= MAX_PLACE and _PLACE.fullmatch(place) else ""
+    return place if _PLACE.fullmatch(place) else ""
 
 
 def _digest(secret: str) -> str:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
 
-from sidecar.account_page.holder_clients import spent_credits
 from sidecar.account_page.pages.page_frame import PageContext, empty, framed, table
 from sidecar.account_page.pages.spoken import counted, moment, number
 from sidecar.account_page.web.markup import Markup, Node, shown, tag
@@ -35,6 +34,7 @@ _EVENTS: Final = {
 }
 _KINDS: Final = {"": "everything", "calls": "calls", "changes": "changes"}
 _CALLS: Final = ("settled", "released", "late", "set_aside")
+_CREDIT: Final = "credit:"
 _QUOTA: Final = "quota:"
 # First characters of a cell that a spreadsheet would run (CWE-1236).
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -70,7 +70,7 @@ class JournalFilter:
         )
 
     def matches(self, entry: Entry, subject: str) -> bool:
-        """Return whether to show an entry to a holder; a consent of another subject is never shown."""
+        """Return whether to show an entry to a holder; calls and consents of another subject are never shown."""
         fields = entry.fields
         if fields.get("subject", subject) != subject:
             return False
@@ -159,13 +159,21 @@ def _cell(entry: Entry, name: str) -> Node:
 
 
 def _cost(entry: Entry) -> str:
-    costs = [f"{counted(amount, f'{shown(pool)} credit')}" for pool, amount in spent_credits(entry).items()]
+    costs = [f"{counted(amount, f'{shown(pool)} credit')}" for pool, amount in _credits(entry).items()]
     costs += [f"{shown(name)} {number(units)}" for name, units in _quotas(entry).items()]
     return ", ".join(costs) or "-"
 
 
+def _credits(entry: Entry) -> dict[str, int]:
+    return _named_amounts(entry, _CREDIT)
+
+
 def _quotas(entry: Entry) -> dict[str, int]:
-    named = ((name.removeprefix(_QUOTA), value) for name, value in entry.fields.items() if name.startswith(_QUOTA))
+    return _named_amounts(entry, _QUOTA)
+
+
+def _named_amounts(entry: Entry, prefix: str) -> dict[str, int]:
+    named = ((name.removeprefix(prefix), value) for name, value in entry.fields.items() if name.startswith(prefix))
     amounts = ((name, parse_whole(value)) for name, value in named)
     return {name: amount for name, amount in amounts if amount}
 
@@ -175,7 +183,7 @@ def csv_rows(entries: Iterable[Entry]) -> Iterator[str]:
     yield _line(_COLUMNS)
     for entry in entries:
         fields = entry.fields
-        amounts = (_amounts(spent_credits(entry)), _amounts(_quotas(entry)))
+        amounts = (_amounts(_credits(entry)), _amounts(_quotas(entry)))
         yield _line(
             (
                 _iso(entry),

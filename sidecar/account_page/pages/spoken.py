@@ -25,7 +25,7 @@ def span(seconds: int) -> str:
     for unit, size in _UNITS:
         count, left = divmod(left, size)
         if count:
-            parts.append(f"{count} {unit}" if count > 1 else f"1 {unit.replace('days', 'day')}")
+            parts.append(f"{count} {unit}" if count > 1 else f"1 {unit.removesuffix('s') or unit}")
     return " ".join(parts[:2]) or "now"
 
 

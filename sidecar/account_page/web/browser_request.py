@@ -55,8 +55,11 @@ class BrowserRequest:
         """Read a request to the page at a path.
 
         Raises:
-            BadRequestError: the query is too long, has too many parameters, or repeats one.
+            BadRequestError: the address is not ASCII (RFC 3986 section 2), or its query is too long, has too many
+                parameters, or repeats one.
         """
+        if not request.raw_path.isascii():
+            raise BadRequestError("This address is malformed.")
         asked, _, query = request.raw_path.partition("?")
         headers = request.headers
         return cls(

@@ -22,7 +22,6 @@ MOST: Final = 500
 
 _CUT: Final = '"truncated":true}\n'  # end of a line that was too long
 _MARK: Final = secrets.token_hex(16)  # stands for a value: no client knows it, so none can send it
-_TEXTS: Final = frozenset({"ts", "request_id", "trace_id"})  # inserted with quotes
 # Values that are inserted, in the order of a line: of a call that has reached the backend, and of another.
 _FORWARDED: Final = ("ts", "request_id", "rows", "credits", "latency_ms", "backend_ms", "trace_id")
 _ANSWERED_HERE: Final = ("ts", "request_id", "rows", "credits", "latency_ms")
@@ -43,7 +42,7 @@ class UsualLines:
     def __init__(self, fields: Fields, encode: Encode) -> None:
         self._fields = fields
         self._encode = encode
-        self._known: dict[Hashable, str | None] = {}
+        self._known: dict[Hashable, list[str] | None] = {}
 
     def __len__(self) -> int:
         """Return the number of texts."""
@@ -75,30 +74,27 @@ class UsualLines:
             *(status, exchange.code, exchange.rule, exchange.http_status, exchange.plan, exchange.policy_revision),
             *(call.revision, missing, backend is None),
         )
-        text = self._known[key] if key in self._known else self._learn(key, level, exchange, status)
-        if text is None or (receipt is not None and receipt.late) or not request_id.isalnum():
+        parts = self._known[key] if key in self._known else self._learn(key, level, exchange, status)
+        if parts is None or (receipt is not None and receipt.late) or not request_id.isalnum():
             return None
         rows, took = _NULL if exchange.rows is None else exchange.rows, int(seconds * 1e6 + 0.5) / 1000
         credits = _NULL if receipt is None else orjson.dumps({**receipt.paid}).decode()
-        if backend is None or trace_id is None:
-            text = text % (moment, request_id, rows, credits, took)
-        elif trace_id.isalnum():
-            text = text % (moment, request_id, rows, credits, took, int(backend * 1e6 + 0.5) / 1000, trace_id[:32])
-        else:
-            return None
+        start, id_, row, money, latency, end = parts[:6]
+        text = f'{start}"{moment}"{id_}"{request_id}"{row}{rows}{money}{credits}{latency}{took}{end}'
+        if backend is not None and trace_id is not None:
+            if not trace_id.isalnum():
+                return None
+            text = f'{text}{int(backend * 1e6 + 0.5) / 1000}{parts[6]}"{trace_id[:32]}"{parts[7]}'
         return text.encode() if text.isascii() and len(text) <= MAX_LINE and "\x7f" not in credits else None
 
-    def _learn(self, key: Hashable, level: str, exchange: Exchange, status: Status) -> str | None:
+    def _learn(self, key: Hashable, level: str, exchange: Exchange, status: Status) -> list[str] | None:
         """Cut the text out of a line whose own values are replaced by a mark; None for one that is too long."""
         if len(self._known) >= MOST:
             self._known.clear()
         names = _ANSWERED_HERE if exchange.backend_seconds is None else _FORWARDED
         line = {"ts": _MARK, "level": level, "event": "call", **self._fields(exchange, status, 0.0)}
         text = self._encode({**line, **dict.fromkeys(names, _MARK)}).decode()
-        parts = text.replace("%", "%%").split(f'"{_MARK}"')
-        found = None
-        if len(parts) == len(names) + 1 and not text.endswith(_CUT):
-            places = ['"%s"' if name in _TEXTS else "%s" for name in names]
-            found = parts[0] + "".join([place + part for place, part in zip(places, parts[1:], strict=True)])
+        parts = text.split(f'"{_MARK}"')
+        found = parts if len(parts) == len(names) + 1 and not text.endswith(_CUT) else None
         self._known[key] = found
         return found

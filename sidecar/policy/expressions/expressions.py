@@ -72,6 +72,7 @@ class Expression:
         reads: every chain of fields that it reads, root first.
         steps: maximum steps of one evaluation.
         is_plain: True for `a.b.c`, which takes no steps.
+        is_bounded: True when it has no loops, and so takes the same steps for every input.
     """
 
     text: str
@@ -80,7 +81,7 @@ class Expression:
     is_plain: bool
     _run: Run = field(repr=False)
     _least: int = field(repr=False)
-    _is_bounded: bool = field(repr=False)
+    is_bounded: bool = field(repr=False)
 
     def value(self, scope: Scope, steps: Steps | None = None) -> Any:
         """Evaluate the expression over the roots in `scope`.
@@ -94,7 +95,7 @@ class Expression:
         """
         try:
             # An expression without loops takes its least steps and no more, so they are compared when it is compiled.
-            if self.is_plain or (steps is None and self._is_bounded):
+            if self.is_plain or (steps is None and self.is_bounded):
                 return self._run(scope, NO_STEPS)
             steps = steps or Steps(self.steps)
             steps.take(self._least)

@@ -58,7 +58,9 @@ class Parsed:
 
     def may_name(self, one: bytes, other: bytes) -> bool:
         """Return False if no name in the document has one of two words in it, which are in lower case."""
-        return self.folded is None or one in self.folded or other in self.folded
+        folded = self.folded
+        # `find`, because `in` takes several times as long: it tries to read the word as an integer first.
+        return folded is None or folded.find(one) >= 0 or folded.find(other) >= 0
 
 
 def parse(body: bytes, max_depth: int = MAX_DEPTH) -> Parsed:

@@ -48,9 +48,9 @@ def read_usual(body: bytes) -> tuple[Any, bytes] | None:
         value = orjson.loads(body)
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return None
-    # Most documents are too short and too plain for such a name, which is cheaper to find out.
-    if (b"\\" in body or len(body) > MAX_NAME or not body.isascii()) and _UNUSUAL_NAME.search(body):
+    # Most documents are too short and too plain for such a name, which is cheaper to find out (and `find` than `in`).
+    if (body.find(b"\\") >= 0 or len(body) > MAX_NAME or not body.isascii()) and _UNUSUAL_NAME.search(body):
         return None
-    if b"E" in body and _CAPITAL_EXPONENT.search(body):
+    if body.find(b"E") >= 0 and _CAPITAL_EXPONENT.search(body):
         return None
     return value, folded

@@ -198,12 +198,15 @@ class BackendAnswer:
 
     # --- between this answer, its connection and the pool; the connection wakes the reader once for all it received ---
 
-    async def arrive(self) -> None:
-        """Wait for the head."""
-        while not (self.status or self._error):
-            await self._woken()
+    def arriving(self) -> asyncio.Future[None] | None:
+        """Return what to wait for until the head has arrived; None once it has.
+
+        Raises:
+            UpstreamError: the exchange has failed.
+        """
         if self._error is not None:
             raise self._error
+        return None if self.status else self._woken()
 
     def head(self, status: int, fields: Fields) -> None:
         """Store the head that has arrived."""

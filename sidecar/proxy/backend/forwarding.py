@@ -19,6 +19,9 @@ from sidecar.protocol import headers as message_headers
 from sidecar.proxy.backend.answer import Fields
 from sidecar.system.random_ids import random_id
 
+# Members of enums as constants: as attributes of their classes they take ten times as long.
+_REQUEST: Final = CallKind.REQUEST
+
 Header = tuple[str, str]
 
 _POSTED: Final = (("Accept", "application/json, text/event-stream"), ("Content-Type", "application/json"))
@@ -58,7 +61,7 @@ def caller_lines(call: Call, caller: Caller, scopes: frozenset[str]) -> bytes:
         caller: the verified identity.
         scopes: the scopes that count for this call: token and consent record, expanded.
     """
-    kind = CallKind.REQUEST if call.document is not None else call.kind
+    kind = _REQUEST if call.document is not None else call.kind
     return _caller_lines(kind, caller.issuer, caller.account, caller.client_id, scopes)
 
 
@@ -82,7 +85,7 @@ def call_lines(call: Call, request_id: str, traceparent: str) -> bytes:
 
 @lru_cache(1024)  # only calls of declared tools are forwarded
 def _tool_lines(revision: Revision, method: str, tool: str) -> bytes:
-    call = Call(CallKind.REQUEST, revision, method, params={"name": tool})
+    call = Call(_REQUEST, revision, method, params={"name": tool})
     return header_lines(message_headers.backend_headers(call))
 
 

@@ -176,7 +176,8 @@ class BackendPool:
         outgoing.answer = answer = connection.start(data, outgoing.deadline, outgoing.memory)
         outgoing.headers, outgoing.body = (), None  # not kept for hours by an open stream
         try:
-            await answer.arrive()
+            while (arriving := answer.arriving()) is not None:
+                await arriving
             self.connected = True
             self.heard_at = answer.last_byte
             if b"content-encoding" in answer.fields:
@@ -273,7 +274,7 @@ class BackendPool:
                     resolver=self._resolver,
                 )
         except TimeoutError:
-            code = ErrorCode.BACKEND_TIMEOUT if due is not None and due <= loop.time() else None
+            code = ErrorCode.BACKEND_TIMEOUT if due is not None and due <= patience else None
             raise UpstreamError(Event.NOT_SENT, "connecting to the backend took too long", code) from None
         except OSError as error:  # ssl.SSLError is one too
             raise UpstreamError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Container
 from typing import Final
 
@@ -26,7 +27,7 @@ def method_label(call: Call, declared: Container[str]) -> str | None:
 
 def arrived_message(authenticated: Authenticated) -> Message | None:
     """Read a message that has arrived with a known head (first part of gate 3); None for any other."""
-    request, limits = authenticated.received.request, authenticated.received.snapshot.settings.limits
+    request, limits = authenticated.received.request, authenticated.received.snapshot.limits
     if request.body is None:
         return None
     return jsonrpc.read(arrived_body(request, limits.body, authenticated.memory), limits.json_depth)
@@ -55,8 +56,15 @@ def decide(parsed: ParsedCall) -> Decided:
     unserved = snapshot.tools.refusal(None if tool is None else tool.name)
     if unserved is not None:
         decision = Decision(unserved, policy.open_terms, Depth.CONSENT)
-    timeout = decision.timeout or snapshot.settings.backend.timeout
+    timeout = decision.timeout or snapshot.limits.timeout
     return Decided(parsed, decision, operation, tool, method_label(call, policy.methods), timeout)
+
+
+def token_lifetime(parsed: ParsedCall) -> float:
+    """Return the seconds until the caller's token expires."""
+    caller, issuers = parsed.caller, parsed.received.snapshot.settings.issuers
+    leeway = next(issuer.leeway for issuer in issuers if issuer.id == caller.issuer_id)
+    return max(0.0, caller.expires_at + leeway - time.time())
 
 
 def _call_without_body(received: Received, fields: headers.McpHeaders) -> Call:

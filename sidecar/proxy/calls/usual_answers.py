@@ -45,12 +45,14 @@ def relay_usual(
         reply: gets the answer; it is sent when the handler returns.
         snapshot: the settings and policy of the call.
     """
-    data, limits = answer.arrived, snapshot.settings.limits
+    data, limits = answer.arrived, snapshot.limits
     if data is None or answer.status != 200 or answer.fields.get(b"content-type") != _JSON:
         return False
     if call.tool is None or not call.revision.stateless or not settlement.is_foreseen or reply.unsent:
         return False
-    if len(data) > min(LONGEST, limits.response) or task_support.served(call.revision, snapshot.policy.methods):
+    if len(data) > LONGEST or len(data) > limits.response:
+        return False
+    if task_support.served(call.revision, snapshot.policy.methods):
         return False
     response = _usual_response(call, answer, bytes(data), limits.json_depth)
     if response is None:
@@ -66,15 +68,12 @@ def relay_usual(
 def _usual_response(call: Call, answer: BackendAnswer, data: bytes, depth: int) -> results.Response | None:
     """Return the result of this call that needs no change; None for any other answer, or when memory is short."""
     memory = answer.memory
-    if memory is not None and not memory.decode(decoded_size(data, ANSWER_VALUE) - len(data)):
+    if memory is not None and not memory.could_decode(decoded_size(data, ANSWER_VALUE) - len(data)):
         return None
     try:
         response = results.read_response(data, depth)
     except results.Unusable:
         return None
-    finally:
-        if memory is not None:
-            memory.decoded()
     if response.id != call.id or response.result is None or response.event not in _RESULTS:
         return None
     return response if is_uncached(response.result) else None

@@ -183,37 +183,45 @@ class ClientConnection(AnsweringConnection):
         """Serve the requests that arrive, in their order, until the connection ends: a task for each costs more."""
         try:
             while not self.closing:
-                await self._serve_waiting()
-                if not self.closing:
+                if not self._waiting:
                     self.serving = False
                     self.rest()
                     self._idle_until = self.loop.create_future()
                     await self._idle_until
+                    continue
+                self.last = self.last or self._server.last
+                request = self._next()
+                if isinstance(request, HttpProcessingError):
+                    self._answer_error(request)
+                    continue
+                self.handling = True
+                try:
+                    answer = await self._server.handle(request)
+                except Exception as error:  # noqa: BLE001 - a fault ends in an answer, or cuts off the one begun
+                    answer = self._faulty(request, error)
+                finally:
+                    self.handling = False
+                if not self._is_sent(request, answer):
+                    self.closing = True
+                    continue
+                body = request.content
+                if self._paused or not (body is EMPTY_PAYLOAD or body.is_eof()):
+                    await self._finish(body)
+                if not self.keeps_alive(request, answer):
+                    self.closing = True
+                elif self._upgraded:
+                    self._decline_upgrade()
         finally:
-            self.serving, self._task, self._idle_until = False, None, None
-            if self._wire is None:
-                self._server.connections.discard(self)
-            elif self.closing:
-                self.close()
-            else:
-                self.rest()
+            self._end_serving()
 
-    async def _serve_waiting(self) -> None:
-        """Serve the requests that have arrived."""
-        self.last = self.last or self._server.last
-        while self._waiting and not self.closing:
-            request = self._next()
-            if isinstance(request, HttpProcessingError):
-                self._answer_error(request)
-                continue
-            self.handling = True
-            try:
-                answer = await self._server.handle(request)
-            except Exception as error:  # noqa: BLE001 - a fault ends in an answer, or cuts off the one begun
-                answer = self._faulty(request, error)
-            finally:
-                self.handling = False
-            await self._finish(request, answer)
+    def _end_serving(self) -> None:
+        self.serving, self._task, self._idle_until = False, None, None
+        if self._wire is None:
+            self._server.connections.discard(self)
+        elif self.closing:
+            self.close()
+        else:
+            self.rest()
 
     def _next(self) -> ClientRequest | HttpProcessingError:
         """Take the next request from those that have arrived."""
@@ -221,31 +229,34 @@ class ClientConnection(AnsweringConnection):
         self._refill()
         return first
 
-    async def _finish(self, request: ClientRequest, answer: Answer) -> None:
-        """Send what the handler has not sent of its answer, and get ready for the next request."""
+    def _is_sent(self, request: ClientRequest, answer: Answer) -> bool:
+        """Send what the handler has not sent of its answer; return False when it cannot be sent."""
         if self.transport is None:
-            self.closing = True
-            return
+            return False
         try:
             if not answer.sent:
                 self.send(request, answer)
             elif not answer.ended:
                 self.end_stream(request, answer)
-            if self._paused:
-                await self._drain_helper()
         except ConnectionError:
-            self.closing = True
-            return
+            return False
         except ValueError as error:  # a header that would have become two; nothing was sent, and the log says so
             self._server.error(500, error)
+            return False
+        return True
+
+    async def _finish(self, body: StreamReader) -> None:
+        """Wait for the client to read its answer; then read and drop the rest of the body for a while.
+
+        To close at once could lose the answer.
+        """
+        try:
+            await self.drain()
+            async with asyncio.timeout(_LINGER):
+                while not body.is_eof():
+                    await body.readany()
+        except (ConnectionError, TimeoutError, HttpProcessingError, RequestPayloadError):
             self.closing = True
-            return
-        if not request.content.is_eof():
-            await self._linger(request.content)
-        if not self.keeps_alive(request, answer):
-            self.closing = True
-        elif self._upgraded:
-            self._decline_upgrade()
 
     def _faulty(self, request: ClientRequest, error: Exception) -> Answer:
         """Return the answer to a request whose handler has failed; break off one that has begun."""
@@ -279,15 +290,6 @@ class ClientConnection(AnsweringConnection):
         self._upgraded = False
         tail, self._tail = self._tail, b""
         self._parse(tail)
-
-    async def _linger(self, body: StreamReader) -> None:
-        """Read and drop the rest of a body for a while: closing at once could lose the answer."""
-        try:
-            async with asyncio.timeout(_LINGER):
-                while not body.is_eof():
-                    await body.readany()
-        except (TimeoutError, HttpProcessingError, RequestPayloadError):
-            self.closing = True
 
     async def shutdown(self, grace: float) -> None:
         """Close once the request in progress is answered; cancel it after `grace` seconds."""

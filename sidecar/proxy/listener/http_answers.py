@@ -78,8 +78,7 @@ def answer_head(answer: Answer, *, chunks: bool, keep_alive: bool) -> bytes:
         ValueError: a header would end its line, or holds a NUL.
     """
     status, body = answer.status, answer.body
-    lines = _usual_lines if status == 200 else _lines
-    head = lines(status, tuple(answer.headers), bool(body), chunks, keep_alive)
+    head = _lines(status, tuple(answer.headers), bool(body), chunks, keep_alive)
     if body is None:
         length = "Transfer-Encoding: chunked\r\n" if chunks else ""
     else:
@@ -88,6 +87,7 @@ def answer_head(answer: Answer, *, chunks: bool, keep_alive: bool) -> bytes:
     return f"{head}{own}{length}Date: {_CLOCK.text()}\r\n\r\n".encode()
 
 
+@lru_cache(256)
 def _lines(status: int, headers: tuple[Header, ...], has_body: bool, chunks: bool, keep_alive: bool) -> str:
     """Return the part of a head that many answers share."""
     fields = dict(headers)
@@ -99,9 +99,6 @@ def _lines(status: int, headers: tuple[Header, ...], has_body: bool, chunks: boo
     if keep_alive != chunks:  # RFC 9112 section 9.3: what the version does not imply
         lines += "Connection: keep-alive\r\n" if keep_alive else "Connection: close\r\n"
     return f"HTTP/1.{1 if chunks else 0} {status} {_REASONS.get(status, '')}\r\n{lines}"
-
-
-_usual_lines: Final = lru_cache(64)(_lines)
 
 
 def chunk(data: bytes) -> bytes:

@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Final
 from urllib.parse import urlsplit
 
-from sidecar.config.settings.settings import Limits, Settings
+from sidecar.config.settings.settings import Settings
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.identity.claims import has_bearer
 from sidecar.protocol.headers import check_accept, check_content
@@ -40,6 +40,8 @@ class RequestFilter:
         page: the path of the account page; None without one.
         hosts: Host names that are served, with or without a port.
         origins: browser origins that are allowed.
+        max_body: bytes of a body.
+        max_headers: bytes of all headers.
     """
 
     documents: Mapping[str, bytes]
@@ -47,7 +49,8 @@ class RequestFilter:
     page: str | None
     hosts: frozenset[str]
     origins: frozenset[str]
-    limits: Limits
+    max_body: int
+    max_headers: int
 
     @classmethod
     def of(cls, settings: Settings, scopes: Iterable[str]) -> RequestFilter:
@@ -67,7 +70,8 @@ class RequestFilter:
             hosts=frozenset({_host_name(resource.netloc), *settings.hosts}),
             # Pages of the resource's own origin are allowed; a rebound name has another origin.
             origins=frozenset({_origin(settings.resource), *settings.origins}),
-            limits=settings.limits,
+            max_body=settings.limits.body,
+            max_headers=settings.limits.header,
         )
 
     def answer(self, request: ClientRequest, client: ClientReply) -> bool:
@@ -114,12 +118,12 @@ class RequestFilter:
                 accepted and there is no token: a client that looks for the login may send any.
         """
         if request.head.accepted_by is self:
-            if (request.content_length or 0) > self.limits.body:
-                raise too_large(self.limits.body)
+            if (request.content_length or 0) > self.max_body:
+                raise too_large(self.max_body)
             return
         self._check_envelope(request)
-        if (request.content_length or 0) > self.limits.body:
-            raise too_large(self.limits.body)
+        if (request.content_length or 0) > self.max_body:
+            raise too_large(self.max_body)
         try:
             fields = request.headers
             accept, types = fields.getall("Accept", ()), fields.getall("Content-Type", ())
@@ -134,7 +138,7 @@ class RequestFilter:
 
     def _check_envelope(self, request: ClientRequest) -> None:
         _check_framing(request)
-        if sum(map(len, chain.from_iterable(request.raw_headers))) > self.limits.header:
+        if sum(map(len, chain.from_iterable(request.raw_headers))) > self.max_headers:
             raise Refusal(ErrorCode.REQUEST_MALFORMED, "The headers of this request are too large.")
 
     def _document(self, request: ClientRequest, client: ClientReply, document: bytes) -> None:

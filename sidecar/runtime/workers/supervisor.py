@@ -116,6 +116,18 @@ class Supervisor:
         await self._admin_api.open(listeners, self._stack, self._loaded.tls.admin_api)
         reload.warn(self._loaded)
         reload.succeeded()
+        await self._start_workers()
+        self._lines.event(
+            "listening",
+            resource=settings.resource,
+            listen=sockets.words(),
+            admin=listeners.words("admin"),
+            policy=self._loaded.policy.revision,
+            connections=listeners.most["listen"] * self._workers,
+            workers=self._workers,
+        )
+
+    async def _start_workers(self) -> None:
         self._stack.push_async_callback(self._end)
         self._crew.start()
         for name, task in (
@@ -126,15 +138,6 @@ class Supervisor:
             self._tasks.start(task, name)
         # Until then, the kernel takes connections that no worker answers.
         await wait_unless(self._crew.has_served, _SERVE_WITHIN)
-        self._lines.event(
-            "listening",
-            resource=settings.resource,
-            listen=sockets.words(),
-            admin=listeners.words("admin"),
-            policy=self._loaded.policy.revision,
-            connections=listeners.most["listen"] * self._workers,
-            workers=self._workers,
-        )
 
     def _make_reloader(self) -> Reloader:
         return Reloader(

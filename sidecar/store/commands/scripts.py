@@ -155,20 +155,20 @@ def _claim(use: ApprovalUse) -> EncodedWords:
 def admitted(application: Application, reply: Any) -> AdmissionReply:
     """Read the reply of `admit`."""
     code, plan, scopes, since, refused, held = reply[:6]
-    words = reply[6::5], reply[7::5], reply[8::5], reply[9::5], reply[10::5]
-    prices = [
-        Price(demand.kind, demand.name, needed, left, limit, None if window is None else WINDOWS[window - 1], rest)
-        for demand, needed, left, limit, window, rest in zip(application.demands, *words, strict=False)
-    ]
+    prices: tuple[Price, ...] = ()
+    if len(reply) > 6:
+        words = reply[6::5], reply[7::5], reply[8::5], reply[9::5], reply[10::5]
+        prices = tuple(
+            [
+                Price(demand.kind, demand.name, needed, left, limit, window and WINDOWS[window - 1], rest)
+                for demand, needed, left, limit, window, rest in zip(application.demands, *words, strict=False)
+            ]
+        )
+    listed = None if scopes is None else frozenset(text(scopes).split())
+    end = 6 + 5 * len(prices)
+    further = () if len(reply) == end else map(_nullable, reply[end:])
     return AdmissionReply(
-        _CODES[code],
-        None if plan is None else _TEXTS[plan],
-        None if scopes is None else frozenset(text(scopes).split()),
-        since,
-        tuple(prices),
-        refused,
-        held == 1,
-        *(_nullable(word) for word in reply[6 + 5 * len(prices) :]),
+        _CODES[code], None if plan is None else _TEXTS[plan], listed, since, prices, refused, held == 1, *further
     )
 
 

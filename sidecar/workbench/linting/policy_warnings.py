@@ -14,6 +14,7 @@ from sidecar.policy.rules import Operation, Plan, Policy, Tool
 from sidecar.window_rules import WINDOWS
 from sidecar.workbench.lint import Notice
 from sidecar.workbench.linting.argument_warnings import argument_warnings
+from sidecar.workbench.linting.confirmation_warnings import confirmation_warnings
 
 _BY_OUTCOME: Final = ("charge_errors", "on_unknown")
 
@@ -32,6 +33,7 @@ def policy_warnings(policy: Policy, document: Document) -> Iterator[Notice]:
     yield from _without_effect(policy, document)
     for tool in policy.tools.values():
         yield from argument_warnings(tool, document)
+        yield from confirmation_warnings(tool, document)
     yield from _untested(policy, document)
 
 

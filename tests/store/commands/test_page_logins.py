@@ -78,7 +78,7 @@ def test_ended_logins_are_dropped_by_the_next_one(ledger: RealLedger):
 def test_the_oldest_of_too_many_logins_is_dropped(ledger: RealLedger):
     kept = {digest(f"old-{each}"): NOW + each for each in range(MAX_LOGINS)}
     ledger.client.zadd(LOGIN_ENDS_KEY, kept)
-    ledger.client.hset(PENDING_LOGINS_KEY, mapping=dict.fromkeys(kept, "document"))
+    ledger.client.hset(PENDING_LOGINS_KEY, mapping={each: f"{end} document" for each, end in kept.items()})
     ledger.set_clock(NOW - 1000)
     ledger.run(begin_login("state", b"document"))
     assert ledger.client.hlen(PENDING_LOGINS_KEY) == ledger.client.zcard(LOGIN_ENDS_KEY) == MAX_LOGINS

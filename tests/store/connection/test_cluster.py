@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from sidecar.outcome import Receipt
-from sidecar.store.commands import changes, scripts
+from sidecar.store.commands import scripts
 from sidecar.store.commands.command import ChangeCode, Command
 from sidecar.store.commands.keys import account_keys
 from sidecar.store.connection.cluster import Cluster
@@ -238,7 +238,7 @@ async def test_a_script_goes_with_its_command_to_a_node_that_has_not_met_it(node
     slot = slot_of(record)
 
     def planned(plan: str) -> Command:  # a script of one key, so it can be asked for where the slot is going to
-        return changes.set_account("main", name, plan=plan, create=True)
+        return Command(scripts.ACCOUNT_SET, (record,), (1, "main", name, 2, "plan", plan))
 
     store = Store(nodes.url, scripts)
     await store.start(60)

@@ -16,9 +16,12 @@
 --       16 scopes: JSON [[scope, scope that implies it, ...], ...] or ''
 --       17 number of plans, or -1 without plans  18... name, terms of each plan; or the base terms: '' when the
 --       operation is not included, or JSON {"quotas": {name: [[place of the window in WINDOWS from 1, window, limit],
---       ...]}, "credits": {pool: [window, included]}}; then the name of the tool, '' for other operations
+--       ...]}, "credits": {pool: [window, included]}}; then the name of the tool, '' for other operations;
+--       then, with an approval: its handle ('' any of the account page), tool, digest of the arguments, digest of the
+--       rule, whether the call has the person's acceptance (1, 0)
 -- Returns {code (model.AdmissionCode), plan, consent scopes, consent since, refused demand, held,
---       then per demand: needed, left, limit, window (its place in WINDOWS, from 1), resets in}; nil where unknown
+--       then per demand: needed, left, limit, window (its place in WINDOWS, from 1), resets in,
+--       then the handle of the approval that was used up, and the state that it has kept}; nil where unknown
 -- include consent.lua
 -- generate AdmissionCode
 local demands = ARGV[6] ~= '' and cjson.decode(ARGV[6])
@@ -244,29 +247,33 @@ local function hold(amounts)
   })
 end
 
--- Returns the code that refuses the approval, or nil, and the approval that this call uses up.
-local function judge_approval()
+-- Judge the approval that a call claims. Returns the code that refuses it, or nil, and the approval that is used up.
+local judge_approval
+if claims then
   -- include approval.lua
   -- include claimed.lua
-  local list, handle, tool, arguments, rule, accepted = KEYS[#KEYS], unpack(ARGV, claim, claim + 4)
-  local found
-  if handle == '' then
-    found = claimed_on_page(list, ARGV[3], ARGV[4], tool, arguments, rule)
-    if not found then return APPROVAL_NEEDED end
-  else
-    found = approval_of(list, handle)
-    if not is_mine(found, ARGV[3], ARGV[4]) or found.status == 'used' and found.call ~= call then
-      return APPROVAL_UNKNOWN
+
+  judge_approval = function()
+    local list, handle, tool, arguments, rule, accepted = KEYS[#KEYS], unpack(ARGV, claim, claim + 4)
+    local found
+    if handle == '' then
+      found = claimed_on_page(list, ARGV[3], ARGV[4], tool, arguments, rule)
+      if not found then return APPROVAL_NEEDED end
+    else
+      found = approval_of(list, handle)
+      if not is_mine(found, ARGV[3], ARGV[4]) or found.status == 'used' and found.call ~= call then
+        return APPROVAL_UNKNOWN
+      end
     end
+    if found.status == 'declined' then return APPROVAL_DECLINED end
+    if not is_for(found, tool, arguments, rule) then return APPROVAL_NEEDED end
+    local by_form = found.status == 'pending' and accepted == '1' and found.by == 'person'
+    if not by_form and found.status ~= 'accepted' and found.status ~= 'used' then return APPROVAL_NEEDED end
+    local needed = {}
+    for i = 1, priced and #demands or 0 do needed[i] = answer[2 + 5 * i] end
+    if not is_covered(found, demands, needed) then return APPROVAL_NEEDED end
+    return nil, found
   end
-  if found.status == 'declined' then return APPROVAL_DECLINED end
-  if not is_for(found, tool, arguments, rule) then return APPROVAL_NEEDED end
-  local by_form = found.status == 'pending' and accepted == '1' and found.by == 'person'
-  if not by_form and found.status ~= 'accepted' and found.status ~= 'used' then return APPROVAL_NEEDED end
-  local needed = {}
-  for i = 1, priced and #demands or 0 do needed[i] = answer[2 + 5 * i] end
-  if not is_covered(found, demands, needed) then return APPROVAL_NEEDED end
-  return nil, found
 end
 
 local amounts, approval

@@ -16,15 +16,17 @@ local function drop(states)
 end
 
 if ARGV[1] == 'take' then
-  local document, ends = redis.call('HGET', PENDING, ARGV[2]), redis.call('ZSCORE', ENDS, ARGV[2])
+  local kept = redis.call('HGET', PENDING, ARGV[2]) or ''
+  local ends, document = string.match(kept, '^(%d+) (.*)$')
   drop({ARGV[2]})
-  return document and ends and tonumber(ends) > now_ms and document
+  return ends and tonumber(ends) > now_ms and document
 end
 drop(redis.call('ZRANGEBYSCORE', ENDS, '-inf', text(now_ms), 'LIMIT', 0, BATCH))
 local above = redis.call('ZCARD', ENDS) + 1 - tonumber(ARGV[4])
 if above > 0 then drop(redis.call('ZRANGE', ENDS, 0, math.min(above, BATCH) - 1)) end
-redis.call('HSET', PENDING, ARGV[2], ARGV[5])
-redis.call('ZADD', ENDS, text(now_ms + 1000 * ARGV[3]), ARGV[2])
+local ends = text(now_ms + 1000 * ARGV[3])
+redis.call('HSET', PENDING, ARGV[2], ends .. ' ' .. ARGV[5])
+redis.call('ZADD', ENDS, ends, ARGV[2])
 redis.call('EXPIRE', PENDING, ARGV[3])
 redis.call('EXPIRE', ENDS, ARGV[3])
 return 1

@@ -26,7 +26,8 @@ if ARGV[1] == 'end_all' then
   end
   return ended
 end
-redis.call('ZREMRANGEBYSCORE', LIST, '-inf', text(now_ms))
+local over = redis.call('ZRANGEBYSCORE', LIST, '-inf', text(now_ms))
+if #over > 0 then redis.call('ZREM', LIST, unpack(over)) end
 for _ = 1, redis.call('ZCARD', LIST) + 1 - tonumber(ARGV[4]) do
   finish(redis.call('ZRANGE', LIST, 0, 0)[1])
 end
