@@ -160,14 +160,11 @@ class Admission:
         lease = None
         if application.demands:
             lease = HoldLease(application.lease / 1000, self._lease_margin * _SKEW)  # begins before the store is asked
-        admission = await self._store.admit(application)
-        refusal = None
-        if admission.code is not _ADMITTED:
-            refusal = admission_refusals.refusal(admission, application, policy.manage_url)
-            if admission.code is AdmissionCode.CONSENT_REVOKED:
-                self.revoked(caller, admission.consent_since)
+        admission = await (self._store.admit if application.approval is None else self._asked)(application)
         shadow = shadow_refusals(admission, application)
-        refusal = self._refusal(admission, application, decision, policy.manage_url)
+        refusal = None
+        if admission.code is not _ADMITTED or decision.refusal is not None:
+            refusal = self._refusal(admission, application, decision, policy.manage_url)
         if refusal is not None:
             return self._rejected(self._answered(refusal, decided, admission), decided, admission, shadow)
         if application.session is not None or application.tasks:
@@ -190,7 +187,7 @@ class Admission:
     ) -> Refusal | None:
         """Return the refusal of gates 5-7, or else that of gate 4."""
         refusal = None
-        if admission.code is not AdmissionCode.ADMITTED:
+        if admission.code is not _ADMITTED:
             refusal = admission_refusals.refusal(admission, application, manage_url)
             if admission.code is AdmissionCode.CONSENT_REVOKED:
                 self.revoked(application.caller, admission.consent_since)
@@ -248,7 +245,9 @@ class Admission:
         return Application(
             *(parsed.received.id, self._owner, parsed.caller, decision.refusal is not None, decision.depth, terms),
             *(decision.demands, decision.on_unknown, round((timeout + self._lease_margin) * 1000)),
-            *(call.session, request, tasks),
+            *(call.session, request),
+            tasks,
+            None if decision.refusal is not None else decision.approval,
         )
 
 

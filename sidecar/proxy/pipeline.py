@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, Final
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.identity.authenticator import token_digest
@@ -23,10 +22,11 @@ from sidecar.protocol.jsonrpc import Message
 from sidecar.protocol.session_ids import ExchangeIds
 from sidecar.proxy.admit import Admission, Admitted, Rejected, Unconfirmed
 from sidecar.proxy.calls.cancellation import Cancellation
-from sidecar.proxy.calls.early_gates import arrived_message, decide, parse
+from sidecar.proxy.calls.early_gates import arrived_message, decide, parse, token_lifetime
 from sidecar.proxy.calls.siblings import CallName, NoSiblings, Siblings
 from sidecar.proxy.calls.steps import Authenticated, ParsedCall, Received
-from sidecar.proxy.forward import BackendRequest, Forwarder, has_own_ids
+from sidecar.proxy.confirming.confirmations import CallCancelledError, Confirmations, answers_question
+from sidecar.proxy.forward import Forwarder, has_own_ids
 from sidecar.proxy.in_flight import InFlightRequests
 from sidecar.proxy.in_flight_limits import InFlightLimits
 from sidecar.proxy.listener.answering_connection import ClientRequest
@@ -43,9 +43,6 @@ from sidecar.proxy.snapshot import Snapshot
 from sidecar.store.commands.keys import caller_keys
 from sidecar.store.store import Store
 from sidecar.system.random_ids import random_id
-
-# Members of enums as constants: as attributes of their classes they take ten times as long.
-_END_SESSION: Final = CallKind.END_SESSION
 
 
 class Pipeline:
@@ -195,21 +192,23 @@ class Pipeline:
             raise admission.refusal
         return admission
 
-    def _answer(self, context: RequestContext, admitted: Admitted) -> Coroutine[Any, Any, None]:
+    def _answer(self, context: RequestContext, admitted: Admitted) -> Awaitable[None]:
         """Choose how an admitted call is answered: from this process or from the backend."""
         parsed, tool = admitted.decided.parsed, admitted.decided.tool
         call = parsed.call
+        if tool is not None and tool.serve is not None:
+            return self._serve(admitted)
         if call.listens:
             self._admission.ownership.listening(parsed.caller, call)
-        if tool is not None and tool.serve is not None:
-            return self._serve_usage(admitted)
-        if call.kind is _END_SESSION:
+        elif tool is None and call.kind is CallKind.END_SESSION:
             return self._end_session(context, admitted)
-        if call.method == "notifications/cancelled":
+        elif call.method == "notifications/cancelled":
             return self._cancel(context, admitted)
+        elif tool is None and answers_question(call):
+            return self.confirmations.take_answer(admitted)
         if not has_own_ids(call):
             return self._relay(context, admitted)
-        return self._forward(context, admitted, (call, ExchangeIds(call)))
+        return self._forward(context, admitted, call, ExchangeIds(call), None)
 
     async def _serve(self, admitted: Admitted) -> None:
         parsed = admitted.decided.parsed
@@ -246,25 +245,19 @@ class Pipeline:
             parsed.received.reply.answer(202, (), b"")
 
     async def _relay(self, context: RequestContext, admitted: Admitted, cancels: RequestId | None = None) -> None:
-        """Relay a message whose ids may have to be marked."""
         call = admitted.decided.parsed.call
         marked = (call, ExchangeIds(call)) if has_own_ids(call) else await self._forwarder.marked(admitted)
-        await self._forward(context, admitted, marked, cancels)
+        await self._forward(context, admitted, *marked, cancels)
 
     def _forward(
-        self,
-        context: RequestContext,
-        admitted: Admitted,
-        marked: tuple[Call, ExchangeIds],
-        cancels: RequestId | None = None,
-    ) -> Coroutine[Any, Any, None]:
-        """Build the request to the backend; return its exchange, which goes on without its client where it must."""
-        request = context.forwarded = self._forwarder.prepare(admitted, *marked, context.stream, cancels)
-        return self._detach(context, request) if request.detachable else self._forwarder.run(request)
-
-    async def _detach(self, context: RequestContext, request: BackendRequest) -> None:
+        self, context: RequestContext, admitted: Admitted, call: Call, ids: ExchangeIds, cancels: RequestId | None
+    ) -> Awaitable[None]:
+        """Return the exchange with the backend, which goes on without its client where it must."""
+        request = context.forwarded = self._forwarder.prepare(admitted, call, ids, context.stream, cancels)
+        if not request.detachable:
+            return self._forwarder.run(request)
         context.relaying = self._forwarder.detach(request)
-        await asyncio.shield(context.relaying)
+        return asyncio.shield(context.relaying)
 
     def cancel_named(self, named: CallName) -> RequestId | None:
         """Cancel calls of this process; return the id of one of them as its client sent it, and None without one."""
@@ -298,7 +291,7 @@ class Pipeline:
         limits, call = parsed.received.snapshot.limits, parsed.call
         if call.listens:
             context.key = self._in_flight.begin(parsed)
-            life, disconnect = _token_lifetime(parsed), parsed.received.reply.disconnect
+            life, disconnect = token_lifetime(parsed), parsed.received.reply.disconnect
             context.stream = self.streams.open(parsed.caller, limits.streams_per_account, life, disconnect)
             self._listening.add(parsed)
         else:
@@ -346,13 +339,6 @@ class Pipeline:
         """Record a request at its end; the decision is kept until now, because the price is computed from it."""
         context.release_memory()
         self._recorder.finish(context.exchange(ended, settled), context.received.trace)
-
-
-def _token_lifetime(parsed: ParsedCall) -> float:
-    """Return the seconds until the caller's token expires."""
-    caller, issuers = parsed.caller, parsed.received.snapshot.settings.issuers
-    leeway = next(issuer.leeway for issuer in issuers if issuer.id == caller.issuer_id)
-    return max(0.0, caller.expires_at + leeway - time.time())
 
 
 def _internal(error: Exception) -> Refusal:

@@ -173,9 +173,8 @@ class Settlement:
         operation, held = self._decided.operation, self._held
         if event in _REVISED:
             event = self._outcome(event)
-        on_unknown = operation.on_unknown if operation else OnUnknown.RELEASE
-        charge_errors = operation is not None and operation.charge_errors
-        todo = action(event, on_unknown, charge_errors)
+        terms = (OnUnknown.RELEASE, False) if operation is None else (operation.on_unknown, operation.charge_errors)
+        todo = action(event, *terms)
         price = settled_price(self._decided, held, response) if todo is _CHARGE_RESULT else None
         charges = None if price is None else price.charges
         prices = self._hold.prices if self._hold is not None else ()

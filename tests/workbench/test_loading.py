@@ -65,6 +65,17 @@ def test_policies_that_cannot_be_found_are_reported_as_the_config_s_mistake(tmp_
     ]
 
 
+def test_a_tool_that_is_confirmed_on_the_account_page_needs_one(tmp_path):
+    by_page = POLICY.replace("confirm: {argument: ok}", "confirm: {by: page}")
+    assert by_page != POLICY
+    (found,) = problems(write(tmp_path, policy=by_page))
+    assert found == (
+        "policies/p.yaml:22:1: tools.reveal.confirm: the config has no account_page; "
+        "accepted: account_page in the config, or by: person"
+    )
+    assert load(write(tmp_path, config=f"{CONFIG}account_page: {{client_id: page}}\n", policy=by_page), {})
+
+
 def test_a_config_that_is_not_yaml_does_not_hide_the_default_policies(tmp_path):
     found = problems(write(tmp_path, config="a: [\n", policy="scopes: 5\n"))
     assert found[0].startswith("config.yaml:1:4: not YAML")

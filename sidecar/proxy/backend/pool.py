@@ -274,7 +274,7 @@ class BackendPool:
                     resolver=self._resolver,
                 )
         except TimeoutError:
-            code = ErrorCode.BACKEND_TIMEOUT if due is not None and due <= loop.time() else None
+            code = ErrorCode.BACKEND_TIMEOUT if due is not None and due <= patience else None
             raise UpstreamError(Event.NOT_SENT, "connecting to the backend took too long", code) from None
         except OSError as error:  # ssl.SSLError is one too
             raise UpstreamError(

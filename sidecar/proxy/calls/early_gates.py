@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Container
 from typing import Final
 
@@ -57,6 +58,13 @@ def decide(parsed: ParsedCall) -> Decided:
         decision = Decision(unserved, policy.open_terms, Depth.CONSENT)
     timeout = decision.timeout or snapshot.limits.timeout
     return Decided(parsed, decision, operation, tool, method_label(call, policy.methods), timeout)
+
+
+def token_lifetime(parsed: ParsedCall) -> float:
+    """Return the seconds until the caller's token expires."""
+    caller, issuers = parsed.caller, parsed.received.snapshot.settings.issuers
+    leeway = next(issuer.leeway for issuer in issuers if issuer.id == caller.issuer_id)
+    return max(0.0, caller.expires_at + leeway - time.time())
 
 
 def _call_without_body(received: Received, fields: headers.McpHeaders) -> Call:

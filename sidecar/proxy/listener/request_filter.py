@@ -121,9 +121,7 @@ class RequestFilter:
             if (request.content_length or 0) > self.max_body:
                 raise too_large(self.max_body)
             return
-        _check_framing(request)
-        if sum(map(len, chain.from_iterable(request.raw_headers))) > self.max_headers:
-            raise Refusal(ErrorCode.REQUEST_MALFORMED, "The headers of this request are too large.")
+        self._check_envelope(request)
         if (request.content_length or 0) > self.max_body:
             raise too_large(self.max_body)
         try:
@@ -140,7 +138,7 @@ class RequestFilter:
 
     def _check_envelope(self, request: ClientRequest) -> None:
         _check_framing(request)
-        if sum(map(len, chain.from_iterable(request.raw_headers))) > self.limits.header:
+        if sum(map(len, chain.from_iterable(request.raw_headers))) > self.max_headers:
             raise Refusal(ErrorCode.REQUEST_MALFORMED, "The headers of this request are too large.")
 
     def _document(self, request: ClientRequest, client: ClientReply, document: bytes) -> None:

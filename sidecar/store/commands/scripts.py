@@ -165,8 +165,10 @@ def admitted(application: Application, reply: Any) -> AdmissionReply:
             ]
         )
     listed = None if scopes is None else frozenset(text(scopes).split())
+    end = 6 + 5 * len(prices)
+    further = () if len(reply) == end else map(_nullable, reply[end:])
     return AdmissionReply(
-        _CODES[code], None if plan is None else _TEXTS[plan], listed, since, prices, refused, held == 1
+        _CODES[code], None if plan is None else _TEXTS[plan], listed, since, prices, refused, held == 1, *further
     )
 
 
