@@ -176,18 +176,20 @@ def _store_problems(settings: Settings, document: Document) -> list[Problem]:
 
 
 def _page_problems(settings: Settings, policy: Policy) -> Iterator[Problem]:
-    """Yield a problem for each tool that is confirmed on the account page, if there is none: no call could run."""
-    confirms = (tool.confirm for tool in policy.tools.values() if settings.account_page is None)
-    for confirm in confirms:
-        if confirm is not None and confirm.by is ConfirmBy.PAGE:
-            file, _, line = confirm.rule.rpartition(":")
-            wrong = "by: page needs the account page, which is off; accepted: account_page in the config, or by: person"
-            yield Problem(Position(file, int(line)), "confirm", wrong)
+    """Yield the tools that are confirmed on an account page which the config does not have."""
+    for tool in policy.tools.values() if settings.account_page is None else ():
+        if tool.confirm is not None and tool.confirm.by is ConfirmBy.PAGE:
+            wrong, accepted = "the config has no account_page", "account_page in the config, or by: person"
+            yield Problem(_position(tool.confirm.rule), f"tools.{tool.name}.confirm", wrong, accepted)
+
+
+def _position(rule: str) -> Position:
+    file, _, line = rule.rpartition(":")
+    return Position(file, int(line))
 
 
 def _problem(outcome: CaseOutcome) -> Problem:
-    file, _, line = outcome.rule.rpartition(":")
     wrong = f"the test {outcome.place!r} expects {outcome.expected} and got {outcome.got}"
     if outcome.decided is not None:
         wrong += f"; decided by {outcome.decided}"
-    return Problem(Position(file, int(line)), "tests", wrong)
+    return Problem(_position(outcome.rule), "tests", wrong)

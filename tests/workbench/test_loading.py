@@ -35,14 +35,6 @@ def test_a_broken_config_does_not_hide_the_policy_s_problems(tmp_path):
     assert "policies/p.yaml:1:9: scopes: an integer is given; accepted: a mapping; found: 5" in found
 
 
-def test_a_confirmation_on_the_page_needs_the_page(tmp_path):
-    by_page = POLICY.replace("confirm: {argument: ok}", "confirm: {by: page}")
-    (found,) = problems(write(tmp_path, policy=by_page))
-    assert found.startswith("policies/p.yaml:22:1: confirm: by: page needs the account page, which is off; accepted: ")
-    page = CONFIG + "account_page: {client_id: page}\n"
-    assert load(write(tmp_path, config=page, policy=by_page), {}).policy.tools["reveal"].confirm is not None
-
-
 def test_nor_its_failing_tests(tmp_path):
     found = problems(write(tmp_path, config=CONFIG + "x: 1\n", policy=FAILING))
     assert [each.split(": ")[1] for each in found] == ["x", "tests"]
@@ -63,6 +55,17 @@ def test_policies_that_cannot_be_found_are_reported_as_the_config_s_mistake(tmp_
         "config.yaml:5:11: policies: neither a folder nor a list of files; "
         "accepted: a path, or a list of paths; found: 5"
     ]
+
+
+def test_a_tool_that_is_confirmed_on_the_account_page_needs_one(tmp_path):
+    by_page = POLICY.replace("confirm: {argument: ok}", "confirm: {by: page}")
+    assert by_page != POLICY
+    (found,) = problems(write(tmp_path, policy=by_page))
+    assert found == (
+        "policies/p.yaml:22:1: tools.reveal.confirm: the config has no account_page; "
+        "accepted: account_page in the config, or by: person"
+    )
+    assert load(write(tmp_path, config=f"{CONFIG}account_page: {{client_id: page}}\n", policy=by_page), {})
 
 
 def test_a_config_that_is_not_yaml_does_not_hide_the_default_policies(tmp_path):

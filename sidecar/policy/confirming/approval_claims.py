@@ -50,7 +50,9 @@ def claim_of(confirm: Confirm, tool: str, call: Call, given: Mapping[str, Any], 
     """
     state, responses = call.params.get("requestState"), call.params.get("inputResponses", _NOTHING)
     handle = None if state is None else embedded_question.handle_of(state)
-    if state is not None and handle is None:
+    asks = not call.revision.stateless or can_ask(confirm, declared_modes(embedded_question.declared_by(call.params)))
+    # A backend's own state is not carried for a call that an argument has confirmed.
+    if state is not None and handle is None and (asks or embedded_question.is_own(state)):
         return Claim(_refused(confirm, ErrorCode.CONFIRMATION_EXPIRED), None)
     answer = embedded_question.own_answer(responses) if handle is not None else FormAnswer.NONE
     use = ApprovalUse(handle, tool, digest_of(confirm, exact), confirm.digest, accepted=answer is FormAnswer.ACCEPTED)
@@ -60,7 +62,6 @@ def claim_of(confirm: Confirm, tool: str, call: Call, given: Mapping[str, Any], 
         )
     if answer is FormAnswer.DECLINED:
         return Claim(_refused(confirm, ErrorCode.CONFIRMATION_DECLINED), use)
-    asks = not call.revision.stateless or can_ask(confirm, declared_modes(embedded_question.declared_by(call.params)))
     on_page = confirm.by is ConfirmBy.PAGE and (asks or not confirm.is_argument_true(given))
     if handle is not None or on_page:  # the page may have been answered before, whatever the client can do
         return Claim(None, use)
@@ -103,7 +104,8 @@ def stripped(confirm: Confirm, document: Mapping[str, Any], use: ApprovalUse | N
     An argument of the backend's own that confirms the call is set: the person has confirmed.
     """
     params = dict(document["params"])
-    params.pop("requestState", None)
+    if use is not None:
+        params.pop("requestState", None)
     responses = params.get("inputResponses")
     if responses is not None:
         others = {key: value for key, value in responses.items() if key != embedded_question.OWN_INPUT}

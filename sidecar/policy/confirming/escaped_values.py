@@ -12,6 +12,8 @@ from typing import Any, Final
 
 MAX_VALUE: Final = 80
 """Most characters of one text that are shown."""
+MAX_ESCAPED: Final = 120
+"""Characters with escapes after which a text ends: a text of nothing else would hide what stands after it."""
 MAX_SHOWN: Final = 5
 """Most elements of a list, or members of an object, that are shown."""
 
@@ -44,8 +46,14 @@ def quoted(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return a text of at most `MAX_VALUE` characters with everything escaped that could be read as something else."""
-    return "".join(_escaped(character) for character in text[:MAX_VALUE]) + ("…" if len(text) > MAX_VALUE else "")
+    """Return the beginning of a text with everything escaped that could be read as something else."""
+    shown, length = [], 0
+    for number, character in enumerate(text):
+        shown.append(_escaped(character))
+        length += len(shown[-1])
+        if number + 1 >= MAX_VALUE or length >= MAX_ESCAPED:
+            return "".join(shown) + ("…" if len(text) > number + 1 else "")
+    return "".join(shown)
 
 
 def cut(text: str) -> str:

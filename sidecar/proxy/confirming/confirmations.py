@@ -159,7 +159,7 @@ class Confirmations:
         if can_open and not call.revision.stateless:
             return await self._on_stream(unconfirmed)
         asked = await self._ask(unconfirmed)
-        if can_open and unconfirmed.use.accepted:
+        if can_open and unconfirmed.use.accepted and unconfirmed.use.handle == asked.handle:
             return await self._answered(unconfirmed, asked, None)  # the client has opened the page, and waits
         address = page_address(settings, asked.handle) or ""
         if not can_open:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from sidecar.approval import ApprovalStatus, ConfirmBy
-from sidecar.ledger.approval_records import APPROVAL_LIFE, MAX_PENDING, Approval
+from sidecar.ledger.approval_records import Approval
 from sidecar.model import AmountKind, Application, Price
 from sidecar.store.commands.command import Command, text
 from sidecar.store.commands.keys import REVOKED_CHANNEL, AccountKeys, account_keys, caller_keys
@@ -56,8 +56,7 @@ def ask(asked: Approval) -> Command:
     words = [word for name, attribute in FIELDS.items() for word in (name, str(getattr(asked, attribute)))]
     prices = orjson.dumps([(each.kind, each.name, each.needed, each.left) for each in asked.prices])
     carried = () if asked.carried is None else ("carried", asked.carried)
-    limits = (asked.handle, APPROVAL_LIFE, MAX_PENDING)
-    return Command(ASK, (keys.approvals,), (*limits, *words, "prices", prices, *carried))
+    return Command(ASK, (keys.approvals,), (asked.handle, *words, "prices", prices, *carried))
 
 
 def was_asked(asked: Approval, reply: Any) -> Approval:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from enum import IntEnum, StrEnum
 from typing import Final
 
+from sidecar.ledger.approval_records import APPROVAL_LIFE, MAX_PENDING
 from sidecar.ledger.decoding import MAX_AT_DIGITS, MAX_EVENTS
 from sidecar.ledger.settlement import EXPIRY_BATCH, MAX_FOLLOWED_EVENTS
 from sidecar.model import MAX_AMOUNT, MAX_AMOUNTS_PER_HOLD, AdmissionCode, AmountKind, OnUnknown
@@ -58,6 +59,8 @@ LISTS: Final[Mapping[str, list[str]]] = {
     "Resolution": _names(Resolution),
     "MAX_AMOUNT": [*_number("MAX", MAX_AMOUNT), f"local AN_AMOUNT = 'an integer from 0 to {MAX_AMOUNT}'"],
     "MAX_AMOUNTS_PER_HOLD": _number("MAX_AMOUNTS_PER_HOLD", MAX_AMOUNTS_PER_HOLD),
+    "APPROVAL_LIFE": _number("APPROVAL_LIFE", APPROVAL_LIFE),
+    "MAX_PENDING": _number("MAX_PENDING", MAX_PENDING),
     "MAX_EVENTS": _number("MAX_EVENTS", MAX_EVENTS),
     "EXPIRY_BATCH": _number("EXPIRY_BATCH", EXPIRY_BATCH),
     "MAX_FOLLOWED_EVENTS": _number("MAX_FOLLOWED_EVENTS", MAX_FOLLOWED_EVENTS),

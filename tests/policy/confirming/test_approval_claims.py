@@ -97,6 +97,18 @@ def test_clients_with_and_without_the_capability(
     assert code_of(judged(confirm, arguments, _meta=meta)) is code
 
 
+def test_a_call_that_an_argument_confirms_keeps_the_state_of_the_backend():
+    rule = "by: person, or: argument, argument: sure"
+    params: dict[str, Any] = {"requestState": "of the backend", "inputResponses": {"which": {"action": "accept"}}}
+    passed = judged(rule, {"sure": True}, _meta={}, **params)
+    assert code_of(passed) is None
+    assert passed.document is not None
+    assert passed.document["params"].items() >= params.items()
+    assert code_of(judged(rule, {"sure": True}, _meta=FORM, **params)) is ErrorCode.CONFIRMATION_EXPIRED
+    own: dict[str, Any] = {**params, "requestState": "mcp-policy-sidecar/x"}
+    assert code_of(judged(rule, {"sure": True}, _meta={}, **own)) is ErrorCode.CONFIRMATION_EXPIRED
+
+
 def test_only_a_client_that_cannot_ask_is_admitted_by_the_argument():
     fallback = "by: page, or: argument, argument: sure"
     assert judged(fallback, {"sure": True}, _meta={}).approval is None

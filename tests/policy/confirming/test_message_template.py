@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.policy.confirming.confirm_rule import Confirm
-from sidecar.policy.confirming.escaped_values import MAX_SHOWN, MAX_VALUE, quoted, shown_value
+from sidecar.policy.confirming.escaped_values import MAX_ESCAPED, MAX_SHOWN, MAX_VALUE, quoted, shown_value
 from sidecar.policy.confirming.message_template import MAX_NAMES, MAX_TEMPLATE, MessageTemplate, TemplateError
 
 VALUES = st.recursive(
@@ -28,13 +28,14 @@ def test_a_text_stays_in_its_quotes_and_its_line(text: str):
     assert shown[0] == shown[-1] == '"'
     assert not set('"<>[]`') & set(inner)
     assert not [each for each in inner if unicodedata.category(each) in UNSHOWN]
-    assert len(inner) <= 10 * MAX_VALUE + 1
+    assert len(inner) <= MAX_ESCAPED + 10
+    assert text.isalnum() is False or inner.removesuffix("…") == text[:MAX_VALUE]
 
 
 @given(VALUES)
 def test_any_value_is_short_and_in_one_line(value: Any):
     shown = shown_value(value)
-    assert len(shown) <= (MAX_SHOWN + 1) * 2 * (10 * MAX_VALUE + 8)
+    assert len(shown) <= (MAX_SHOWN + 1) * 2 * (MAX_ESCAPED + 20)
     assert not [each for each in shown if unicodedata.category(each) in UNSHOWN]
     assert not set("<>[]`") & set(shown)
 
@@ -51,6 +52,7 @@ def test_any_value_is_short_and_in_one_line(value: Any):
         ("\u00a0x", '" x"'),
         ("é 漢", '"é 漢"'),
         ("x" * 81, f'"{"x" * 80}…"'),
+        ("\n" * 80, '"' + "\\u000a" * 20 + '…"'),
         (7, "7"),
         (10**100, "1" + "0" * 79 + "…"),
         (1.5, "1.5"),

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import sidecar
-from sidecar.ledger import decoding, settlement
+from sidecar.ledger import approval_records, decoding, settlement
 from sidecar.model import MAX_AMOUNT, MAX_AMOUNTS_PER_HOLD, AdmissionCode, AmountKind, OnUnknown
 from sidecar.outcome import Resolution
 from sidecar.store.commands import scripts
@@ -38,6 +38,8 @@ _SETS: dict[str, tuple[str, type[StrEnum]]] = {
 _NUMBERS = {
     "MAX_AMOUNT": ("MAX", MAX_AMOUNT),
     "MAX_AMOUNTS_PER_HOLD": ("MAX_AMOUNTS_PER_HOLD", MAX_AMOUNTS_PER_HOLD),
+    "APPROVAL_LIFE": ("APPROVAL_LIFE", approval_records.APPROVAL_LIFE),
+    "MAX_PENDING": ("MAX_PENDING", approval_records.MAX_PENDING),
     "MAX_EVENTS": ("MAX_EVENTS", decoding.MAX_EVENTS),
     "EXPIRY_BATCH": ("EXPIRY_BATCH", settlement.EXPIRY_BATCH),
     "MAX_FOLLOWED_EVENTS": ("MAX_FOLLOWED_EVENTS", settlement.MAX_FOLLOWED_EVENTS),

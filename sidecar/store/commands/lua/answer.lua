@@ -10,11 +10,13 @@
 -- Returns the status of the approval; nil for one that the subject has not
 -- include clock.lua
 -- include approval.lua
+-- generate APPROVAL_LIFE
 local LIST, found = KEYS[1], approval_of(KEYS[1], ARGV[2])
 if not found then return nil end
 
 local function write(status)
   redis.call('ZADD', LIST, text(now_ms), found.handle)
+  redis.call('EXPIRE', LIST, APPROVAL_LIFE / 1000 + 60) -- it may have been empty, and so gone
   redis.call('HSET', found.key, 'status', status, 'used', text(now_ms))
   return status
 end

@@ -1,17 +1,19 @@
 #!lua
--- Ask for the approval of a call, or keep one for the next round of a call. `approval_records.ask` is the model. A question for
--- the account page that is pending for an identical call is returned instead. A full account loses the approval that
--- was not used for longest.
+-- Ask for the approval of a call, or keep one for the next round of a call. `approval_records.ask` is the model. A
+-- question for the account page that is pending for an identical call is returned instead. A full account loses the
+-- approval that was not used for longest.
 --
 -- KEYS  1 list of approvals
--- ARGV  1 handle  2 ms until it expires  3 most approvals  4... field, value of the record, in the order of `FIELDS`:
---       issuer account subject client_id tool title message prices arguments rule by status, and carried ('' none)
+-- ARGV  1 handle  2... field and value of the record: issuer account subject client_id tool title message arguments
+--       rule by status prices, and carried if a state of the backend is kept
 -- Returns {handle, end in ms since the epoch}
 -- include clock.lua
 -- include approval.lua
+-- generate APPROVAL_LIFE
+-- generate MAX_PENDING
 local LIST = KEYS[1]
 local fields = {}
-for i = 4, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
+for i = 2, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
 
 local kept, same = {}, nil
 local reuses = fields.by == 'page' and fields.status == 'pending'
@@ -34,14 +36,14 @@ if same then
   redis.call('HSET', same.key, 'used', text(now_ms))
   return {same.handle, redis.call('HGET', same.key, 'expires')}
 end
-for i = 1, #kept - tonumber(ARGV[3]) + 1 do
+for i = 1, #kept - MAX_PENDING + 1 do
   redis.call('ZREM', LIST, kept[i].handle)
   redis.call('DEL', kept[i].key)
 end
-local key, ends = approval_key(LIST, ARGV[1]), text(now_ms + tonumber(ARGV[2]))
+local key, ends = approval_key(LIST, ARGV[1]), text(now_ms + APPROVAL_LIFE)
 redis.call('DEL', key)
-redis.call('HSET', key, 'used', text(now_ms), 'expires', ends, unpack(ARGV, 4))
-redis.call('EXPIRE', key, math.ceil(tonumber(ARGV[2]) / 1000) + 60)
+redis.call('HSET', key, 'used', text(now_ms), 'expires', ends, unpack(ARGV, 2))
+redis.call('EXPIRE', key, APPROVAL_LIFE / 1000 + 60)
 redis.call('ZADD', LIST, text(now_ms), ARGV[1])
-redis.call('EXPIRE', LIST, math.ceil(tonumber(ARGV[2]) / 1000) + 60)
+redis.call('EXPIRE', LIST, APPROVAL_LIFE / 1000 + 60)
 return {ARGV[1], ends}
