@@ -299,6 +299,20 @@ async def test_a_client_that_cancels_gets_no_answer(rig: Rig):
     assert (line["code"], line["http_status"]) == ("client_gone", 200)
     assert state(rig, call.question) == "declined"
     assert await untouched(rig)
+    methods = [each.message.get("method") for each in rig.backend.received if each.body]
+    assert "notifications/cancelled" not in methods, "the backend does not know the call"
+
+
+async def test_the_time_of_a_person_is_not_the_sidecar_s(rig: Rig):
+    async with asked(rig) as call:
+        await asyncio.sleep(0.3)
+        await call.answer()
+        assert await call.code() is None
+    line = await rig.line(method="tools/call")
+    labels = '{method="tools/call",tool="reveal_contacts"}'
+    spent = await rig.metric(f"mcp_sidecar_request_seconds_sum{labels}")
+    assert spent is not None
+    assert line["latency_ms"] >= spent * 1000 + 250
 
 
 async def test_a_lost_stream_ends_the_question(rig: Rig):
