@@ -323,12 +323,15 @@ class Pipeline:
                 self._listening.discard(context.parsed)
         if context.slot is not None:
             self._limits.release(context.slot)
-        observe = partial(self._observe, context, time.monotonic())
+        ended, admission = time.monotonic(), context.admission
         try:
-            if isinstance(context.admission, Admitted):
-                context.admission.settlement.on_settled(context.abandoned(stopping=self.stopping), observe)
+            if isinstance(admission, Admitted):
+                settlement = admission.settlement
+                if not settlement.resolved:
+                    settlement.resolve(context.abandoned(stopping=self.stopping))
+                settlement.on_settled(partial(self._observe, context, ended))
             else:
-                observe(None)
+                self._observe(context, ended, None)
         except BaseException:
             context.release_memory()
             raise
