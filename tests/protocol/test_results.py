@@ -148,3 +148,21 @@ def test_deep_values_reach_no_recursive_function(depth: int, inner: str):
 def test_wide_answers_and_brackets_in_texts_are_not_deep():
     result = {"text": '[{"\\' * 200, "wide": [[{}] for _ in range(500)]}
     assert results.read_response(message(result=result)).result == result
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (message(error={"code": 1, "message": "no"}), True),
+        (message(error={"code": 1}, id="1"), False),
+        (message(result={"isError": True}), False),
+        (message(result={}, error={}), False),
+        (b"no such thing", False),
+        (b"", False),
+        (b"[" * 2000, False),
+        (b'{"jsonrpc": "2.0", "method": "x", "id": 1, "error": {}}', False),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_an_error_is_the_answer_to_its_own_request_only(data: bytes, found: bool):
+    assert results.is_error(data, 1) is found

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 
 import pytest
@@ -111,3 +112,17 @@ def test_events_before_one_that_is_too_large_are_returned():
     assert parser.feed(b"data: a\n\ndata: b\n\ndata: " + b"x" * 60) == [ServerEvent("a"), ServerEvent("b")]
     with pytest.raises(sse.EventTooLarge):
         parser.feed(b"")
+
+
+documents = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(documents, st.sampled_from(["\n", "\r\n", "\r"]), st.booleans())
+def test_a_document_of_many_lines_is_one_event(document: object, ending: str, ascii_only: bool):
+    text = json.dumps(document, indent=1, ensure_ascii=ascii_only).replace("\n", ending)
+    (event,) = sse.Parser(10_000).feed(sse.encode_document(text.encode()))
+    assert json.loads(event.data) == json.loads(text)
