@@ -94,10 +94,13 @@ class AdminApi:
         """End all streams, and begin no more."""
         self._streams.close()
 
-    async def close(self) -> None:
-        """Wait for changes in progress."""
-        while self._changes:
-            await asyncio.wait(set(self._changes))
+    async def close(self, grace: float) -> None:
+        """Wait `grace` seconds for changes in progress; later ones, of all accounts, have to be repeated."""
+        if self._changes:
+            _, late = await asyncio.wait(self._changes, timeout=grace)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     # --- steps -----------------------------------------------------------------------------------
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import contextlib
+from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 import orjson
@@ -48,7 +49,7 @@ class EventStreams:
         """End every stream."""
         self._closing.set()
 
-    async def serve(self, events: AsyncIterator[Entry | None], request: ApiRequest, request_id: str) -> Answer:
+    async def serve(self, events: AsyncGenerator[Entry | None], request: ApiRequest, request_id: str) -> Answer:
         """Send events until the program disconnects, its time is over, or it has lost its permission.
 
         Raises:
@@ -63,15 +64,18 @@ class EventStreams:
         try:
             connection.begin_stream(request.http, answer)
             connection.write_stream(request.http, KEEPALIVE)
-            async with asyncio.timeout(MAX_AGE):
+            async with asyncio.timeout(MAX_AGE), contextlib.aclosing(events):
                 await self._send(events, request)
-        except (TimeoutError, ManagementError):
+        except (TimeoutError, ManagementError, ConnectionError):
             pass  # over, or the store cannot be read: the program connects again with the id of its last entry
+        except Exception:
+            connection.abort()  # no other answer may follow the one that has begun
+            raise
         finally:
             self._open -= 1
         return answer
 
-    async def _send(self, events: AsyncIterator[Entry | None], request: ApiRequest) -> None:
+    async def _send(self, events: AsyncGenerator[Entry | None], request: ApiRequest) -> None:
         connection, loop = request.http.connection, asyncio.get_running_loop()
         wrote = loop.time()
         with store_failures():

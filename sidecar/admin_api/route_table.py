@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +15,7 @@ from sidecar.ledger.journal.entries import Entry
 JSON: Final = "application/json"
 
 Handle = Callable[[ApiRequest], Awaitable[ApiAnswer]]
-Events = Callable[[ApiRequest, str], AsyncIterator[Entry | None]]
+Events = Callable[[ApiRequest, str], AsyncGenerator[Entry | None]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,10 +81,14 @@ async def verify_account(store: OperatorStore, target: Verifiable) -> Verified:
         entries = await _entries_of(store, target, snapshot) if snapshot.types["usage"] == "stream" else []
         # One long read would block calls. Between two pages the store may fold entries: then read all of them again.
         if (await _snapshot(store, target)).folded == snapshot.folded:
-            found = [*verify(snapshot, entries), *lost_holds(snapshot, entries)]
+            found = await store.compute(_differences, snapshot, entries)
             return Verified(snapshot, entries, found, last_without_windows(snapshot, entries))
     text = f"the journal of account {target} changes faster than it can be read: try again"
     raise ManagementError(FailureCode.BUSY, text)
+
+
+def _differences(snapshot: JournalSnapshot, entries: Sequence[Entry]) -> list[Difference]:
+    return [*verify(snapshot, entries), *lost_holds(snapshot, entries)]
 
 
 async def _snapshot(store: OperatorStore, target: Verifiable) -> JournalSnapshot:

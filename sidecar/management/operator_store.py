@@ -54,6 +54,7 @@ class OperatorStore:
 
     def __init__(self, settings: StoreSettings, *, read_only: bool = False) -> None:
         self._threads = LimitedThreads("operator store")
+        self._computing = LimitedThreads("verification")
         self._embedded = EmbeddedStore(settings.directory) if settings.embedded else None
         self._servers = servers(
             parse_url(settings.url if self._embedded is None else self._embedded.url),
@@ -93,6 +94,10 @@ class OperatorStore:
             return await self._call(command.key, command.words(), command.script.source)
         except RejectedError as error:
             raise await describe_corruption(self._servers.at(command.key).send, command, error) from error
+
+    async def compute(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run a long computation in a thread: a journal takes a tenth of a second, in which calls would wait."""
+        return await self._computing.run(function, *arguments)
 
     async def inspect(self, target: Target) -> Inspection:
         """Read the current state of an account."""

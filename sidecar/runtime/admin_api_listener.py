@@ -86,7 +86,7 @@ class AdminApiListener:
             return
         store = self._open_store(settings.store, stack)
         api = AdminApi(self._in_force, store, ApiLog(self._lines, self._repeats, self._metrics))
-        stack.push_async_callback(api.close)
+        stack.push_async_callback(api.close, GRACE)
         self._metrics.begin(self._metrics.api_requests, [route.operation for route in ROUTES])
         self._metrics.begin(self._metrics.api_problems, [code.id for code in ApiCode])
         context = self._watched(section, credentials)

@@ -12,7 +12,9 @@ import pytest
 from sidecar.admin_api.api_server import MAX_BODY
 from sidecar.admin_api.route_table import Route
 from sidecar.admin_api.routes import ROUTES
-from tests.admin_api.support import PERMISSIONS, Api, account_path, token_of
+from tests.admin_api.support import PERMISSIONS, Api, account_path, section, token_of
+from tests.support.rig import rig
+from tests.support.store import StoreServer
 
 
 def path_of(route: Route) -> str:
@@ -73,6 +75,13 @@ async def raw(api: Api, request: str | bytes) -> tuple[int, bytes]:
 async def test_another_host_is_refused(api: Api, host: str):
     said = await api.ask("GET", "/v1/accounts", headers={"Host": host})
     assert (said.status, said.code) == (403, "host_refused")
+
+
+async def test_names_of_admin_hosts_are_served(tmp_path: Path, store_server: StoreServer):
+    async with rig(tmp_path, store_server, admin_api=section(), admin_hosts=["sidecar.internal"]) as running:
+        api = Api.of(running)
+        for host, status in (("Sidecar.Internal:9091", 200), ("sidecar.internal", 200), ("mcp.example.com", 403)):
+            assert (await api.ask("GET", "/v1/accounts", headers={"Host": host})).status == status
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1"])
@@ -202,9 +211,9 @@ def files_of(folder: Path, change: dict[str, Any]) -> None:
 
 
 async def test_a_reload_changes_tokens_and_permissions(api: Api, tmp_path: Path):
-    section = json.loads((tmp_path / "config.yaml").read_text())["admin_api"]
-    tokens = [{"name": "fresh", "token": token_of("fresh"), "may": ["read"]}, section["tokens"][0]]
-    files_of(tmp_path, {"admin_api": {**section, "tokens": tokens}})
+    before = json.loads((tmp_path / "config.yaml").read_text())["admin_api"]
+    tokens = [{"name": "fresh", "token": token_of("fresh"), "may": ["read"]}, before["tokens"][0]]
+    files_of(tmp_path, {"admin_api": {**before, "tokens": tokens}})
     assert (await api.ask("GET", "/v1/accounts", by="fresh")).status == 401
     assert await api.rig.sidecar.reload()
     assert (await api.ask("GET", "/v1/accounts", by="fresh")).status == 200

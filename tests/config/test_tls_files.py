@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.config.settings.admin_api_settings import AdminApiTls
 from sidecar.config.settings.settings import BackendTls, ServerTls
 from sidecar.config.tls_files import CertificateError, Fault, read_credentials, stamp_of
 from tests.support.certificates import Authority, Pair, replace
@@ -238,3 +239,25 @@ def test_every_way_to_change_a_file_changes_its_stamp(authority: Authority, pair
 def test_a_fault_is_what_it_says():
     error = CertificateError([Fault("cert", "wrong", "right"), Fault("key", "bad", "good")])
     assert str(error) == "cert: wrong; key: bad"
+
+
+# --- admin API ---------------------------------------------------------------------------------------
+
+
+def test_the_admin_api_asks_clients_for_a_certificate_and_takes_others_too(authority: Authority, pair: Pair):
+    source = AdminApiTls.model_construct(cert=pair.cert, key=pair.key, client_ca=authority.cert)
+    context = read_credentials(source).context
+    assert context.verify_mode is ssl.CERT_OPTIONAL
+    assert context.cert_store_stats()["x509_ca"] == 1
+    alone = AdminApiTls.model_construct(cert=pair.cert, key=pair.key, client_ca=None)
+    assert read_credentials(alone).context.verify_mode is ssl.CERT_NONE
+
+
+def test_authorities_of_clients_that_cannot_be_read_are_named(authority: Authority, pair: Pair, tmp_path: Path):
+    (tmp_path / "empty.pem").write_bytes(b"")
+    for path, wrong in ((tmp_path / "none.pem", "cannot be read"), (tmp_path / "empty.pem", "no certificate")):
+        with pytest.raises(CertificateError) as refused:
+            read_credentials(AdminApiTls.model_construct(cert=pair.cert, key=pair.key, client_ca=path))
+        [fault] = refused.value.faults
+        assert fault.key == "client_ca"
+        assert wrong in fault.wrong

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -61,7 +61,7 @@ async def _beginning(request: ApiRequest) -> ApiAnswer:
     return ApiAnswer(after or snapshot.newest or BEFORE_FIRST)
 
 
-async def follow(request: ApiRequest, after: str) -> AsyncIterator[Entry | None]:
+async def follow(request: ApiRequest, after: str) -> AsyncGenerator[Entry | None]:
     """Yield each matching entry after an id, forever; None where a second passes without one."""
     keys = request.target.keys
     while True:
