@@ -102,7 +102,7 @@ async def test_a_direct_write_of_another_program_changes_the_version(store: Oper
     assert (await show_account(store, ACME)).record.version == version
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.binary(min_size=1, max_size=9), st.binary(max_size=9), max_size=6))
 def test_versions_are_equal_in_both_languages(store_server: StoreServer, fields: dict[bytes, bytes]):
     fields[b"issuer"] = b"main"

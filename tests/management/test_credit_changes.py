@@ -99,7 +99,7 @@ async def test_an_unknown_account_or_pool_is_refused(store: OperatorStore, tmp_p
         assert failed.value.code is code
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(orders=st.lists(ORDERS, min_size=1, max_size=12), repeats=st.lists(st.integers(0, 11), max_size=12))
 def test_retries_and_races_never_change_a_balance_twice(
     store_server: StoreServer, tmp_path: Path, orders: list[CreditOrder], repeats: list[int]
