@@ -136,3 +136,4 @@ class Exchange:
     shadow: tuple[ShadowRefusal, ...] = ()
     stream_end: str | None = None  # the reason for which this process ended an open stream
     notes: Sequence[str] = ()  # faults of the settlement, for the log only
+    asked_seconds: float = 0.0  # waited for a person to confirm the call

@@ -229,8 +229,9 @@ async def delete_account(store: OperatorStore, target: Target, *, by: str) -> No
     """
     keys = target.keys
     bound = [key for pattern in (keys.every_session, keys.every_task) for key in await store.keys(pattern)]
-    others = [key for pattern in (*keys.every_record, *keys.every_list) for key in await store.keys(pattern)]
-    others.append(keys.revocation)
+    patterns = (*keys.every_record, *keys.every_list, keys.every_login)
+    others = [key for pattern in patterns for key in await store.keys(pattern)]
+    others += [keys.revocation, keys.logins]
     code = await store.run(changes.delete_account(target.issuer, target.account, others=[*others, *bound], by=by))
     for key in bound:
         kind, _, name = place_of(key).partition(":")

@@ -69,7 +69,9 @@ class Connection:
         return host_of(self.client_id)
 
 
-async def list_connections(store: Runner, target: Target, subject: str, also: Iterable[str] = ()) -> list[Connection]:
+async def list_connections(
+    store: Runner, target: Target, subject: str, also: Iterable[str] = (), *, entries: int = MAX_READ
+) -> list[Connection]:
     """Return the clients of a subject: those with its consent first, then by the latest use or change.
 
     Args:
@@ -77,8 +79,9 @@ async def list_connections(store: Runner, target: Target, subject: str, also: It
         target: the account.
         subject: the subject, whose own consents and those for every subject are returned.
         also: client ids that a search has found, of which the list and the journal need not know.
+        entries: most entries of the journal to read, the latest ones.
     """
-    usage = await _usage(store, target, subject)
+    usage = await _usage(store, target, subject, entries)
     revocation, records = await _records(store, target, subject, {*usage, *also})
     found = [
         replace(each, last_used=_time(used), last_tool=used.tool, credits=used.credits) if used else each
@@ -108,11 +111,11 @@ async def revoke_connection(store: Runner, target: Target, subject: str, client_
 # --- reading -----------------------------------------------------------------------------------
 
 
-async def _usage(store: Runner, target: Target, subject: str) -> dict[str, ClientUsage]:
+async def _usage(store: Runner, target: Target, subject: str, entries: int) -> dict[str, ClientUsage]:
     """Return the use of each client, from the latest entries of the journal."""
     found: dict[str, ClientUsage] = {}
     before: str | None = None
-    for _ in range(0, MAX_READ, _PAGE):
+    for _ in range(0, entries, _PAGE):
         command = connection_commands.client_usage(target.issuer, target.account, subject, before, _PAGE)
         before, page = connection_commands.client_usages(await store.run(command))
         for each in page:

@@ -49,7 +49,9 @@ class Families:
             "requests", "Number of requests, by outcome.", "method", "tool", "status", "code", most=MAX_REQUESTS
         )
         self.latency = self._histogram(
-            "request_seconds", "Seconds from the first byte of a request to its end.", _LATENCY
+            "request_seconds",
+            "Seconds from the first byte of a request to its end, without the wait for a person.",
+            _LATENCY,
         )
         self.backend = self._histogram("backend_seconds", "Seconds of a request spent in the backend.", _LATENCY)
         self.overhead = self._histogram("overhead_seconds", "Seconds of a request spent in the sidecar.", _OVERHEAD)

@@ -153,7 +153,7 @@ class Metrics(Families):
         series = self._of_call(exchange.method or OTHER, tool, status, code if code in CODES else OTHER)
         series.requests.value += 1
         if exchange.call is None or not exchange.call.listens:  # their length depends on the client
-            series.observe(seconds, exchange.backend_seconds, exchange.trace_id)
+            series.observe(seconds - exchange.asked_seconds, exchange.backend_seconds, exchange.trace_id)
         if exchange.refusal is not None:
             self._count_refusal(exchange.refusal, exchange.caller)
         if exchange.shadow:

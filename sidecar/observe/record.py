@@ -22,7 +22,7 @@ from sidecar.observe.undeclared import UndeclaredTools
 from sidecar.outcome import Event, Eviction, Exchange
 
 # Members of enums as constants: as attributes of their classes they take ten times as long.
-_FAILED: Final = Status.FAILED
+_OK, _FAILED = Status.OK, Status.FAILED
 
 _SETTLED_FIELDS: Final = (
     "request_id",
@@ -103,28 +103,23 @@ class Recorder:
     def finish(self, exchange: Exchange, trace: CallTrace | None = None) -> None:
         """Count, log and trace one exchange; call it once, after the settlement was answered or given up."""
         ended = self._clock() if exchange.ended is None else exchange.ended
-        seconds = max(0.0, ended - exchange.started)
+        seconds = ended - exchange.started if ended > exchange.started else 0.0
         status = status_of(exchange)
         self._metrics.count(exchange, status, seconds)
-        level, sample = _level(exchange, status), self._lines.sample
-        if self._lines.wants(level):
+        lines, level = self._lines, _level(exchange, status)
+        sample = lines.sample
+        if lines.wants(level):
             if sample >= 1 or not is_ordinary(exchange, status, level):
-                self._write(level, exchange, status, seconds)
+                usual = None
+                if lines.plain:
+                    usual = self._usual.line(lines.moment(), level, exchange, status, seconds)
+                lines.put(lines.render(level, "call", fields(exchange, status, seconds)) if usual is None else usual)
             elif drawn(exchange.request_id, sample):
                 self._lines.write(level, "call", {**fields(exchange, status, seconds), "sample": sample})
         if exchange.refusal is not None:
             self._undeclared.note(exchange)
         if trace is not None and self.tracer is not None:
             self.tracer.finish(trace, exchange, status, seconds)
-
-    def _write(self, level: str, exchange: Exchange, status: Status, seconds: float) -> None:
-        lines, usual = self._lines, None
-        if lines.plain:
-            usual = self._usual.line(lines.moment(), level, exchange, status, seconds)
-        if usual is None:
-            lines.write(level, "call", fields(exchange, status, seconds))
-        else:
-            lines.put(usual)
 
 
 def is_ordinary(exchange: Exchange, status: Status, level: str) -> bool:
@@ -214,6 +209,8 @@ def _short(text: str | None, limit: int = 128) -> str | None:
 def _level(exchange: Exchange, status: Status) -> str:
     refusal = exchange.refusal
     if refusal is None:
+        if status is _OK and not exchange.hold_lost:
+            return "info"
         is_expected = status is not _FAILED or exchange.code == Event.CLIENT_GONE.value
         return "info" if is_expected and not exchange.hold_lost else "warning"
     if refusal.code is ErrorCode.INTERNAL:

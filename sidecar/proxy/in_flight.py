@@ -7,7 +7,7 @@ from typing import Final
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.ledger.admission_refusals import REQUEST_IN_FLIGHT
-from sidecar.model import Call, Caller, CallKind, RequestId
+from sidecar.model import Caller, CallKind
 from sidecar.protocol.jsonrpc import canonical
 from sidecar.proxy.calls.siblings import CallName
 from sidecar.proxy.calls.steps import ParsedCall
@@ -35,7 +35,7 @@ class InFlightRequests:
         call = parsed.call
         if call.kind is not _REQUEST or call.id is None:
             return None
-        key = _key(parsed.caller, call, call.id)
+        key = _owner(parsed.caller), call.session, call.id if type(call.id) is int else canonical(call.id)
         if key not in self._by_key:
             self._by_key[key] = [parsed]
         elif call.session is None:
@@ -63,7 +63,3 @@ class InFlightRequests:
 
 def _owner(caller: Caller) -> Hashable:
     return (caller.issuer_id, caller.subject, caller.account, caller.client_id)
-
-
-def _key(caller: Caller, call: Call, id_: RequestId) -> Hashable:
-    return (_owner(caller), call.session, canonical(id_))

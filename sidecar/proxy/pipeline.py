@@ -260,10 +260,8 @@ class Pipeline:
         return asyncio.shield(context.relaying)
 
     def cancel_named(self, named: CallName) -> RequestId | None:
-        """Cancel calls of this process; return the id of one of them as its client sent it, and None without one."""
-        cancelled = self._in_flight.named(named)
-        for each in cancelled:
-            each.cancellation.request()
+        """Cancel calls of this process; return the id, as its client sent it, of one that the backend may know."""
+        cancelled = [each for each in self._in_flight.named(named) if each.cancellation.request()]
         return cancelled[-1].call.id if cancelled else None
 
     def session_ending(self, named: CallName) -> list[Cancellation]:
@@ -325,12 +323,15 @@ class Pipeline:
                 self._listening.discard(context.parsed)
         if context.slot is not None:
             self._limits.release(context.slot)
-        observe = partial(self._observe, context, time.monotonic())
+        ended, admission = time.monotonic(), context.admission
         try:
-            if isinstance(context.admission, Admitted):
-                context.admission.settlement.on_settled(context.abandoned(stopping=self.stopping), observe)
+            if isinstance(admission, Admitted):
+                settlement = admission.settlement
+                if not settlement.resolved:
+                    settlement.resolve(context.abandoned(stopping=self.stopping))
+                settlement.on_settled(partial(self._observe, context, ended))
             else:
-                observe(None)
+                self._observe(context, ended, None)
         except BaseException:
             context.release_memory()
             raise

@@ -151,6 +151,7 @@ class RequestContext:
             *(seconds, None if admission is None else admission.plan, revision, trace_id),
             shadow,
             *(None if stream is None or stream.ending is None else stream.ending.name.lower(), notes),
+            received.asked_seconds,
         )
 
     def _code(self, settled: Settled | None) -> str:

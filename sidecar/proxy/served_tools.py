@@ -22,6 +22,9 @@ from sidecar.store.store import Store
 MAX_CONNECTIONS: Final = 100
 """Most clients in one answer of `serve: connections`."""
 
+MAX_ENTRIES: Final = 1_000
+"""Entries of the journal that one such answer reads: a call must stay cheap, however often it is made."""
+
 _NOT_CONNECTED: Final = (
     f"This user has no connected client with this {CLIENT_ID}; use one exactly as the list of connected clients has it."
 )
@@ -58,7 +61,8 @@ async def _usage(store: Store, admitted: Admitted) -> Mapping[str, Any]:
 
 async def _connections(store: Store, admitted: Admitted) -> Mapping[str, Any]:
     caller = admitted.decided.parsed.caller
-    found = await list_connections(store, Target(caller.issuer_id, caller.account), caller.subject)
+    target = Target(caller.issuer_id, caller.account)
+    found = await list_connections(store, target, caller.subject, entries=MAX_ENTRIES)
     await _charge(admitted)
     shown = [_document(each, caller.client_id) for each in found[:MAX_CONNECTIONS]]
     return {"connections": shown, "more": max(0, len(found) - MAX_CONNECTIONS)}

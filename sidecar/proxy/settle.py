@@ -237,14 +237,11 @@ class Settlement:
             return None
         return receipts.receipt(hold.application.call_id, hold.prices, self._costs, None)
 
-    def on_settled(self, abandoned: Event, done: Callable[[Settled], None]) -> None:
-        """Call back with the end of the call once the store has confirmed its cost; at once without a hold.
-
-        Args:
-            abandoned: the outcome of a call that has none yet.
-            done: called once.
-        """
-        settled = self._settled or self.resolve(abandoned)
+    def on_settled(self, done: Callable[[Settled], None]) -> None:
+        """Call back with the end of a resolved call once the store has confirmed its cost; at once without a hold."""
+        settled = self._settled
+        if settled is None:
+            raise RuntimeError("the call is not resolved")
         if self._receipt is None:
             done(settled)
         else:

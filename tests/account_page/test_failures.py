@@ -8,6 +8,9 @@ from urllib.parse import quote
 import pytest
 
 from sidecar.account_page.login import login_limits
+from sidecar.management.account_records import delete_account
+from sidecar.management.operator_store import OperatorStore
+from sidecar.management.targets import Target
 from tests.account_page.conftest import Launch
 from tests.account_page.stage import Stage, assert_safe
 from tests.proxy.test_store_user import PASSWORD, documented
@@ -67,6 +70,18 @@ async def test_the_documented_user_of_the_store_is_enough(launch: Launch, own_se
     revoked = await browser.submit(await browser.get("/account/clients"), "/account/clients")
     assert "The client is revoked." in revoked.text
     assert "You are logged out" in (await browser.submit(revoked, "/logout")).text
+
+
+async def test_deleting_an_account_ends_its_sessions(stage: Stage):
+    ada, bob = await stage.logged_in(), await stage.logged_in("bob")
+    store = OperatorStore(stage.rig.sidecar.pipeline.snapshot.settings.store)
+    try:
+        await store.start()
+        await delete_account(store, Target("main", "ada"), by="command")
+    finally:
+        await store.close()
+    assert "Your session has ended" in (await ada.get("/account")).text
+    assert "Your account" in (await bob.get("/account")).text
 
 
 async def test_one_address_begins_a_bounded_number_of_logins(stage: Stage):

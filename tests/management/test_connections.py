@@ -113,6 +113,9 @@ async def test_many_consents_and_entries_are_read_in_pages(store: OperatorStore,
             await call(store, policy, "reveal", number, client=f"client-{number % 10}")
     found = await list_connections(store, ACME, "ann")
     assert len(found) == 700
+    latest = await list_connections(store, ACME, "ann", entries=500)
+    assert len(latest) == 700
+    assert 0 < sum((each.credits or {}).get("contact", 0) for each in latest) < 350
     assert {each.client_id: each.credits for each in found if each.credits} == {
         f"client-{number}": {"contact": 70} for number in (1, 3, 5, 7, 9)
     }

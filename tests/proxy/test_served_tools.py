@@ -8,6 +8,7 @@ import pytest
 
 from sidecar.store.commands import changes
 from sidecar.store.commands.keys import account_keys
+from tests.proxy.confirming.support import answer, ask, question_of, state_of
 from tests.proxy.support import Launch, policy
 from tests.support.backend import Backend
 from tests.support.rig import LEGACY, REFUSAL, Rig
@@ -142,3 +143,29 @@ async def test_in_an_organisation_each_person_has_own_clients(bare: Launch):
     assert (await rig.call("disconnect", {"client_id": "cli-1"}, token=tokens["ann"])).code is None
     assert (await rig.call("list_taxonomy", token=tokens["ann"])).code == "consent_revoked"
     assert (await rig.call("list_taxonomy", token=tokens["bob"])).code is None
+
+
+async def test_a_person_confirms_the_end_of_a_client_and_of_no_other(launch: Launch):
+    confirm = {"by": "person", "message": "End the access of {client_id}?", "title": "Revoke"}
+    rig = await launch(policy=policy(tools=TOOLS | {"disconnect": {**TOOLS["disconnect"], "confirm": confirm}}))
+    for client in ("cli-2", "cli-3"):
+        await rig.grant(client=client)
+    asked = await ask(rig, {"client_id": "cli-2"}, tool="disconnect")
+    assert question_of(asked)["message"].startswith('Revoke: End the access of "cli-2"?')
+    assert {each["status"] for each in (await connections(rig)).values()} == {"granted"}
+    state = state_of(asked)
+    other = await ask(rig, {"client_id": "cli-3"}, tool="disconnect", params=answer(state))
+    assert other.json["result"]["resultType"] == "input_required", "the person has confirmed another client"
+    done = await ask(rig, {"client_id": "cli-2"}, tool="disconnect", params=answer(state))
+    assert done.json["result"]["structuredContent"]["status"] == "revoked"
+    again = await ask(rig, {"client_id": "cli-2"}, tool="disconnect", params=answer(state))
+    assert again.code == "confirmation_expired"
+    assert {name: each["status"] for name, each in (await connections(rig)).items()} == {
+        "cli-1": "granted",
+        "cli-2": "revoked",
+        "cli-3": "granted",
+    }
+    declined = state_of(await ask(rig, {"client_id": "cli-3"}, tool="disconnect"))
+    refused = await ask(rig, {"client_id": "cli-3"}, tool="disconnect", params=answer(declined, "decline"))
+    assert refused.code == "confirmation_declined"
+    assert (await connections(rig))["cli-3"]["status"] == "granted"

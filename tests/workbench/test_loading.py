@@ -35,14 +35,6 @@ def test_a_broken_config_does_not_hide_the_policy_s_problems(tmp_path):
     assert "policies/p.yaml:1:9: scopes: an integer is given; accepted: a mapping; found: 5" in found
 
 
-def test_a_confirmation_on_the_page_needs_the_page(tmp_path):
-    by_page = POLICY.replace("confirm: {argument: ok}", "confirm: {by: page}")
-    (found,) = problems(write(tmp_path, policy=by_page))
-    assert found.startswith("policies/p.yaml:22:1: confirm: by: page needs the account page, which is off; accepted: ")
-    page = CONFIG + "account_page: {client_id: page}\n"
-    assert load(write(tmp_path, config=page, policy=by_page), {}).policy.tools["reveal"].confirm is not None
-
-
 def test_nor_its_failing_tests(tmp_path):
     found = problems(write(tmp_path, config=CONFIG + "x: 1\n", policy=FAILING))
     assert [each.split(": ")[1] for each in found] == ["x", "tests"]

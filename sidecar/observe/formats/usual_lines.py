@@ -74,7 +74,9 @@ class UsualLines:
             *(status, exchange.code, exchange.rule, exchange.http_status, exchange.plan, exchange.policy_revision),
             *(call.revision, missing, backend is None),
         )
-        parts = self._known[key] if key in self._known else self._learn(key, level, exchange, status)
+        parts = self._known.get(key)
+        if parts is None and key not in self._known:
+            parts = self._learn(key, level, exchange, status)
         if parts is None or (receipt is not None and receipt.late) or not request_id.isalnum():
             return None
         rows, took = _NULL if exchange.rows is None else exchange.rows, int(seconds * 1e6 + 0.5) / 1000

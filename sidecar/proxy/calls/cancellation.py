@@ -33,15 +33,17 @@ class Cancellation:
         """Set the backend request to end."""
         self._outgoing = outgoing
 
-    def request(self) -> None:
-        """Cancel the call; end its exchange after `CANCEL_GRACE`.
+    def request(self) -> bool:
+        """Cancel the call; end its exchange after `CANCEL_GRACE`. Return False when the backend cannot know it yet.
 
         Servers should not answer a cancelled call (2025-11-25, cancellation), and some do not end it either.
         """
         self.requested = True
         if self.wake is not None:
             self.wake()
+            return False
         asyncio.get_running_loop().call_later(CANCEL_GRACE, self._end_exchange)
+        return True
 
     def _end_exchange(self) -> None:
         if self._outgoing is not None and self._outgoing.answer is not None:

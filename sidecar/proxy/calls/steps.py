@@ -29,6 +29,7 @@ class Received:
         snapshot: the settings and policy that it keeps to its end; a reload does not change them.
         reply: the answer to its client.
         trace: the ids and times of its spans; None unless it is traced.
+        asked_seconds: how long it has waited for a person to confirm it.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Received:
     snapshot: Snapshot
     reply: ClientReply
     trace: CallTrace | None = None
+    asked_seconds: float = 0.0
 
 
 @dataclass(slots=True, eq=False)

@@ -7,6 +7,7 @@ page, and the store tells this one; a lost message costs a few seconds, because 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
@@ -66,18 +67,19 @@ class StreamQuestions:
         reply, cancellation = parsed.received.reply, parsed.cancellation
         slots = parsed.received.snapshot.settings.limits.in_flight
         id_ = elicitation.question_id(asked.handle, random_id())
-        end = WaitEnd.CANCELLED
+        end, began = WaitEnd.CANCELLED, time.monotonic()
         try:
             with self._waiting.enter(parsed.account, asked.handle, slots) as waiting:
                 cancellation.wake = partial(waiting.stop, WaitEnd.CANCELLED)
+                await reply.start_early()
                 if cancellation.requested:
                     waiting.stop(WaitEnd.CANCELLED)
-                await reply.start_early()
-                if params is not None:
+                elif params is not None:
                     await _write(parsed, elicitation.request(id_, params))
                 end = await self._answered(parsed, asked, waiting)
         finally:
             cancellation.wake = None
+            parsed.received.asked_seconds += time.monotonic() - began
             if end in _WITHDRAWN and asked.by is ConfirmBy.PERSON:
                 self._approvals.withdraw(asked)
         if params is not None:

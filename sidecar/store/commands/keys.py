@@ -181,6 +181,11 @@ class AccountKeys:
         return f"{self.prefix}session:*"
 
     @property
+    def every_login(self) -> str:
+        """SCAN pattern of the sessions of the account page."""
+        return f"{self.prefix}login:*"
+
+    @property
     def every_list(self) -> tuple[str, str]:
         """SCAN patterns of the lists of sessions and tasks of the account's callers."""
         return f"{self.sessions}:*", f"{self.tasks}:*"

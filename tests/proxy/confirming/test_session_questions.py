@@ -20,7 +20,7 @@ from tests.proxy.support import Launch
 from tests.support import backend as scripted
 from tests.support.backend import Backend
 from tests.support.rig import LEGACY, REFUSAL, Json, Rig, Stream, second_sidecar
-from tests.support.store import until
+from tests.support.store import FaultProxy, StoreServer, until
 
 JUNE = "2025-06-18"
 
@@ -299,6 +299,20 @@ async def test_a_client_that_cancels_gets_no_answer(rig: Rig):
     assert (line["code"], line["http_status"]) == ("client_gone", 200)
     assert state(rig, call.question) == "declined"
     assert await untouched(rig)
+    methods = [each.message.get("method") for each in rig.backend.received if each.body]
+    assert "notifications/cancelled" not in methods, "the backend does not know the call"
+
+
+async def test_the_time_of_a_person_is_not_the_sidecar_s(rig: Rig):
+    async with asked(rig) as call:
+        await asyncio.sleep(0.3)
+        await call.answer()
+        assert await call.code() is None
+    line = await rig.line(method="tools/call")
+    labels = '{method="tools/call",tool="reveal_contacts"}'
+    spent = await rig.metric(f"mcp_sidecar_request_seconds_sum{labels}")
+    assert spent is not None
+    assert line["latency_ms"] >= spent * 1000 + 250
 
 
 async def test_a_lost_stream_ends_the_question(rig: Rig):
@@ -392,6 +406,19 @@ async def test_a_reload_that_changes_the_rule_refuses_what_was_asked_before(rig:
         await call.answer()
         assert await call.code() == "confirmation_expired"
     assert await untouched(rig)
+
+
+async def test_a_call_outlives_an_outage_of_the_store(launch: Launch, own_server: StoreServer, fault_proxy: FaultProxy):
+    rig = await begun(launch, server=own_server, store_url=fault_proxy.url)
+    async with asked(rig) as call:
+        await fault_proxy.refuse()
+        assert await call.answer() == 503
+        await fault_proxy.listen()
+        await until(lambda: rig.sidecar.store.up)
+        assert await call.answer() == 202
+        assert await call.code() is None
+    assert len(sent(rig)) == 1
+    assert (await rig.books()).left() == 8
 
 
 async def test_a_stop_ends_the_wait(launch: Launch):
