@@ -111,7 +111,7 @@ async def test_a_reload_takes_other_files(api: Api, tmp_path: Path):
 # --- unix sockets ------------------------------------------------------------------------------------
 
 
-async def test_a_unix_socket_beside_an_address(tmp_path: Path, store_server: StoreServer):
+async def test_a_unix_socket_and_an_address(tmp_path: Path, store_server: StoreServer):
     path = tmp_path / "run" / "api.sock"
     listen = ["127.0.0.1:0", "unix:run/api.sock"]
     async with rig(tmp_path, store_server, admin_api=section(listen)) as running:

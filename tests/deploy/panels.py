@@ -269,6 +269,15 @@ ROWS: Final[Mapping[str, tuple[Panel, ...]]] = {
         ),
         Panel("Refused reloads", {rate("reload_failures_total", "instance"): "{{instance}}"}, "ops"),
     ),
+    "Admin API": (
+        Panel("Requests of programs", {rate("admin_api_requests_total", "operation"): "{{operation}}"}, "reqps"),
+        Panel(
+            "Problems answered to programs",
+            {rate("admin_api_problems_total", "code"): "{{code}}"},
+            "reqps",
+            "docs/admin-api.md has the codes.",
+        ),
+    ),
     "Process": (
         Panel(
             "CPU", {_process("process_cpu_seconds_total", rated=True): "{{instance}}"}, "percentunit", "1 is a core."

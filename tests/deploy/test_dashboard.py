@@ -12,6 +12,7 @@ import pytest
 import yaml
 from pytest_aiohttp import AiohttpServer
 
+from tests.admin_api.support import section
 from tests.deploy import dashboard
 from tests.deploy.panels import ROWS
 from tests.deploy.scraping import JOB, Prometheus, scraping
@@ -114,6 +115,7 @@ async def test_every_query_has_series_in_a_prometheus_that_scraped_a_run(
         policy=policy(quotas=SHADOWED),
         scripted=Backend(sessions=True),
         issuer=issuer,
+        admin_api=section(),
         tls=(pair.files, authority.client()),
     )
     async with running_rig as running:
