@@ -6,6 +6,8 @@ from typing import Final
 
 SCOPES: Final = ("usage:read", "stores:read", "contacts:search", "contacts:reveal")
 """Scopes of the policy."""
+PAGE_CLIENT: Final = "account-page"
+"""Client id of the account page at the issuer."""
 CONFIG: Final = """\
 resource: {resource}
 listen: {listen}
@@ -20,6 +22,7 @@ store:
   url: embedded # a private Valkey on a unix socket in this directory
   directory: store
 policies: [policy.yaml]
+account_page: {{ client_id: account-page }} # where ada confirms and revokes
 limits: {{ body: 64KiB, response: 256KiB }}
 shutdown_grace: 3s
 """
@@ -99,7 +102,7 @@ tools:
         idempotency_key: { type: string, maxLength: 100 }
       required: [contact_ids]
       additionalProperties: false
-    confirm: { argument: confirm_spend_credits } # must be JSON true
+    confirm: { by: page, or: argument, argument: confirm_spend_credits } # ada confirms, or the argument is JSON true
     spends: { contact: { items: arguments.contact_ids, settle: "data.contacts[].id", once: true } }
     rows: length(data.contacts)
     timeout: 5s
@@ -113,7 +116,10 @@ tests:
     expect: confirmation_required
   - name: two first-time contacts reserve two credits
     caller: { scopes: [contacts:reveal], plan: team, credits: { contact: 5 } }
-    call: { tool: reveal_contacts, arguments: { contact_ids: [a, b], confirm_spend_credits: true } }
+    call:
+      tool: reveal_contacts
+      arguments: { contact_ids: [a, b], confirm_spend_credits: true }
+      confirmation: unavailable # to a client that cannot ask ada
     expect: { allow: { credits: { contact: 2 } } }
   - name: the free plan has no search
     caller: { scopes: [stores:read], plan: free }

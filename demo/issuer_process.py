@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from demo.files import SCOPES
+from demo.files import PAGE_CLIENT, SCOPES
 from sidecar.cli import main as mcp_sidecar
 from sidecar.trial.issuer import TrialIssuer
 from sidecar.trial.issuer_server import serving
@@ -67,7 +67,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--config", type=Path, help="config of the sidecar; its store receives the approvals")
     options = parser.parse_args(argv)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve_forever(TrialIssuer(resources=(options.resource,), scopes=SCOPES), options.config))
+        issuer = TrialIssuer(resources=(options.resource,), scopes=SCOPES)
+        issuer.add_client(PAGE_CLIENT, f"{options.resource.removesuffix('/mcp')}/account/callback")
+        asyncio.run(_serve_forever(issuer, options.config))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ NOT_SHOWN: Final[Mapping[ErrorCode, str]] = {
     ErrorCode.BODY_TIMEOUT: "takes as long as the body timeout",
     ErrorCode.OVERLOADED: "needs as many calls as limits.in_flight",
     ErrorCode.EVENT_UNKNOWN: "needs a stream that is resumed on a session",
+    ErrorCode.CONFIRMATION_EXPIRED: "takes five minutes",
+    ErrorCode.CONFIRMATION_UNAVAILABLE: "needs a tool that only a person confirms, in the client's own form",
     ErrorCode.STORE_UNAVAILABLE: "needs the store to be stopped",
     ErrorCode.INTERNAL: "would be a bug",
 }

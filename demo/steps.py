@@ -1,4 +1,4 @@
-"""Steps of the story from the first login to a revoked client, in the order in which an operator meets them."""
+"""Steps of the story from the first login to running out of credits, in the order in which an operator meets them."""
 
 from __future__ import annotations
 
@@ -131,19 +131,24 @@ async def _revoked(story: Story) -> None:
     client_id = memory.client.client_id if memory.client is not None else ""
     await story.command("consent", "revoke", ACCOUNT, client_id or "")
     second = int(time.time())
-    await _blocked_at_once(story)
+    await blocked_at_once(story)
     await _refresh(story, second)
     async with story.client() as client:
         answer = await story.play(client, "list_taxonomy", code=ErrorCode.CONSENT_REVOKED)
     expect(answer.facts.get("manage_url"), "it gives the URL for managing clients")
+    await approve_again(story)
+
+
+async def approve_again(story: Story) -> None:
+    """Log in once more: the issuer mirrors the approval, which ends the revocation."""
     story.say("The person approves the client again:")
-    memory.tokens = None
+    story.memory.tokens = None
     async with story.client() as client:
-        story.steps_of(memory.wires)
+        story.steps_of(story.memory.wires)
         await story.play(client, "list_taxonomy")
 
 
-async def _blocked_at_once(story: Story) -> None:
+async def blocked_at_once(story: Story) -> None:
     """Call once more: the answer is 401, so the client opens the browser, and this person closes it."""
     memory = story.memory
     memory.declines = True
@@ -225,10 +230,11 @@ STEPS: Final = (
         "Four contacts cost 4 and 3 are left: refused, nothing is spent. With more credits the same call succeeds.",
         _reveal_too_many,
     ),
-    Step(
-        "A revoked client",
-        "Refused on its next call, and also with a token refreshed since, because the issuer still "
-        "refreshes tokens. A new approval ends that.",
-        _revoked,
-    ),
+)
+
+REVOKED: Final = Step(
+    "A revoked client",
+    "Refused on its next call, and also with a token refreshed since, because the issuer still "
+    "refreshes tokens. A new approval ends that.",
+    _revoked,
 )

@@ -13,14 +13,17 @@ from typing import Final
 
 import httpx2
 
-from demo import crash, records, scenes, steps
+from demo import crash, page_steps, records, scenes, steps
 from demo.narration import ACCOUNT, Story, run_step, table
 from demo.processes import ConditionNotMetError
 from demo.stage import Stage
 from sidecar.observe.formats.console import readable
 from sidecar.observe.formats.palette import Style, palette_for
 
-STEPS: Final = (*steps.STEPS, *scenes.STEPS, *crash.STEPS, *records.STEPS)
+STEPS: Final = (
+    *(*steps.STEPS, page_steps.CONFIRMED, steps.REVOKED, page_steps.REVOKED),
+    *(*scenes.STEPS, *crash.STEPS, *records.STEPS),
+)
 
 
 def main(policy: Path | None = None, verbose: bool = False) -> int:

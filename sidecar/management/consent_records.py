@@ -137,13 +137,22 @@ async def grant_consent(
 
 
 async def revoke_consent(
-    store: OperatorStore, target: Target, client: str, *, subject: str | None = None, by: str
+    store: OperatorStore, target: Target, client: str, *, subject: str | None = None, by: str, brief: bool = False
 ) -> ConsentChange:
-    """Revoke a client for one subject, or for every subject: its next call is refused and its open streams end."""
+    """Revoke a client for one subject, or for every subject: its next call is refused and its open streams end.
+
+    Args:
+        store: the store.
+        target: the account.
+        client: client id.
+        subject: None for every subject.
+        by: author.
+        brief: True leaves out `clients` and `known` for one subject, which take a search of the whole store.
+    """
     before, others = await _existing(store, target, client, subject)
     command = changes.revoke(target.issuer, target.account, subject, client, others=others, by=by)
     created = ChangeCode(await store.run(command)) is ChangeCode.CREATED
-    if subject is not None:
+    if subject is not None and not brief:
         before = await store.consents(target)
         if created:
             before.pop(target.keys.consent(subject, client), None)

@@ -15,5 +15,8 @@ def test_the_demo_runs_on_the_shipped_policy():
         assert demo[section] == shipped[section]
     assert list(demo["tools"]) == list(shipped["tools"])
     for name, tool in shipped["tools"].items():
-        for key in ("scopes", "uses", "spends", "confirm", "rows", "serve"):
+        for key in ("scopes", "uses", "spends", "rows", "serve"):
             assert demo["tools"][name].get(key) == tool.get(key), (name, key)
+        # The demo's account holder confirms on the account page, too.
+        confirm, also = tool.get("confirm", {}), demo["tools"][name].get("confirm", {})
+        assert also.get("argument") == confirm.get("argument"), name

@@ -81,7 +81,7 @@ def test_each_command_of_the_first_screen_works_in_a_fresh_clone(clone: Path):
     demo, trial, init, check, serve = (line.removeprefix("$ ") for line in block.splitlines())
 
     said = run(clone, demo, 600)
-    assert re.findall(r"^ +\d+/14 .* (\w+) \(", said, re.M) == ["ok"] * 14, said
+    assert re.findall(r"^ +\d+/16 .* (\w+) \(", said, re.M) == ["ok"] * 16, said
     assert "every step had the expected outcome" in said
 
     port = free_port()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import aiohttp
 import pytest
 
 from tests.support.backend import Backend, after, default
-from tests.support.processes import accounts, wait_for
+from tests.support.processes import accounts, paid_policy, wait_for
 from tests.support.rig import Json
 from tests.support.store import StoreServer
 from tests.workers.support import Crewed, crewed
@@ -38,8 +39,8 @@ class Client:
             async with asked as answer:
                 return answer.status, answer.headers, await answer.read()
 
-    async def initialize(self) -> None:
-        params = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}
+    async def initialize(self, **capabilities: Json) -> None:
+        params = {"protocolVersion": LEGACY, "capabilities": capabilities, "clientInfo": {"name": "c", "version": "1"}}
         status, headers, body = await self.request(
             "POST", {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}
         )
@@ -49,6 +50,22 @@ class Client:
     async def call(self, id_: int, *items: str) -> tuple[int, Any, Any]:
         params = {"name": "reveal_contacts", "arguments": {"contact_ids": list(items)}}
         return await self.request("POST", {"jsonrpc": "2.0", "id": id_, "method": "tools/call", "params": params})
+
+    async def confirmed(self, id_: int, *items: str) -> Json:
+        """Call, and accept over another connection what the person is asked; the last message."""
+        params = {"name": "reveal_contacts", "arguments": {"contact_ids": list(items)}}
+        message = {"jsonrpc": "2.0", "id": id_, "method": "tools/call", "params": params}
+        last: Json = {}
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
+            asked = http.post(self._made.process.url, json=message, headers=self._headers)
+            async with asyncio.timeout(120), asked as answer:
+                async for line in answer.content:
+                    if line.startswith(b"data:"):
+                        last = json.loads(line[5:])
+                        if "method" in last:
+                            accepted = {"jsonrpc": "2.0", "id": last["id"], "result": {"action": "accept"}}
+                            assert (await self.request("POST", accepted))[0] == 202
+        return last
 
     async def cancel(self, id_: int) -> int:
         message = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id_}}
@@ -104,3 +121,17 @@ async def test_a_session_s_calls_end_with_it_in_every_worker(tmp_path: Path, own
             look = ada.look()
             gate.set()
         assert (look.spent, look.balanced) == (CALLS, True), "calls that their client has ended cost what was reserved"
+
+
+async def test_an_answer_of_a_person_reaches_the_worker_whose_call_waits(tmp_path: Path, own_server: StoreServer):
+    policy = paid_policy().replace("    timeout: 60s\n", "    timeout: 60s\n    confirm: {by: person}\n", 1)
+    with accounts(own_server.path, 1000) as ada:
+        async with crewed(tmp_path, own_server.url, backend=Backend(sessions=True), policy=policy) as made:
+            client = Client(made)
+            await client.initialize(elicitation={})
+            answers = await asyncio.gather(*(client.confirmed(number, f"i{number}") for number in range(CALLS)))
+            assert [each["id"] for each in answers] == list(range(CALLS))
+            assert all("structuredContent" in each["result"] for each in answers), answers
+            await wait_for(lambda: ada.look().held == 0)
+            look = ada.look()
+        assert (look.spent, look.balanced) == (CALLS, True)

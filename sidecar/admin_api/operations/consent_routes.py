@@ -50,7 +50,7 @@ async def _change(request: ApiRequest) -> ApiAnswer:
         removed = await ask_again(request.store, target, client, subject=subject, by=request.by)
         document |= {"removed": removed}
     elif status == "revoked":
-        done = await revoke_consent(request.store, target, client, subject=subject, by=request.by)
+        done = await revoke_consent(request.store, target, client, subject=subject, by=request.by, brief=True)
         created, document["others"] = done.created, done.others
     else:
         name = body.get("client_name", "")

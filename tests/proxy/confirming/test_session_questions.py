@@ -20,7 +20,7 @@ from tests.proxy.support import Launch
 from tests.support import backend as scripted
 from tests.support.backend import Backend
 from tests.support.rig import LEGACY, REFUSAL, Json, Rig, Stream, second_sidecar
-from tests.support.store import until
+from tests.support.store import FaultProxy, StoreServer, until
 
 JUNE = "2025-06-18"
 
@@ -406,6 +406,19 @@ async def test_a_reload_that_changes_the_rule_refuses_what_was_asked_before(rig:
         await call.answer()
         assert await call.code() == "confirmation_expired"
     assert await untouched(rig)
+
+
+async def test_a_call_outlives_an_outage_of_the_store(launch: Launch, own_server: StoreServer, fault_proxy: FaultProxy):
+    rig = await begun(launch, server=own_server, store_url=fault_proxy.url)
+    async with asked(rig) as call:
+        await fault_proxy.refuse()
+        assert await call.answer() == 503
+        await fault_proxy.listen()
+        await until(lambda: rig.sidecar.store.up)
+        assert await call.answer() == 202
+        assert await call.code() is None
+    assert len(sent(rig)) == 1
+    assert (await rig.books()).left() == 8
 
 
 async def test_a_stop_ends_the_wait(launch: Launch):
