@@ -210,7 +210,7 @@ def data_of(result: Result) -> Any:
 def _demand(amount: Amount, scope: Scope, limit: int, steps: Steps | None = None) -> Demand:
     if amount.items is None:
         units = _units(amount.reserve, scope, steps)
-        return Demand(amount.kind, amount.name, units, fixed=amount.fixed, shadow=amount.shadow)
+        return Demand(amount.kind, amount.name, units, None, 1, amount.fixed, amount.shadow)
     items = _items(amount.items, scope, limit, steps)
     if not amount.once:
         return Demand(amount.kind, amount.name, _product(amount, len(items)), shadow=amount.shadow)

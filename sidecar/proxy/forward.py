@@ -108,7 +108,7 @@ class Forwarder:
             trace_id, traceparent = received.trace.forward(received.snapshot.upstream.url)
         lines = caller_lines(call, caller, admitted.scopes) + call_lines(call, received.id, traceparent)
         body = None if document is None else strictjson.dumps(ids.document(document, cancels))
-        outgoing = Outgoing(_VERBS.get(call.kind, "POST"), (), body, memory=parsed.memory, lines=lines)
+        outgoing = Outgoing(_VERBS.get(call.kind, "POST"), (), body, None, None, parsed.memory, lines)
         if stream is None:
             outgoing.deadline = received.reply.deadline = admitted.deadline
         elif admitted.prices:

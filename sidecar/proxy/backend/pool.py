@@ -68,12 +68,12 @@ class Outgoing:
     body: bytes | None = None
     deadline: float | None = None
     send_by: float | None = None
+    memory: MemoryLease = field(default_factory=unbounded)
+    lines: bytes = b""
     sent: bool = False
     answer: BackendAnswer | None = None
-    memory: MemoryLease = field(default_factory=unbounded)
     seconds: float | None = None
     notes: tuple[str, ...] = ()
-    lines: bytes = b""
 
 
 class BackendPool:
