@@ -174,7 +174,7 @@ class Admission:
             hold = ReservedHold(application, lease, admission.prices)
             self.open_holds += 1
         approved = None
-        if admission.approval is not None:
+        if decision.approval is not None:
             approved = self._approved(application, admission.approval, decided, admission)
             decided = _with_state(decided, admission.carried)
         scopes = policy.effective(caller.scopes, admission.consent_scopes)
@@ -206,8 +206,10 @@ class Admission:
             raise
 
     def _approved(
-        self, application: Application, handle: str, decided: Decided, admission: AdmissionReply
+        self, application: Application, handle: str | None, decided: Decided, admission: AdmissionReply
     ) -> ApprovedCall:
+        if handle is None:  # no answer of the store may let a call pass that claims an approval
+            raise Refusal(ErrorCode.INTERNAL, log="admitted without the approval that it needs")
         confirm = None if decided.tool is None else decided.tool.confirm
         title = "" if confirm is None else confirm.title
         return ApprovedCall(self._approvals, application, handle, title, admission.prices)

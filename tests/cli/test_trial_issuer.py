@@ -56,12 +56,15 @@ def test_it_gives_tokens_until_it_is_interrupted():
         "--account",
         "bob",
     ]
+    lines: list[str] = []
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
-            lines = [process.stderr.readline() for _ in range(2)]
-            [url] = re.findall(r"curl -sX POST '([^?]+)\?", lines[1])
-            token = httpx2.post(f"{url}?scope=a+b", trust_env=False).text.strip()
+            url = ""
+            while not url and (line := process.stderr.readline()):
+                lines.append(line)
+                url = "".join(re.findall(r"curl -sX POST '([^?]+)\?", line))
+            token = httpx2.post(f"{url}?scope=a+b", trust_env=False, timeout=60).text.strip()
         finally:
             process.send_signal(signal.SIGINT)
             lines += process.stderr.readlines()
