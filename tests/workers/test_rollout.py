@@ -6,6 +6,7 @@ import asyncio
 import functools
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,14 @@ DELAY = "4s"  # HAProxy needs two failed checks, one each 0.2 seconds
 BEFORE = "0.0.0+before"
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.process, pytest.mark.timeout(400)]
+
+
+@pytest.fixture
+def quick_server() -> Iterator[StoreServer]:
+    """A server that is never killed, and so needs no disk: that of a busy machine may stop for seconds."""
+    server = StoreServer().start()
+    yield server
+    server.close()
 
 
 @functools.cache
@@ -62,10 +71,10 @@ async def verified(made: Front, ada: Accounts, load: Load) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_a_rolling_restart_fails_no_call_and_streams_come_back(
-    tmp_path: Path, own_server: StoreServer, workers: int
+    tmp_path: Path, quick_server: StoreServer, workers: int
 ):
-    with accounts(own_server.path, GRANTED) as ada:
-        async with front(tmp_path, own_server.url, shutdown_delay=DELAY, workers=workers) as made:
+    with accounts(quick_server.path, GRANTED) as ada:
+        async with front(tmp_path, quick_server.url, shutdown_delay=DELAY, workers=workers) as made:
             for name in NAMES:
                 await made.start(name)
             load, listener = Load(made.built, made), Listener(made)
@@ -82,10 +91,10 @@ async def test_a_rolling_restart_fails_no_call_and_streams_come_back(
             assert set(listener.comments) == {": the server is shutting down"}
 
 
-async def test_the_build_before_and_this_one_replace_each_other_on_one_store(tmp_path: Path, own_server: StoreServer):
+async def test_the_build_before_and_this_one_replace_each_other_on_one_store(tmp_path: Path, quick_server: StoreServer):
     before = build_before(tmp_path)
-    with accounts(own_server.path, GRANTED) as ada:
-        async with front(tmp_path, own_server.url) as made:
+    with accounts(quick_server.path, GRANTED) as ada:
+        async with front(tmp_path, quick_server.url) as made:
             for name in NAMES:
                 await made.start(name, before)
             load = Load(made.built, made)
@@ -100,15 +109,15 @@ async def test_the_build_before_and_this_one_replace_each_other_on_one_store(tmp
 
 
 async def test_builds_with_several_workers_replace_each_other_and_streams_come_back(
-    tmp_path: Path, own_server: StoreServer
+    tmp_path: Path, quick_server: StoreServer
 ):
     before = build_before(tmp_path)
-    with accounts(own_server.path, GRANTED) as ada:
-        async with front(tmp_path, own_server.url, shutdown_delay=DELAY, workers=WORKERS) as made:
+    with accounts(quick_server.path, GRANTED) as ada:
+        async with front(tmp_path, quick_server.url, shutdown_delay=DELAY, workers=WORKERS) as made:
             for name in NAMES:
                 await made.start(name, before)
             load, listener = Load(made.built, made), Listener(made)
-            async with listener.listening(), load.calling():
+            async with listener.listening(), load.calling(callers=2):
                 for tree in (None, before):  # forward, and back
                     for name in NAMES:
                         await load.further()
@@ -122,10 +131,10 @@ async def test_builds_with_several_workers_replace_each_other_and_streams_come_b
             assert set(listener.comments) == {": the server is shutting down"}
 
 
-async def test_a_build_with_another_layout_is_not_ready_and_writes_nothing(tmp_path: Path, own_server: StoreServer):
-    client = own_server.client()
+async def test_a_build_with_another_layout_is_not_ready_and_writes_nothing(tmp_path: Path, quick_server: StoreServer):
+    client = quick_server.client()
     client.set(LAYOUT_KEY, LAYOUT_VERSION + 1)
-    async with house(tmp_path, own_server.url, workers=2) as built:
+    async with house(tmp_path, quick_server.url, workers=2) as built:
         sidecar = await built.start(ready=False)
 
         async def reason() -> str:
