@@ -41,3 +41,14 @@ async def test_the_inspector_lists_and_calls_tools_of_a_server_that_logs(
         await built.lines_with(1, tool="route")
         refused = [line for line in built.calls if line["code"] == "method_not_allowed"]
     assert not refused
+
+
+async def test_the_inspector_shows_why_a_call_without_a_person_is_refused(tmp_path: Path, store_server: StoreServer):
+    policy = {**TOOLS_ONLY, "tools": {"route": {"scopes": [], "confirm": {"by": "person"}}}}
+    words = ("--method", "tools/call", "--tool-name", "route", "--tool-arg", "region=north")
+    async with node_server("v1.mjs") as url, rig(tmp_path, store_server, policy=policy, backend_url=url) as built:
+        called = await inspect(built, tmp_path, *words)
+        line = await built.line(tool="route")
+    assert line["code"] == "confirmation_unavailable"
+    assert called.status != 0
+    assert "A person must confirm this call, and this client cannot ask one: it did not run." in called.stdout
