@@ -156,16 +156,17 @@ def admitted(application: Application, reply: Any) -> AdmissionReply:
     """Read the reply of `admit`."""
     code, plan, scopes, since, refused, held = reply[:6]
     prices: tuple[Price, ...] = ()
+    end = 6
     if len(reply) > 6:
-        words = reply[6::5], reply[7::5], reply[8::5], reply[9::5], reply[10::5]
-        prices = tuple(
-            [
-                Price(demand.kind, demand.name, needed, left, limit, window and WINDOWS[window - 1], rest)
-                for demand, needed, left, limit, window, rest in zip(application.demands, *words, strict=False)
-            ]
-        )
+        found = []
+        for demand in application.demands:
+            if len(reply) < end + 5:
+                break
+            needed, left, limit, window, rest = reply[end : end + 5]
+            found.append(Price(demand.kind, demand.name, needed, left, limit, window and WINDOWS[window - 1], rest))
+            end += 5
+        prices = tuple(found)
     listed = None if scopes is None else frozenset(text(scopes).split())
-    end = 6 + 5 * len(prices)
     further = () if len(reply) == end else map(_nullable, reply[end:])
     return AdmissionReply(
         _CODES[code], None if plan is None else _TEXTS[plan], listed, since, prices, refused, held == 1, *further
@@ -220,12 +221,10 @@ def receipt(reply: Any) -> Receipt:
         return Receipt(late=True)
     paid: dict[str, int] = {}
     used: dict[str, int] = {}
-    for kind, name, units in zip(reply[1::3], reply[2::3], reply[3::3], strict=True):
-        total, name = paid if kind in _CREDIT else used, _TEXTS[name]
-        if name in total:
-            total[name] += int(units)
-        else:
-            total[name] = int(units)
+    for place in range(1, len(reply), 3):
+        total, name = paid if reply[place] in _CREDIT else used, _TEXTS[reply[place + 1]]
+        units = int(reply[place + 2])
+        total[name] = total[name] + units if name in total else units
     return Receipt(paid, used)
 
 
@@ -266,7 +265,7 @@ _MAX_TEXT: Final = 128
 _TEXTS: Final = _Texts()
 _CODES: Final = tuple(AdmissionCode)
 _DEPTHS: Final = {Depth.CONSENT: 0, Depth.PLAN: 1, Depth.PRICE: 2}
-_CREDIT: Final = (AmountKind.CREDIT.value.encode(), AmountKind.CREDIT.value)
+_CREDIT: Final = frozenset({AmountKind.CREDIT.value.encode(), AmountKind.CREDIT.value})
 _EMPTY: Final = bulk("")
 _NO_WORDS: Final = encode_words()
 _ELEVEN: Final = bulk(11)
@@ -278,7 +277,7 @@ def _encode_demands(demands: Sequence[Demand]) -> bytes:
     if not demands:
         return _EMPTY
     shown = [
-        (d.kind, d.name, d.reserve)
+        (d.kind.value, d.name, d.reserve)  # of a member of an enum, orjson looks the value up itself
         if d.items is None and d.shadow is None and not d.fixed
         else (d.kind, d.name, d.reserve, d.fixed, d.items, d.each, d.shadow is not None)
         for d in demands
