@@ -46,7 +46,11 @@ class Metrics(Families):
         super().__init__(CollectorRegistry())
         # Remembered, because to find a series by its labels takes longer than to count.
         self._of_call = lru_cache(MAX_SERIES)(partial(_CallSeries, self))
-        self._of_name = lru_cache(MAX_SERIES)(_labelled)
+        self._reserved = _ByName(self.reserved)
+        self._spent = _ByName(self.spent)
+        self._released = _ByName(self.released)
+        self._quota_used = _ByName(self.quota_used)
+        self._settlements = _ByName(self.settlements)
         self._policy_revision: str | None = None
         self._busiest_account = BusiestAccount()
         self._process = ProcessUsage(
@@ -167,7 +171,7 @@ class Metrics(Families):
         if exchange.action is not None:
             reserved = credits_of(exchange.reserved)
             for pool in reserved:
-                self._of_name(self.reserved, pool).inc(reserved[pool])
+                self._reserved[pool].value += reserved[pool]
             self._count_settlement(exchange, exchange.action, reserved)
 
     def refresh(self) -> None:
@@ -190,7 +194,7 @@ class Metrics(Families):
 
     def _count_settlement(self, exchange: Exchange, action: Action, reserved: Mapping[str, int]) -> None:
         receipt = exchange.receipt
-        self._of_name(self.settlements, action).inc()
+        self._settlements[action].value += 1
         if receipt is None or action is _DEFER:
             return  # its lease or another stream settles it later
         if receipt.late:
@@ -199,15 +203,15 @@ class Metrics(Families):
                 self.lost_holds.inc()
             return
         paid = receipt.paid
-        for pool in paid:
-            if paid[pool]:
-                self._of_name(self.spent, pool).inc(paid[pool])
-        for quota in receipt.used:
-            self._of_name(self.quota_used, quota).inc(receipt.used[quota])
-        for pool in reserved:
-            unused = reserved[pool] - paid.get(pool, 0)
+        for pool, units in paid.items():
+            if units:
+                self._spent[pool].value += units
+        for quota, units in receipt.used.items():
+            self._quota_used[quota].value += units
+        for pool, units in reserved.items():
+            unused = units - paid[pool] if pool in paid else units
             if unused > 0:
-                self._of_name(self.released, pool).inc(unused)
+                self._released[pool].value += unused
 
     def _count_refusal(self, refusal: Refusal, caller: Caller | None) -> None:
         about = refusal.specifics if refusal.code in _BUDGET_CODES else _NO_BUDGET
@@ -246,8 +250,18 @@ class _CallSeries:
         overhead.counts[bisect_left(overhead.bounds, own)] += 1
 
 
-def _labelled(counter: Counter | PlainCounter, name: str) -> Counter | CounterSeries:
-    return counter.labels(name)
+class _ByName(dict[str, CounterSeries]):
+    """Series of a counter with one label, whose values are enums and names in policies: finding one calls nothing."""
+
+    def __init__(self, counter: PlainCounter) -> None:
+        super().__init__()
+        self._counter = counter
+
+    def __missing__(self, name: str) -> CounterSeries:
+        if len(self) >= MAX_SERIES:  # of policies that are no longer in force
+            self.clear()
+        self[name] = series = self._counter.labels(name)
+        return series
 
 
 def tool_label(exchange: Exchange) -> str:
