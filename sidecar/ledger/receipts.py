@@ -48,10 +48,12 @@ def costs(
         charges: charges sent to the store; None charges what was reserved.
     """
     known: list[int | None] = [price.needed for price in prices]
-    sent = charges or [CHARGE_RESERVE] * len(demands)
-    for place, (demand, price, charge) in enumerate(zip(demands, prices, sent, strict=True)):
+    if not len(demands) == len(known) == len(charges or demands):
+        raise ValueError("demands, prices and charges are not those of one call")
+    for place, demand in enumerate(demands):
         if demand.fixed:
             continue
+        price, charge = prices[place], charges[place] if charges else CHARGE_RESERVE
         if action is _RELEASE:
             known[place] = 0
         elif demand.items is not None and not charge.unmarked:
@@ -79,7 +81,8 @@ def receipt(
     """
     credits: dict[str, Any] = {}
     quotas: dict[str, Any] = {}
-    for price, cost in zip(prices, known, strict=True):
+    for place, price in enumerate(prices):
+        cost = known[place]
         spent = _confirmed(price, confirmed) if cost is None else cost
         taken = price.needed if spent is None else spent
         entry: dict[str, Any] = {"pending": True, "reserved": taken} if spent is None else {"spent": spent}

@@ -21,8 +21,12 @@ def shadow_refusals(admission: AdmissionReply, application: Application) -> tupl
     plans, plan = application.terms.plans, admission.plan
     if plans and plan and plan in plans and (shadow := plans[plan].shadow) is not None:
         found.append(ShadowRefusal(shadow, ErrorCode.PLAN_REQUIRED))
-    for demand, price in zip(application.demands, admission.prices, strict=False):
-        if demand.shadow is not None and price.left is not None and price.needed > price.left:
+    prices = admission.prices
+    for place, demand in enumerate(application.demands):
+        if demand.shadow is None or place >= len(prices):
+            continue
+        price = prices[place]
+        if price.left is not None and price.needed > price.left:
             detail = f"{price.needed} of {price.name} needed, {price.left} of {price.limit} per {price.window} left"
             found.append(ShadowRefusal(demand.shadow, ErrorCode.QUOTA_EXCEEDED, detail, demand.name))
     return tuple(found)

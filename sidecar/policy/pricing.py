@@ -81,6 +81,7 @@ class Prices:
         rows: expression of the rows of a result, for the log.
         limit: maximum number of items (`limits.items`).
         ready: for each amount its demand if it does not depend on the call, else None.
+        settled: the amounts that the result prices, each with its index.
         all_ready: all demands if none depends on the call, else None.
         is_plain: True when the demands are computed without a budget of steps.
         settles_plainly: True when the settlement is.
@@ -93,6 +94,7 @@ class Prices:
     rows: Expression | None
     limit: int
     ready: tuple[tuple[Demand | None, Amount], ...]
+    settled: tuple[tuple[int, Amount], ...]
     all_ready: tuple[Demand, ...] | None
     is_plain: bool
     settles_plainly: bool
@@ -114,6 +116,7 @@ class Prices:
             rows,
             limit,
             tuple(zip(ready, amounts, strict=True)),
+            tuple([(index, each) for index, each in enumerate(amounts) if each.settle is not None]),
             known if len(known) == len(ready) else None,
             all(each.is_plain for each in early),
             all(each.is_bounded for each in (*late, *early)),
@@ -176,14 +179,16 @@ def charges(
     if not prices.settles_plainly:
         steps = steps_over((arguments, meta, result), prices.limit * STEPS_AFTER, PER_BYTE_AFTER)
     settled = [CHARGE_RESERVE] * len(prices.amounts)
+    if len(reserved) != len(settled):
+        raise ValueError("these are not the demands of this operation")
     failures: list[str] = []
-    for index, (amount, demand) in enumerate(zip(prices.amounts, reserved, strict=True)):
-        if amount.settle is not None:
-            try:
-                settled[index] = _charge(amount, demand, scope, prices.limit, steps)
-            except ValueRefusedError as error:
-                settled[index] = CHARGE_RESERVE if demand.items is None else CHARGE_UNMARKED
-                failures.append(f"{amount.rule}: {error}: the reserved {amount.name} were charged")
+    for index, amount in prices.settled:
+        demand = reserved[index]
+        try:
+            settled[index] = _charge(amount, demand, scope, prices.limit, steps)
+        except ValueRefusedError as error:
+            settled[index] = CHARGE_RESERVE if demand.items is None else CHARGE_UNMARKED
+            failures.append(f"{amount.rule}: {error}: the reserved {amount.name} were charged")
     rows = _rows(prices.rows, scope, steps) if prices.rows_of is None else settled[prices.rows_of].amount
     return SettledPrice(tuple(settled), rows, tuple(failures))
 

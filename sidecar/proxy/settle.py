@@ -146,8 +146,11 @@ class Settlement:
     @property
     def is_foreseen(self) -> bool:
         """True when the cost of any result is known without the store: no item is paid once."""
-        held = self._held
-        return held is None or not [each for each in held.demands if each.items is not None]
+        if self._held is not None:
+            for each in self._held.demands:
+                if each.items is not None:
+                    return False
+        return True
 
     @property
     def cancelled(self) -> bool:
