@@ -245,12 +245,10 @@ class Admission:
         tasks = call.tasks if not call.tasks or not _undeclared(decision) else ()
         # By place: a call with named arguments takes twice as long.
         return Application(
-            *(parsed.received.id, self._owner, parsed.caller, decision.refusal is not None, decision.depth, terms),
-            *(decision.demands, decision.on_unknown, round((timeout + self._lease_margin) * 1000)),
-            *(call.session, request),
-            tasks,
-            None if decision.refusal is not None else decision.approval,
-        )
+            parsed.received.id, self._owner, parsed.caller, decision.refusal is not None, decision.depth, terms,
+            decision.demands, decision.on_unknown, round((timeout + self._lease_margin) * 1000), call.session, request,
+            tasks, None if decision.refusal is not None else decision.approval,
+        )  # fmt: skip
 
 
 def _with_state(decided: Decided, state: str | None) -> Decided:

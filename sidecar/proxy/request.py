@@ -144,15 +144,14 @@ class RequestContext:
         if forwarded is not None:
             seconds, notes = forwarded.outgoing.seconds, (*forwarded.outgoing.notes, *notes)
         return Exchange(  # by place: a call with named arguments takes twice as long
-            *(received.id, received.started, ended, None if self.parsed is None else self.parsed.call),
-            *(None if self.authenticated is None else self.authenticated.caller, tool, method, self._code(settled)),
-            *(refusal, None if response is None else response.status, rule, end.rows),
-            *(admission.prices if isinstance(admission, Admitted) else (), end.receipt, end.hold_lost, end.action),
-            *(seconds, None if admission is None else admission.plan, revision, trace_id),
-            shadow,
-            *(None if stream is None or stream.ending is None else stream.ending.name.lower(), notes),
+            received.id, received.started, ended, None if self.parsed is None else self.parsed.call,
+            None if self.authenticated is None else self.authenticated.caller, tool, method, self._code(settled),
+            refusal, None if response is None else response.status, rule, end.rows,
+            admission.prices if isinstance(admission, Admitted) else (), end.receipt, end.hold_lost, end.action,
+            seconds, None if admission is None else admission.plan, revision, trace_id, shadow,
+            None if stream is None or stream.ending is None else stream.ending.name.lower(), notes,
             received.asked_seconds,
-        )
+        )  # fmt: skip
 
     def _code(self, settled: Settled | None) -> str:
         if self.refusal is not None:

@@ -70,10 +70,10 @@ class UsualLines:
                 return None
             missing = tuple(refusal.specifics.items())
         key = (
-            *(level, caller.issuer, caller.account, caller.client_id, caller.scopes, exchange.method, exchange.tool),
-            *(status, exchange.code, exchange.rule, exchange.http_status, exchange.plan, exchange.policy_revision),
-            *(call.revision, missing, backend is None),
-        )
+            level, caller.issuer, caller.account, caller.client_id, caller.scopes, exchange.method, exchange.tool,
+            status, exchange.code, exchange.rule, exchange.http_status, exchange.plan, exchange.policy_revision,
+            call.revision, missing, backend is None,
+        )  # fmt: skip
         parts = self._known.get(key)
         if parts is None and key not in self._known:
             parts = self._learn(key, level, exchange, status)

@@ -125,19 +125,17 @@ def admit(application: Application) -> Command:
         keys, bound = keys + bound_words.count, bound_words.packed
     claimed = _NO_WORDS if claim is None else _claim(claim)
     count = 3 + keys + 13 + terms.count + claimed.count
-    packed = (
-        *(b"*%d\r\n" % count, ADMIT.head, _ELEVEN if keys == 11 else bulk(keys)),
-        *(words.admission, b"$%d\r\n%b%b\r\n" % (words.outcome_size + size, words.outcome, call_id), bound),
-        *(words.arguments, b"$%d\r\n%b\r\n" % (size, call_id), _encode_demands(application.demands)),
-        _encode_conditions(
-            *(application.owner, application.on_unknown, application.lease),
-            *(application.dry_run, application.depth, application.session is not None),
-        ),
-        _EMPTY if application.request is None else bulk(application.request),
-        terms.packed,
-        claimed.packed,
-    )
-    return EncodedCommand(ADMIT, words.key, b"".join(packed))
+    conditions = _encode_conditions(
+        application.owner, application.on_unknown, application.lease,
+        application.dry_run, application.depth, application.session is not None,
+    )  # fmt: skip
+    packed = b"*%d\r\n%b%b%b$%d\r\n%b%b\r\n%b%b$%d\r\n%b\r\n%b%b%b%b%b" % (
+        count, ADMIT.head, _ELEVEN if keys == 11 else bulk(keys), words.admission,
+        words.outcome_size + size, words.outcome, call_id, bound, words.arguments, size, call_id,
+        _encode_demands(application.demands), conditions,
+        _EMPTY if application.request is None else bulk(application.request), terms.packed, claimed.packed,
+    )  # fmt: skip
+    return EncodedCommand(ADMIT, words.key, packed)
 
 
 def _bound(application: Application) -> EncodedWords:
@@ -206,12 +204,9 @@ def _resolve(application: Application, how: Resolution, forwarded: bool, costs: 
     call_id = application.call_id.encode()
     size = len(call_id)
     packed = b"%b%b$%d\r\n%b%b\r\n$%d\r\n%b\r\n%b$%d\r\n%b\r\n" % (
-        *(_RESOLVE_HEAD, words.ledger),
-        *(words.outcome_size + size, words.outcome, call_id),
-        *(size, call_id),
-        _encode_resolution(how, forwarded, application.lease),
-        *(len(costs), costs),
-    )
+        _RESOLVE_HEAD, words.ledger, words.outcome_size + size, words.outcome, call_id, size, call_id,
+        _encode_resolution(how, forwarded, application.lease), len(costs), costs,
+    )  # fmt: skip
     return EncodedCommand(RESOLVE, words.key, packed)
 
 
