@@ -26,6 +26,7 @@ _MARK: Final = secrets.token_hex(16)  # stands for a value: no client knows it, 
 _FORWARDED: Final = ("ts", "request_id", "rows", "credits", "latency_ms", "backend_ms", "trace_id")
 _ANSWERED_HERE: Final = ("ts", "request_id", "rows", "credits", "latency_ms")
 _NULL: Final = "null"
+_PARTS: Final = tuple([str(part / 1000)[1:] for part in range(1000)])  # of a millisecond: to print a float takes long
 
 Fields = Callable[[Exchange, Status, float], Mapping[str, Any]]
 Encode = Callable[[Mapping[str, Any]], bytes]
@@ -79,14 +80,15 @@ class UsualLines:
             parts = self._learn(key, level, exchange, status)
         if parts is None or (receipt is not None and receipt.late) or not request_id.isalnum():
             return None
-        rows, took = _NULL if exchange.rows is None else exchange.rows, int(seconds * 1e6 + 0.5) / 1000
+        rows, took = _NULL if exchange.rows is None else exchange.rows, int(seconds * 1e6 + 0.5)
         credits = _NULL if receipt is None else orjson.dumps({**receipt.paid}).decode()
         start, id_, row, money, latency, end = parts[:6]
-        text = f'{start}"{moment}"{id_}"{request_id}"{row}{rows}{money}{credits}{latency}{took}{end}'
+        text = f'{start}"{moment}"{id_}"{request_id}"{row}{rows}{money}{credits}{latency}{took // 1000}{_PARTS[took % 1000]}{end}'
         if backend is not None and trace_id is not None:
             if not trace_id.isalnum():
                 return None
-            text = f'{text}{int(backend * 1e6 + 0.5) / 1000}{parts[6]}"{trace_id[:32]}"{parts[7]}'
+            took = int(backend * 1e6 + 0.5)
+            text = f'{text}{took // 1000}{_PARTS[took % 1000]}{parts[6]}"{trace_id[:32]}"{parts[7]}'
         return text.encode() if text.isascii() and len(text) <= MAX_LINE and "\x7f" not in credits else None
 
     def _learn(self, key: Hashable, level: str, exchange: Exchange, status: Status) -> list[str] | None:

@@ -129,13 +129,13 @@ def admit(application: Application) -> Command:
         application.owner, application.on_unknown, application.lease,
         application.dry_run, application.depth, application.session is not None,
     )  # fmt: skip
-    packed = b"*%d\r\n%b%b%b$%d\r\n%b%b\r\n%b%b$%d\r\n%b\r\n%b%b%b%b%b" % (
-        count, ADMIT.head, _ELEVEN if keys == 11 else bulk(keys), words.admission,
-        words.outcome_size + size, words.outcome, call_id, bound, words.arguments, size, call_id,
-        _encode_demands(application.demands), conditions,
+    packed = (
+        b"*%d\r\n" % count, ADMIT.head, _ELEVEN if keys == 11 else bulk(keys), words.admission,
+        b"$%d\r\n%b%b\r\n" % (words.outcome_size + size, words.outcome, call_id), bound, words.arguments,
+        b"$%d\r\n%b\r\n" % (size, call_id), _encode_demands(application.demands), conditions,
         _EMPTY if application.request is None else bulk(application.request), terms.packed, claimed.packed,
     )  # fmt: skip
-    return EncodedCommand(ADMIT, words.key, packed)
+    return EncodedCommand(ADMIT, words.key, b"".join(packed))
 
 
 def _bound(application: Application) -> EncodedWords:
