@@ -123,7 +123,7 @@ def _called(plain: dict[str, Any], parsed: strictjson.Parsed) -> Message:
     document["method"] = method
     if "params" in plain:
         document["params"] = parsed.exact["params"]
-    return Message(kind, id_, method, params, document, parsed.may_name(*POISONED), parsed.may_name(*_ABOUT_TASKS))
+    return Message(kind, id_, method, params, document, parsed.may_name(POISONED), parsed.may_name(_ABOUT_TASKS))
 
 
 def _answered(plain: dict[str, Any], exact: dict[str, Any]) -> Message:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
 from typing import Any, Final
 
 from sidecar.errors import ErrorCode, Refusal
@@ -27,6 +26,7 @@ from sidecar.vocabulary import record
 # Members of enums as constants: as attributes of their classes they take ten times as long.
 _CHARGE_RESULT: Final = Action.CHARGE_RESULT
 _DEFER: Final = Action.DEFER
+_RELEASE: Final = Action.RELEASE
 _RESULT: Final = Event.RESULT
 
 # Unknown outcomes that a client causes by disconnecting.
@@ -103,6 +103,7 @@ class Settlement:
             "_closed",
             "_costs",
             "_decided",
+            "_done",
             "_held",
             "_hold",
             "_is_delivered",
@@ -128,6 +129,7 @@ class Settlement:
         self._held = None if hold is None else hold.application
         self._closed = closed
         self._settled: Settled | None = None
+        self._done: Callable[[Settled], None] | None = None
         self._is_delivered = False
         self._receipt: asyncio.Future[Receipt] | None = None
         self._costs: list[int | None] | None = None
@@ -176,8 +178,10 @@ class Settlement:
         operation, held = self._decided.operation, self._held
         if event in _REVISED:
             event = self._outcome(event)
-        terms = (OnUnknown.RELEASE, False) if operation is None else (operation.on_unknown, operation.charge_errors)
-        todo = action(event, *terms)
+        if operation is None:
+            todo = action(event, OnUnknown.RELEASE)
+        else:
+            todo = action(event, operation.on_unknown, operation.charge_errors)
         price = settled_price(self._decided, held, response) if todo is _CHARGE_RESULT else None
         charges = None if price is None else price.charges
         prices = self._hold.prices if self._hold is not None else ()
@@ -210,7 +214,8 @@ class Settlement:
         hold, settled = self._hold, self._settled
         if self._is_delivered or hold is None or settled is None or self._receipt is None:
             return
-        await self._store.written()
+        if (waiting := self._store.written()) is not None:
+            await waiting
         if settled.action not in _CHARGES:
             return
         if self._costs is not None and None in self._costs:
@@ -248,7 +253,8 @@ class Settlement:
         if self._receipt is None:
             done(settled)
         else:
-            self._receipt.add_done_callback(partial(self._confirmed, settled, done))
+            self._done = done
+            self._receipt.add_done_callback(self._confirmed)
 
     def _outcome(self, event: Event) -> Event:
         if self.cancelled and event in _AFTER_CANCELLATION:
@@ -265,12 +271,15 @@ class Settlement:
         if todo is _DEFER:
             session = self._decided.parsed.call.session or ""
             return self._store.defer(held, context, [event_digest(session, each) for each in self.events])
-        if todo is Action.RELEASE:
+        if todo is _RELEASE:
             return self._store.release(held, forwarded=event is not Event.NOT_SENT, now=now)
         return self._store.settle(held, charges, now=now)
 
-    def _confirmed(self, settled: Settled, done: Callable[[Settled], None], receipt: asyncio.Future[Receipt]) -> None:
+    def _confirmed(self, receipt: asyncio.Future[Receipt]) -> None:
         """Add the store's receipt, or a note that there is none."""
+        settled, done = self._settled, self._done
+        if settled is None or done is None:  # `on_settled` has found and set them
+            return
         code, action, rows, notes = settled.code, settled.action, settled.rows, settled.notes
         try:
             confirmed = receipt.result()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -182,11 +182,10 @@ class Store:
         """
         return self._outbox.deliver(self._scripts.release(application, forwarded=forwarded), self._scripts.receipt, now)
 
-    async def written(self) -> None:
-        """Wait until all that was sent has left for its server; what could not be sent is retried, and not awaited."""
-        for node in self._servers.nodes:
-            if (waiting := node.written()) is not None:
-                await waiting
+    def written(self) -> Awaitable[object] | None:
+        """Return what is done once all that was sent has left for its server, where it is retried; None if it has."""
+        waiting = [each for node in self._servers.nodes if (each := node.written()) is not None]
+        return asyncio.gather(*waiting) if len(waiting) > 1 else waiting[0] if waiting else None
 
     def defer(self, application: Application, context: bytes, events: Sequence[str] = ()) -> asyncio.Future[Receipt]:
         """Keep a hold open for a response on another stream; the (empty) receipt need not be awaited.

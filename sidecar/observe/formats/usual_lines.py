@@ -83,7 +83,8 @@ class UsualLines:
         rows, took = _NULL if exchange.rows is None else exchange.rows, int(seconds * 1e6 + 0.5)
         credits = _NULL if receipt is None else orjson.dumps({**receipt.paid}).decode()
         start, id_, row, money, latency, end = parts[:6]
-        text = f'{start}"{moment}"{id_}"{request_id}"{row}{rows}{money}{credits}{latency}{took // 1000}{_PARTS[took % 1000]}{end}'
+        text = f'{start}"{moment}"{id_}"{request_id}"{row}{rows}{money}{credits}{latency}{took // 1000}'
+        text = f"{text}{_PARTS[took % 1000]}{end}"
         if backend is not None and trace_id is not None:
             if not trace_id.isalnum():
                 return None

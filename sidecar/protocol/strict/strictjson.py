@@ -56,11 +56,11 @@ class Parsed:
     exact: Any
     folded: bytes | None = None
 
-    def may_name(self, one: bytes, other: bytes) -> bool:
+    def may_name(self, words: tuple[bytes, bytes]) -> bool:
         """Return False if no name in the document has one of two words in it, which are in lower case."""
         folded = self.folded
         # `find`, because `in` takes several times as long: it tries to read the word as an integer first.
-        return folded is None or folded.find(one) >= 0 or folded.find(other) >= 0
+        return folded is None or folded.find(words[0]) >= 0 or folded.find(words[1]) >= 0
 
 
 def parse(body: bytes, max_depth: int = MAX_DEPTH) -> Parsed:
