@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from sidecar.config.settings.settings import IssuerSettings
 from sidecar.errors import Refusal
@@ -31,6 +31,7 @@ from sidecar.identity.opaque.opaque_tokens import OpaqueTokens
 from sidecar.identity.parties.tenants import TrustedIssuers
 from sidecar.identity.recent import Recent, owner_of
 from sidecar.model import Caller
+from sidecar.vocabulary import record
 
 MAX_REMEMBERED: Final = 10_000
 """Tokens cached by one process; beyond that the least recently used is evicted and verified again."""
@@ -44,7 +45,8 @@ class _Trusted:
     keys: KeySet
 
 
-class _Verified(NamedTuple):
+@record
+class _Verified:
     """A verified JWT.
 
     Attributes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from sidecar.model import AdmissionCode, AdmissionReply, ConsentMode, OnUnknown, Terms, Window
 from sidecar.policy.arguments import ArgumentRules
@@ -16,7 +16,7 @@ from sidecar.policy.pricing import Prices
 from sidecar.policy.scopes import ScopeTree
 from sidecar.policy.serving.own_tools import OwnTool
 from sidecar.protocol.capabilities import SECTIONS, Served
-from sidecar.vocabulary import TextEnum
+from sidecar.vocabulary import TextEnum, record
 
 _APPROVALS: Final = frozenset(
     {AdmissionCode.APPROVAL_NEEDED, AdmissionCode.APPROVAL_UNKNOWN, AdmissionCode.APPROVAL_DECLINED}
@@ -116,7 +116,8 @@ class Resource(Operation):
     watching: Operation
 
 
-class Subject(NamedTuple):
+@record
+class Subject:
     """Declared operations that a call names.
 
     Attributes:

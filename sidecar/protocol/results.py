@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NoReturn
 
 import orjson
 
@@ -19,6 +19,7 @@ from sidecar.outcome import Event
 from sidecar.protocol.jsonrpc import MAX_SENT_LENGTH, is_request_id
 from sidecar.protocol.strict.strictjson import MAX_DEPTH, too_deep
 from sidecar.protocol.tasks.task_ids import starts_task
+from sidecar.vocabulary import record
 
 # Members of enums as constants: as attributes of their classes they take ten times as long.
 _RESULT: Final = Event.RESULT
@@ -30,7 +31,8 @@ class Unusable(Exception):  # noqa: N818 - a judgement of the backend's answer, 
     """Unusable response of the backend; the message gives the reason and quotes nothing."""
 
 
-class Response(NamedTuple):
+@record
+class Response:
     """A response to a request, with a result or an error.
 
     Attributes:
@@ -47,11 +49,11 @@ class Response(NamedTuple):
 
     def replaced(self, result: Result) -> Response:
         """Return the same response with another result."""
-        return self._replace(result=result, message={**self.message, "result": result})
+        return Response(self.id, self.event, result, {**self.message, "result": result})
 
     def renamed(self, id_: RequestId) -> Response:
         """Return the same response for a request with another id."""
-        return self._replace(id=id_, message={**self.message, "id": id_})
+        return Response(id_, self.event, self.result, {**self.message, "id": id_})
 
     def encode(self) -> bytes:
         """Return the message, serialized again."""

@@ -86,7 +86,7 @@ class UsualLines:
         text = f'{start}"{moment}"{id_}"{request_id}"{row}{rows}{money}{credits}{latency}{took // 1000}'
         text = f"{text}{_PARTS[took % 1000]}{end}"
         if backend is not None and trace_id is not None:
-            if not trace_id.isalnum():
+            if trace_id is not request_id and not trace_id.isalnum():
                 return None
             took = int(backend * 1e6 + 0.5)
             text = f'{text}{took // 1000}{_PARTS[took % 1000]}{parts[6]}"{trace_id[:32]}"{parts[7]}'

@@ -9,12 +9,13 @@ derived from, and tokens are looked up for every call.
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Final
 
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 
 from sidecar.protocol.headers import McpHeaders
+from sidecar.vocabulary import record
 
 LONGEST: Final = 4096
 """Bytes of a head that may be remembered."""
@@ -62,7 +63,8 @@ class RequestHead:
         return self.accepted_by is not None and self.traceparent is None
 
 
-class Arrived(NamedTuple):
+@record
+class Arrived:
     """Request with a `Content-Length` whose head is the beginning of what has arrived.
 
     Attributes:

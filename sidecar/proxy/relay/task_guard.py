@@ -8,6 +8,7 @@ on a stream passes only to the owner of the task.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from sidecar.errors import Refusal
@@ -115,7 +116,7 @@ def _task_response(call: Call, response: Response, names: frozenset[str]) -> Res
     """Return the response to a request about one task; it starts none, whatever its type says."""
     if not names <= {call.params["taskId"]}:
         raise Unusable("the backend answered for another task than was asked for")
-    return response if response.event is not Event.TASK_STARTED else response._replace(event=Event.RESULT)
+    return response if response.event is not Event.TASK_STARTED else replace(response, event=Event.RESULT)
 
 
 def _is_list(result: Mapping[str, Any], call: Call | None) -> bool:

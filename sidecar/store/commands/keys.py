@@ -46,10 +46,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Final
 
 from sidecar.bulk_strings import encode_words
 from sidecar.model import AmountKind, Caller, RequestId
+from sidecar.vocabulary import record
 
 REVOKED_CHANNEL: Final = "mcp:revoked"
 """Revocations made by script or command: `ACCOUNT CONSENT`, `ACCOUNT CLIENT` for every subject, or `ACCOUNT *`.
@@ -217,7 +218,8 @@ def account_keys(issuer_id: str, account: str) -> AccountKeys:
     return AccountKeys(digest(issuer_id, account))
 
 
-class CallerWords(NamedTuple):
+@record
+class CallerWords:
     """Words of a caller's commands that are the same for each of its calls, encoded.
 
     Attributes:
