@@ -95,6 +95,7 @@ class Settlement:
 
     Attributes:
         events: ids of the events from which the client can resume the call's stream.
+        is_free: True for a call without a price, for which the store keeps no hold.
     """
 
     __slots__ = (
@@ -112,6 +113,7 @@ class Settlement:
             "_store",
         ),
         "events",
+        "is_free",
     )
 
     def __init__(
@@ -126,6 +128,7 @@ class Settlement:
         self._approved = approved
         self._decided = decided
         self._hold = hold
+        self.is_free = hold is None
         self._held = None if hold is None else hold.application
         self._closed = closed
         self._settled: Settled | None = None
@@ -139,11 +142,6 @@ class Settlement:
     def resolved(self) -> bool:
         """True once the outcome is known."""
         return self._settled is not None
-
-    @property
-    def is_free(self) -> bool:
-        """True for a call without a price, for which the store keeps no hold."""
-        return self._hold is None
 
     @property
     def is_foreseen(self) -> bool:

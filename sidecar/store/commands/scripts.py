@@ -154,11 +154,11 @@ def admitted(application: Application, reply: Any) -> AdmissionReply:
     """Read the reply of `admit`."""
     code, plan, scopes, since, refused, held = reply[:6]
     prices: tuple[Price, ...] = ()
-    end = 6
-    if len(reply) > 6:
+    end, size = 6, len(reply)
+    if size > 6:
         found = []
         for demand in application.demands:
-            if len(reply) < end + 5:
+            if size < end + 5:
                 break
             needed, left, limit, window, rest = reply[end : end + 5]
             found.append(Price(demand.kind, demand.name, needed, left, limit, window and WINDOWS[window - 1], rest))
@@ -166,7 +166,7 @@ def admitted(application: Application, reply: Any) -> AdmissionReply:
         prices = tuple(found)
     listed = None if scopes is None else frozenset(text(scopes).split())
     answer, named = _CODES[code], None if plan is None else _TEXTS[plan]
-    if len(reply) == end:
+    if size == end:
         return AdmissionReply(answer, named, listed, since, prices, refused, held == 1)
     further = map(_nullable, reply[end:])
     return AdmissionReply(answer, named, listed, since, prices, refused, held == 1, *further)
