@@ -176,10 +176,8 @@ class Settlement:
         operation, held = self._decided.operation, self._held
         if event in _REVISED:
             event = self._outcome(event)
-        if operation is None:
-            todo = action(event, OnUnknown.RELEASE)
-        else:
-            todo = action(event, operation.on_unknown, operation.charge_errors)
+        on_unknown, errors = (None, False) if operation is None else (operation.on_unknown, operation.charge_errors)
+        todo = action(event, on_unknown or OnUnknown.RELEASE, errors)
         price = settled_price(self._decided, held, response) if todo is _CHARGE_RESULT else None
         charges = None if price is None else price.charges
         prices = self._hold.prices if self._hold is not None else ()

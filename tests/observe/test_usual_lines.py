@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sidecar.errors import ErrorCode, Refusal, ShadowRefusal
 from sidecar.model import Call, Caller, CallKind, Revision
@@ -55,6 +57,20 @@ def lines() -> UsualLines:
 def test_a_line_is_the_same_when_its_text_is_new_and_when_it_recurs(lines: UsualLines, seconds: float):
     for made in (exchange(), exchange(), exchange(backend_seconds=seconds)):
         assert usual(lines, made, seconds) == complete(made, seconds)
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6), st.booleans())
+def test_durations_are_printed_as_floats_are(seconds: float, backend: float, begins: bool):
+    lines = UsualLines(fields, encode)
+    made = exchange(backend_seconds=backend)
+    if begins:  # the trace is that of the request itself, as where a client has none
+        made = replace(made, trace_id=made.request_id)
+    assert usual(lines, made, seconds) == complete(made, seconds)
+
+
+@pytest.mark.parametrize("id_", ['a"b', "a\\b", "a\u00e9b", "a b"])
+def test_an_id_that_is_no_word_is_left_to_the_complete_rules(lines: UsualLines, id_: str):
+    assert usual(lines, replace(exchange(), request_id=id_, trace_id=id_), 1.0) is None
 
 
 @pytest.mark.parametrize(

@@ -80,16 +80,14 @@ class UsualLines:
             parts = self._learn(key, level, exchange, status)
         if parts is None or (receipt is not None and receipt.late) or not request_id.isalnum():
             return None
-        rows, took = _NULL if exchange.rows is None else exchange.rows, int(seconds * 1e6 + 0.5)
+        rows, took = _NULL if exchange.rows is None else exchange.rows, _milliseconds(seconds)
         credits = _NULL if receipt is None else orjson.dumps({**receipt.paid}).decode()
         start, id_, row, money, latency, end = parts[:6]
-        text = f'{start}"{moment}"{id_}"{request_id}"{row}{rows}{money}{credits}{latency}{took // 1000}'
-        text = f"{text}{_PARTS[took % 1000]}{end}"
+        text = f'{start}"{moment}"{id_}"{request_id}"{row}{rows}{money}{credits}{latency}{took}{end}'
         if backend is not None and trace_id is not None:
             if trace_id is not request_id and not trace_id.isalnum():
                 return None
-            took = int(backend * 1e6 + 0.5)
-            text = f'{text}{took // 1000}{_PARTS[took % 1000]}{parts[6]}"{trace_id[:32]}"{parts[7]}'
+            text = f'{text}{_milliseconds(backend)}{parts[6]}"{trace_id[:32]}"{parts[7]}'
         return text.encode() if text.isascii() and len(text) <= MAX_LINE and "\x7f" not in credits else None
 
     def _learn(self, key: Hashable, level: str, exchange: Exchange, status: Status) -> list[str] | None:
@@ -103,3 +101,8 @@ class UsualLines:
         found = parts if len(parts) == len(names) + 1 and not text.endswith(_CUT) else None
         self._known[key] = found
         return found
+
+
+def _milliseconds(seconds: float) -> str:
+    took = int(seconds * 1e6 + 0.5)
+    return f"{took // 1000}{_PARTS[took % 1000]}"
