@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -21,6 +22,7 @@ from sidecar.store.connection.store_url import parse_url
 from sidecar.store.connection.topology import follow_redirects, servers
 from sidecar.store.store import Store
 from sidecar.store.stream_key import STREAM_KEY_KEY, StreamKey
+from tests.store.support import CALLER, application
 from tests.support.store import not_let_in, until
 from tests.support.topology import ClusterServers, TcpServer, await_state, started
 
@@ -259,6 +261,20 @@ async def test_a_script_goes_with_its_command_to_a_node_that_has_not_met_it(node
     assert (store.abandoned, store.undelivered) == (0, 0)
     await store.close()
     nodes.move_slot_at_once(slot, target, source)
+
+
+async def test_settles_that_wait_for_several_nodes_are_all_awaited(nodes: ClusterServers):
+    store = Store(nodes.url, scripts)
+    await store.start(60)
+    callers = [replace(CALLER, account=nodes.account_on(node)) for node in nodes.nodes]
+    calls = [application(f"c{number}", caller=each) for each in callers for number in range(4)]
+    receipts = [store.settle(each, None, now=False) for each in calls]
+    waiting = store.written()
+    assert waiting is not None
+    await waiting
+    assert store.written() is None
+    assert await asyncio.gather(*receipts) == [Receipt(late=True)] * len(calls)  # none of them was admitted
+    await store.close()
 
 
 async def test_a_message_published_on_one_node_reaches_subscribers_of_all(nodes: ClusterServers, cluster: Cluster):
