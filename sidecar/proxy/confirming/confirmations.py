@@ -158,15 +158,33 @@ class Confirmations:
             return await self._without_asking(unconfirmed)
         if can_open and not call.revision.stateless:
             return await self._on_stream(unconfirmed)
+        opened = await self._opened(unconfirmed) if can_open else None
+        if opened is not None:
+            admission = await self._answered(unconfirmed, opened, None)
+            if not (isinstance(admission, Unconfirmed) and _is_missing(admission)):
+                return admission
+            unconfirmed = admission
         asked = await self._ask(unconfirmed)
-        if can_open and unconfirmed.use.accepted and unconfirmed.use.handle == asked.handle:
-            return await self._answered(unconfirmed, asked, None)  # the client has opened the page, and waits
         address = page_address(settings, asked.handle) or ""
         if not can_open:
             return replace(unconfirmed, refusal=page_refusal(unconfirmed.refusal, address))
         return _in_result(
             unconfirmed, asked, elicitation.page(question(rule, asked), address, asked.handle, call.revision)
         )
+
+    async def _opened(self, unconfirmed: Unconfirmed) -> Approval | None:
+        """Return the question whose page the client has opened; None when it is over, or about another call.
+
+        It may be answered by now: it was pending, or too cheap, when the store judged it.
+        """
+        use, caller = unconfirmed.use, unconfirmed.decided.parsed.caller
+        if not use.accepted or use.handle is None:
+            return None
+        found = await self._approvals.find(caller.issuer_id, caller.account, use.handle)
+        if found is None or found.status is ApprovalStatus.USED:
+            return None
+        named = (found.subject, found.client_id, found.tool, found.arguments, found.rule)
+        return found if named == (caller.subject, caller.client_id, use.tool, use.arguments, use.rule) else None
 
     async def _ask(self, unconfirmed: Unconfirmed) -> Approval:
         """Write the pending approval of a call; the person is shown its arguments and the prices of the look."""

@@ -10,13 +10,14 @@ import pytest
 
 from sidecar.approval import ApprovalStatus
 from sidecar.store.commands.keys import account_keys
+from sidecar.store.commands.scripts import ADMIT
 from tests.proxy.confirming.questions import approvals
 from tests.proxy.confirming.support import ARGUMENTS, TOOL, answer, ask, confirmed_policy, question_of, state_of
 from tests.proxy.confirming.test_session_questions import Asked, asked, sent, session_of
 from tests.proxy.support import Launch
 from tests.support.backend import Backend
 from tests.support.rig import LEGACY, MODERN, Json, Reply, Rig, Stream
-from tests.support.store import until
+from tests.support.store import FaultProxy, StoreServer, until
 
 PAGE: Json = {"by": "page", "message": "Reveal {contact_ids}?", "title": "Reveal contacts"}
 URL: Json = {"elicitation": {"url": {}}}
@@ -205,6 +206,31 @@ async def test_in_2026_07_28_a_page_answered_before_the_retry_needs_no_stream(ri
     again = await ask(rig, capabilities=URL, params=answer(state_of(asked_for)))
     assert again.code == "confirmation_expired"
     assert len(sent(rig)) == 1
+
+
+@pytest.mark.parametrize(("status", "code"), [("accepted", None), ("declined", "confirmation_declined")])
+async def test_in_2026_07_28_a_page_answered_while_the_retry_is_judged_is_not_asked_again(
+    fault_proxy: FaultProxy, own_server: StoreServer, launch: Launch, status: str, code: str | None
+):
+    rig = await started(launch, server=own_server, store_url=fault_proxy.url)
+    asked_for = await ask(rig, capabilities=URL)
+    handle = question_of(asked_for)["url"].rpartition("/")[2]
+    requests: list[bytes] = []
+
+    def answer_after_admission(data: bytes) -> bytes:
+        requests.append(data)
+        judged = [ADMIT.sha.encode() in each for each in requests]
+        if judged.count(True) == 1 and not judged[-1]:
+            with own_server.client() as client:
+                client.hset(account_keys("main", "ada").approval(handle), "status", status)
+        return data
+
+    fault_proxy.rewrite_request = answer_after_admission
+    async with retried(rig, asked_for) as stream:
+        message = await stream.message()
+    assert message is not None
+    refusal = message["result"].get("_meta", {}).get("mcp-policy-sidecar/refusal", {})
+    assert (refusal.get("code"), len(sent(rig))) == (code, 1 if code is None else 0)
 
 
 @pytest.mark.parametrize("where", ["client", "page"])
