@@ -273,7 +273,7 @@ class Settlement:
 
     def _confirmed(self, receipt: asyncio.Future[Receipt]) -> None:
         """Add the store's receipt, or a note that there is none."""
-        settled, done = self._settled, self._done
+        settled, done, self._done = self._settled, self._done, None  # it refers to this: no cycle for the collector
         if settled is None or done is None:  # `on_settled` has found and set them
             return
         code, action, rows, notes = settled.code, settled.action, settled.rows, settled.notes
