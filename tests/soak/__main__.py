@@ -23,6 +23,8 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1, help="of each sidecar")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table into a page, if nothing was wrong")
     options = parser.parse_args()
+    if options.write is not None and "<!-- bench: soak -->" not in _page(options.write):
+        parser.error(f"--write {options.write}: not a page with a place for the table; accepted: docs/soak.md")
     where = described()
     print(f"seed {options.seed}, {options.minutes:g} minutes\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
@@ -32,6 +34,10 @@ def main() -> int:
         text = f"{_about(options, where)}\n\n{report}"
         options.write.write_text(replaced(options.write.read_text("utf-8"), {"soak": text}), "utf-8")
     return bool(report.wrong)
+
+
+def _page(path: Path) -> str:
+    return path.read_text("utf-8") if path.is_file() else ""
 
 
 def _about(options: argparse.Namespace, where: dict[str, object]) -> str:
