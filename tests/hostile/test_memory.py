@@ -402,13 +402,14 @@ async def test_pipelined_requests_are_cut_off(tmp_path: Path, store_server: Stor
         count = 60
         body = call_of("search", b"{}")
         behind = b"".join(here.head("a", "search", 60_000) + b" " * 60_000 for _ in range(30))
-        for number in range(count):
-            await here.send(here.head(f"account-{number}", "search", len(body)) + body)
+        heads = [here.head(f"account-{number}", "search", len(body)) for number in range(count)]
+        readers = [await here.send(head + body) for head in heads]
         await wait_for(lambda: len(here.built.backend.received) == count)
         for writer in here.writers:
             writer.write(behind)
         async with asyncio.timeout(240):
-            await asyncio.gather(*(writer.wait_closed() for writer in here.writers), return_exceptions=True)
+            # The end of what can be read: a client that has nothing left to write learns of no more.
+            await asyncio.gather(*(reader.read() for reader in readers), return_exceptions=True)
         assert here.grown() < SLACK + count * PER_CONNECTION
         finish.set()  # calls go on without their clients, to the tool's timeout if need be
         await here.until_held(0, 0)
