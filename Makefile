@@ -48,9 +48,8 @@ test-fast: $(READY)  ## run the pure tests only: no processes, servers or socket
 quick: $(READY)  ## run the parsers' tests on another interpreter: make quick PYTHON=python3.13
 	$(BIN)/python -m pytest -n 4 $(PARSERS)
 
-# By group: tests that share what they build, as the image, run in one worker.
 faults: $(READY)  ## kill and stop sidecars, stores and clusters; test every row of the settlement table
-	$(BIN)/python -m pytest -n 4 --dist loadgroup $(FAULTS)
+	$(BIN)/python -m pytest -n 4 $(FAULTS)
 
 clients: $(READY)  ## run the official clients and servers (npm, PyPI), with and without the sidecar
 	$(BIN)/python -m pytest -n 4 $(CLIENTS)

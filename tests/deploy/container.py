@@ -7,6 +7,7 @@ variables and commands that the image names. All this needs root, buildah and de
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -69,9 +70,17 @@ def require() -> None:
         pytest.skip(f"building an image needs root and {', '.join(missing) or 'nothing else'}")
 
 
+@contextmanager
+def exclusive() -> Iterator[None]:
+    """Wait until no other process builds or runs an image of this checkout."""
+    FOLDER.mkdir(exist_ok=True)
+    with (FOLDER / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def prepare_base() -> None:
     """Make the stand-in, once per checkout."""
-    FOLDER.mkdir(exist_ok=True)
     if STAND_IN in buildah("images", "--format", "{{.Name}}"):
         return
     release = re.findall(r"^VERSION_CODENAME=(\w+)", Path("/etc/os-release").read_text(), re.M)

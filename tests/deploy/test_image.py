@@ -5,23 +5,24 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.deploy import container
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(1800), pytest.mark.xdist_group("image")]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(1800)]
 
 TAG = "localhost/mcp-sidecar-test"
 
 
-@pytest.fixture(scope="module")
-def image() -> str:
+@pytest.fixture
+def image() -> Iterator[str]:
     container.require()
-    container.prepare_base()
-    return container.build(TAG)
+    with container.exclusive():  # the tests may run in several workers
+        container.prepare_base()
+        yield container.build(TAG)
 
 
 @pytest.fixture
