@@ -1,4 +1,4 @@
-"""What other sites, other people, and old tabs must not achieve."""
+"""Attacks from other sites, other people and old tabs: none changes or shows an account."""
 
 from __future__ import annotations
 

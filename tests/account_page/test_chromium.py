@@ -18,7 +18,7 @@ from tests.support.chromium import Tab, browser
 pytestmark = pytest.mark.node  # axe-core comes from npm
 
 PICTURES: Final = Path(__file__).parents[2] / "docs" / "images"
-"""Where `ACCOUNT_PAGE_PICTURES=1` writes the pictures of the documentation."""
+"""Folder of the pictures that `ACCOUNT_PAGE_PICTURES=1` writes for the documentation."""
 PLACES: Final = ("", "/clients", "/journal", "/confirm", "/connect")
 
 

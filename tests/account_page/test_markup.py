@@ -17,7 +17,7 @@ TEXT = st.text(st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_fr
 
 
 class Reader(HTMLParser):
-    """What a browser finds: elements with their attributes, and text."""
+    """Elements with their attributes, and text, as a browser finds them."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)

@@ -50,7 +50,7 @@ async def test_the_journal_is_filtered_and_saved(stage: Stage):
     assert_safe(page)
     assert page.text.count("Call") >= 2
     assert "1 contact credit" in page.text
-    assert "No entry matches." in (await browser.get("/account/journal?client=nobody-has-this")).text
+    assert "No entry matches." in (await browser.get("/account/journal?client=unknown-client")).text
     changes = await browser.get("/account/journal?kind=changes")
     assert "Balance set" in changes.text
     assert "1 contact credit" not in changes.text

@@ -18,7 +18,7 @@ from tests.support.store import StoreServer
 
 
 def path_of(route: Route) -> str:
-    return route.path.replace("{account}", f"nobody-{route.operation}").replace("{client_id}", "cli")
+    return route.path.replace("{account}", f"unknown-{route.operation}").replace("{client_id}", "cli")
 
 
 async def test_every_route_wants_a_token_and_says_nothing_else(api: Api):

@@ -88,7 +88,7 @@ async def test_impossible_changes(api: Api):
     assert (await api.credits("poor", "spend", 1, "a")).code == "insufficient_credits"
     assert (await api.credits("poor", "grant", 2**53 - 1, "b")).status == 200
     assert (await api.credits("poor", "grant", 1, "c")).code == "excessive_credits"
-    assert (await api.credits("nobody", "grant", 1, "d")).code == "account_unknown"
+    assert (await api.credits("unknown", "grant", 1, "d")).code == "account_unknown"
     other = {"pool": "gold", "change": "grant", "amount": 1}
     headers = {"Idempotency-Key": "e"}
     said: Said = await api.ask("POST", account_path("poor", "credits"), other, headers=headers)

@@ -54,7 +54,7 @@ async def test_wrong_parameters(api: Api, query: dict[str, Any]):
 
 async def test_an_unknown_account_has_no_journal(api: Api):
     for kind in ("journal", "journal/events", "usage", "credits", "verification"):
-        assert (await api.ask("GET", account_path("nobody", kind))).code == "account_unknown"
+        assert (await api.ask("GET", account_path("unknown", kind))).code == "account_unknown"
 
 
 # --- following ---------------------------------------------------------------------------------------

@@ -195,6 +195,6 @@ async def test_fastmcp_asks_its_user(built: Rig, mode: str, action: str, code: s
     )
     output, errors = await process.communicate()
     assert process.returncode == 0, errors.decode()
-    told = json.loads(output)
-    assert (told["questions"], told["code"], told["error"]) == ([QUESTION], code, code is not None)
+    printed = json.loads(output)
+    assert (printed["questions"], printed["code"], printed["error"]) == ([QUESTION], code, code is not None)
     await check(built, code)

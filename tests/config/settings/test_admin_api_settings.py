@@ -1,4 +1,4 @@
-"""Settings of the admin API: no token crosses a network in plain text, and every program is told apart."""
+"""Settings of the admin API: no token crosses a network in plain text, and every program has its own name and token."""
 
 from __future__ import annotations
 

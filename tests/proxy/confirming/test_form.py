@@ -37,7 +37,7 @@ def sent(rig: Rig) -> list[Json]:
 
 
 async def untouched(rig: Rig) -> bool:
-    """Whether nothing was forwarded, reserved or charged."""
+    """Return True when nothing was forwarded, reserved or charged."""
     books = await rig.books()
     return not sent(rig) and (books.left(), books.holds, books.used.get("requests", 0)) == (10, 0, 0)
 

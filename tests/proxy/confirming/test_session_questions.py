@@ -95,7 +95,7 @@ def sent(rig: Rig) -> list[Json]:
 
 
 async def untouched(rig: Rig) -> bool:
-    """Whether nothing was forwarded, reserved or charged, and no call waits."""
+    """Return True when nothing was forwarded, reserved or charged, and no call waits."""
     books = await rig.books()
     await until(lambda: len(rig.sidecar.pipeline.confirmations.waiting) == 0)
     return not sent(rig) and (books.left(), books.holds, books.used.get("requests", 0)) == (10, 0, 0)
@@ -131,7 +131,7 @@ async def test_a_person_accepts_and_the_call_runs_once(rig: Rig, revision: str):
 
 
 async def untouched_so_far(rig: Rig) -> bool:
-    """Whether nothing was forwarded, reserved or charged while a call waits."""
+    """Return True when nothing was forwarded, reserved or charged while a call waits."""
     books = await rig.books()
     return not sent(rig) and (books.left(), books.holds, books.used.get("requests", 0)) == (10, 0, 0)
 
