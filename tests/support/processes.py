@@ -433,7 +433,7 @@ class Look:
         granted: all that was ever given, by the journal.
         balance: what is left.
         held: what open holds have taken.
-        spent: what calls have taken of the balance, by the journal.
+        spent: what calls have taken of the balance, by the journal; of entries that it has folded, also what others took.
         taken: what others have taken of it, by the journal.
         holds: open holds, by call id.
         leases: when they end, in milliseconds of the store's clock.
@@ -526,12 +526,13 @@ class Accounts:
         ledger, holds, leases, paid, journal = pipe.execute()
         opened = {call: json.loads(text) for call, text in holds.items()}
         price, change = f"credit:{POOL}", f"change:{POOL}"
+        _, granted, spent = map(int, ledger.get(f"checkpoint:{POOL}", "0:0:0").split(":"))  # the entries folded so far
         amounts = [each for hold in opened.values() for each in hold["amounts"] if each["kind"] == "credit"]
         return Look(
-            granted=sum(int(entry[price]) for _, entry in journal if entry["event"] == "grant"),
+            granted=granted + sum(int(entry[price]) for _, entry in journal if entry["event"] == "grant"),
             balance=int(ledger.get(f"balance:{POOL}", 0)),
             held=sum(int(amount["balance"]) for amount in amounts),
-            spent=-sum(int(entry.get(change, 0)) for _, entry in journal if entry["event"] in _ENDINGS),
+            spent=spent - sum(int(entry.get(change, 0)) for _, entry in journal if entry["event"] in _ENDINGS),
             taken=-sum(int(entry[change]) for _, entry in journal if entry["event"] == "spend"),
             holds=opened,
             leases={call: int(score) for call, score in leases},
