@@ -39,6 +39,17 @@ def of_debian(name: str, packages: tuple[str, ...], path: str) -> Program:
     return Program(unpacked, {"LD_LIBRARY_PATH": ":".join(sorted(libraries))})
 
 
+def library_of_debian(name: str, packages: tuple[str, ...]) -> Path:
+    """Return a shared library that is installed, or one unpacked from Debian's packages."""
+    if found := sorted(Path("/usr/lib").glob(f"*/{name}")):
+        return found[0]
+    CACHE.mkdir(exist_ok=True)
+    unpacked = debian.prepared(debian.Program(name, CACHE / name, packages, "usr/lib"))
+    if isinstance(unpacked, debian.UnavailableError):
+        raise MissingError(str(unpacked))
+    return next(unpacked.glob(f"*/{name}"))
+
+
 def of_pypi(requirement: str) -> Path:
     """Return the environment of one package of PyPI, installed once; the tests share it."""
     try:

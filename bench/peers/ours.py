@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,9 +15,11 @@ import yaml
 from bench.machine import PROXY_CORE, free_port, pin_running, started
 from bench.material import RESOURCE
 from bench.peers.peer import Peer, Running, Site
+from bench.programs import MissingError, library_of_debian
 from sidecar import __version__
 from sidecar.store.commands import changes, scripts
 from sidecar.store.commands.command import Command
+from sidecar.store.embedded.embedded_server import server_binary
 from tests.support.store import StoreServer
 
 ISSUER_ID, ACCOUNT, CLIENT = "main", "ada", "cli-1"
@@ -59,6 +62,18 @@ def _config(site: Site, port: int, store: StoreServer) -> dict[str, Any]:
     }
 
 
+def _allocator() -> dict[str, str]:
+    """Return what makes the store use jemalloc, with which Valkey is built for Linux unless told otherwise.
+
+    The server of the wheel is built with the C library's, whose cost would be a fifth of the store's; where Debian's
+    jemalloc cannot be had, it is measured so.
+    """
+    try:
+        return {"LD_PRELOAD": str(library_of_debian("libjemalloc.so.2", ("libjemalloc2",)))}
+    except MissingError:
+        return {}
+
+
 @contextlib.contextmanager
 def sidecar(site: Site, before: Sequence[str] = ()) -> Iterator[Running]:
     """Run the sidecar.
@@ -67,17 +82,20 @@ def sidecar(site: Site, before: Sequence[str] = ()) -> Iterator[Running]:
         site: where it is put.
         before: a module that runs it, and that module's arguments.
     """
-    store = StoreServer(options=("--appendonly", "yes", "--appendfsync", "everysec")).start()
+    allocator = _allocator()
+    server = Path(server_binary()), {**os.environ, **allocator}
+    store = StoreServer(options=("--appendonly", "yes", "--appendfsync", "everysec"), binary=server).start()
     try:
         with store.client() as client:
             prepare(client, account(ACCOUNT, priced="credits" in site.policy))
         pin_running(store.pid, PROXY_CORE)
+        version = f"mcp-policy-sidecar {__version__} with a Valkey on {'jemalloc' if allocator else 'the C library'}"
         port = free_port()
         config = site.folder / "config.yaml"
         config.write_text(yaml.safe_dump(_config(site, port, store)))
         command: list[str | Path] = [sys.executable, "-m", *before, "sidecar", "serve", "--config", config]
         with started(command, port, core=PROXY_CORE) as one:
-            yield Running(port, (one.pid,), (store.pid,), str(store.path), f"mcp-policy-sidecar {__version__}")
+            yield Running(port, (one.pid,), (store.pid,), str(store.path), version)
     finally:
         store.close()
 
