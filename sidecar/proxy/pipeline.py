@@ -160,7 +160,7 @@ class Pipeline:
     async def _verify(self, received: Received) -> Authenticated:
         """Run gate 2: verify the access token."""
         request, snapshot = received.request, received.snapshot
-        verified = snapshot.authenticator.authenticate(request.headers.getall("Authorization", ()))
+        verified = snapshot.authenticator.verify(request.headers.getall("Authorization", ()), request.head.token)
         caller = await Unverified(verified, request, self.memory, snapshot.limits.memory)
         return self._authenticated(received, caller)
 
