@@ -8,6 +8,7 @@ functions.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from sidecar.config.settings.settings import IssuerSettings
@@ -29,10 +30,11 @@ def check_audience(claims: Mapping[str, Any], issuer: IssuerSettings, resource: 
     Raises:
         Refusal: `token_invalid`, with the values found and accepted.
     """
-    if isinstance(issuer.audience, ClientAudience):
-        _check_client(claims, issuer, issuer.audience)
+    audience = issuer.audience
+    if audience is not None and not isinstance(audience, tuple):
+        _check_client(claims, issuer, audience)
         return
-    accepted = issuer.audience or (resource,)
+    accepted = audience or (resource,)
     named = _named(claims, accepted)
     if not _spellings(accepted).intersection(named):
         raise invalid("it was issued for another resource", check="aud", found=claims["aud"], accepted=accepted)
@@ -57,15 +59,17 @@ def _check_client(claims: Mapping[str, Any], issuer: IssuerSettings, audience: C
 
 def _named(claims: Mapping[str, Any], accepted: Iterable[str]) -> list[str]:
     """Return the values of `aud`, text or a list of texts (RFC 7519 section 4.1.3), of which there is at least one."""
-    audience = claims.get("aud")
-    named = [audience] if isinstance(audience, str) else audience
+    named = claims.get("aud")
+    if isinstance(named, str):
+        return [named]
     if not isinstance(named, list) or not named or not all(isinstance(one, str) for one in named):
-        found = _ABSENT if audience is None else audience
+        found = _ABSENT if named is None else named
         raise invalid("its aud is missing or malformed", check="aud", found=found, accepted=accepted)
     return named
 
 
-def _spellings(accepted: Iterable[str]) -> set[str]:
+@lru_cache(64)  # of the config
+def _spellings(accepted: tuple[str, ...]) -> frozenset[str]:
     """Return the accepted audiences with and without the slash that some clients append to a bare host."""
     spellings = set(accepted)
     for one in accepted:
@@ -73,4 +77,4 @@ def _spellings(accepted: Iterable[str]) -> set[str]:
         host = rest.removesuffix("/")
         if separator and "/" not in host and "?" not in host:
             spellings |= {f"{scheme}://{host}", f"{scheme}://{host}/"}
-    return spellings
+    return frozenset(spellings)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -35,14 +34,6 @@ from sidecar.vocabulary import record
 
 MAX_REMEMBERED: Final = 10_000
 """Tokens cached by one process; beyond that the least recently used is evicted and verified again."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Trusted:
-    """A configured issuer or one of its tenants, and its keys."""
-
-    settings: IssuerSettings
-    keys: KeySet
 
 
 @record
@@ -109,11 +100,19 @@ class Authenticator:
             Refusal: `token_missing`, `token_invalid`, or `issuer_unavailable` when the keys or the issuer's answer
                 that would decide are unavailable. That of an expired JWT with a verified signature has its scopes.
         """
-        token = bearer(authorization)
-        digest = _digest(token)
+        digest = token_digest(authorization)
         caller = self.remembered(digest)
-        if caller is not None:
-            return caller
+        return await self.verify(authorization, digest) if caller is None else caller
+
+    async def verify(self, authorization: Sequence[str], digest: bytes | None = None) -> Caller:
+        """Return the caller of a token that is not remembered, as `authenticate` does, and remember it.
+
+        Args:
+            authorization: the value of every `Authorization` header.
+            digest: the token's, where it is known.
+        """
+        token = bearer(authorization)
+        digest = digest or _digest(token)
         if self._opaque is not None and not is_jwt(token):
             return await self._opaque.caller(token, digest)
         self._remembered.pop(digest)
@@ -144,20 +143,21 @@ class Authenticator:
         token = read(compact)
         settings, configured = self._trusted.of(issuer_of(token))
         # With any tenant accepted, all share the keys of the configured issuer: no token causes a set of its own.
-        issuer = _Trusted(settings, self._keys.get(settings.issuer) or self._keys[configured.issuer])
+        keys = self._keys.get(settings.issuer) or self._keys[configured.issuer]
         now = self._clock()
         try:
-            check(token, issuer.settings, self._resource, now)
+            check(token, settings, self._resource, now)
         except Refusal as refusal:
-            raise self._expired.with_scopes(refusal, token, digest, issuer.settings, issuer.keys, now) from None
+            raise self._expired.with_scopes(refusal, token, digest, settings, keys, now) from None
         # Made before the signature is verified and not returned before: a token that could not become a caller is
         # refused without fetching keys.
-        speaker = caller(token, issuer.settings, now, self._declared)
-        until = speaker.expires_at + settings.leeway
-        refused = partial(self._refuse, digest, until, issuer.keys)
-        table = await issuer.keys.verify(token, speaker.issued_at, issuer.settings.leeway, refused)
+        speaker = caller(token, settings, now, self._declared)
+        leeway = settings.leeway
+        until = speaker.expires_at + leeway
+        refused = partial(self._refuse, digest, until, keys)
+        table = await keys.verify(token, speaker.issued_at, leeway, refused)
         self._note(settings.id, token.claims, speaker)
-        return _Verified(speaker, until, issuer.keys, table)
+        return _Verified(speaker, until, keys, table)
 
     def _refuse(self, digest: bytes, until: float, keys: KeySet, table: Keys, refusal: Refusal) -> None:
         self._refused.put(digest, refusal, until, keys, table)

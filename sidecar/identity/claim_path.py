@@ -49,6 +49,8 @@ class UnmatchedPaths:
             claims: of a token that is verified, so that made-up tokens report nothing.
             scoped: False when the token has no declared scope: a path that it lacks is then reported at once.
         """
+        if not self._missed:
+            return
         for path in [path for path in self._missed if value_at(claims, path) is not None]:
             del self._missed[path]
         for path in list(self._missed):

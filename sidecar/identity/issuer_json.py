@@ -11,6 +11,8 @@ import json
 from collections import Counter
 from typing import Any, Final, NoReturn
 
+import orjson
+
 from sidecar.identity.invalid_token import shown
 from sidecar.protocol.strict.strictjson import MAX_DEPTH, too_deep
 
@@ -36,6 +38,9 @@ def parse(data: bytes) -> Any:
         raise IssuerJsonError("is not UTF-8") from None
     if too_deep(data):
         raise IssuerJsonError(f"is nested more than {MAX_DEPTH} levels deep")
+    usual = _usual(data)
+    if usual is not None:
+        return usual
     # The decoder's own errors contain the document, which must not reach a log: none is chained.
     try:
         return _DECODER.decode(text)
@@ -43,6 +48,18 @@ def parse(data: bytes) -> Any:
         raise
     except (ValueError, RecursionError):
         raise IssuerJsonError("is not JSON") from None
+
+
+def _usual(data: bytes) -> dict[str, Any] | None:
+    """Return an object that orjson writes again as it was sent, as it writes most tokens; None for every other text.
+
+    orjson keeps the last of repeated names and reads long integers as floats: such a text would change.
+    """
+    try:
+        value = orjson.loads(data)
+        return value if type(value) is dict and orjson.dumps(value) == data else None
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        return None
 
 
 def parse_object(data: bytes) -> dict[str, Any]:

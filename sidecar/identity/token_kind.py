@@ -37,6 +37,7 @@ OTHER_MEMBERS: Final[Mapping[str, str]] = {
     "token_introspection": "an introspection response",  # RFC 9701 section 5
 }
 """Claims that no access token has."""
+_OTHER_NAMES: Final = frozenset(OTHER_MEMBERS)
 ACCESS_MEMBERS: Final = ("scope", "scp", "azpacr", "appidacr")
 """Claims that no ID token has, but for the list `["openid"]`; the last two are Entra ID's."""
 BINDINGS: Final[Mapping[str, str]] = {
@@ -102,7 +103,7 @@ def check_kind(typ: str | None, claims: Mapping[str, Any], issuer: IssuerSetting
         if name in claims:
             replaced = name == "typ" and typ is None and bool(configured)
             said |= _access_value(name, claims, configured if replaced else (*accepted, *configured), replaced)
-    for name, kind in OTHER_MEMBERS.items():
+    for name, kind in () if _OTHER_NAMES.isdisjoint(claims) else OTHER_MEMBERS.items():
         if name in claims:
             raise invalid(
                 f"it has {name}, so it is {kind} and not an access token",

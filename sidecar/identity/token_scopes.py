@@ -19,6 +19,8 @@ from sidecar.identity.invalid_token import invalid
 DEFAULT_PATHS: Final = ("scope", "scp")
 """Claims that are read when the config names none."""
 
+_NONE: Final[frozenset[str]] = frozenset()
+_USUAL: Final = 512  # characters of a text whose scopes may be remembered
 # RFC 6749 section 3.3: the characters of one scope.
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 # Scopes of OpenID Connect (Core 1.0 sections 3.1.2.1, 5.4 and 11) belong to no resource, so no prefix applies to them.
@@ -43,7 +45,8 @@ def scopes_of(
     Raises:
         Refusal: `token_invalid` when a claim that is read is neither text nor a list nor an object.
     """
-    return _own(claims, issuer, declared) | granted(claims, issuer, client_id)
+    own, more = _own(claims, issuer, declared), granted(claims, issuer, client_id)
+    return own | more if more else own
 
 
 def _own(claims: Mapping[str, Any], issuer: IssuerSettings, declared: Collection[str]) -> frozenset[str]:
@@ -52,15 +55,26 @@ def _own(claims: Mapping[str, Any], issuer: IssuerSettings, declared: Collection
         value = value_at(claims, path)
         if value is None:
             continue
-        scopes = frozenset(_unprefixed(word, issuer.scope_prefix) for word in _words(value, path))
+        scopes = _usual(value, issuer.scope_prefix) if isinstance(value, str) and len(value) <= _USUAL else None
+        if scopes is None:
+            scopes = frozenset(_unprefixed(word, issuer.scope_prefix) for word in _words(value, path))
         if not scopes.isdisjoint(declared):
             return scopes
         first = scopes if first is None else first
     return first or frozenset()
 
 
+@lru_cache(256)  # most tokens of an issuer have the same few texts
+def _usual(text: str, prefix: str | None) -> frozenset[str] | None:
+    """Return the scopes of a text without the issuer's prefix; None for a malformed one."""
+    words = [word for word in text.split(" ") if word]
+    return frozenset([_unprefixed(word, prefix) for word in words]) if all(map(_SCOPE.fullmatch, words)) else None
+
+
 def granted(claims: Mapping[str, Any], issuer: IssuerSettings, client_id: str) -> frozenset[str]:
     """Return the scopes that the config grants to a token of this issuer."""
+    if not issuer.grants:
+        return _NONE
     scopes: set[str] = set()
     # A token may have thousands of groups, and the config hundreds of grants: each claim is read once.
     held: dict[str, frozenset[str]] = {}

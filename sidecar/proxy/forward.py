@@ -174,17 +174,28 @@ class Forwarder:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def marked(self, admitted: Admitted) -> tuple[Call, ExchangeIds]:
-        """Return the call of a session as the backend gets it, and the ids of the exchange.
+    async def read_key(self) -> None:
+        """Read the key that marks the ids of sessions.
+
+        Raises:
+            Refusal: `store_unavailable`.
+        """
+        await self._stream_key.read()
+
+    def marked(self, admitted: Admitted) -> tuple[Call, ExchangeIds] | None:
+        """Return the call as the backend gets it, and the ids of the exchange; None until `read_key` for a session's.
 
         A GET stream is resumed only where the backend keeps those of sessions apart; else a new one is opened.
 
         Raises:
-            Refusal: `event_unknown`: the event to go on from is none of the session's; `store_unavailable`.
+            Refusal: `event_unknown`: the event to go on from is none of the session's.
         """
         parsed = admitted.decided.parsed
-        call = parsed.call
-        key = self._stream_key.current or await self._stream_key.read()
+        call, key = parsed.call, self._stream_key.current
+        if has_own_ids(call):
+            return call, ExchangeIds(call)
+        if key is None:
+            return None
         session = SessionIds.of(key, parsed.caller, call.session or "")
         if call.last_event_id is None:
             return call, ExchangeIds(call, session)
@@ -209,7 +220,7 @@ class Forwarder:
         if admitted.approved is not None and call.revision.stateless:
             guard = CarryingGuard(self._ownership, caller, served=served, approved=admitted.approved)
         viewer = Viewer(admitted.plan, admitted.scopes, served)
-        if request.lists is None:
+        if request.lists is None or request.stream is None:
             streams = snapshot.upstream.has_streams
             edit = editor(call, policy, viewer, snapshot.tools, streams=streams)
             return Relay(call, reply, settlement, guard, ids=ids, edit=edit, pace=pace, limit=limit, depth=depth)
@@ -220,6 +231,7 @@ class Forwarder:
             ids=ids,
             edit=edit,
             lists=request.lists,
+            timers=request.stream.timers,
             pace=pace,
             limit=limit,
             depth=depth,

@@ -11,10 +11,9 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial
 
-from sidecar.errors import ErrorCode, Refusal
+from sidecar.errors import Refusal
 from sidecar.identity.authenticator import token_digest
 from sidecar.model import Call, Caller, CallKind, RequestId
-from sidecar.observe.logs import fault_place
 from sidecar.observe.record import Recorder
 from sidecar.outcome import Event, Exchange
 from sidecar.protocol import answers, jsonrpc
@@ -36,7 +35,7 @@ from sidecar.proxy.listener.reply import ClientReply
 from sidecar.proxy.listener.unverified import Unverified
 from sidecar.proxy.memory import MemoryBudget
 from sidecar.proxy.relay.streams import OpenStreams
-from sidecar.proxy.request import RequestContext, answer_locally
+from sidecar.proxy.request import RequestContext, answer_locally, internal
 from sidecar.proxy.served_tools import served_result
 from sidecar.proxy.settle import Settled
 from sidecar.proxy.snapshot import Snapshot
@@ -126,7 +125,7 @@ class Pipeline:
             reply.disconnect()
             raise
         except Exception as error:  # noqa: BLE001 - an unexpected fault refuses the call
-            context.refuse(_internal(error))
+            context.refuse(internal(error))
         finally:
             self._leave(context)
         return context.response()
@@ -161,7 +160,7 @@ class Pipeline:
     async def _verify(self, received: Received) -> Authenticated:
         """Run gate 2: verify the access token."""
         request, snapshot = received.request, received.snapshot
-        verified = snapshot.authenticator.authenticate(request.headers.getall("Authorization", ()))
+        verified = snapshot.authenticator.verify(request.headers.getall("Authorization", ()), request.head.token)
         caller = await Unverified(verified, request, self.memory, snapshot.limits.memory)
         return self._authenticated(received, caller)
 
@@ -244,10 +243,15 @@ class Pipeline:
             admitted.settlement.resolve(Event.RESULT)
             parsed.received.reply.answer(202, (), b"")
 
-    async def _relay(self, context: RequestContext, admitted: Admitted, cancels: RequestId | None = None) -> None:
-        call = admitted.decided.parsed.call
-        marked = (call, ExchangeIds(call)) if has_own_ids(call) else await self._forwarder.marked(admitted)
-        await self._forward(context, admitted, *marked, cancels)
+    def _relay(self, context: RequestContext, admitted: Admitted, cancels: RequestId | None = None) -> Awaitable[None]:
+        marked = self._forwarder.marked(admitted)
+        if marked is None:
+            return self._read_key(context, admitted, cancels)
+        return self._forward(context, admitted, *marked, cancels)
+
+    async def _read_key(self, context: RequestContext, admitted: Admitted, cancels: RequestId | None) -> None:
+        await self._forwarder.read_key()
+        await self._relay(context, admitted, cancels)
 
     def _forward(
         self, context: RequestContext, admitted: Admitted, call: Call, ids: ExchangeIds, cancels: RequestId | None
@@ -311,7 +315,7 @@ class Pipeline:
         if isinstance(error, Refusal):
             context.refuse(error)
         elif isinstance(error, Exception):
-            context.refuse(_internal(error))
+            context.refuse(internal(error))
         self._finish(context)
 
     def _finish(self, context: RequestContext) -> None:
@@ -340,8 +344,3 @@ class Pipeline:
         """Record a request at its end; the decision is kept until now, because the price is computed from it."""
         context.release_memory()
         self._recorder.finish(context.exchange(ended, settled), context.received.trace)
-
-
-def _internal(error: Exception) -> Refusal:
-    """Build the refusal of a fault: the log gets its type and place, never its message, which may quote input."""
-    return Refusal(ErrorCode.INTERNAL, log=fault_place(error))

@@ -7,6 +7,7 @@ from collections.abc import Hashable
 from typing import Final
 
 from sidecar.errors import ErrorCode, Gate, Refusal, ShadowRefusal, Shape
+from sidecar.observe.logs import fault_place
 from sidecar.outcome import Event, Exchange
 from sidecar.protocol.answers import LocalAnswer, input_answer, refusal_answer
 from sidecar.protocol.jsonrpc import Message
@@ -162,6 +163,11 @@ class RequestContext:
         reply = self.received.reply
         answered = reply.response is not None and not (reply.early and self.forwarded is None)
         return "ok" if answered else Event.CLIENT_GONE.value
+
+
+def internal(error: Exception) -> Refusal:
+    """Build the refusal of a fault: the log gets its type and place, never its message, which may quote input."""
+    return Refusal(ErrorCode.INTERNAL, log=fault_place(error))
 
 
 def answer_locally(reply: ClientReply, answer: LocalAnswer) -> None:

@@ -28,7 +28,7 @@ def verifications(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
     seen: list[str | None] = []
     original = key_set.KeyTable.verifies
 
-    def counting(self: key_set.KeyTable, token: str, kid: str | None, algorithm: str) -> bool | None:
+    def counting(self: key_set.KeyTable, token: key_set.SignedText, kid: str | None, algorithm: str) -> bool | None:
         seen.append(kid)
         return original(self, token, kid, algorithm)
 

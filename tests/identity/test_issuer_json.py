@@ -31,6 +31,14 @@ def test_every_json_value_is_read_as_it_is(value: Any, ascii_only: bool):
         assert parse(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
 
 
+@given(st.dictionaries(texts, values))
+def test_an_object_without_blanks_is_read_as_one_with_blanks(value: dict[str, Any]):
+    spaced = json.dumps(value).encode()
+    with contextlib.suppress(UnicodeEncodeError):
+        compact = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+        assert repr(parse_object(compact)) == repr(parse_object(spaced))
+
+
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_any_bytes_are_read_or_refused(data: bytes):
     with contextlib.suppress(IssuerJsonError):
@@ -42,6 +50,7 @@ def test_long_integers_are_floats(digits: int, exact: bool):
     value = parse(b"9" * digits)
     assert (value == 10**digits - 1 if digits < 400 else math.isinf(value)) or not exact
     assert isinstance(value, int if exact else float)
+    assert parse_object(b'{"a":%b}' % (b"9" * digits)) == {"a": value}
 
 
 def test_names_that_differ_in_any_way_are_different_members():

@@ -107,9 +107,10 @@ class IssuerSettings(Model):
     @property
     def tenant(self) -> str | None:
         """Return the tenant of settings from `for_tenant`; None of all others."""
-        if PLACEHOLDER in self.issuer or not isinstance(self.tenants, tuple):
+        tenants = self.tenants
+        if not isinstance(tenants, tuple) or PLACEHOLDER in self.issuer:
             return None
-        return self.tenants[0]
+        return tenants[0]
 
     @property
     def advertised(self) -> tuple[str, ...]:

@@ -237,7 +237,7 @@ def is_verified(table: Keys, token: Token) -> bool:
         Refusal: `token_invalid` when a known key did not make it.
     """
     for keys in table.of(str(token.claims.get("iss"))) if isinstance(table, TenantKeyTable) else (table,):
-        verdict = keys.verifies(token.compact, token.kid, token.algorithm)
+        verdict = keys.verifies(token.signed, token.kid, token.algorithm)
         if verdict is False:
             raise invalid(keys.fault(token.kid, token.algorithm), check="signature", found=token.kid)
         if verdict:

@@ -8,7 +8,7 @@ it brings is ignored. Pure functions; the current time is an argument.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from sidecar.config.settings.settings import IssuerSettings
@@ -16,24 +16,27 @@ from sidecar.identity import issuer_json
 from sidecar.identity.audience import check_audience
 from sidecar.identity.claims import MAX_TOKEN, caller_of, check_times, media_type, time_of
 from sidecar.identity.invalid_token import found_in, invalid
-from sidecar.identity.jwt.key_set import ASYMMETRIC, decoded
+from sidecar.identity.jwt.key_set import ASYMMETRIC, SignedText, decoded, signed_text
 from sidecar.identity.token_kind import ACCESS_TYPES, UNTYPED, check_kind, check_unbound
 from sidecar.model import Caller
+from sidecar.vocabulary import record
 
-_PARTS: Final = ("header", "payload", "signature")
+_USUAL_HEADER: Final = 512
+"""Characters of a header that may be remembered."""
 # Claims that a header may repeat; then both must be equal (RFC 7519 section 5.3).
 _REPLICATED: Final = ("iss", "sub", "aud")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Token:
     """A parsed token. Until its signature is verified, none of its claims are trusted.
 
     Attributes:
+        signed: what its signature is of, and the signature.
         typ: the media type in its header; `jwt` without one.
     """
 
-    compact: str
+    signed: SignedText
     algorithm: str
     kid: str | None
     typ: str
@@ -61,7 +64,7 @@ def read(token: str) -> Token:
     Raises:
         Refusal: `token_invalid`.
     """
-    header, claims = _parts(token)
+    header, claims, signed = _parts(token)
     _check_header(header)
     for name in _REPLICATED:
         if name in header and header[name] != claims.get(name):
@@ -73,11 +76,11 @@ def read(token: str) -> Token:
         raise invalid("its kid is not a text", check="kid", found=found_in(header, "kid"))
     if not isinstance(typ, str):
         raise invalid("its typ is not a text", check="typ", found=found_in(header, "typ"))
-    return Token(token, algorithm, kid, media_type(typ), claims)
+    return Token(signed, algorithm, kid, media_type(typ), claims)
 
 
-def _parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the header and the claims of a compact JWS."""
+def _parts(token: str) -> tuple[Mapping[str, Any], Mapping[str, Any], SignedText]:
+    """Return the header and the claims of a compact JWS, and its signature."""
     if len(token) > MAX_TOKEN:
         raise invalid(f"it has more than {MAX_TOKEN} characters", found=len(token))
     dots = token.count(".")
@@ -85,12 +88,25 @@ def _parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
         raise invalid("it is encrypted; the issuer must issue signed JWTs for this resource", found="5 parts")
     if dots != 2:
         raise invalid("it is not a signed JWT", found=f"{dots + 1} parts", accepted=["3 parts"])
-    header, payload, _ = (_decoded(segment, part) for segment, part in zip(token.split("."), _PARTS, strict=True))
-    return _object(header, "header"), _object(payload, "payload")
+    first, second, _ = token.split(".")
+    header = _usual_header(first) if len(first) <= _USUAL_HEADER else None
+    unusual = _filled(decoded(first), "header") if header is None else b""
+    payload = _filled(decoded(second), "payload")
+    signed = signed_text(token)
+    _filled(signed.signature, "signature")
+    return header or _object(unusual, "header"), _object(payload, "payload"), signed
 
 
-def _decoded(segment: str, part: str) -> bytes:
-    data = decoded(segment)
+@lru_cache(64)  # an issuer's tokens have the same few headers
+def _usual_header(segment: str) -> Mapping[str, Any] | None:
+    """Return the parsed header; None for one that is empty or malformed, which the complete reading explains."""
+    try:
+        return issuer_json.parse_object(decoded(segment) or b"") or None
+    except issuer_json.IssuerJsonError:
+        return None
+
+
+def _filled(data: bytes | None, part: str) -> bytes:
     if not data:
         raise invalid(f"its {part} is empty or not base64url (RFC 7515 section 2)")
     return data

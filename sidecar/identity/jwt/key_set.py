@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
 from jwt import PyJWK, PyJWTError
+
+from sidecar.vocabulary import record
 
 ASYMMETRIC: Final = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"}
@@ -27,6 +30,8 @@ MAX_TRIED: Final = 4
 """Keys that are tried for one token if its `kid` is missing or ambiguous."""
 
 _RSA: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+_PKCS1: Final = PKCS1v15()
+_PKCS1_DIGESTS: Final[Mapping[str, HashAlgorithm]] = {"RS256": SHA256(), "RS384": SHA384(), "RS512": SHA512()}
 # One algorithm with two names (RFC 9864 section 2.2), for keys and tokens alike.
 _ED25519: Final = ("EdDSA", "Ed25519")
 # By `kty` and `crv`. An ECDSA algorithm is bound to its curve (RFC 7518 section 3.4).
@@ -49,20 +54,50 @@ _ROCA: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
+class SignedText:
+    """The signed part of a compact JWS, and its signature; None when that is not base64url."""
+
+    message: bytes
+    signature: bytes | None
+
+    def __repr__(self) -> str:
+        # Neither a log line nor a traceback may contain a token.
+        return "SignedText(...)"
+
+
+def signed_text(token: str) -> SignedText:
+    """Take a compact JWS of ASCII apart."""
+    message, _, segment = token.rpartition(".")
+    return SignedText(message.encode(), decoded(segment))
+
+
+@record
 class _PublicKey:
-    """A key for one algorithm: its `kid` and `alg`, and the library's key."""
+    """A key for one algorithm.
+
+    Attributes:
+        kid: its `kid`.
+        algorithm: its `alg`.
+        key: the library's key.
+        digest: the hash function of an algorithm with PKCS #1 padding, which almost all issuers use; None of others.
+    """
 
     kid: str | None
     algorithm: str
     key: PyJWK
+    digest: HashAlgorithm | None
 
     def signed(self, message: bytes, signature: bytes) -> bool:
         """Return whether this key made the signature."""
+        key = self.key
         try:
-            return self.key.Algorithm.verify(message, self.key.key, signature)
-        except (PyJWTError, ValueError, TypeError):
+            if self.digest is None:
+                return key.Algorithm.verify(message, key.key, signature)
+            key.key.verify(signature, message, _PKCS1, self.digest)  # as PyJWT does, without new objects each time
+        except (InvalidSignature, PyJWTError, ValueError, TypeError):
             return False
+        return True
 
 
 class KeyTable:
@@ -100,11 +135,11 @@ class KeyTable:
     def __len__(self) -> int:
         return self._size
 
-    def verifies(self, token: str, kid: str | None, algorithm: str) -> bool | None:
+    def verifies(self, token: SignedText, kid: str | None, algorithm: str) -> bool | None:
         """Return whether a key of this set made the token's signature.
 
         Args:
-            token: the compact JWS.
+            token: the signed text of the token.
             kid: its `kid`; without one, every key of the algorithm is tried if there are few.
             algorithm: its `alg`.
 
@@ -131,25 +166,31 @@ class KeyTable:
         return "its signature does not verify"
 
 
-# base64url as base64; letters of base64 alone become one that neither has, so that they do not survive a round trip.
-_AS_BASE64: Final = bytes.maketrans(b"-_+/", b"+/**")
+# base64url as base64; letters of base64 alone, and its padding, become one that neither has.
+_AS_BASE64: Final = bytes.maketrans(b"-_+/=", b"+/***")
+# By the number of letters in the last, incomplete group: its padding, and last letters without left-over bits.
+_PADDING: Final = {2: b"==", 3: b"="}
+_LAST: Final = {2: b"AQgw", 3: b"AEIMQUYcgkosw048"}
 
 
 def decoded(segment: str) -> bytes | None:
     """Return the bytes of a base64url segment; None when it is not the one spelling of them (RFC 4648 section 3.5)."""
+    # Padding, foreign letters and left-over bits would give one token many spellings.
+    over = len(segment) % 4
     try:
         text = segment.encode("ascii").translate(_AS_BASE64)
-        data = binascii.a2b_base64(text + b"=" * (-len(text) % 4))
+        if not over:
+            return binascii.a2b_base64(text, strict_mode=True)
+        if over == 1 or text[-1] not in _LAST[over]:
+            return None
+        return binascii.a2b_base64(text + _PADDING[over], strict_mode=True)
     except ValueError:
         return None
-    # Padding, foreign letters and left-over bits would give one token many spellings.
-    return data if binascii.b2a_base64(data, newline=False).rstrip(b"=") == text else None
 
 
-def _signed(token: str, keys: Iterable[_PublicKey]) -> bool:
-    message, _, segment = token.rpartition(".")
-    signature = decoded(segment)
-    return signature is not None and any(key.signed(message.encode(), signature) for key in keys)
+def _signed(token: SignedText, keys: Iterable[_PublicKey]) -> bool:
+    message, signature = token.message, token.signature
+    return signature is not None and any(key.signed(message, signature) for key in keys)
 
 
 def _usable(jwk: Mapping[str, Any], allowed: frozenset[str]) -> Iterator[_PublicKey]:
@@ -164,7 +205,7 @@ def _usable(jwk: Mapping[str, Any], allowed: frozenset[str]) -> Iterator[_Public
         except (PyJWTError, ValueError, TypeError, KeyError, NotImplementedError, OverflowError, UnsupportedAlgorithm):
             continue
         if not weak:
-            yield _PublicKey(jwk.get("kid"), algorithm, key)
+            yield _PublicKey(jwk.get("kid"), algorithm, key, _PKCS1_DIGESTS.get(algorithm))
 
 
 def _factorable(key: object) -> bool:

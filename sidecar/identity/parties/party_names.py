@@ -8,7 +8,6 @@ begin with `TENANT/`; no tenant's name has a slash.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from sidecar.config.settings.issuer_access import MAX_TENANT
@@ -16,6 +15,7 @@ from sidecar.config.settings.settings import IssuerSettings
 from sidecar.identity.claim_path import value_at
 from sidecar.identity.invalid_token import invalid
 from sidecar.identity.parties.tenants import check_tenant
+from sidecar.vocabulary import record
 
 MAX_NAME: Final = 255
 """Characters of a claim that names a subject or an account."""
@@ -38,7 +38,7 @@ _OF_PEOPLE: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PartyNames:
     """Names of a token's parties.
 
@@ -70,7 +70,10 @@ def party_names(claims: Mapping[str, Any], issuer: IssuerSettings) -> PartyNames
     own = CLIENT_PREFIX + client_id if _is_without_user(claims, client_id, claim) else None
     subject = own or (_claim(claims, "sub") if "sub" in claims else None)
     # An account claim that the operator chose, such as an organisation, holds for a client's own token as well.
-    account = own if own is not None and (claim == "sub" or not _has(claims, claim)) else _claim(claims, claim)
+    if claim == "sub" and subject is not None:
+        account = subject
+    else:
+        account = own if own is not None and not _has(claims, claim) else _claim(claims, claim)
     prefix = "" if issuer.tenant is None else f"{issuer.tenant}/"
     return PartyNames(f"{prefix}{account}", f"{prefix}{subject or account}", client_id)
 
@@ -80,7 +83,10 @@ def client_of(claims: Mapping[str, Any], issuer: IssuerSettings) -> object:
     if issuer.claims.client_id is not None:
         return value_at(claims, issuer.claims.client_id)
     # A malformed claim is not skipped for the next.
-    return next((claims[name] for name in _CLIENT_ID if name in claims), None)
+    for name in _CLIENT_ID:
+        if name in claims:
+            return claims[name]
+    return None
 
 
 def _is_without_user(claims: Mapping[str, Any], client_id: str, account_claim: str) -> bool:

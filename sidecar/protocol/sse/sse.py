@@ -88,7 +88,7 @@ class Parser:
         self._limit = limit
         self._buffer = bytearray()
         self._searched = 0
-        self._lines: list[bytes] = []
+        self._lines: list[bytes] | None = None  # of the incomplete event; most streams are idle
         self._size = 0  # bytes in `_lines`
         self._begun = False
         self._swallow = False  # the last line ended in CR: skip an LF that follows
@@ -97,7 +97,7 @@ class Parser:
     @property
     def held(self) -> int:
         """Return the bytes that the incomplete event takes."""
-        return len(self._buffer) + self._size + _LINE * len(self._lines)
+        return len(self._buffer) + self._size + _LINE * len(self._lines or ())
 
     def feed(self, chunk: bytes) -> list[ServerEvent]:
         """Return the events that this chunk completes, in order; an empty chunk completes none.
@@ -143,11 +143,13 @@ class Parser:
                 self._check(len(line))
                 self._size += len(line)
                 if line[0] != _COLON:
+                    if self._lines is None:
+                        self._lines = []
                     self._lines.append(line)
                 continue
             self._size = 0
             if self._lines:
-                lines, self._lines = self._lines, []
+                lines, self._lines = self._lines, None
                 event = _event(lines)
                 if event is not None:
                     events.append(event)

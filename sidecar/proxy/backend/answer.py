@@ -19,6 +19,7 @@ Headers = tuple[tuple[str, str], ...]
 Fields = Mapping[bytes, bytes]
 
 _BUFFER: Final = 256 * 1024  # unread bytes of an answer at which the backend is made to wait
+_NO_FIELDS: Final[Fields] = {}
 _CODES: Final = {
     Event.TIMED_OUT: ErrorCode.BACKEND_TIMEOUT,
     Event.TOO_LARGE: ErrorCode.RESPONSE_TOO_LARGE,
@@ -109,7 +110,7 @@ class BackendAnswer:
         self._loop = connection.loop
         self.deadline = deadline
         self.status = 0
-        self.fields: Fields = {}
+        self.fields: Fields = _NO_FIELDS
         self.declared = 0
         self.last_byte = 0.0
         self._connection: AnswerSource | None = connection
@@ -172,18 +173,34 @@ class BackendAnswer:
         Raises:
             UpstreamError: as `read`, without `TOO_LARGE`.
         """
-        if not (self._arrived or self._complete or self._error):
+        waiter = self.waiting()
+        if waiter is not None:
             timer = None if within is None else self._loop.call_later(within, self.wake)
             try:
-                await self._woken()
+                await waiter
             finally:
                 if timer is not None:
                     timer.cancel()
+        return self.taken()
+
+    def waiting(self) -> asyncio.Future[None] | None:
+        """Return what to wait for until `taken` has anything to return or to raise; None when it has.
+
+        It ends without anything after `wake`.
+        """
+        return None if self._arrived or self._complete or self._error else self._woken()
+
+    def taken(self) -> bytes | None:
+        """Return the bytes that have arrived, as `chunk` does, without waiting."""
         if self._arrived:
             return self._take()
         if self._error is not None:
             raise self._error
         return b"" if self._complete else None
+
+    def forget_head(self) -> None:
+        """Drop the headers of a stream that may be open for hours."""
+        self.fields = _NO_FIELDS
 
     def wake(self) -> None:
         """Let a reader that waits in `chunk` return at once, with None where no bytes have arrived."""

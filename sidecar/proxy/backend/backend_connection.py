@@ -24,6 +24,7 @@ MAX_HEAD: Final = 64 * 1024
 # Alerts with which a TLS server refuses a client (RFC 8446 section 6.2).
 _REFUSING: Final = re.compile(r".*_ALERT_(.*CERTIFICATE.*|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE_FAILURE|DECRYPT_ERROR)")
 _LARGE_HEAD: Final = "the head of the backend's answer is too large"
+_NO_FIELDS: Final[dict[bytes, bytes]] = {}
 _UNFRAMED: Final = frozenset({204, 304})  # statuses that never have a body
 
 
@@ -80,7 +81,7 @@ class BackendConnection(asyncio.Protocol):
         self._alarm_at = 0.0
         self._paused = False
         self._fields: dict[bytes, bytes] = {}  # headers of the head that is arriving, names in lower case
-        self._repeated: list[tuple[bytes, bytes]] = []  # headers whose name is in `_fields` already
+        self._repeated: list[tuple[bytes, bytes]] | None = None  # headers whose name is in `_fields` already
         self._ended = False
         self._until_eof = False
         self._keep_alive = False
@@ -94,9 +95,13 @@ class BackendConnection(asyncio.Protocol):
         """Send a request on an open connection, and return the answer that will arrive."""
         self._answer = answer = BackendAnswer(self, deadline, memory)
         self._head_bytes = 0
-        self._fields, self._repeated = {}, []
+        self._fields, self._repeated = {}, None
         self._ended = self._until_eof = self._keep_alive = False
-        if deadline is not None and (self._alarm is None or deadline < self._alarm_at):
+        if deadline is None:
+            if self._alarm is not None:  # of an earlier exchange; this one may be open for hours
+                self._alarm.cancel()
+                self._alarm = None
+        elif self._alarm is None or deadline < self._alarm_at:
             self._set_alarm(deadline)
         if self._transport is not None:
             self._transport.write(data)
@@ -235,6 +240,8 @@ class BackendConnection(asyncio.Protocol):
             # A trailer that is named like framing would still frame the next answer.
             self._surplus = True
         elif (name := name.lower()) in self._fields:
+            if self._repeated is None:
+                self._repeated = []
             self._repeated.append((name, value))
         else:
             self._fields[name] = value
@@ -256,10 +263,11 @@ class BackendConnection(asyncio.Protocol):
             return
         self._until_eof = not (coding or status in _UNFRAMED or b"content-length" in fields)
         self._keep_alive = self._parser.should_keep_alive()
+        self._fields, self._repeated = _NO_FIELDS, None  # from now on they are the answer's
         answer.head(status, fields)
 
     def _head_size(self) -> int:
-        return sum(len(name) + len(value) for name, value in chain(self._fields.items(), self._repeated))
+        return sum(len(name) + len(value) for name, value in chain(self._fields.items(), self._repeated or ()))
 
     def on_body(self, data: bytes) -> None:
         """Add bytes of the body."""
@@ -276,7 +284,7 @@ class BackendConnection(asyncio.Protocol):
         if self._answer is not None and self._answer.status:
             self._ended = True
         else:
-            self._fields, self._repeated = {}, []
+            self._fields, self._repeated = {}, None
 
 
 def _joined(fields: dict[bytes, bytes], repeated: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

@@ -51,7 +51,7 @@ class Outgoing:
         method: POST; GET and DELETE in the revisions that have sessions.
         headers: names and values as they go on the wire, ASCII; `Host`, `Content-Length`,
             `Accept-Encoding` and the configured `backend.headers` are added here.
-        lines: more headers, as `header_lines` makes them.
+        lines: more headers, as `header_lines` makes them; empty once they were sent.
         body: the serialised message; None for GET and DELETE, and once it was sent.
         deadline: when the whole exchange must have ended, on the event loop's clock; None never.
         send_by: when it must have been sent, where that is sooner than the whole exchange must have ended.
@@ -174,7 +174,7 @@ class BackendPool:
         self.in_use += 1
         outgoing.sent = True
         outgoing.answer = answer = connection.start(data, outgoing.deadline, outgoing.memory)
-        outgoing.headers, outgoing.body = (), None  # not kept for hours by an open stream
+        outgoing.headers, outgoing.lines, outgoing.body = (), b"", None  # not kept for hours by an open stream
         try:
             while (arriving := answer.arriving()) is not None:
                 await arriving

@@ -13,8 +13,9 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from sidecar.proxy.listener.http_answers import LAST_CHUNK, Answer, answer_head, chunk
-from sidecar.proxy.listener.request_heads import Arrived, KnownHeads, RequestHead
+from sidecar.proxy.listener.request_heads import Arrived, KnownHeads, RequestHead, spent_head
 
+_SPENT: Final = spent_head()
 _NO_HEADERS: Final[CIMultiDictProxy[str]] = CIMultiDictProxy(CIMultiDict())
 
 
@@ -30,7 +31,7 @@ class ClientRequest:
         arrival: the head's place in these bytes, or what a new head can be remembered by.
 
     Attributes:
-        head: as given.
+        head: as given, until it is forgotten.
         method: as sent.
         raw_path: the request target, as sent.
         version: HTTP version, such as (1, 1).
@@ -99,7 +100,7 @@ class ClientRequest:
 
     def forget_head(self) -> None:
         """Drop the headers, and what has arrived."""
-        self._headers, self._raw_headers, self._data = _NO_HEADERS, (), b""
+        self.head, self._headers, self._raw_headers, self._data = _SPENT, _NO_HEADERS, (), b""
         self._arrival, self.body, self.content = None, None, EMPTY_PAYLOAD
 
     def _parsed(self) -> RawRequestMessage:

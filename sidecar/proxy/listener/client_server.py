@@ -211,6 +211,7 @@ class ClientConnection(AnsweringConnection):
                     self.closing = True
                 elif self._upgraded:
                     self._decline_upgrade()
+                del request, answer, body  # not kept while the connection rests, or its next answer is a stream
         finally:
             self._end_serving()
 

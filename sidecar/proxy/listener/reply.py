@@ -19,6 +19,7 @@ STREAM_HEADERS: Final = (
 )
 """Headers of every stream to a client."""
 
+_ALWAYS: Final = (SERVER,)
 _LAST_WORDS: Final = 1.0  # seconds beyond a call's deadline, for the message that it is over
 _LARGE: Final = (
     16 * 1024
@@ -61,7 +62,7 @@ class ClientReply:
     def __init__(self, request: ClientRequest, request_id: str, stall: float) -> None:
         self._request = request
         self._connection = request.connection
-        self._always = [SERVER]
+        self._always: tuple[Header, ...] = _ALWAYS
         self._request_id = request_id
         self._stall = stall
         self._closing = False
@@ -79,7 +80,7 @@ class ClientReply:
 
     def add_header(self, name: str, value: str) -> None:
         """Add a header to the answer that follows."""
-        self._always.append((name, value))
+        self._always = (*self._always, (name, value))
 
     def close_after(self) -> None:
         """Close the connection after the answer: further bytes on it may be misread as a request."""

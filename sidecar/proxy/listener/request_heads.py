@@ -13,6 +13,9 @@ from typing import Final
 
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
+from aiohttp.http_writer import HttpVersion11
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from sidecar.protocol.headers import McpHeaders
 from sidecar.vocabulary import record
@@ -61,6 +64,12 @@ class RequestHead:
     def recurs(self) -> bool:
         """True when it is worth remembering: it was accepted, and is not of one call only."""
         return self.accepted_by is not None and self.traceparent is None
+
+
+def spent_head() -> RequestHead:
+    """Return a head without facts, for requests that need those of their own no more."""
+    none = CIMultiDictProxy[str](CIMultiDict())
+    return RequestHead(RawRequestMessage("", "", HttpVersion11, none, (), True, None, False, False, URL()))
 
 
 @record

@@ -12,6 +12,7 @@ from sidecar.proxy.backend.answer import AnswerMemoryError
 from sidecar.proxy.backend.pool import BackendAnswer, UpstreamError
 from sidecar.proxy.listener.reply import ClientReply
 from sidecar.proxy.memory import ANSWER_VALUE, decoded_size
+from sidecar.system.shared_timers import SharedTimers
 
 
 class Events:
@@ -24,12 +25,13 @@ class Events:
             after which it gets a comment.
         limit: bytes of one event.
         own: returns events of the sidecar itself, which are written between those of the backend.
+        timers: make the timers of silence, for streams of which thousands are open; by default the event loop does.
 
     Attributes:
         received: number of bytes so far.
     """
 
-    __slots__ = ("_answer", "_client", "_own", "_pace", "_parser", "received")
+    __slots__ = ("_answer", "_client", "_own", "_pace", "_parser", "_timers", "received")
 
     def __init__(
         self,
@@ -38,11 +40,13 @@ class Events:
         pace: BackendSettings,
         limit: int,
         own: Callable[[], bytes] = bytes,
+        timers: SharedTimers | None = None,
     ) -> None:
         self._answer = answer
         self._client = client
         self._pace = pace
         self._own = own
+        self._timers = asyncio.get_running_loop() if timers is None else timers
         self._parser = sse.Parser(limit)
         self.received = 0
 
@@ -54,7 +58,24 @@ class Events:
             AnswerMemoryError: there is no room for the arrived bytes.
         """
         self._settle_memory()
-        chunk = await self._chunk()
+        # All in one coroutine: it waits for hours in thousands of streams.
+        while True:
+            if data := self._own():
+                await self._client.write(data)
+            waiter = self._answer.waiting()
+            if waiter is not None:
+                timer = self._timers.call_at(self._due(), self._answer.wake)
+                try:
+                    await waiter
+                finally:
+                    timer.cancel()
+            chunk = self._answer.taken()
+            if chunk is not None:
+                return self._parsed(chunk)
+            if self._is_quiet():
+                await self._client.write(sse.KEEPALIVE)
+
+    def _parsed(self, chunk: bytes) -> list[sse.ServerEvent] | None:
         self.received += len(chunk)
         try:
             events = self._parser.feed(chunk)
@@ -82,17 +103,17 @@ class Events:
         if not memory.decode(decoded_size(text, ANSWER_VALUE) - len(text)):
             raise AnswerMemoryError
 
-    async def _chunk(self) -> bytes:
-        now = asyncio.get_running_loop().time
-        while True:
-            if data := self._own():
-                await self._client.write(data)
-            silent_until = self._answer.last_byte + self._pace.idle_timeout
-            quiet_until = self._client.wrote + self._pace.keepalive
-            chunk = await self._answer.chunk(max(0.0, min(silent_until, quiet_until) - now()))
-            if chunk is not None:
-                return chunk
-            if now() >= self._answer.last_byte + self._pace.idle_timeout:
-                raise UpstreamError(Event.TIMED_OUT, "the backend's stream was silent for backend.idle_timeout")
-            if now() >= self._client.wrote + self._pace.keepalive:
-                await self._client.write(sse.KEEPALIVE)
+    def _due(self) -> float:
+        """Return when the backend has been silent, or the client was sent nothing, for too long."""
+        return min(self._answer.last_byte + self._pace.idle_timeout, self._client.wrote + self._pace.keepalive)
+
+    def _is_quiet(self) -> bool:
+        """Return True when the client needs a comment.
+
+        Raises:
+            UpstreamError: the backend was silent for too long.
+        """
+        now = asyncio.get_running_loop().time()
+        if now >= self._answer.last_byte + self._pace.idle_timeout:
+            raise UpstreamError(Event.TIMED_OUT, "the backend's stream was silent for backend.idle_timeout")
+        return now >= self._client.wrote + self._pace.keepalive

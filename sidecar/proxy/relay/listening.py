@@ -28,6 +28,7 @@ from sidecar.proxy.relay.resuming import ResumedCalls
 from sidecar.proxy.relay.streams import StreamEndedError
 from sidecar.proxy.relay.task_guard import TaskGuard
 from sidecar.proxy.settle import Settlement
+from sidecar.system.shared_timers import SharedTimers
 
 
 class Listening(Relay):
@@ -46,9 +47,10 @@ class Listening(Relay):
         resumed: settles the call of a response to an earlier request of the session before it is relayed, and learns
             of the events from which the stream can be resumed when it has ended, before its client knows.
         lists: changes of lists that the client is notified of.
+        timers: those of all open streams.
     """
 
-    __slots__ = ("_lists", "_resumed")
+    __slots__ = ("_lists", "_resumed", "_timers")
 
     def __init__(
         self,
@@ -63,36 +65,33 @@ class Listening(Relay):
         limit: int,
         resumed: ResumedCalls,
         lists: ListChanges,
+        timers: SharedTimers,
         depth: int = MAX_DEPTH,
     ) -> None:
         super().__init__(call, client, settlement, guard, ids=ids, edit=edit, pace=pace, limit=limit, depth=depth)
         self._resumed = resumed
         self._lists = lists
+        self._timers = timers
 
-    async def run(self, answer: BackendAnswer) -> None:
-        """Relay until the stream ends; then report the events from which it can be resumed."""
-        try:
-            await super().run(answer)
-        finally:
-            self._report_events()
-
-    def _report_events(self) -> None:
+    def _ended(self) -> None:
+        """Report the events from which the stream can be resumed."""
         if self._events:
-            self._resumed.stream_ended(tuple(self._events))
-            self._events.clear()
+            self._resumed.stream_ended(self._events)
+            self._events = ()
 
     async def _stream(self, answer: BackendAnswer) -> None:
         if self._call.kind is CallKind.STREAM:
             self._settlement.resolve(Event.RESULT)
         await self._client.start(answer.status, STREAM_HEADERS, last=True)
-        events = Events(answer, self._client, self._pace, self._limit, self._lists.take)
+        answer.forget_head()
+        events = Events(answer, self._client, self._pace, self._limit, self._lists.take, self._timers)
         while (batch := await events.more()) is not None:
             for event in batch:
                 await self._pass(event)
             if self._client.disconnected:
                 return
         self._settlement.resolve(Event.STREAM_ENDED)
-        self._report_events()
+        self._ended()
         await self._client.end()
 
     async def _pass(self, event: sse.ServerEvent) -> None:
@@ -148,7 +147,7 @@ class Listening(Relay):
 
     async def _fail(self, error: UpstreamError) -> None:
         self._settlement.resolve(error.event)
-        self._report_events()
+        self._ended()
         if not self._client.started:
             raise error
         # Clients reopen such a stream by themselves; a comment says why it has ended.

@@ -79,7 +79,7 @@ class Relay:
         self._pace = pace
         self._limit = limit
         self._depth = depth
-        self._events: list[str] = []  # the client may resume after one of these
+        self._events: tuple[str, ...] = ()  # the client may resume after one of these
 
     async def run(self, answer: BackendAnswer) -> None:
         """Relay until the answer ends.
@@ -107,6 +107,11 @@ class Relay:
                 raise UpstreamError(Event.UNUSABLE, "the backend answered neither JSON nor an event stream")
         except UpstreamError as error:
             await self._fail(error)
+        finally:
+            self._ended()
+
+    def _ended(self) -> None:
+        """Note the end of the answer, before its client can know of it."""
 
     async def _document(self, answer: BackendAnswer) -> None:
         body = await self._whole(answer, await answer.read(self._limit))
@@ -198,8 +203,7 @@ class Relay:
         """Return the event with its id as the client sees it; remember an id that the stream can be resumed from."""
         marked = self._ids.event(event)
         if event.id and marked.id:
-            self._events.append(event.id)
-            del self._events[:-_EVENTS]
+            self._events = (*self._events[1 - _EVENTS :], event.id)
         return marked
 
     def _restored(self, event: sse.ServerEvent, response: results.Response, own: results.Response) -> sse.ServerEvent:

@@ -17,6 +17,7 @@ from sidecar.proxy.backend.answer import UpstreamError
 from sidecar.proxy.backend.pool import Outgoing
 from sidecar.proxy.relay.list_changes import ListChanges
 from sidecar.store.commands.keys import EVERY_CLIENT_TAG, AccountKeys, caller_keys, client_digest, consent_digest
+from sidecar.system.shared_timers import SharedTimer, SharedTimers
 
 _DISCONNECT_AFTER: Final = 1.0  # seconds for a client to read why its stream has ended
 
@@ -53,8 +54,10 @@ class OpenStream:
     Args:
         caller: the caller that listens.
         disconnect: closes the client's connection, in case the client does not read the end of its stream.
+        timers: those of all open streams.
 
     Attributes:
+        timers: as given.
         ending: why this process ended the stream; None otherwise.
         checked_at: start of the last check of its caller's consent, on the event loop's clock.
     """
@@ -70,13 +73,15 @@ class OpenStream:
         "checked_at",
         "ending",
         "keys",
+        "timers",
     )
 
-    def __init__(self, caller: Caller, disconnect: Callable[[], None]) -> None:
+    def __init__(self, caller: Caller, disconnect: Callable[[], None], timers: SharedTimers) -> None:
         self.caller = caller
+        self.timers = timers
         self._disconnect = disconnect
-        self._disconnect_timer: asyncio.TimerHandle | None = None
-        self._expiry: asyncio.TimerHandle | None = None
+        self._disconnect_timer: SharedTimer | None = None
+        self._expiry: SharedTimer | None = None
         self.keys = caller_keys(caller)
         self._tags = (
             consent_digest(caller.subject, caller.client_id),
@@ -115,17 +120,23 @@ class OpenStream:
         self.ending = ending
         if self._outgoing is not None and self._outgoing.answer is not None:
             self._outgoing.answer.fail(StreamEndedError(ending))
-        self._disconnect_timer = asyncio.get_running_loop().call_later(_DISCONNECT_AFTER, self._disconnect)
+        self._disconnect_timer = self._call_in(_DISCONNECT_AFTER, self._disconnect)
 
     def expire_in(self, seconds: float) -> None:
         """End the stream when its caller's token expires."""
-        self._expiry = asyncio.get_running_loop().call_later(seconds, self.end, StreamEnding.TOKEN_EXPIRED)
+        self._expiry = self._call_in(seconds, self._expire)
 
     def close(self) -> None:
         """Cancel the timers of a stream that is over."""
         for timer in (self._expiry, self._disconnect_timer):
             if timer is not None:
                 timer.cancel()
+
+    def _expire(self) -> None:
+        self.end(StreamEnding.TOKEN_EXPIRED)
+
+    def _call_in(self, seconds: float, callback: Callable[[], None]) -> SharedTimer:
+        return self.timers.call_at(asyncio.get_running_loop().time() + seconds, callback)
 
     def check(self) -> None:
         """Raise if the stream was ended before it had an answer, which `end` could not fail.
@@ -146,6 +157,7 @@ class OpenStreams:
 
     def __init__(self) -> None:
         self.withdrawn: Callable[[Caller], None] = lambda _: None
+        self._timers = SharedTimers()
         self._by_account: dict[str, dict[OpenStream, None]] = {}  # in the order of their opening
         self._stopping = False
 
@@ -164,7 +176,7 @@ class OpenStreams:
         Raises:
             Refusal: `overloaded`: the account has reached its limit, or this process is shutting down.
         """
-        stream = OpenStream(caller, disconnect)
+        stream = OpenStream(caller, disconnect, self._timers)
         account = stream.keys.digest
         if self._stopping or len(self._by_account.get(account, ())) >= limit:
             detail = None if self._stopping else f"This account has {limit} streams open already; close one first."

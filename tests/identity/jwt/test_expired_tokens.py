@@ -110,7 +110,7 @@ async def test_a_token_that_is_sent_again_is_verified_once(
     seen: list[str | None] = []
     original = key_set.KeyTable.verifies
 
-    def counting(self: key_set.KeyTable, token: str, kid: str | None, algorithm: str) -> bool | None:
+    def counting(self: key_set.KeyTable, token: key_set.SignedText, kid: str | None, algorithm: str) -> bool | None:
         seen.append(kid)
         return original(self, token, kid, algorithm)
 

@@ -4,13 +4,24 @@ import math
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sidecar.identity.jwt.key_set import ASYMMETRIC, MAX_KEYS, MAX_LISTED, MAX_TRIED, KeyTable
+from sidecar.identity.jwt.key_set import (
+    ASYMMETRIC,
+    MAX_KEYS,
+    MAX_LISTED,
+    MAX_TRIED,
+    KeyTable,
+    decoded,
+    signed_text,
+)
 from tests.support.issuer import Issuer, Signer, encode
 
 RS256 = Signer("RS256", "rsa")
 ES256 = Signer("ES256", "ec")
 ISSUED = Issuer(RS256)
+FOREIGN = ("", "=", "==", "A", "+", "/", ".", "\n", "\x00", "é")
 
 
 def table(*keys: Any, algorithms: Any = ASYMMETRIC) -> KeyTable:
@@ -19,7 +30,7 @@ def table(*keys: Any, algorithms: Any = ASYMMETRIC) -> KeyTable:
 
 def verdict(keys: KeyTable, signer: Signer, header: dict[str, Any] | None = None) -> bool | None:
     token = ISSUED.mint(signer=signer, header=header)
-    return keys.verifies(token, ISSUED.header(signer, **(header or {})).get("kid"), signer.algorithm)
+    return keys.verifies(signed_text(token), ISSUED.header(signer, **(header or {})).get("kid"), signer.algorithm)
 
 
 @pytest.mark.parametrize("algorithm", sorted(ASYMMETRIC))
@@ -43,26 +54,47 @@ def test_one_character_more_or_less_is_another_signature():
     keys, token = table(RS256.jwk), ISSUED.mint()
     head, _, signature = token.rpartition(".")
     for changed in (signature[:-4], signature + "AAAA", "", "AAAA", signature[::-1]):
-        assert keys.verifies(f"{head}.{changed}", "rsa", "RS256") is False
-    assert keys.verifies(token, "rsa", "RS256") is True
+        assert keys.verifies(signed_text(f"{head}.{changed}"), "rsa", "RS256") is False
+    assert keys.verifies(signed_text(token), "rsa", "RS256") is True
+
+
+@given(
+    st.binary(max_size=20), st.sampled_from(["", "=", "==", "A", "+", "/", ".", "\n", "\x00", "é"]), st.integers(0, 40)
+)
+def test_bytes_have_one_spelling(data: bytes, foreign: str, at: int):
+    segment = encode(data)
+    assert decoded(segment) == data
+    other = segment[:at] + foreign + segment[at:]
+    read = decoded(other)
+    assert read is None or encode(read) == other
+
+
+@pytest.mark.parametrize("segment", ["Q", "QR", "Qf", "QUJ", "QUI=", "QQ==", "QUJD=", "QQ\n", "Q Q", "____+w", "//8"])
+def test_other_spellings_are_not_read(segment: str):
+    assert decoded(segment) is None
 
 
 def test_another_payload_does_not_verify():
     header, _, signature = ISSUED.mint().split(".")
-    assert table(RS256.jwk).verifies(f"{header}.{encode({'sub': 'eve'})}.{signature}", "rsa", "RS256") is False
+    assert (
+        table(RS256.jwk).verifies(signed_text(f"{header}.{encode({'sub': 'eve'})}.{signature}"), "rsa", "RS256")
+        is False
+    )
 
 
 @pytest.mark.parametrize("algorithm", ["none", "HS256"])
 def test_the_public_key_is_no_shared_secret(algorithm: str):
     token = f"{encode({'alg': algorithm, 'typ': 'at+jwt', 'kid': 'rsa'})}.{encode(ISSUED.claims())}.AAAA"
-    assert table(RS256.jwk).verifies(token, "rsa", algorithm) is False
-    assert table(RS256.jwk, algorithms=["none", "HS256", "RS256"]).verifies(token, "rsa", algorithm) is False
+    assert table(RS256.jwk).verifies(signed_text(token), "rsa", algorithm) is False
+    assert (
+        table(RS256.jwk, algorithms=["none", "HS256", "RS256"]).verifies(signed_text(token), "rsa", algorithm) is False
+    )
 
 
 def test_es256_signatures_are_raw_and_not_zero():
     header = f"{encode(ISSUED.header(ES256))}.{encode(ISSUED.claims())}"
     for signature in (bytes(64), b"\0" * 63 + b"\1", b"\x30\x06\x02\x01\x00\x02\x01\x00", b"\xff" * 64):
-        assert table(ES256.jwk).verifies(f"{header}.{encode(signature)}", "ec", "ES256") is False
+        assert table(ES256.jwk).verifies(signed_text(f"{header}.{encode(signature)}"), "ec", "ES256") is False
 
 
 # A modulus as the generator of CVE-2017-15361 made them: a power of 65537 modulo a product of small primes.
