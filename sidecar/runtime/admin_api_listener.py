@@ -24,8 +24,8 @@ from sidecar.observe.metrics import Metrics
 from sidecar.observe.repeats import Repeats
 from sidecar.proxy.listener.accepting.acceptors import Bound, Listeners
 from sidecar.proxy.listener.accepting.binding import bind
+from sidecar.proxy.listener.accepting.client_server import ClientServer
 from sidecar.proxy.listener.accepting.unix_binding import bind_unix, remove_socket
-from sidecar.proxy.listener.client_server import ClientServer
 from sidecar.runtime.background import BackgroundTasks
 from sidecar.runtime.watches.tls_reload import ApiCertificate, ListenerContext
 from sidecar.store.connection.store_connection import StoreError

@@ -26,7 +26,7 @@ from sidecar.observe.tracing.tracer import Tracer
 from sidecar.policy.rules import Policy
 from sidecar.proxy.admit import LEASE_MARGIN
 from sidecar.proxy.listener.accepting.acceptors import Listeners
-from sidecar.proxy.listener.client_server import ClientServer
+from sidecar.proxy.listener.accepting.client_server import ClientServer
 from sidecar.proxy.listener.http_errors import check_parser, refused
 from sidecar.proxy.memory import MemoryLease
 from sidecar.proxy.relay.streams import StreamEnding

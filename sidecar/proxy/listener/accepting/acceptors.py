@@ -24,8 +24,8 @@ from sidecar.config.settings.settings import Limits
 from sidecar.observe.metrics import Metrics
 from sidecar.observe.repeats import Repeats
 from sidecar.proxy.listener.accepting.binding import BoundAddress, bind
+from sidecar.proxy.listener.accepting.client_server import ClientServer
 from sidecar.proxy.listener.accepting.unix_binding import BoundSocket
-from sidecar.proxy.listener.client_server import ClientServer
 from sidecar.system.descriptors import Descriptors
 
 HANDSHAKE_WITHIN: Final = 15.0
