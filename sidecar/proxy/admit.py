@@ -154,7 +154,7 @@ class Admission:
         deadline = time.monotonic() + timeout
         if decision.terms is None:
             await self.ownership.check(caller, parsed.call)
-            settlement = Settlement(self._store, decided, None, self._closed)
+            settlement = Settlement(self._store.outbox, decided, None, self._closed)
             return Admitted(decided, policy.expand(caller.scopes), settlement, deadline)
         application = self._application(decided, decision, decision.terms, timeout)
         lease = None
@@ -178,7 +178,7 @@ class Admission:
             approved = self._approved(application, admission.approval, decided, admission)
             decided = _with_state(decided, admission.carried)
         scopes = policy.effective(caller.scopes, admission.consent_scopes)
-        settlement = Settlement(self._store, decided, hold, self._closed, approved)
+        settlement = Settlement(self._store.outbox, decided, hold, self._closed, approved)
         plan, prices, consented = admission.plan, admission.prices, admission.consent_scopes
         return Admitted(decided, scopes, settlement, deadline, plan, prices, consented, shadow, approved)
 
