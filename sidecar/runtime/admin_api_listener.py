@@ -14,8 +14,8 @@ from sidecar.admin_api.api_log import ApiLog
 from sidecar.admin_api.api_problems import ApiCode
 from sidecar.admin_api.api_server import AdminApi, InForce
 from sidecar.admin_api.routes import ROUTES
+from sidecar.config.settings.addresses import Address
 from sidecar.config.settings.admin_api_settings import AdminApiSettings, UnixAddress
-from sidecar.config.settings.scalars import Address
 from sidecar.config.settings.settings import StoreSettings
 from sidecar.config.tls_files import Credentials
 from sidecar.management.operator_store import OperatorStore

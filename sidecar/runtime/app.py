@@ -12,7 +12,7 @@ from typing import Self
 
 from sidecar.account_page.site import AccountPage
 from sidecar.config.files import FilesStamp
-from sidecar.config.settings.scalars import Address
+from sidecar.config.settings.addresses import Address
 from sidecar.config.settings.settings import IssuerSettings, Settings
 from sidecar.identity.egress.proxies import Proxies
 from sidecar.identity.issuers import IssuerRegistry

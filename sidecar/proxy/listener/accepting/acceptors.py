@@ -19,7 +19,7 @@ from functools import partial
 from itertools import cycle
 from typing import Final
 
-from sidecar.config.settings.scalars import Address
+from sidecar.config.settings.addresses import Address
 from sidecar.config.settings.settings import Limits
 from sidecar.observe.metrics import Metrics
 from sidecar.observe.repeats import Repeats
