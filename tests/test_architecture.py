@@ -20,7 +20,7 @@ PACKAGES = sorted({Path(name).parent.as_posix() for name in FILES} - {"sidecar"}
 
 # A package imports from the levels before its own, never from its own level or a later one.
 LEVELS = (
-    ("approval", "errors", "model", "outcome", "vocabulary", "window_rules", "bulk_strings"),
+    ("approval", "errors", "model", "outcome", "terms", "vocabulary", "window_rules", "bulk_strings"),
     ("config", "protocol", "observe", "system"),
     ("ledger",),
     ("policy", "identity", "store"),

@@ -12,7 +12,7 @@ from sidecar.errors import ErrorCode, Refusal, ShadowRefusal
 from sidecar.identity.recent import Owner
 from sidecar.ledger import admission_refusals
 from sidecar.ledger.shadow import shadow_refusals
-from sidecar.model import AdmissionCode, AdmissionReply, Application, Call, Caller, CallKind, Decision, Price, Terms
+from sidecar.model import AdmissionCode, AdmissionReply, Application, Call, Caller, CallKind, Decision, Price
 from sidecar.outcome import Eviction
 from sidecar.policy.confirming.confirm_rule import Confirm
 from sidecar.protocol.answers import InputRequest
@@ -26,6 +26,7 @@ from sidecar.proxy.settle import ReservedHold, Settlement
 from sidecar.store.approval_store import ApprovalStore
 from sidecar.store.commands.keys import request_digest
 from sidecar.store.store import Store
+from sidecar.terms import Terms
 
 # Members of enums as constants: as attributes of their classes they take ten times as long.
 _ADMITTED: Final = AdmissionCode.ADMITTED

@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.model import AdmissionCode, AdmissionReply, Application, Caller, ConsentMode, Depth, PlanTerms, Terms
+from sidecar.model import AdmissionCode, AdmissionReply, Application, Caller, Depth
 from sidecar.outcome import Charge, Receipt
 from sidecar.store.commands.command import Command, Script
 from sidecar.store.connection import resp
 from sidecar.store.connection.store_connection import StoreError, UnsentError
 from sidecar.store.store import Store
+from sidecar.terms import ConsentMode, PlanTerms, Terms
 from tests.support.store import FaultProxy, StoreServer, not_let_in, until
 
 _ADMIT = Script(

@@ -30,10 +30,10 @@ import redis
 import yaml
 
 from sidecar.cli import main as mcp_sidecar
-from sidecar.model import Window
 from sidecar.store.commands import changes
 from sidecar.store.commands.command import ChangeCode, Command
 from sidecar.store.commands.keys import account_keys
+from sidecar.window_rules import Window
 from tests.support.backend import Backend
 from tests.support.issuer import Issuer
 from tests.support.rig import ACCEPT, MODERN, Reply, config_of
