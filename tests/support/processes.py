@@ -433,7 +433,8 @@ class Look:
         granted: all that was ever given, by the journal.
         balance: what is left.
         held: what open holds have taken.
-        spent: what calls have taken of the balance, by the journal; of entries that it has folded, also what others took.
+        spent: what calls have taken of the balance, by the journal; of entries that it has folded, also what others
+            took.
         taken: what others have taken of it, by the journal.
         holds: open holds, by call id.
         leases: when they end, in milliseconds of the store's clock.
