@@ -10,11 +10,12 @@ from typing import Any
 
 import redis
 
-from sidecar.model import AmountKind, Application, Caller, ConsentMode, Demand, Depth, OnUnknown, PlanTerms, Terms
+from sidecar.model import AmountKind, Application, Caller, Demand, Depth, OnUnknown
 from sidecar.outcome import Charge
 from sidecar.store.commands import changes, scripts
 from sidecar.store.commands.command import Command
 from sidecar.store.commands.keys import caller_keys, paid_member
+from sidecar.terms import ConsentMode, PlanTerms, Terms
 from tests.support.store import StoreServer
 
 ITEMS = (0, 1, 100, 500, 5000)

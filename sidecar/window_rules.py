@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+Window = str
+"""Name in `WINDOW_RULES`: a fixed UTC window on the store's clock."""
+
 
 @dataclass(frozen=True, slots=True)
 class WindowRule:

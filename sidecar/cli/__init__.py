@@ -2,7 +2,7 @@
 
 Each module has `add`, which declares the command's options, and a function that runs it and returns the exit
 status: 0 success, 1 a failed check or an impossible operation, 2 a wrong command line. Start with `main` here;
-`common` has the options, the output (text or JSON) and the errors of all commands, `operator_store` the
+`common` has the options, the output (text or JSON) and the errors of all commands, `store_access` the
 connection of commands that read or change accounts.
 
 A *target* is the account that a command reads or changes; an *override* is an account's own limit; a *notice*

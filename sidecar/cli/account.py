@@ -8,8 +8,8 @@ from typing import Any
 from sidecar.cli import overrides
 from sidecar.cli.common import Commands, UsageError, account_name, command, emit, issuer_id, table
 from sidecar.cli.common import verbs as add_verbs
-from sidecar.cli.operator_store import AUTHOR, target_of, unless_unknown, with_store
 from sidecar.cli.overrides import Override
+from sidecar.cli.store_access import AUTHOR, target_of, unless_unknown, with_store
 from sidecar.config.files import load_settings
 from sidecar.management import account_records
 from sidecar.management.account_records import AccountChange, AccountRecord

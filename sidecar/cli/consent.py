@@ -19,7 +19,7 @@ from sidecar.cli.common import (
     words,
 )
 from sidecar.cli.common import verbs as add_verbs
-from sidecar.cli.operator_store import AUTHOR, target_of, with_store
+from sidecar.cli.store_access import AUTHOR, target_of, with_store
 from sidecar.config.files import load_settings
 from sidecar.management.consent_records import ConsentChange, grant_consent, revoke_consent
 from sidecar.management.operator_store import OperatorStore

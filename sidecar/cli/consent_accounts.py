@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sidecar.cli.common import CommandError, emit, issuer_id, plural, shown, table
 from sidecar.cli.consent_lists import HEADS, cells, facts
-from sidecar.cli.operator_store import AUTHOR, with_store
+from sidecar.cli.store_access import AUTHOR, with_store
 from sidecar.config.files import load_settings
 from sidecar.management.client_search import ClientRevocation, ClientSearch, revoke_client
 from sidecar.management.failures import FailureCode, ManagementError

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from sidecar.cli.common import emit, plural
-from sidecar.cli.operator_store import AUTHOR, target_of, with_store
+from sidecar.cli.store_access import AUTHOR, target_of, with_store
 from sidecar.config.files import load_settings
 from sidecar.management.consent_records import lift_revocation, revoke_all_clients
 from sidecar.management.targets import Target

@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from sidecar.cli.common import emit, table
-from sidecar.cli.operator_store import target_of, with_store
+from sidecar.cli.store_access import target_of, with_store
 from sidecar.config.files import load_settings
 from sidecar.management.consent_records import ConsentRecord, host_of, list_consents
 

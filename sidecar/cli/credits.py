@@ -7,7 +7,7 @@ from typing import Any
 
 from sidecar.cli.common import Commands, UsageError, account_name, amount, command, emit
 from sidecar.cli.common import verbs as add_verbs
-from sidecar.cli.operator_store import AUTHOR, target_of, unless_unknown, with_store
+from sidecar.cli.store_access import AUTHOR, target_of, unless_unknown, with_store
 from sidecar.cli.usage import pool_line
 from sidecar.management.credit_changes import CreditOrder, CreditResult, CreditVerb, change_credits, check_pool
 from sidecar.management.failures import ManagementError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from sidecar.cli.common import CommandError
-from sidecar.cli.operator_store import with_store
+from sidecar.cli.store_access import with_store
 from sidecar.config.settings.settings import Settings
 from sidecar.ledger import decoding
 from sidecar.management.operator_store import OperatorStore

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from sidecar.cli.common import as_json, emit, escaped, plural, shown
-from sidecar.cli.operator_store import with_store
+from sidecar.cli.store_access import with_store
 from sidecar.config.settings.settings import Settings
 from sidecar.ledger.journal.entries import Entry
 from sidecar.management.journal_audit import Verifiable, Verified, read_snapshot, verify_account

@@ -8,9 +8,8 @@ from typing import Final, NamedTuple
 
 from sidecar.cli.common import UsageError, amount, shown
 from sidecar.management.account_records import UNLIMITED
-from sidecar.model import Window
 from sidecar.policy.rules import Policy
-from sidecar.window_rules import WINDOWS
+from sidecar.window_rules import WINDOWS, Window
 
 PLAN: Final = "plan"
 

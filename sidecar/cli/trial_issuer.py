@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from sidecar.cli.common import CommandError, Commands, UsageError, account_name, command, words
-from sidecar.config.settings.scalars import http_url, is_loopback
+from sidecar.config.settings.addresses import http_url, is_loopback
 from sidecar.trial.issuer import TrialIssuer
 from sidecar.trial.issuer_server import PATH, TOKEN, serving
 from sidecar.trial.local_requests import NOTICE

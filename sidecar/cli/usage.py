@@ -8,7 +8,7 @@ from typing import Any
 
 from sidecar.cli import journal, usage_accounts
 from sidecar.cli.common import Commands, UsageError, account_name, amount, command, emit, shown
-from sidecar.cli.operator_store import target_of, with_store
+from sidecar.cli.store_access import target_of, with_store
 from sidecar.config.files import load_settings
 from sidecar.ledger.accounts import Hold
 from sidecar.ledger.journal.entries import Entry

@@ -8,7 +8,7 @@ from typing import Final
 
 from sidecar.cli import journal
 from sidecar.cli.common import emit, issuer_id, plural, shown
-from sidecar.cli.operator_store import with_store
+from sidecar.cli.store_access import with_store
 from sidecar.config.settings.settings import Settings
 from sidecar.management.journal_audit import verify_all
 

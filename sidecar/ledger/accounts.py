@@ -12,8 +12,10 @@ from typing import Any
 
 from sidecar.ledger.approval_records import Approval
 from sidecar.ledger.windows import Counter, current
-from sidecar.model import AmountKind, OnUnknown, PlanTerms, Terms, Window
+from sidecar.model import AmountKind, OnUnknown
 from sidecar.outcome import Receipt, Resolution
+from sidecar.terms import PlanTerms, Terms
+from sidecar.window_rules import Window
 
 
 @dataclass(frozen=True, slots=True)

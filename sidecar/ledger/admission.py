@@ -21,13 +21,11 @@ from sidecar.model import (
     AmountKind,
     Application,
     Caller,
-    ConsentMode,
     Demand,
     Depth,
-    PlanTerms,
     Price,
-    Terms,
 )
+from sidecar.terms import ConsentMode, PlanTerms, Terms
 from sidecar.window_rules import WINDOWS
 
 _REFUSES: Final = {

@@ -10,7 +10,8 @@ from itertools import pairwise
 from typing import Any, Final
 
 from sidecar.errors import ErrorCode, Refusal, Shape
-from sidecar.model import AdmissionCode, AdmissionReply, AmountKind, Application, ConsentMode, Price
+from sidecar.model import AdmissionCode, AdmissionReply, AmountKind, Application, Price
+from sidecar.terms import ConsentMode
 
 REQUEST_IN_FLIGHT: Final = "A request with this id is in flight on this session."
 

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from sidecar.ledger.accounts import AccountState, Consent, HeldAmount, Hold
 from sidecar.ledger.windows import Counter
-from sidecar.model import MAX_AMOUNT, MAX_AMOUNTS_PER_HOLD, AmountKind, OnUnknown, Window
-from sidecar.window_rules import WINDOWS
+from sidecar.model import MAX_AMOUNT, MAX_AMOUNTS_PER_HOLD, AmountKind, OnUnknown
+from sidecar.window_rules import WINDOWS, Window
 
 MAX_EVENTS: Final = 1000
 """Most events of one hold."""

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sidecar.model import Window
-from sidecar.window_rules import WINDOW_RULES
+from sidecar.window_rules import WINDOW_RULES, Window
 
 
 def window_at(window: Window, now: int) -> tuple[int, int]:

@@ -11,12 +11,12 @@ from sidecar.ledger.decoding import parse_overrides, record_version
 from sidecar.management.failures import FailureCode, ManagementError
 from sidecar.management.operator_store import OperatorStore, texts
 from sidecar.management.targets import Target
-from sidecar.model import Window
 from sidecar.policy.rules import Policy
 from sidecar.store.commands import bindings, changes
 from sidecar.store.commands.command import ChangeCode
 from sidecar.store.commands.keys import EVERY_ACCOUNT_KEY, AccountKeys, claim_of, keys_of, place_of
 from sidecar.store.health.corruption import CorruptionError
+from sidecar.window_rules import Window
 
 UNLIMITED: Final = "unlimited"
 """Own limit that removes the plan's limit."""

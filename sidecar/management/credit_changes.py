@@ -10,10 +10,11 @@ from typing import Final
 from sidecar.management.failures import FailureCode, ManagementError
 from sidecar.management.operator_store import OperatorStore
 from sidecar.management.targets import Target
-from sidecar.model import MAX_AMOUNT, Window
+from sidecar.model import MAX_AMOUNT
 from sidecar.policy.rules import Policy
 from sidecar.store.commands import changes
 from sidecar.store.commands.command import ChangeCode
+from sidecar.window_rules import Window
 
 KEY_LIFE: Final = 86_400_000
 """Milliseconds for which an idempotency key is remembered."""

@@ -7,13 +7,14 @@ from functools import lru_cache
 from typing import Final
 
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.model import Call, CallKind, PlanTerms, Terms
+from sidecar.model import Call, CallKind
 from sidecar.policy.language.operations import unscoped
 from sidecar.policy.methods import ELSEWHERE, has
 from sidecar.policy.rules import Operation, Policy, Resource, Subject
 from sidecar.protocol.references import References, references
 from sidecar.protocol.tasks import task_support
 from sidecar.protocol.uris import uris
+from sidecar.terms import PlanTerms, Terms
 
 # Members of enums as constants: as attributes of their classes they take ten times as long.
 _REQUEST: Final = CallKind.REQUEST

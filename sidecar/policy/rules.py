@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sidecar.model import AdmissionCode, AdmissionReply, ConsentMode, OnUnknown, Terms, Window
+from sidecar.model import AdmissionCode, AdmissionReply, OnUnknown
 from sidecar.policy.arguments import ArgumentRules
 from sidecar.policy.confirming.confirm_rule import Confirm
 from sidecar.policy.language.case_models import TestDocument
@@ -16,7 +16,9 @@ from sidecar.policy.pricing import Prices
 from sidecar.policy.scopes import ScopeTree
 from sidecar.policy.serving.own_tools import OwnTool
 from sidecar.protocol.capabilities import SECTIONS, Served
+from sidecar.terms import ConsentMode, Terms
 from sidecar.vocabulary import TextEnum, record
+from sidecar.window_rules import Window
 
 _APPROVALS: Final = frozenset(
     {AdmissionCode.APPROVAL_NEEDED, AdmissionCode.APPROVAL_UNKNOWN, AdmissionCode.APPROVAL_DECLINED}

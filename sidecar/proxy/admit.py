@@ -12,7 +12,7 @@ from sidecar.errors import ErrorCode, Refusal, ShadowRefusal
 from sidecar.identity.recent import Owner
 from sidecar.ledger import admission_refusals
 from sidecar.ledger.shadow import shadow_refusals
-from sidecar.model import AdmissionCode, AdmissionReply, Application, Call, Caller, CallKind, Decision, Price, Terms
+from sidecar.model import AdmissionCode, AdmissionReply, Application, Call, Caller, CallKind, Decision, Price
 from sidecar.outcome import Eviction
 from sidecar.policy.confirming.confirm_rule import Confirm
 from sidecar.protocol.answers import InputRequest
@@ -26,6 +26,7 @@ from sidecar.proxy.settle import ReservedHold, Settlement
 from sidecar.store.approval_store import ApprovalStore
 from sidecar.store.commands.keys import request_digest
 from sidecar.store.store import Store
+from sidecar.terms import Terms
 
 # Members of enums as constants: as attributes of their classes they take ten times as long.
 _ADMITTED: Final = AdmissionCode.ADMITTED
@@ -154,7 +155,7 @@ class Admission:
         deadline = time.monotonic() + timeout
         if decision.terms is None:
             await self.ownership.check(caller, parsed.call)
-            settlement = Settlement(self._store, decided, None, self._closed)
+            settlement = Settlement(self._store.outbox, decided, None, self._closed)
             return Admitted(decided, policy.expand(caller.scopes), settlement, deadline)
         application = self._application(decided, decision, decision.terms, timeout)
         lease = None
@@ -178,7 +179,7 @@ class Admission:
             approved = self._approved(application, admission.approval, decided, admission)
             decided = _with_state(decided, admission.carried)
         scopes = policy.effective(caller.scopes, admission.consent_scopes)
-        settlement = Settlement(self._store, decided, hold, self._closed, approved)
+        settlement = Settlement(self._store.outbox, decided, hold, self._closed, approved)
         plan, prices, consented = admission.plan, admission.prices, admission.consent_scopes
         return Admitted(decided, scopes, settlement, deadline, plan, prices, consented, shadow, approved)
 

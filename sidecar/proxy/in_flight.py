@@ -7,8 +7,9 @@ from typing import Final
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.ledger.admission_refusals import REQUEST_IN_FLIGHT
-from sidecar.model import Caller, CallKind
+from sidecar.model import Caller, CallKind, RequestId
 from sidecar.protocol.jsonrpc import canonical
+from sidecar.proxy.calls.cancellation import Cancellation
 from sidecar.proxy.calls.siblings import CallName
 from sidecar.proxy.calls.steps import ParsedCall
 
@@ -59,6 +60,19 @@ class InFlightRequests:
         if name.id is not None:
             return list(self._by_key.get((owner, name.session, name.id), ()))
         return [each for each in self if each.call.session == name.session and _owner(each.caller) == owner]
+
+    def cancel(self, named: CallName) -> RequestId | None:
+        """Cancel calls of this process; return the id, as its client sent it, of one that the backend may know."""
+        cancelled = [each for each in self.named(named) if each.cancellation.request()]
+        return cancelled[-1].call.id if cancelled else None
+
+    def session_ending(self, named: CallName) -> list[Cancellation]:
+        """Mark the calls of a session as cancelled; return what `cancellation.session_ended` needs."""
+        cancellations = [each.cancellation for each in self.named(named)]
+        ending = [each for each in cancellations if not each.requested]
+        for each in ending:
+            each.requested = True
+        return ending
 
 
 def _owner(caller: Caller) -> Hashable:

@@ -117,7 +117,7 @@ class Ownership:
 
         Their claims stay until they expire: a task that was paid for by one account is never handed to another.
         """
-        self._store.deliver(bindings.end_tasks(caller, tasks))
+        self._store.outbox.deliver(bindings.end_tasks(caller, tasks))
 
     async def unbind(self, caller: Caller, session: str) -> None:
         """Forget a session that has ended, and its claim.
@@ -140,7 +140,7 @@ class Ownership:
     def listening(self, caller: Caller, call: Call) -> None:
         """Note that a stream of a session, or about tasks, is open from now on."""
         if call.session is not None or call.tasks:
-            self._store.deliver(_open(caller, [call]))
+            self._store.outbox.deliver(_open(caller, [call]))
 
     async def keep_in_use(self, in_use: InUse, every: float = IN_USE_EVERY) -> None:
         """Note periodically, until cancelled, the sessions and tasks with open streams or calls.
@@ -191,14 +191,14 @@ class Ownership:
         return all(bindings.owned(reply))
 
     def _drop(self, key: str, caller: Caller, consent: str) -> None:
-        self._store.deliver(bindings.drop_claim(key, caller_keys(caller).digest, consent))
+        self._store.outbox.deliver(bindings.drop_claim(key, caller_keys(caller).digest, consent))
 
     def _renew(self, kind: Bound, caller: Caller, name: str) -> None:
         key = (kind, name)
         renewed = self._renewed.get(key)
         if renewed is None or time.monotonic() - renewed >= RENEW_EVERY:
             self._note_renewal(key)
-            self._store.deliver(bindings.claim(kind, caller, name))
+            self._store.outbox.deliver(bindings.claim(kind, caller, name))
 
     def _note_renewal(self, key: tuple[Bound, str]) -> None:
         self._renewed.pop(key, None)

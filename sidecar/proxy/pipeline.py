@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 
 from sidecar.errors import Refusal
@@ -20,7 +20,7 @@ from sidecar.protocol import answers, jsonrpc
 from sidecar.protocol.jsonrpc import Message
 from sidecar.protocol.session_ids import ExchangeIds
 from sidecar.proxy.admit import Admission, Admitted, Rejected, Unconfirmed
-from sidecar.proxy.calls.cancellation import Cancellation
+from sidecar.proxy.calls.cancellation import session_ended
 from sidecar.proxy.calls.early_gates import arrived_message, decide, parse, token_lifetime
 from sidecar.proxy.calls.siblings import CallName, NoSiblings, Siblings
 from sidecar.proxy.calls.steps import Authenticated, ParsedCall, Received
@@ -57,6 +57,7 @@ class Pipeline:
     Attributes:
         stopping: True when this process is shutting down.
         detached: number of running calls of disconnected clients; each keeps its slot in `in_flight`.
+        requests: those in flight, by their ids.
         siblings: the other workers.
         page: answers requests to the account page; None in a process that has none.
     """
@@ -74,7 +75,7 @@ class Pipeline:
         self._store = store
         self.confirmations = Confirmations(admission, store, lambda: self.snapshot)
         self._recorder = recorder
-        self._in_flight = InFlightRequests()
+        self.requests = InFlightRequests()
         self._limits = InFlightLimits()
         self._readers = BodyReaders()
         self.memory = MemoryBudget()
@@ -88,7 +89,7 @@ class Pipeline:
 
     def in_use(self) -> Iterator[tuple[Caller, Call]]:
         """Callers and calls that are open now, streams included."""
-        for parsed in (*self._in_flight, *self._listening):
+        for parsed in (*self.requests, *self._listening):
             yield parsed.caller, parsed.call
 
     async def handle(self, request: ClientRequest) -> Answer:
@@ -219,21 +220,21 @@ class Pipeline:
         """End a session; its calls count as cancelled already, because the backend may break them off first."""
         parsed = admitted.decided.parsed
         named = CallName.of(parsed.caller, parsed.call)
-        ending = self.session_ending(named)
+        ending = self.requests.session_ending(named)
         try:
             await self.siblings.session_ending(named)
             await self._relay(context, admitted)
         finally:
             answered = parsed.received.reply.response
             status = 0 if answered is None else answered.status
-            self.session_ended(ending, status)
+            session_ended(ending, status)
             self.siblings.session_ended(named, status)
 
     async def _cancel(self, context: RequestContext, admitted: Admitted) -> None:
         """Cancel the calls in flight that a notification names, before the backend learns of it."""
         parsed = admitted.decided.parsed
         named = CallName.of(parsed.caller, parsed.call)
-        cancelled = self.cancel_named(named)
+        cancelled = self.requests.cancel(named)
         if cancelled is None:
             cancelled = await self.siblings.cancel(named)
         if cancelled is not None or parsed.call.kind is not CallKind.NOTIFICATION:
@@ -263,27 +264,6 @@ class Pipeline:
         context.relaying = self._forwarder.detach(request)
         return asyncio.shield(context.relaying)
 
-    def cancel_named(self, named: CallName) -> RequestId | None:
-        """Cancel calls of this process; return the id, as its client sent it, of one that the backend may know."""
-        cancelled = [each for each in self._in_flight.named(named) if each.cancellation.request()]
-        return cancelled[-1].call.id if cancelled else None
-
-    def session_ending(self, named: CallName) -> list[Cancellation]:
-        """Mark the calls of a session as cancelled; return what `session_ended` needs."""
-        cancellations = [each.cancellation for each in self._in_flight.named(named)]
-        ending = [each for each in cancellations if not each.requested]
-        for each in ending:
-            each.requested = True
-        return ending
-
-    def session_ended(self, ending: Iterable[Cancellation], status: int) -> None:
-        """Cancel the calls of a session once the backend has confirmed its end; when it refuses, they go on."""
-        for each in ending:
-            if 200 <= status < 300:
-                each.request()
-            elif 400 <= status < 500:
-                each.requested = False
-
     def _take_slot(self, context: RequestContext, parsed: ParsedCall) -> None:
         """Take a slot for a request that is completely read and has a known caller; others need none.
 
@@ -292,13 +272,13 @@ class Pipeline:
         """
         limits, call = parsed.received.snapshot.limits, parsed.call
         if call.listens:
-            context.key = self._in_flight.begin(parsed)
+            context.key = self.requests.begin(parsed)
             life, disconnect = token_lifetime(parsed), parsed.received.reply.disconnect
             context.stream = self.streams.open(parsed.caller, limits.streams_per_account, life, disconnect)
             self._listening.add(parsed)
         else:
             context.slot = self._limits.acquire(parsed.account, call, limits)
-            context.key = self._in_flight.begin(parsed)
+            context.key = self.requests.begin(parsed)
 
     def _leave(self, context: RequestContext) -> None:
         """End the request for its client; a detached call ends later."""
@@ -321,7 +301,7 @@ class Pipeline:
     def _finish(self, context: RequestContext) -> None:
         """Settle an open hold, then observe the request once the store has confirmed the cost."""
         if context.parsed is not None:
-            self._in_flight.end(context.key, context.parsed)
+            self.requests.end(context.key, context.parsed)
             if context.stream is not None:
                 self.streams.close(context.stream)
                 self._listening.discard(context.parsed)

@@ -20,7 +20,8 @@ from sidecar.store.commands.keys import event_digest
 from sidecar.store.connection.store_connection import RejectedError
 from sidecar.store.health import corruption
 from sidecar.store.health.corruption import CORRUPTION_CODES
-from sidecar.store.store import ANSWER_TIMEOUT, Store
+from sidecar.store.outbox import Outbox
+from sidecar.store.store import ANSWER_TIMEOUT
 from sidecar.vocabulary import record
 
 # Members of enums as constants: as attributes of their classes they take ten times as long.
@@ -87,7 +88,7 @@ class Settlement:
     """Settlement of an admitted call; `resolve` it once with the outcome.
 
     Args:
-        store: keeps the holds.
+        outbox: delivers its settle or release.
         decided: the call, its decision and its price.
         hold: the reserved amounts; None for a call without a price: then the store keeps no hold.
         closed: called when an open hold is resolved.
@@ -108,9 +109,9 @@ class Settlement:
             "_held",
             "_hold",
             "_is_delivered",
+            "_outbox",
             "_receipt",
             "_settled",
-            "_store",
         ),
         "events",
         "is_free",
@@ -118,13 +119,13 @@ class Settlement:
 
     def __init__(
         self,
-        store: Store,
+        outbox: Outbox,
         decided: Decided,
         hold: ReservedHold | None,
         closed: Callable[[], None],
         approved: ApprovedCall | None = None,
     ) -> None:
-        self._store = store
+        self._outbox = outbox
         self._approved = approved
         self._decided = decided
         self._hold = hold
@@ -210,7 +211,7 @@ class Settlement:
         hold, settled = self._hold, self._settled
         if self._is_delivered or hold is None or settled is None or self._receipt is None:
             return
-        if (waiting := self._store.written()) is not None:
+        if (waiting := self._outbox.written()) is not None:
             await waiting
         if settled.action not in _CHARGES:
             return
@@ -266,10 +267,10 @@ class Settlement:
     ) -> asyncio.Future[Receipt]:
         if todo is _DEFER:
             session = self._decided.parsed.call.session or ""
-            return self._store.defer(held, context, [event_digest(session, each) for each in self.events])
+            return self._outbox.defer(held, context, [event_digest(session, each) for each in self.events])
         if todo is _RELEASE:
-            return self._store.release(held, forwarded=event is not Event.NOT_SENT, now=now)
-        return self._store.settle(held, charges, now=now)
+            return self._outbox.release(held, forwarded=event is not Event.NOT_SENT, now=now)
+        return self._outbox.settle(held, charges, now=now)
 
     def _confirmed(self, receipt: asyncio.Future[Receipt]) -> None:
         """Add the store's receipt, or a note that there is none."""

@@ -14,8 +14,8 @@ import orjson
 from sidecar.config.settings.settings import Settings
 from sidecar.observe.metrics import Metrics
 from sidecar.proxy.listener.accepting.acceptors import Listeners
+from sidecar.proxy.listener.accepting.client_server import ClientServer
 from sidecar.proxy.listener.answering_connection import ClientRequest
-from sidecar.proxy.listener.client_server import ClientServer
 from sidecar.proxy.listener.http_answers import Answer
 from sidecar.proxy.listener.operator_hosts import is_operator_host
 from sidecar.runtime.readiness import Readiness

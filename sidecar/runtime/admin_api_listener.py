@@ -14,8 +14,8 @@ from sidecar.admin_api.api_log import ApiLog
 from sidecar.admin_api.api_problems import ApiCode
 from sidecar.admin_api.api_server import AdminApi, InForce
 from sidecar.admin_api.routes import ROUTES
+from sidecar.config.settings.addresses import Address
 from sidecar.config.settings.admin_api_settings import AdminApiSettings, UnixAddress
-from sidecar.config.settings.scalars import Address
 from sidecar.config.settings.settings import StoreSettings
 from sidecar.config.tls_files import Credentials
 from sidecar.management.operator_store import OperatorStore
@@ -24,8 +24,8 @@ from sidecar.observe.metrics import Metrics
 from sidecar.observe.repeats import Repeats
 from sidecar.proxy.listener.accepting.acceptors import Bound, Listeners
 from sidecar.proxy.listener.accepting.binding import bind
+from sidecar.proxy.listener.accepting.client_server import ClientServer
 from sidecar.proxy.listener.accepting.unix_binding import bind_unix, remove_socket
-from sidecar.proxy.listener.client_server import ClientServer
 from sidecar.runtime.background import BackgroundTasks
 from sidecar.runtime.watches.tls_reload import ApiCertificate, ListenerContext
 from sidecar.store.connection.store_connection import StoreError

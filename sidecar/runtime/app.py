@@ -12,7 +12,7 @@ from typing import Self
 
 from sidecar.account_page.site import AccountPage
 from sidecar.config.files import FilesStamp
-from sidecar.config.settings.scalars import Address
+from sidecar.config.settings.addresses import Address
 from sidecar.config.settings.settings import IssuerSettings, Settings
 from sidecar.identity.egress.proxies import Proxies
 from sidecar.identity.issuers import IssuerRegistry
@@ -26,7 +26,7 @@ from sidecar.observe.tracing.tracer import Tracer
 from sidecar.policy.rules import Policy
 from sidecar.proxy.admit import LEASE_MARGIN
 from sidecar.proxy.listener.accepting.acceptors import Listeners
-from sidecar.proxy.listener.client_server import ClientServer
+from sidecar.proxy.listener.accepting.client_server import ClientServer
 from sidecar.proxy.listener.http_errors import check_parser, refused
 from sidecar.proxy.memory import MemoryLease
 from sidecar.proxy.relay.streams import StreamEnding

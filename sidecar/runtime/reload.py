@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sidecar.config.documents.merging import DocumentError
 from sidecar.config.files import FilesStamp
-from sidecar.config.settings.scalars import Address
+from sidecar.config.settings.addresses import Address
 from sidecar.config.settings.settings import Settings
 from sidecar.identity.issuers import IssuerRegistry
 from sidecar.identity.opaque.introspection_endpoint import IntrospectionOutcome

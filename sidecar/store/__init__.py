@@ -1,8 +1,8 @@
 """Store on Valkey or Redis: admit calls, and deliver their settlements exactly once.
 
-Start reading at `store`, the only interface of the pipeline. `outbox` retries settles and releases until they are
-acknowledged; `stream_key` shares one secret among all sidecars on a store; `revocation_times` measures how soon
-revocations take effect. The folders:
+Start reading at `store`, the only interface of the pipeline: it asks, and its `outbox` retries settles, releases and
+other writes until they are acknowledged. `stream_key` shares one secret among all sidecars on a store;
+`revocation_times` measures how soon revocations take effect. The folders:
 
 - `commands`: the Lua scripts, and the commands and replies in Python.
 - `connection`: ordered connections to a server, sentinels or a cluster.

@@ -84,8 +84,8 @@ class ApprovalStore:
     def withdraw(self, asked: Approval) -> None:
         """Close a question that no call waits for any more, unless it is answered; retried until acknowledged."""
         keys = account_keys(asked.issuer_id, asked.account)
-        self._store.deliver(approvals.answer(keys, asked.handle, asked.subject, accepted=False))
+        self._store.outbox.deliver(approvals.answer(keys, asked.handle, asked.subject, accepted=False))
 
     def give_back(self, application: Application, handle: str) -> None:
         """Make the approval of a call usable again, of which nothing was sent; retried until acknowledged."""
-        self._store.deliver(approvals.give_back(application, handle))
+        self._store.outbox.deliver(approvals.give_back(application, handle))

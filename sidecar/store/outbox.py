@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-from sidecar.outcome import Receipt
-from sidecar.store.commands.command import Command
+from sidecar.model import Application
+from sidecar.outcome import Charge, Receipt
+from sidecar.store.commands.command import Command, Scripts
 from sidecar.store.connection.store_connection import RejectedError, UnsentError
 from sidecar.store.connection.topology import MAX_RESENDS, Servers, resend
 
@@ -34,6 +35,10 @@ _RETRY_PAUSE: Final = (0.2, 2.0)  # first and longest pause between two attempts
 _INSIDE_SCRIPT: Final = "@user_script"
 
 Read = Callable[[Any], Receipt]
+
+
+def _without_costs(_: Any) -> Receipt:
+    return Receipt()
 
 
 class _Delivery:
@@ -80,14 +85,16 @@ class Outbox:
 
     Args:
         servers: servers of the store.
+        scripts: scripts that encode and decode commands.
 
     Attributes:
         undelivered: pending commands: not acknowledged by the store, sent or not.
         abandoned: commands given up because the script itself failed; each is a fault to investigate.
     """
 
-    def __init__(self, servers: Servers) -> None:
+    def __init__(self, servers: Servers, scripts: Scripts) -> None:
         self._servers = servers
+        self._scripts = scripts
         self._retries: deque[_Delivery] = deque()
         self._task: asyncio.Task[None] | None = None
         self._idle: asyncio.Future[None] | None = None  # of callers that wait until nothing is pending
@@ -97,12 +104,44 @@ class Outbox:
         self.undelivered = 0
         self.abandoned = 0
 
-    def deliver(self, command: Command, read: Read, now: bool = True) -> asyncio.Future[Receipt]:
-        """Send a command, and retry it until it is acknowledged.
+    def settle(
+        self, application: Application, charges: Sequence[Charge] | None, *, now: bool = True
+    ) -> asyncio.Future[Receipt]:
+        """Send a settle; the receipt need not be awaited.
+
+        Args:
+            application: the admitted application.
+            charges: charge per demand; None charges the reserve.
+            now: False may send it with others after this turn of the loop: the outcome may not be answered before.
+        """
+        return self.deliver(self._scripts.settle(application, charges), self._scripts.receipt, now)
+
+    def release(self, application: Application, forwarded: bool = False, now: bool = True) -> asyncio.Future[Receipt]:
+        """Send a release; the receipt need not be awaited.
+
+        Args:
+            application: the application given to `Store.admit`.
+            forwarded: whether the call was sent to the backend: then fixed amounts stay charged.
+            now: as of `settle`.
+        """
+        return self.deliver(self._scripts.release(application, forwarded=forwarded), self._scripts.receipt, now)
+
+    def defer(self, application: Application, context: bytes, events: Sequence[str] = ()) -> asyncio.Future[Receipt]:
+        """Keep a hold open for a response on another stream; the (empty) receipt need not be awaited.
+
+        Args:
+            application: the admitted application.
+            context: pricing context of the response.
+            events: `keys.event_digest` of the events from which the stream can be resumed.
+        """
+        return self.deliver(self._scripts.defer(application, context, events))
+
+    def deliver(self, command: Command, read: Read = _without_costs, now: bool = True) -> asyncio.Future[Receipt]:
+        """Send an idempotent command, and retry it until it is acknowledged; the receipt need not be awaited.
 
         Args:
             command: the command.
-            read: decodes the reply.
+            read: decodes the reply; by default, the receipt is empty.
             now: see `resp.RespTransport.write`.
         """
         loop = self._loop = self._loop or asyncio.get_running_loop()
@@ -114,6 +153,11 @@ class Outbox:
         except UnsentError:
             self._requeue(delivery)
         return outcome
+
+    def written(self) -> Awaitable[object] | None:
+        """Return what is done once all that was sent has left for its server, where it is retried; None if it has."""
+        waiting = [each for node in self._servers.nodes if (each := node.written()) is not None]
+        return asyncio.gather(*waiting) if len(waiting) > 1 else waiting[0] if waiting else None
 
     async def drain(self) -> None:
         """Wait until the store has acknowledged everything."""

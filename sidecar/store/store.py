@@ -1,21 +1,20 @@
-"""Store of the pipeline: admit a call, then settle or release it, exactly once.
+"""Store of the pipeline: admit a call and run other commands, each once and with an answer or a refusal.
 
-An unanswered admission, or one of a disconnected caller, may have written a hold: a release follows it. A settle or
-release is retried until acknowledged (`outbox`). An admission is never retried: it is sent once more only when a
-server redirects it without having run it.
+An unanswered admission, or one of a disconnected caller, may have written a hold: a release follows it. An admission
+is never retried: it is sent once more only when a server redirects it without having run it. Settles, releases and
+other writes that must reach the store are given to its `outbox`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import AdmissionReply, Application
-from sidecar.outcome import Charge, Receipt
 from sidecar.store.commands.command import Command, Scripts
 from sidecar.store.connection.diagnosis import explain, is_permanent
 from sidecar.store.connection.layout import LAYOUT_KEY, claim
@@ -74,24 +73,11 @@ class Store:
         self._managed = bool(endpoint.service)
         self._clustered = endpoint.cluster
         self._servers = servers(endpoint, prepare=self._prepare, before_connect=before_connect)
-        self._outbox = Outbox(self._servers)
+        self.outbox = Outbox(self._servers, scripts)
+        """Delivers settles, releases and other commands that must reach the store."""
         self._loop: asyncio.AbstractEventLoop | None = None  # asking for it costs a system call
         self._on_warnings = on_warnings
         self._found: set[DurabilityWarning] = set()
-
-    @property
-    def undelivered(self) -> int:
-        """Number of settles, releases and deferrals that the store has not acknowledged, sent or not."""
-        return self._outbox.undelivered
-
-    async def drain(self) -> None:
-        """Wait until the store has acknowledged every settle, release and deferral."""
-        await self._outbox.drain()
-
-    @property
-    def abandoned(self) -> int:
-        """Number of commands given up because the script itself failed; each is a fault to investigate."""
-        return self._outbox.abandoned
 
     @property
     def up(self) -> bool:
@@ -123,7 +109,7 @@ class Store:
 
         Holds of commands that are still pending then are resolved when their leases expire.
         """
-        await self._outbox.close(grace)
+        await self.outbox.close(grace)
         await self._servers.close()
         if self._embedded is not None:
             with contextlib.suppress(TimeoutError):  # the folder does not answer: the next user finds the server alive
@@ -159,47 +145,6 @@ class Store:
         except BaseException:  # usually a cancellation: the client has disconnected, the hold may exist
             self._release_unanswered(application, sent)
             raise
-
-    def settle(
-        self, application: Application, charges: Sequence[Charge] | None, *, now: bool = True
-    ) -> asyncio.Future[Receipt]:
-        """Send a settle; the receipt need not be awaited.
-
-        Args:
-            application: the admitted application.
-            charges: charge per demand; None charges the reserve.
-            now: False may send it with others after this turn of the loop: the outcome may not be answered before.
-        """
-        return self._outbox.deliver(self._scripts.settle(application, charges), self._scripts.receipt, now)
-
-    def release(self, application: Application, forwarded: bool = False, now: bool = True) -> asyncio.Future[Receipt]:
-        """Send a release; the receipt need not be awaited.
-
-        Args:
-            application: the application given to `admit`.
-            forwarded: whether the call was sent to the backend: then fixed amounts stay charged.
-            now: as of `settle`.
-        """
-        return self._outbox.deliver(self._scripts.release(application, forwarded=forwarded), self._scripts.receipt, now)
-
-    def written(self) -> Awaitable[object] | None:
-        """Return what is done once all that was sent has left for its server, where it is retried; None if it has."""
-        waiting = [each for node in self._servers.nodes if (each := node.written()) is not None]
-        return asyncio.gather(*waiting) if len(waiting) > 1 else waiting[0] if waiting else None
-
-    def defer(self, application: Application, context: bytes, events: Sequence[str] = ()) -> asyncio.Future[Receipt]:
-        """Keep a hold open for a response on another stream; the (empty) receipt need not be awaited.
-
-        Args:
-            application: the admitted application.
-            context: pricing context of the response.
-            events: `keys.event_digest` of the events from which the stream can be resumed.
-        """
-        return self.deliver(self._scripts.defer(application, context, events))
-
-    def deliver(self, command: Command) -> asyncio.Future[Receipt]:
-        """Send an idempotent command now, and retry it; the (empty) receipt need not be awaited."""
-        return self._outbox.deliver(command, _without_costs)
 
     def subscription(
         self, channel: str, on_message: Callable[[bytes], None], on_subscribed: Callable[[], None]
@@ -305,7 +250,7 @@ class Store:
 
     def _release_unanswered(self, application: Application, sent: bool) -> None:
         if sent and not application.dry_run:
-            self.release(application)
+            self.outbox.release(application)
 
     async def _restart_embedded(self) -> None:
         if self._embedded is not None:
@@ -339,10 +284,6 @@ async def _scan(node: StoreConnection, pattern: str) -> set[bytes]:
         found.update(keys)
         if cursor == b"0":
             return found
-
-
-def _without_costs(_: Any) -> Receipt:
-    return Receipt()
 
 
 def _unavailable(fault: BaseException) -> Refusal:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from sidecar.config.settings.scalars import is_loopback
+from sidecar.config.settings.addresses import is_loopback
 from sidecar.identity.jwt.trial_mark import TRIAL
 from sidecar.identity.parties.party_names import MAX_ACCOUNT, MAX_CLIENT_ID
 from sidecar.trial.issuer import Params, TrialIssuer

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
-from sidecar.config.settings.scalars import is_loopback
+from sidecar.config.settings.addresses import is_loopback
 from sidecar.trial.oauth import OAuthError
 
 NOTICE: Final = "trial issuer, never for production"

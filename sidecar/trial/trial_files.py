@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from sidecar.config.settings.scalars import is_loopback
+from sidecar.config.settings.addresses import is_loopback
 from sidecar.config.settings.settings import Settings
 from sidecar.trial.issuer_server import PATH
 from sidecar.workbench.scaffolding.inventory import Inventory

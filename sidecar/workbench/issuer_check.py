@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from sidecar.config.documents.merging import Document, Path, Problem
 from sidecar.config.documents.suggestions import listed, nearest
+from sidecar.config.settings.addresses import is_loopback
 from sidecar.config.settings.issuer_settings import IssuerSettings
-from sidecar.config.settings.scalars import is_loopback
 from sidecar.config.settings.settings import Settings
 from sidecar.config.settings.token_settings import ClientAudience
 from sidecar.policy.rules import Policy

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from sidecar.config.documents.merging import Document
-from sidecar.model import ConsentMode
 from sidecar.policy.rules import Policy, Tool
+from sidecar.terms import ConsentMode
 
 _COMPLETE: Final = "completion/complete"
 # A wildcard within the host, in schemes with network hosts.

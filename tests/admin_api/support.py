@@ -19,7 +19,7 @@ from sidecar.admin_api.openapi import openapi_document
 from sidecar.admin_api.request_target import split_target
 from sidecar.admin_api.route_table import Router
 from sidecar.admin_api.routes import ROUTES
-from tests.support.rig import Json, Rig
+from tests.support.rig import Json, Reply, Rig
 from tests.support.store import until
 
 PERMISSIONS = ("read", "accounts", "consents", "credits")
@@ -34,25 +34,6 @@ def section(listen: Any = "127.0.0.1:0", **more: Any) -> Json:
     tokens = [{"name": name, "token": token_of(name), "may": [name]} for name in PERMISSIONS]
     tokens.append({"name": "all", "token": token_of("all"), "may": list(PERMISSIONS)})
     return {"listen": listen, "tokens": tokens, **more}
-
-
-@dataclass(slots=True)
-class Said:
-    """An answer, read whole."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-    @property
-    def code(self) -> str:
-        """The code of a problem."""
-        assert self.headers["Content-Type"] == "application/problem+json", (self.status, self.body)
-        return str(self.json["code"])
 
 
 @dataclass(slots=True)
@@ -77,7 +58,7 @@ class Api:
         headers: Mapping[str, str] | None = None,
         http: aiohttp.ClientSession | None = None,
         **query: Any,
-    ) -> Said:
+    ) -> Reply:
         """Send one request; the path and the query are sent as they are given here."""
         sent = {} if by is None else {"Authorization": f"Bearer {token_of(by)}"}
         if body is not None:
@@ -91,22 +72,22 @@ class Api:
             data=data,
             headers={**sent, **(headers or {})},
         ) as answer:
-            said = Said(answer.status, answer.headers, await answer.read())
+            said = Reply(answer.status, answer.headers, await answer.read())
         check_answer(method, path, said)
         return said
 
-    async def account(self, name: str, **change: Any) -> Said:
+    async def account(self, name: str, **change: Any) -> Reply:
         """Create or change an account."""
         made = await self.ask("PATCH", account_path(name), change or {"status": "active"}, create=True)
         assert made.status in (200, 201), made.body
         return made
 
-    async def credits(self, name: str, change: str, amount: int, key: str, **more: Any) -> Said:
+    async def credits(self, name: str, change: str, amount: int, key: str, **more: Any) -> Reply:
         """Change the contact credits of an account."""
         body = {"pool": "contact", "change": change, "amount": amount}
         return await self.ask("POST", account_path(name, "credits"), body, headers={"Idempotency-Key": key}, **more)
 
-    async def found(self, path: str) -> Said:
+    async def found(self, path: str) -> Reply:
         """Ask until the store is reachable again."""
         async with asyncio.timeout(60):
             while True:
@@ -130,10 +111,10 @@ class Api:
 _ROUTER = Router(ROUTES)
 
 
-def check_answer(method: str, path: str, said: Said) -> None:
+def check_answer(method: str, path: str, said: Reply) -> None:
     """Check an answer by what the OpenAPI document says of its route."""
     if said.status >= 400:
-        assert said.headers["Content-Type"] == PROBLEM_TYPE or method == "HEAD"
+        assert said.headers["Content-Type"] == PROBLEM_TYPE or method == "HEAD", (said.status, said.body)
     try:
         route, _ = _ROUTER.find(method, split_target(path)[0])
     except ApiProblem:

@@ -7,10 +7,10 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.admin_api.support import Api, Said, account_path, section
+from tests.admin_api.support import Api, account_path, section
 from tests.proxy.support import POLICY
 from tests.support.backend import Backend
-from tests.support.rig import Json, rig
+from tests.support.rig import Json, Reply, rig
 from tests.support.store import until
 
 
@@ -26,7 +26,7 @@ async def api(tmp_path, store_server):
         yield made
 
 
-async def decide(api: Api, status: str, **more: Any) -> Said:
+async def decide(api: Api, status: str, **more: Any) -> Reply:
     body = {"account": "ada", "subject": "ada", "client_id": "cli-1", "status": status, **more}
     given = {name: value for name, value in body.items() if value is not None}
     return await api.ask("POST", "/v1/consents", given, by="consents")

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.admin_api.support import Api, Said, account_path
+from tests.admin_api.support import Api, account_path
 
 
 async def balance(api: Api, name: str) -> int:
@@ -91,7 +91,7 @@ async def test_impossible_changes(api: Api):
     assert (await api.credits("unknown", "grant", 1, "d")).code == "account_unknown"
     other = {"pool": "gold", "change": "grant", "amount": 1}
     headers = {"Idempotency-Key": "e"}
-    said: Said = await api.ask("POST", account_path("poor", "credits"), other, headers=headers)
+    said = await api.ask("POST", account_path("poor", "credits"), other, headers=headers)
     assert said.code == "name_unknown"
 
 

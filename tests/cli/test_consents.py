@@ -11,12 +11,13 @@ from sidecar.cli import consent_accounts
 from sidecar.cli.consent_lists import by_host
 from sidecar.management import operator_store
 from sidecar.management.consent_records import host_of
-from sidecar.model import AdmissionCode, Application, Caller, ConsentMode, Depth, PlanTerms, Terms
+from sidecar.model import AdmissionCode, Application, Caller, Depth
 from sidecar.store.commands import scripts
 from sidecar.store.commands.keys import REVOKED_CHANNEL, account_keys
 from sidecar.store.connection.resp import RespTransport
 from sidecar.store.connection.store_connection import StoreConnection, UnansweredError
 from sidecar.store.connection.store_url import parse_url
+from sidecar.terms import ConsentMode, PlanTerms, Terms
 from tests.cli.support import CONFIG, TWO_ISSUERS, Run, write
 from tests.support.store import StoreServer
 

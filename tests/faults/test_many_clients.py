@@ -202,7 +202,7 @@ async def at_rest(sidecars: list[Rig], ada: Accounts) -> set[str]:
             await ready(each)
             while each.sidecar.pipeline.in_flight:  # noqa: ASYNC110 - calls go on without their clients
                 await asyncio.sleep(0.01)
-            await each.sidecar.store.drain()
+            await each.sidecar.store.outbox.drain()
         left = ada.look().holds
         assert {call: hold for call, hold in left.items() if "deferred" not in hold} == {}
         ada.end_leases()

@@ -242,7 +242,7 @@ def entries(place: Place) -> Counter[tuple[str, str]]:
 
 
 async def recovered(built: Rig) -> None:
-    await until(lambda: built.sidecar.store.up and built.sidecar.store.undelivered == 0, within=60)
+    await until(lambda: built.sidecar.store.up and built.sidecar.store.outbox.undelivered == 0, within=60)
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -271,7 +271,7 @@ async def test_calls_are_refused_and_nothing_is_lost_or_done_twice(tmp_path: Pat
         assert (last.status, "error" in last.json) == (200, False)
         refusal = next(line for line in await built.recorded(3) if line["request_id"] == id_of(refused))
         assert (refusal["code"], note in " ".join(refusal["notes"])) == ("store_unavailable", True), refusal["notes"]
-        assert built.sidecar.store.abandoned == 0
+        assert built.sidecar.store.outbox.abandoned == 0
         books = await built.books()
     assert (books.balance, books.holds) == ({"contact": 8}, 0)
     taken_back = {(id_of(refused), "released"): 1} if name in MAY_HAVE_RUN else {}
@@ -328,8 +328,8 @@ async def test_pending_settles_are_not_retried_in_a_tight_loop_on_a_refusing_ser
             work.set()
             await asyncio.gather(*calls)
             await until(lambda: place.info("cmdstat_evalsha")["rejected_calls"] >= 200)
-            assert built.sidecar.store.undelivered == 50
-            assert built.sidecar.store._outbox._pause > 1
+            assert built.sidecar.store.outbox.undelivered == 50
+            assert built.sidecar.store.outbox._pause > 1
         await recovered(built)
         assert sum(count for (_, event), count in entries(place).items() if event == "settled") == 50
 

@@ -14,7 +14,8 @@ from sidecar.ledger import accounts, decoding
 from sidecar.ledger.accounts import AccountState, Consent
 from sidecar.ledger.admission import admit
 from sidecar.ledger.windows import Counter, window_at
-from sidecar.model import AdmissionCode, AdmissionReply, AmountKind, Application, ConsentMode, Depth, Price, Terms
+from sidecar.model import AdmissionCode, AdmissionReply, AmountKind, Application, Depth, Price
+from sidecar.terms import ConsentMode, Terms
 from sidecar.window_rules import WINDOWS
 from tests.store.support import CALLER, NOW, PLANS, TERMS, application, demand, reveal
 

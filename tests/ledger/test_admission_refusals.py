@@ -9,7 +9,8 @@ import pytest
 
 from sidecar.errors import ErrorCode, Refusal, Shape
 from sidecar.ledger import admission_refusals
-from sidecar.model import AdmissionCode, AdmissionReply, AmountKind, ConsentMode, Price
+from sidecar.model import AdmissionCode, AdmissionReply, AmountKind, Price
+from sidecar.terms import ConsentMode
 from tests.store.support import CALLER, TERMS, application
 
 _URL = "https://example.com/manage"

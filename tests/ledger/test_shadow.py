@@ -7,8 +7,9 @@ from sidecar.ledger.accounts import AccountState, Consent
 from sidecar.ledger.admission import admit
 from sidecar.ledger.settlement import settle
 from sidecar.ledger.shadow import shadow_refusals
-from sidecar.model import MAX_AMOUNT, AdmissionCode, AmountKind, ConsentMode, Demand, PlanTerms, Terms
+from sidecar.model import MAX_AMOUNT, AdmissionCode, AmountKind, Demand
 from sidecar.outcome import Charge
+from sidecar.terms import ConsentMode, PlanTerms, Terms
 from tests.store.support import CALLER, LEASE, NOW, application
 
 QUOTA = "p.yaml:3"

@@ -14,9 +14,9 @@ import pytest
 from sidecar.config.settings.settings import Limits
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.protocol.answers import refusal_answer
+from sidecar.proxy.listener.accepting.client_server import ClientServer
 from sidecar.proxy.listener.answering_connection import ClientRequest
 from sidecar.proxy.listener.body import read_body
-from sidecar.proxy.listener.client_server import ClientServer
 from sidecar.proxy.listener.http_answers import Answer
 from sidecar.proxy.memory import unbounded
 from tests.proxy.support import Launch, contacts, policy

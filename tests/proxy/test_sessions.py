@@ -368,7 +368,7 @@ async def test_the_flood_of_one_client_ends_no_session_of_another(rig: Rig):
 async def test_a_session_with_an_open_stream_ends_last(rig: Rig):
     fill(rig, MOST)
     async with rig.stream(session="0"):
-        await until(lambda: len(rig.backend.streams) == 1 and not rig.sidecar.store.undelivered)
+        await until(lambda: len(rig.backend.streams) == 1 and not rig.sidecar.store.outbox.undelivered)
         with rig.redis() as client:  # it was opened long ago, and nothing was called since
             client.hset(account_keys("main", "ada").session("0"), "used", 1)
         await rig.session()
@@ -404,11 +404,11 @@ async def test_a_session_with_a_call_in_flight_or_a_stream_is_in_use(rig: Rig):
 async def test_notes_that_a_full_store_refuses_do_not_pile_up(launch: Launch, own_server: StoreServer):
     rig = await launch(server=own_server, scripted=Backend(sessions=True))
     async with rig.stream(session=await rig.session()):
-        await until(lambda: not rig.sidecar.store.undelivered)
+        await until(lambda: not rig.sidecar.store.outbox.undelivered)
         asked: list[int] = []
 
         def in_use() -> Any:
-            asked.append(rig.sidecar.store.undelivered)
+            asked.append(rig.sidecar.store.outbox.undelivered)
             return rig.sidecar.pipeline.in_use()
 
         with rig.redis() as client:
@@ -436,5 +436,5 @@ async def test_a_session_id_that_another_account_has_is_not_given_out(rig: Rig):
     assert (await call(rig, "same")).status == 200
     assert (await rig.delete(session="same")).status == 204
     rig.backend.once(same)
-    await until(lambda: not rig.sidecar.store.undelivered)
+    await until(lambda: not rig.sidecar.store.outbox.undelivered)
     assert (await rig.post("initialize", params, revision=LEGACY, id_=9, token=bob)).status == 200

@@ -482,7 +482,7 @@ async def test_an_admission_whose_answer_is_lost_reserves_nothing(faulty: Rig, f
     reply = await rig.call("search_shopify_contacts", {"limit": 3})
     assert (reply.status, reply.code) == (503, "store_unavailable")
     assert not rig.backend.received
-    await until(lambda: rig.sidecar.store.undelivered == 0)
+    await until(lambda: rig.sidecar.store.outbox.undelivered == 0)
     books = await rig.books()
     assert (books.left(), books.used.get("requests", 0), books.holds) == (10, 0, 0)
 
@@ -500,7 +500,7 @@ async def test_a_client_that_leaves_during_its_admission_costs_nothing(
     await until(lambda: rig.sidecar.pipeline.in_flight == 0)
     fault_proxy.drop_replies = False
     fault_proxy.cut()
-    await until(lambda: rig.sidecar.store.undelivered == 0)
+    await until(lambda: rig.sidecar.store.outbox.undelivered == 0)
     books = await rig.books()
     assert (books.left(), books.used.get("requests", 0), books.holds) == (10, 0, 0)
     assert not rig.backend.received

@@ -11,20 +11,10 @@ import redis
 from sidecar.ledger import decoding
 from sidecar.ledger.accounts import AccountState
 from sidecar.ledger.journal.entries import Entry, JournalSnapshot
-from sidecar.model import (
-    AdmissionReply,
-    AmountKind,
-    Application,
-    Caller,
-    ConsentMode,
-    Demand,
-    Depth,
-    OnUnknown,
-    PlanTerms,
-    Terms,
-)
+from sidecar.model import AdmissionReply, AmountKind, Application, Caller, Demand, Depth, OnUnknown
 from sidecar.store.commands import changes, keys, scripts
 from sidecar.store.commands.command import Command, Script
+from sidecar.terms import ConsentMode, PlanTerms, Terms
 from tests.support.store import StoreServer
 
 NOW = 1_790_000_000_000

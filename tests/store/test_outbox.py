@@ -65,7 +65,7 @@ async def test_admit_and_settle(store: Store):
     admission = await store.admit(_call("1"))
     assert admission.code is AdmissionCode.ADMITTED
     assert await _contacts(store) == (7, 3)
-    assert (await store.settle(_call("1"), (Charge(amount=1),))).paid == {"contact": 1}
+    assert (await store.outbox.settle(_call("1"), (Charge(amount=1),))).paid == {"contact": 1}
     assert await _contacts(store) == (9, 0)
 
 
@@ -73,7 +73,7 @@ async def test_a_lost_admission_is_released(store: Store, fault_proxy: FaultProx
     fault_proxy.cut_on_reply = True
     with pytest.raises(Refusal):
         await store.admit(_call("1"))
-    await until(lambda: not store.undelivered)
+    await until(lambda: not store.outbox.undelivered)
     assert await _contacts(store) == (10, 0)
 
 
@@ -85,14 +85,14 @@ async def test_a_cancelled_admission_is_released(store: Store, own_server: Store
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await until(lambda: not store.undelivered)
+    await until(lambda: not store.outbox.undelivered)
     assert await _contacts(store) == (10, 0)
 
 
 async def test_a_repeated_settle_gets_the_first_receipt(store: Store, fault_proxy: FaultProxy):
     await store.admit(_call("1"))
     fault_proxy.cut_on_reply = True
-    receipt = await asyncio.wait_for(store.settle(_call("1"), (Charge(amount=2),)), 60)
+    receipt = await asyncio.wait_for(store.outbox.settle(_call("1"), (Charge(amount=2),)), 60)
     assert receipt.paid == {"contact": 2}
     assert not receipt.late
     assert await _contacts(store) == (8, 0)
@@ -107,14 +107,14 @@ async def test_a_stopped_store_holds_nothing_for_the_refused(store: Store, own_s
         assert all(isinstance(task.exception(), Refusal) for task in done)
     finally:
         own_server.resume()
-    await until(lambda: not store.undelivered)
+    await until(lambda: not store.outbox.undelivered)
     assert await _contacts(store) == (10, 0)
 
 
 async def test_settles_reach_a_killed_store_when_it_returns(store: Store, own_server: StoreServer):
     await store.admit(_call("1"))
     own_server.kill()
-    receipt = store.settle(_call("1"), None)
+    receipt = store.outbox.settle(_call("1"), None)
     await asyncio.sleep(0.5)
     assert not receipt.done()
     own_server.start()
@@ -135,5 +135,5 @@ async def test_a_hold_of_a_killed_owner_is_released_when_its_lease_expires(store
     await asyncio.sleep(0.8)
     assert await store.run(scripts.sweep(KEYS)) == 1
     assert await _contacts(store) == (10, 0)
-    assert (await store.settle(application("orphan", demand("contact", 3)), None)).late
+    assert (await store.outbox.settle(application("orphan", demand("contact", 3)), None)).late
     assert await _contacts(store) == (10, 0)

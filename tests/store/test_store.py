@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.model import AdmissionCode, AdmissionReply, Application, Caller, ConsentMode, Depth, PlanTerms, Terms
+from sidecar.model import AdmissionCode, AdmissionReply, Application, Caller, Depth
 from sidecar.outcome import Charge, Receipt
 from sidecar.store.commands.command import Command, Script
 from sidecar.store.connection import resp
 from sidecar.store.connection.store_connection import StoreError, UnsentError
 from sidecar.store.store import Store
+from sidecar.terms import ConsentMode, PlanTerms, Terms
 from tests.support.store import FaultProxy, StoreServer, not_let_in, until
 
 _ADMIT = Script(
@@ -114,7 +115,7 @@ def _books(server: StoreServer) -> tuple[int, int, int]:
 
 
 async def _delivered(store: Store, within: float = 60.0) -> None:
-    await asyncio.wait_for(store.drain(), within)
+    await asyncio.wait_for(store.outbox.drain(), within)
 
 
 async def _refused(store: Store, call_id: str) -> float:
@@ -131,14 +132,14 @@ async def test_a_call_is_admitted_and_settled(store: Store, own_server: StoreSer
     admission = await store.admit(_application("1"))
     assert admission == AdmissionReply(AdmissionCode.ADMITTED, held=True)
     assert _books(own_server) == (999, 1, 0)
-    assert await store.settle(_application("1"), ()) == Receipt()
+    assert await store.outbox.settle(_application("1"), ()) == Receipt()
     assert _books(own_server) == (999, 0, 1)
-    assert (await store.settle(_application("1"), ())).late
+    assert (await store.outbox.settle(_application("1"), ())).late
 
 
 async def test_a_settle_is_written_without_being_awaited(store: Store, own_server: StoreServer):
     await store.admit(_application("1"))
-    store.settle(_application("1"), ())
+    store.outbox.settle(_application("1"), ())
     assert (await store.admit(_application("2"))).held  # behind it on the same connection
     assert _books(own_server) == (998, 1, 1)
 
@@ -148,7 +149,7 @@ async def test_an_admission_cancelled_before_it_was_sent_asks_for_nothing(store:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert store.undelivered == 0
+    assert store.outbox.undelivered == 0
     assert _books(own_server) == (1000, 0, 0)
 
 
@@ -215,7 +216,7 @@ async def test_a_settle_whose_reply_is_lost_is_charged_once(
 ):
     await store.admit(_application("1"))
     fault_proxy.cut_on_reply = True
-    receipt = store.settle(_application("1"), ())
+    receipt = store.outbox.settle(_application("1"), ())
     assert (await asyncio.wait_for(receipt, 60)).late
     assert _books(own_server) == (999, 0, 1)
 
@@ -224,14 +225,14 @@ async def test_a_settle_is_retried_until_a_killed_store_returns(store: Store, ow
     for n in range(20):
         await store.admit(_application(str(n)))
     own_server.kill()
-    receipts = [store.settle(_application(str(n)), ()) for n in range(20)]
+    receipts = [store.outbox.settle(_application(str(n)), ()) for n in range(20)]
     await asyncio.sleep(1)
     assert not any(receipt.done() for receipt in receipts)
-    assert store.undelivered == 20
+    assert store.outbox.undelivered == 20
     own_server.start()
     assert not any(receipt.late for receipt in await asyncio.wait_for(asyncio.gather(*receipts), 60))
     assert _books(own_server) == (980, 0, 20)
-    assert (store.undelivered, store.abandoned) == (0, 0)
+    assert (store.outbox.undelivered, store.outbox.abandoned) == (0, 0)
 
 
 async def test_a_stopped_store_refuses_within_two_seconds_and_nothing_stays_held(store: Store, own_server: StoreServer):
@@ -243,7 +244,7 @@ async def test_a_stopped_store_refuses_within_two_seconds_and_nothing_stays_held
         while time.monotonic() < until_:
             number += 1
             slowest = max(slowest, await _refused(store, str(number)))
-        settle = store.settle(_application("kept"), ())
+        settle = store.outbox.settle(_application("kept"), ())
         assert not store.up
     finally:
         own_server.resume()
@@ -254,7 +255,7 @@ async def test_a_stopped_store_refuses_within_two_seconds_and_nothing_stays_held
 
 
 async def test_an_admission_that_arrives_after_its_release_refuses(store: Store, own_server: StoreServer):
-    await store.release(_application("1"))
+    await store.outbox.release(_application("1"))
     assert (await store.admit(_application("1"))).code is AdmissionCode.RESOLVED_ALREADY
     assert _books(own_server) == (1000, 0, 0)
 
@@ -267,7 +268,7 @@ async def test_flushed_scripts_are_loaded_again_by_whatever_needs_them(store: St
     flush()
     assert (await store.admit(_application("1"))).held
     flush()
-    assert not (await asyncio.wait_for(store.settle(_application("1"), ()), 60)).late
+    assert not (await asyncio.wait_for(store.outbox.settle(_application("1"), ()), 60)).late
     flush()
     assert await store.run(Toy()._command(_DRY_RUN, _application("2"))) == 0
     assert _books(own_server) == (999, 0, 1)
@@ -279,7 +280,7 @@ async def test_a_look_writes_nothing_even_when_its_answer_is_lost(
     fault_proxy.cut_on_reply = True
     with pytest.raises(Refusal):
         await store.admit(_application("1", dry_run=True))
-    assert store.undelivered == 0
+    assert store.outbox.undelivered == 0
     with own_server.client() as client:
         assert sorted(client.keys("*")) == ["mcp:layout", "{a}balance"]
 
@@ -289,8 +290,8 @@ async def test_a_full_store_refuses_admissions_and_keeps_settles_for_later(store
     with own_server.client() as client:
         client.config_set("maxmemory", "1")
     await _refused(store, "2")
-    assert store.undelivered == 0  # it never ran: there is nothing to release
-    receipt = store.settle(_application("1"), ())
+    assert store.outbox.undelivered == 0  # it never ran: there is nothing to release
+    receipt = store.outbox.settle(_application("1"), ())
     await asyncio.sleep(0.5)
     assert not receipt.done()
     with own_server.client() as client:
@@ -315,8 +316,8 @@ async def test_a_settle_whose_script_fails_is_given_up_and_counted(
     await store.admit(_application("1"))
     monkeypatch.setattr(Toy, "settling", _BROKEN)
     with pytest.raises(StoreError):
-        await store.settle(_application("1"), ())
-    assert (store.undelivered, store.abandoned) == (0, 1)
+        await store.outbox.settle(_application("1"), ())
+    assert (store.outbox.undelivered, store.outbox.abandoned) == (0, 1)
 
 
 async def test_a_store_that_may_evict_is_refused(own_server: StoreServer):
@@ -331,7 +332,7 @@ async def test_a_store_that_may_evict_is_refused(own_server: StoreServer):
 async def test_closing_waits_for_what_is_owed_but_not_longer_than_its_grace(store: Store, own_server: StoreServer):
     await store.admit(_application("1"))
     own_server.kill()
-    receipt = store.settle(_application("1"), ())
+    receipt = store.outbox.settle(_application("1"), ())
     async with asyncio.timeout(30):
         await store.close(grace=0.5)
     assert isinstance(receipt.exception(), UnsentError), "the caller must record the failure"
@@ -347,7 +348,7 @@ async def test_an_embedded_store_is_started_revived_and_stopped(tmp_path_factory
     pid = store._embedded._child.pid
     store._embedded._child.kill()
     await until(lambda: not store.up)
-    assert not (await asyncio.wait_for(store.settle(_application("1"), ()), 60)).late
+    assert not (await asyncio.wait_for(store.outbox.settle(_application("1"), ()), 60)).late
     assert store._embedded._child.pid != pid
     child = store._embedded._child
     await store.close()
@@ -375,9 +376,9 @@ async def test_random_faults_never_lose_or_make_a_credit(
         held.append(call_id)
         if chance.random() < 0.5:
             spent.add(call_id)
-            store.settle(_application(call_id), ())
+            store.outbox.settle(_application(call_id), ())
         else:
-            store.release(_application(call_id))
+            store.outbox.release(_application(call_id))
 
     loop = asyncio.get_running_loop()
     faults: list[Callable[[], object]] = [

@@ -30,10 +30,10 @@ import redis
 import yaml
 
 from sidecar.cli import main as mcp_sidecar
-from sidecar.model import Window
 from sidecar.store.commands import changes
 from sidecar.store.commands.command import ChangeCode, Command
 from sidecar.store.commands.keys import account_keys
+from sidecar.window_rules import Window
 from tests.support.backend import Backend
 from tests.support.issuer import Issuer
 from tests.support.rig import ACCEPT, MODERN, Reply, config_of
@@ -433,7 +433,8 @@ class Look:
         granted: all that was ever given, by the journal.
         balance: what is left.
         held: what open holds have taken.
-        spent: what calls have taken of the balance, by the journal; of entries that it has folded, also what others took.
+        spent: what calls have taken of the balance, by the journal; of entries that it has folded, also what others
+            took.
         taken: what others have taken of it, by the journal.
         holds: open holds, by call id.
         leases: when they end, in milliseconds of the store's clock.

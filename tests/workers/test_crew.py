@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.config.settings.scalars import Address
+from sidecar.config.settings.addresses import Address
 from sidecar.observe.logs import Lines
 from sidecar.runtime.workers.back_off import BackOff
 from sidecar.runtime.workers.crew import Crew

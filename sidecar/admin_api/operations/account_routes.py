@@ -17,7 +17,7 @@ from sidecar.management.account_records import (
     show_account,
 )
 from sidecar.management.record_pages import page_of_account_records
-from sidecar.model import Window
+from sidecar.window_rules import Window
 
 _PLAN: Final = "plan"  # as a limit: the plan's
 

@@ -20,7 +20,8 @@ from pydantic import (
 )
 
 from sidecar.config.documents.merging import FindingsError, Lax, Model, context_value
-from sidecar.config.settings.scalars import ADDRESS, Address, FilePath, Secret, address_of, is_loopback
+from sidecar.config.settings.addresses import ADDRESS, Address, address_of, is_loopback
+from sidecar.config.settings.scalars import FilePath, Secret
 
 Permission = Literal["read", "accounts", "consents", "credits"]
 """Part of the API: everything that only reads, or the changes of one kind of record."""

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 from sidecar.config.documents.merging import FindingsError, Model
-from sidecar.config.settings.scalars import FilePath, http_url, is_loopback
+from sidecar.config.settings.addresses import http_url, is_loopback
+from sidecar.config.settings.scalars import FilePath
 
 PLACEHOLDER: Final = "{tenantid}"
 """Text in `issuer` that stands for a tenant, as in the metadata of Entra ID."""

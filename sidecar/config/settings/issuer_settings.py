@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from sidecar.config.documents.merging import FindingsError, Lax, Model
+from sidecar.config.settings.addresses import HttpUrl, is_loopback
 from sidecar.config.settings.issuer_access import (
     ANY,
     PLACEHOLDER,
@@ -17,7 +18,7 @@ from sidecar.config.settings.issuer_access import (
     Tenants,
     access_findings,
 )
-from sidecar.config.settings.scalars import DurationOrZero, HttpUrl, Secret, is_loopback
+from sidecar.config.settings.scalars import DurationOrZero, Secret
 from sidecar.config.settings.token_settings import Audience, Claims, Grant, Name, OneOrMore, ScopeText
 
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]

@@ -7,7 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from sidecar.config.documents.merging import FindingsError, Model
-from sidecar.config.settings.scalars import BackendHeaders, FilePath, HttpUrl
+from sidecar.config.settings.addresses import HttpUrl
+from sidecar.config.settings.scalars import BackendHeaders, FilePath
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 """Part of all, from 0 to 1."""

@@ -16,24 +16,26 @@ from pydantic_core import PydanticCustomError
 from sidecar.config.documents.merging import Document, FindingsError, Lax, Model, Problem, validate
 from sidecar.config.documents.salvage import salvage
 from sidecar.config.settings.account_page_settings import AccountPageSettings, page_findings
-from sidecar.config.settings.admin_api_settings import AdminApiSettings
-from sidecar.config.settings.issuer_settings import ALGORITHMS, Introspection, Issuers, IssuerSettings
-from sidecar.config.settings.limits import Limits, WorkerCount
-from sidecar.config.settings.observation_settings import Log, TracingSettings
-from sidecar.config.settings.scalars import (
+from sidecar.config.settings.addresses import (
     EMBEDDED,
     Address,
-    BackendHeaders,
-    Duration,
-    DurationOrZero,
-    FilePath,
-    FilePaths,
     HostName,
     HttpUrl,
     Listener,
     Origin,
     ResourceUrl,
     StoreUrl,
+)
+from sidecar.config.settings.admin_api_settings import AdminApiSettings
+from sidecar.config.settings.issuer_settings import ALGORITHMS, Introspection, Issuers, IssuerSettings
+from sidecar.config.settings.limits import Limits, WorkerCount
+from sidecar.config.settings.observation_settings import Log, TracingSettings
+from sidecar.config.settings.scalars import (
+    BackendHeaders,
+    Duration,
+    DurationOrZero,
+    FilePath,
+    FilePaths,
 )
 from sidecar.config.settings.token_settings import Claims
 

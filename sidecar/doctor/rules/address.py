@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from sidecar.config.settings.scalars import is_loopback
+from sidecar.config.settings.addresses import is_loopback
 from sidecar.doctor.rules.findings import Finding, fail, ok, warn
 
 CHECK: Final = "address"

@@ -12,7 +12,7 @@ from ipaddress import ip_address, ip_network
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from sidecar.config.settings.scalars import http_url, is_loopback
+from sidecar.config.settings.addresses import http_url, is_loopback
 
 _MAX_NAMES: Final = 1000
 """Entries of `no_proxy` that are read."""

@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import Any
 
 from sidecar.config.documents.merging import Document, DocumentError, Path
-from sidecar.model import PlanTerms, Terms, Window
 from sidecar.policy.expressions.expressions import DEFAULT_ITEMS
 from sidecar.policy.language.checking import Checker
 from sidecar.policy.language.models import OperationDocument, PlanDocument, PolicyDocument, ScopeDocument
@@ -25,6 +24,8 @@ from sidecar.policy.patterns import Pattern, Patterns, ties
 from sidecar.policy.rules import Kind, Listing, Operation, Plan, Policy, PolicyTest
 from sidecar.policy.scopes import ScopeRule, ScopeTree, cycle
 from sidecar.protocol.uris import uris
+from sidecar.terms import PlanTerms, Terms
+from sidecar.window_rules import Window
 
 
 def compile_policy(documents: Iterable[Document], *, items: int = DEFAULT_ITEMS) -> Policy:

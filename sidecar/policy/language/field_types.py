@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import Field
 
-from sidecar.model import MAX_AMOUNT, Window
-from sidecar.window_rules import WINDOWS
+from sidecar.model import MAX_AMOUNT
+from sidecar.window_rules import WINDOWS, Window
 
 TOKEN_PATTERN: Final = r"^[\x21\x23-\x5B\x5D-\x7E]{1,255}$"  # noqa: S105 - RFC 6749 section 3.3, scope-token
 NAME_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_-]{0,63}$"

@@ -12,7 +12,7 @@ from pydantic import Field, create_model
 from sidecar.approval import ConfirmBy
 from sidecar.config.documents.merging import Lax, Model
 from sidecar.config.settings.scalars import Duration
-from sidecar.model import MAX_AMOUNT, ConsentMode, OnUnknown, Window
+from sidecar.model import MAX_AMOUNT, OnUnknown
 from sidecar.policy.language.case_models import TestDocument
 from sidecar.policy.language.field_types import (
     Limits,
@@ -29,7 +29,8 @@ from sidecar.policy.language.field_types import (
     WindowName,
 )
 from sidecar.policy.serving.own_tools import OwnTool
-from sidecar.window_rules import WINDOWS
+from sidecar.terms import ConsentMode
+from sidecar.window_rules import WINDOWS, Window
 
 
 class ScopeDocument(Model):

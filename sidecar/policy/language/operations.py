@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from sidecar.config.documents.merging import Path
-from sidecar.model import MAX_AMOUNTS_PER_HOLD, AmountKind, OnUnknown, PlanTerms, Terms, Window
+from sidecar.model import MAX_AMOUNTS_PER_HOLD, AmountKind, OnUnknown
 from sidecar.policy.expressions.expressions import Expression, ExpressionError, compile_expression
 from sidecar.policy.language.checking import Checker
 from sidecar.policy.language.models import Amount as AmountEntry
@@ -16,6 +16,8 @@ from sidecar.policy.names import Names
 from sidecar.policy.pricing import Amount, Prices
 from sidecar.policy.rules import Kind, Operation, Plan, Resource
 from sidecar.policy.scopes import ScopeTree
+from sidecar.terms import PlanTerms, Terms
+from sidecar.window_rules import Window
 
 _BEFORE: Final = ("meta",)
 _AFTER: Final = ("meta", "result", "data")

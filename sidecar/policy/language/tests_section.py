@@ -9,7 +9,6 @@ from sidecar.approval import ConfirmBy
 from sidecar.config.documents.merging import Path
 from sidecar.config.documents.suggestions import nearest
 from sidecar.errors import ErrorCode, Gate
-from sidecar.model import Window
 from sidecar.policy.language.case_models import (
     MAX_TIMES,
     AllowDocument,
@@ -22,6 +21,7 @@ from sidecar.policy.language.case_models import (
     TestStepDocument,
 )
 from sidecar.policy.language.checking import Checker
+from sidecar.window_rules import Window
 
 ALLOW: Final = "allow"
 LISTED: Final = "listed"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from sidecar.outcome import Event
@@ -48,3 +48,12 @@ class Cancellation:
     def _end_exchange(self) -> None:
         if self._outgoing is not None and self._outgoing.answer is not None:
             self._outgoing.answer.fail(UpstreamError(Event.CLIENT_GONE, "the call was cancelled and never ended"))
+
+
+def session_ended(ending: Iterable[Cancellation], status: int) -> None:
+    """Cancel the calls of a session once the backend has confirmed its end; when it refuses, they go on."""
+    for each in ending:
+        if 200 <= status < 300:
+            each.request()
+        elif 400 <= status < 500:
+            each.requested = False

@@ -8,7 +8,7 @@ from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.protocol.answers import refusal_answer
-from sidecar.proxy.listener.client_server import ErrorAnswer
+from sidecar.proxy.listener.client_connection import ErrorAnswer
 from sidecar.proxy.listener.http_answers import Answer
 from sidecar.proxy.listener.reply import SERVER
 

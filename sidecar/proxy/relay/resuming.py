@@ -115,7 +115,7 @@ class Resuming:
         """
         if resumed := _resumed(call):
             digests = [event_digest(call.session or "", each) for each in events]
-            self._store.deliver(stream_commands.follow(caller, resumed, digests))
+            self._store.outbox.deliver(stream_commands.follow(caller, resumed, digests))
 
     def _start(
         self,
@@ -134,7 +134,7 @@ class Resuming:
             settled, receipt = self._resolve(application, response, context, operation, on_unknown)
         else:
             settled = Settled(Event.STREAM_ENDED.value, Action.CHARGE_RESERVE)
-            receipt = self._store.settle(application, None)
+            receipt = self._store.outbox.settle(application, None)
         self._settling[call_id] = receipt
         record = partial(_exchange, call_id, time.monotonic(), caller, call, context, operation)
         receipt.add_done_callback(lambda done: self._received(call_id, settled, record, done))
@@ -152,13 +152,13 @@ class Resuming:
         charge_errors = operation is not None and operation.charge_errors
         todo = action(response.event, on_unknown, charge_errors)
         if todo is Action.RELEASE:
-            return Settled(code, todo), self._store.release(application, forwarded=True)
+            return Settled(code, todo), self._store.outbox.release(application, forwarded=True)
         price = None
         if todo is Action.CHARGE_RESULT and response.result is not None:
             price = deferral.settled(operation, context, response.result)
         if price is None:
-            return Settled(code, todo), self._store.settle(application, None)
-        return Settled(code, todo, price.rows, price.failures), self._store.settle(application, price.charges)
+            return Settled(code, todo), self._store.outbox.settle(application, None)
+        return Settled(code, todo, price.rows, price.failures), self._store.outbox.settle(application, price.charges)
 
     def _received(
         self,

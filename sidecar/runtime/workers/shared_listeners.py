@@ -6,7 +6,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any, Self
 
-from sidecar.config.settings.scalars import Address
+from sidecar.config.settings.addresses import Address
 from sidecar.proxy.listener.accepting.binding import BoundAddress, bind
 
 

@@ -104,7 +104,7 @@ class WorkerProcess:
         self._lines.follow(loaded.settings.log)
         async with Sidecar(self._config, loaded, self._lines, begin["lease_margin"], supervised=True) as sidecar:
             self._sidecar = sidecar
-            self._calls = SiblingRequests(sidecar.pipeline)
+            self._calls = SiblingRequests(sidecar.pipeline.requests)
             sidecar.pipeline.siblings = WorkerSiblings(self._channel)
             tasks.append(asyncio.create_task(self._report(), name="metrics"))
             await self._await_ready(sidecar)

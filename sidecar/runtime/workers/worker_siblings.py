@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Final
 
 from sidecar.model import RequestId
-from sidecar.proxy.calls.cancellation import Cancellation
+from sidecar.proxy.calls.cancellation import Cancellation, session_ended
 from sidecar.proxy.calls.siblings import CallName
-from sidecar.proxy.pipeline import Pipeline
+from sidecar.proxy.in_flight import InFlightRequests
 from sidecar.runtime.workers.channel import Channel, ChannelError, Message
 
 ANSWER_WITHIN: Final = 1.0
@@ -53,11 +53,11 @@ class SiblingRequests:
     """Requests of other workers about calls of this one.
 
     Args:
-        pipeline: has the calls.
+        requests: those in flight in this process.
     """
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
+    def __init__(self, requests: InFlightRequests) -> None:
+        self._requests = requests
         self._ending: dict[CallName, list[Cancellation]] = {}
         self._verbs: dict[str, Callable[[CallName, Message], RequestId | None]] = {
             "cancel": self._cancel,
@@ -70,12 +70,12 @@ class SiblingRequests:
         return self._verbs[request["verb"]](CallName(*request["named"]), request)
 
     def _cancel(self, named: CallName, _: Message) -> RequestId | None:
-        return self._pipeline.cancel_named(named)
+        return self._requests.cancel(named)
 
     def _session_ending(self, named: CallName, _: Message) -> None:
         if len(self._ending) >= _MAX_ENDING:  # their workers have died meanwhile
             self._ending.pop(next(iter(self._ending)))
-        self._ending[named] = self._pipeline.session_ending(named)
+        self._ending[named] = self._requests.session_ending(named)
 
     def _session_ended(self, named: CallName, request: Message) -> None:
-        self._pipeline.session_ended(self._ending.pop(named, ()), request["status"])
+        session_ended(self._ending.pop(named, ()), request["status"])

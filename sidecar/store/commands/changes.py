@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from sidecar.ledger import decoding
 from sidecar.ledger.accounts import AccountState
 from sidecar.ledger.journal.entries import JournalSnapshot
-from sidecar.model import MAX_AMOUNT, Window
+from sidecar.model import MAX_AMOUNT
 from sidecar.store.commands.command import ChangeCode, Command, Script, text
 from sidecar.store.commands.keys import (
     EVERY_CLIENT_TAG,
@@ -36,6 +36,7 @@ from sidecar.store.commands.scripts import (
     REVOKE_ALL,
 )
 from sidecar.store.connection.store_connection import Argument
+from sidecar.window_rules import Window
 
 
 class Inspection(NamedTuple):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sidecar.model import AdmissionCode, Caller, ConsentMode, OnUnknown
+from sidecar.model import AdmissionCode, Caller, OnUnknown
 from sidecar.store.commands.command import Command, text
 from sidecar.store.commands.keys import AccountKeys, caller_keys
 from sidecar.store.commands.scripts import FOLLOW, RECALL, REVOKED, STANDING
+from sidecar.terms import ConsentMode
 
 
 def follow(caller: Caller, resumed: str, events: Sequence[str]) -> Command:

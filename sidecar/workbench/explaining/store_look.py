@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sidecar.errors import ErrorCode, Gate
-from sidecar.model import AdmissionCode, AdmissionReply, AmountKind, Caller, ConsentMode, Price
+from sidecar.model import AdmissionCode, AdmissionReply, AmountKind, Caller, Price
 from sidecar.policy.rules import Policy, Subject
+from sidecar.terms import ConsentMode
 from sidecar.workbench.explaining.remedies import Party, remedy
 from sidecar.workbench.explanation import Step
 from sidecar.workbench.policy_tests.verdicts import Verdict

@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from sidecar.config.documents.merging import Document, Path
-from sidecar.config.settings.scalars import Address, is_loopback
+from sidecar.config.settings.addresses import Address, is_loopback
 from sidecar.config.settings.settings import Settings
 from sidecar.workbench.lint import Notice
 

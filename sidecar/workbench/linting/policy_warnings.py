@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from sidecar.config.documents.merging import Document, Path
 from sidecar.config.documents.suggestions import listed
-from sidecar.model import AmountKind, Window
+from sidecar.model import AmountKind
 from sidecar.policy.patterns import WILDCARD
 from sidecar.policy.rules import Operation, Plan, Policy, Tool
-from sidecar.window_rules import WINDOWS
+from sidecar.window_rules import WINDOWS, Window
 from sidecar.workbench.lint import Notice
 from sidecar.workbench.linting.argument_warnings import argument_warnings
 from sidecar.workbench.linting.confirmation_warnings import confirmation_warnings

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from sidecar.config.documents.merging import DocumentError, parse
+from sidecar.config.settings.addresses import Address
 from sidecar.config.settings.admin_api_settings import UnixAddress
-from sidecar.config.settings.scalars import Address
 from sidecar.config.settings.settings import Settings, settings_of
 
 TOKEN = "hunter2-" + "x" * 32

@@ -11,10 +11,12 @@ import pytest
 from sidecar.ledger.journal.entries import Difference
 from sidecar.ledger.journal.verification import last_without_windows, lost_holds, verify
 from sidecar.ledger.windows import window_at
-from sidecar.model import OnUnknown, PlanTerms, Terms, Window
+from sidecar.model import OnUnknown
 from sidecar.outcome import Charge
 from sidecar.store.commands import changes, scripts
 from sidecar.store.commands.changes import CreditChange
+from sidecar.terms import PlanTerms, Terms
+from sidecar.window_rules import Window
 from tests.store.support import (
     CALLER,
     GROWTH,

@@ -9,8 +9,10 @@ from typing import Final
 
 from sidecar.ledger.accounts import AccountState, HeldAmount, Hold
 from sidecar.ledger.windows import window_at
-from sidecar.model import AdmissionCode, AdmissionReply, AmountKind, Application, Demand, OnUnknown, PlanTerms, Window
+from sidecar.model import AdmissionCode, AdmissionReply, AmountKind, Application, Demand, OnUnknown
 from sidecar.outcome import Charge, Receipt
+from sidecar.terms import PlanTerms
+from sidecar.window_rules import Window
 from tests.ledger.simulation.rules import must
 
 LATE: Final = Receipt(late=True)

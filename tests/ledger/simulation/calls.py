@@ -9,8 +9,9 @@ from enum import Enum
 from typing import Final
 
 from sidecar.ledger.settlement import action
-from sidecar.model import AmountKind, Application, ConsentMode, Demand, Depth, OnUnknown, PlanTerms, Terms
+from sidecar.model import AmountKind, Application, Demand, Depth, OnUnknown
 from sidecar.outcome import CHARGE_UNMARKED, Action, Charge, Event
+from sidecar.terms import ConsentMode, PlanTerms, Terms
 from tests.ledger.simulation.books import Books, Resolution
 from tests.ledger.simulation.rules import must
 from tests.store.support import CALLER

@@ -11,8 +11,8 @@ from sidecar.ledger.journal import verification
 from sidecar.ledger.journal.counters import NO_ENTRY, fold_counters
 from sidecar.ledger.journal.entries import Entry
 from sidecar.ledger.windows import window_at
-from sidecar.model import AmountKind, Window
-from sidecar.window_rules import WINDOWS
+from sidecar.model import AmountKind
+from sidecar.window_rules import WINDOWS, Window
 
 COUNTER: Final = {AmountKind.QUOTA: "quota", AmountKind.CREDIT: "included"}
 

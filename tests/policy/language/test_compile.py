@@ -7,9 +7,9 @@ import pytest
 
 from sidecar.bulk_strings import encode_words
 from sidecar.config.documents.merging import parse
-from sidecar.model import ConsentMode
 from sidecar.policy.language.compile import compile_policy
 from sidecar.policy.language.models import PolicyDocument
+from sidecar.terms import ConsentMode
 from sidecar.window_rules import WINDOWS
 from tests.policy.support import one_tool, policy, problems
 

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from sidecar.config.settings.settings import Limits
+from sidecar.proxy.listener.accepting.client_server import ClientServer
 from sidecar.proxy.listener.answering_connection import ClientRequest
-from sidecar.proxy.listener.client_server import ClientServer
 from sidecar.proxy.listener.http_answers import Answer
 
 IDLE = 0.5

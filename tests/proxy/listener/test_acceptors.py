@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from sidecar.config.settings.scalars import Address
+from sidecar.config.settings.addresses import Address
 from sidecar.proxy.listener.accepting.binding import bind
 from sidecar.system.resolver import AddressInfo, Resolver
 from tests.support.certificates import Authority

@@ -214,10 +214,10 @@ async def test_a_price_that_the_store_does_not_confirm_is_pending_and_the_result
         assert credits_of(reply) == {"pending": True, "reserved": 2, "left": 8}
         proxy.drop_replies = False
         proxy.cut()
-        await rig.sidecar.store.drain()
+        await rig.sidecar.store.outbox.drain()
         assert (await rig.books()).left() == 9
         assert credits_of(await rig.call("reveal_contacts", contacts("a"))) == {"spent": 0, "left": 9}
-        await rig.sidecar.store.drain()
+        await rig.sidecar.store.outbox.drain()
 
 
 async def test_what_is_known_is_shown_although_the_store_has_gone(launch: Launch, store_server: StoreServer):
@@ -232,7 +232,7 @@ async def test_what_is_known_is_shown_although_the_store_has_gone(launch: Launch
         rig.backend.rows = 2
         assert credits_of(await rig.call("search_shopify_contacts", {"limit": 5})) == {"spent": 2, "left": 8}
         await proxy.listen()
-        await rig.sidecar.store.drain()
+        await rig.sidecar.store.outbox.drain()
         assert (await rig.books()).left() == 8
 
 
@@ -252,12 +252,12 @@ async def test_a_client_that_leaves_while_the_store_is_asked_has_paid_once(
         rig.backend.once(behave)
         call = asyncio.create_task(rig.call("reveal_contacts", contacts("a"), revision=revision))
         await sent.wait()
-        await until(lambda: rig.sidecar.store.undelivered == 1)
+        await until(lambda: rig.sidecar.store.outbox.undelivered == 1)
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
         proxy.drop_replies = False
         proxy.cut()
-        await rig.sidecar.store.drain()
+        await rig.sidecar.store.outbox.drain()
         books = await rig.books()
         assert (books.left(), books.holds) == (9, 0)
         assert (await rig.recorded())[0]["credits"] == {"contact": 1}
@@ -281,7 +281,7 @@ async def test_events_stay_in_their_order_while_the_store_is_asked(launch: Launc
         assert reply.events[1]["result"]["_meta"][RECEIPT]["credits"]["contact"]["pending"] is True
         proxy.drop_replies = False
         proxy.cut()
-        await rig.sidecar.store.drain()
+        await rig.sidecar.store.outbox.drain()
 
 
 # --- on other streams, and tasks -----------------------------------------------------------------
@@ -351,7 +351,7 @@ async def test_a_resumed_result_is_delivered_only_when_its_settle_was_applied(
         assert (event["id"], event["error"]["data"]["code"]) == (answer["id"], "backend_timeout")
         proxy.rewrite_request, proxy.drop_replies = lambda data: data, False
         proxy.cut()
-        await rig.sidecar.store.drain()
+        await rig.sidecar.store.outbox.drain()
 
 
 @pytest.mark.parametrize("era", TASK_ERAS)

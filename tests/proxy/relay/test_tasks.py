@@ -250,7 +250,7 @@ async def test_an_id_is_not_relayed_when_it_cannot_be_bound(
         assert (reply.status, reply.code) == (503, "store_unavailable")
         assert reply.headers["Retry-After"] == "1"
     await fault_proxy.listen()
-    await until(lambda: office.rig.sidecar.store.up and not office.rig.sidecar.store.undelivered)
+    await until(lambda: office.rig.sidecar.store.up and not office.rig.sidecar.store.outbox.undelivered)
     assert office.bound() == 0
     books = await office.rig.books()
     assert (books.left(), books.holds) == (7, 0)  # it was started all the same

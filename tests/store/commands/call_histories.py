@@ -10,9 +10,10 @@ from typing import Final
 from hypothesis import strategies as st
 
 from sidecar.ledger.accounts import Hold
-from sidecar.model import AmountKind, ConsentMode, Demand, OnUnknown, PlanTerms, Terms, Window
+from sidecar.model import AmountKind, Demand, OnUnknown
 from sidecar.outcome import CHARGE_RESERVE, CHARGE_UNMARKED, Charge
-from sidecar.window_rules import WINDOWS
+from sidecar.terms import ConsentMode, PlanTerms, Terms
+from sidecar.window_rules import WINDOWS, Window
 from tests.store.commands.consent_histories import CONSENT_CASES
 from tests.store.support import demand, reveal
 

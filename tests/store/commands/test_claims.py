@@ -90,11 +90,11 @@ async def test_a_claim_is_renewed_with_use_and_comes_back_where_it_is_missing(st
         async with owning(store_server.url) as (store, owner):
             await owner.check(CALLER, session_call("s"))
             assert await owner.own_tasks(CALLER, ["t"]) == {"t"}
-            await store.drain()
+            await store.outbox.drain()
             assert (client.ttl(session) > 90_000, client.exists(task)) == (True, 1)
             client.expire(session, 60)
             await owner.check(CALLER, session_call("s"))  # not with every use
-            await store.drain()
+            await store.outbox.drain()
             assert client.ttl(session) <= 60
 
 
@@ -105,7 +105,7 @@ async def test_using_another_callers_session_renews_no_claim(store_server: Store
             await owner.check(other, session_call("s"))
         assert refused.value.code is ErrorCode.SESSION_UNKNOWN
         assert await owner.own_tasks(other, ["t"]) == frozenset()
-        await store.drain()
+        await store.outbox.drain()
         assert await owner.bind(CALLER, "s")
         assert await owner.bind_tasks(CALLER, ["t"], 0)
 
@@ -115,10 +115,10 @@ async def test_a_claim_ends_with_its_session_and_by_its_caller_alone(store_serve
     async with owning(store_server.url) as (store, owner):
         await owner.bind(CALLER, "s")
         await owner.unbind(other, "s")
-        await store.drain()
+        await store.outbox.drain()
         assert not await owner.bind(other, "s")
         await owner.unbind(CALLER, "s")
-        await store.drain()
+        await store.outbox.drain()
         assert await owner.bind(other, "s")
 
 
@@ -129,7 +129,7 @@ async def test_the_claim_of_what_is_evicted_goes_with_it(store_server: StoreServ
         names = [f"s{number}" for number in range(bindings.MAX_SESSIONS // bindings.CALLER_SHARE + 1)]
         for name in names:
             await owner.bind(CALLER, name)
-        await store.drain()
+        await store.outbox.drain()
         (first,) = [name for name in names if digest(name) == gone[0].digest]
         assert (len(gone), gone[0].client_id, gone[0].full) == (1, CALLER.client_id, "caller")
         assert await owner.bind(OTHERS["account"], first)
@@ -171,7 +171,7 @@ async def test_on_a_cluster_an_id_is_one_accounts_wherever_the_accounts_are(clus
             assert not await owner.bind(other, name)
         assert not await owner.bind_tasks(callers[0], names, 0)
         await owner.unbind(callers[0], "id-0")
-        await store.drain()
+        await store.outbox.drain()
         assert await owner.bind(callers[1], "id-0")
 
 

@@ -142,7 +142,7 @@ from sidecar.ledger.journal.verification import verify
 from sidecar.ledger.journal.entries import Entry
 from sidecar.ledger.windows import window_at
 from sidecar.model import *
-from sidecar.model import PlanTerms
+from sidecar.terms import *
 from sidecar.policy.language.models import PlanDocument
 
 PlanDocument.model_validate({"quotas": {"rows": {"week": 9}}, "credits": {"contact": {"week": 3}}})

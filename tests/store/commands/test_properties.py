@@ -27,10 +27,11 @@ from sidecar.ledger.journal.entries import FIELDS, Entry
 from sidecar.ledger.journal.verification import checkpoint, fold, last_without_windows, lost_holds, verify
 from sidecar.ledger.shadow import shadow_refusals
 from sidecar.ledger.windows import Counter, current, window_at
-from sidecar.model import MAX_AMOUNT, AmountKind, ConsentMode, Demand, Depth, OnUnknown, PlanTerms, Terms
+from sidecar.model import MAX_AMOUNT, AmountKind, Demand, Depth, OnUnknown
 from sidecar.outcome import CHARGE_UNMARKED, Charge
 from sidecar.store.commands import bindings, changes, scripts, stream_commands
 from sidecar.store.commands.command import ChangeCode
+from sidecar.terms import ConsentMode, PlanTerms, Terms
 from tests.store.commands.call_histories import HISTORIES, CallHistory, Meter, rich
 from tests.store.commands.consent_histories import CONSENTS, case_of
 from tests.store.edits import edits

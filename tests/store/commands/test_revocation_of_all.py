@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 import redis
 
-from sidecar.model import AdmissionCode, ConsentMode
+from sidecar.model import AdmissionCode
 from sidecar.store.commands import changes, keys, scripts, stream_commands
 from sidecar.store.commands.changes import Revoke
 from sidecar.store.commands.command import ChangeCode
+from sidecar.terms import ConsentMode
 from tests.store.support import CALLER, GROWTH, KEYS, NOW, TERMS, RealLedger, application
 from tests.support.store import StoreServer
 

@@ -13,11 +13,12 @@ import pytest
 import redis
 
 from sidecar.ledger.windows import window_at
-from sidecar.model import MAX_AMOUNT, AdmissionCode, AdmissionReply, Application, ConsentMode
+from sidecar.model import MAX_AMOUNT, AdmissionCode, AdmissionReply, Application
 from sidecar.outcome import Charge, Receipt
 from sidecar.store.commands import bindings, changes, keys, scripts
 from sidecar.store.commands.changes import CreditChange
 from sidecar.store.commands.command import ChangeCode, Command, Script, Scripts
+from sidecar.terms import ConsentMode
 from sidecar.window_rules import WINDOWS
 from tests.store.support import CALLER, GROWTH, KEYS, NOW, TERMS, RealLedger, application, demand, head_of, reveal
 from tests.support.store import StoreServer, free_port

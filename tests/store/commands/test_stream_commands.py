@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from sidecar.model import AdmissionCode, ConsentMode, OnUnknown
+from sidecar.model import AdmissionCode, OnUnknown
 from sidecar.store.commands import changes, keys, scripts, stream_commands
+from sidecar.terms import ConsentMode
 from tests.store.support import CALLER, KEYS, NOW, RealLedger, application, demand
 from tests.support.store import StoreServer
 

@@ -250,15 +250,15 @@ async def test_a_script_goes_with_its_command_to_a_node_that_has_not_met_it(node
     assert await store.run(planned("free")) == ChangeCode.CREATED
     assert target.ask("CLUSTER", "COUNTKEYSINSLOT", slot) == 1
     target.ask("SCRIPT", "FLUSH")
-    await store.deliver(planned("growth"))
+    await store.outbox.deliver(planned("growth"))
     nodes.move_keys(slot, source, target)
     nodes.end_move(slot, source, target)
     assert target.ask("HGET", record, "plan") == "growth"
     for node in nodes.nodes:
         node.ask("SCRIPT", "FLUSH")
-    assert await store.deliver(planned("business")) == Receipt()
+    assert await store.outbox.deliver(planned("business")) == Receipt()
     assert target.ask("HGET", record, "plan") == "business"
-    assert (store.abandoned, store.undelivered) == (0, 0)
+    assert (store.outbox.abandoned, store.outbox.undelivered) == (0, 0)
     await store.close()
     nodes.move_slot_at_once(slot, target, source)
 
@@ -268,11 +268,11 @@ async def test_settles_that_wait_for_several_nodes_are_all_awaited(nodes: Cluste
     await store.start(60)
     callers = [replace(CALLER, account=nodes.account_on(node)) for node in nodes.nodes]
     calls = [application(f"c{number}", caller=each) for each in callers for number in range(4)]
-    receipts = [store.settle(each, None, now=False) for each in calls]
-    waiting = store.written()
+    receipts = [store.outbox.settle(each, None, now=False) for each in calls]
+    waiting = store.outbox.written()
     assert waiting is not None
     await waiting
-    assert store.written() is None
+    assert store.outbox.written() is None
     assert await asyncio.gather(*receipts) == [Receipt(late=True)] * len(calls)  # none of them was admitted
     await store.close()
 

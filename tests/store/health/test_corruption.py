@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from sidecar.ledger import decoding
 from sidecar.ledger.journal.verification import verify
-from sidecar.model import ConsentMode, OnUnknown
+from sidecar.model import OnUnknown
 from sidecar.outcome import Charge
 from sidecar.store.commands import bindings, changes, keys, scripts, stream_commands
 from sidecar.store.commands.command import Command
+from sidecar.terms import ConsentMode
 from tests.store.support import CALLER, KEYS, LEASE, NOW, RealLedger, application, demand, head_of, reveal
 from tests.support.store import StoreServer
 

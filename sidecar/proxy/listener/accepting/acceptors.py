@@ -19,13 +19,13 @@ from functools import partial
 from itertools import cycle
 from typing import Final
 
-from sidecar.config.settings.scalars import Address
+from sidecar.config.settings.addresses import Address
 from sidecar.config.settings.settings import Limits
 from sidecar.observe.metrics import Metrics
 from sidecar.observe.repeats import Repeats
 from sidecar.proxy.listener.accepting.binding import BoundAddress, bind
+from sidecar.proxy.listener.accepting.client_server import ClientServer
 from sidecar.proxy.listener.accepting.unix_binding import BoundSocket
-from sidecar.proxy.listener.client_server import ClientServer
 from sidecar.system.descriptors import Descriptors
 
 HANDSHAKE_WITHIN: Final = 15.0

@@ -11,6 +11,7 @@ local LEDGER, USAGE = KEYS[3], KEYS[4]
 -- include checked.lua
 -- include journal.lua
 -- include author.lua
+-- include consent_entry.lua
 -- generate ChangeCode
 local removed = 0
 for i, key in ipairs(KEYS) do
@@ -22,11 +23,6 @@ for i, key in ipairs(KEYS) do
 end
 if removed == 0 then return UNKNOWN end
 redis.call('PUBLISH', ARGV[5], ARGV[6])
-local entry = {'event', 'consent_removed', 'client', ARGV[4]}
-if ARGV[3] ~= '' then
-  entry[#entry + 1] = 'subject'
-  entry[#entry + 1] = ARGV[3]
-end
 -- `usage --verify` reports a corrupt journal; it must not keep access alive.
-pcall(write_journal, {signed(entry, ARGV[7])})
+pcall(write_journal, {consent_entry('consent_removed', ARGV[3], ARGV[4], ARGV[7])})
 return DONE

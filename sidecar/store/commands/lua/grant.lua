@@ -12,6 +12,7 @@ local LEDGER, USAGE = KEYS[3], KEYS[4]
 -- include checked.lua
 -- include journal.lua
 -- include author.lua
+-- include consent_entry.lua
 -- generate ChangeCode
 -- include consent.lua
 -- include consent_list.lua
@@ -29,12 +30,7 @@ for i = 2, #KEYS do
   local older = (i == 2 or is_revocation(KEYS[i])) and plain_seconds(redis.call('HGET', KEYS[i], 'at'))
   if older and older >= at then at = older + 0.001 end
 end
-local entry = {'event', 'consent_granted', 'client', ARGV[4]}
-if ARGV[3] ~= '' then
-  entry[#entry + 1] = 'subject'
-  entry[#entry + 1] = ARGV[3]
-end
-write_journal({signed(entry, ARGV[8])})
+write_journal({consent_entry('consent_granted', ARGV[3], ARGV[4], ARGV[8])})
 for i, key in ipairs(KEYS) do
   if i == 1 or i > 4 and not is_revocation(key) then
     redis.call('HSET', key, 'status', 'granted', 'at', string.format('%.3f', at))

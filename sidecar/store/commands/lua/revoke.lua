@@ -14,6 +14,7 @@ local LEDGER, USAGE = KEYS[3], KEYS[4]
 -- include types.lua
 -- include journal.lua
 -- include author.lua
+-- include consent_entry.lua
 -- include consent_list.lua
 -- generate ChangeCode
 local created = redis.call('EXISTS', KEYS[1]) == 0 and CREATED or DONE
@@ -27,11 +28,6 @@ end
 redis.call('HSET', KEYS[1], 'issuer', ARGV[1], 'account', ARGV[2], 'client_id', ARGV[4])
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'subject', ARGV[3]) end
 redis.call('PUBLISH', ARGV[5], ARGV[6])
-local entry = {'event', 'consent_revoked', 'client', ARGV[4]}
-if ARGV[3] ~= '' then
-  entry[#entry + 1] = 'subject'
-  entry[#entry + 1] = ARGV[3]
-end
 -- `usage --verify` reports a corrupt journal; it must not keep access alive.
-pcall(write_journal, {signed(entry, ARGV[7])})
+pcall(write_journal, {consent_entry('consent_revoked', ARGV[3], ARGV[4], ARGV[7])})
 return created

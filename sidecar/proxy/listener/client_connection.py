@@ -1,4 +1,4 @@
-"""Server of a listener, and the connections of its clients: one task for the requests of a connection.
+"""Connection of a client: one task serves its requests, in their order.
 
 aiohttp's own request handler takes two tasks and some seventy function calls a request, quotes requests that it
 cannot parse, and does not notice a disconnected client by default. What is kept of it: its parser in C, and the flow
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Protocol
 
 from aiohttp import StreamReader
 from aiohttp.http_exceptions import HttpProcessingError
@@ -17,7 +17,6 @@ from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web import RequestPayloadError
 
-from sidecar.config.settings.settings import Limits
 from sidecar.proxy.listener.answering_connection import AnsweringConnection, ClientRequest
 from sidecar.proxy.listener.http_answers import Answer, answer_head
 from sidecar.proxy.listener.request_heads import Arrivals, Arrived, KnownHeads, RequestHead
@@ -30,15 +29,24 @@ clients should not send any behind a POST)."""
 READ_AHEAD: Final = 32 * 1024
 """Bytes of a body that may be read ahead of its reader; a connection is paused at twice as many."""
 
-IDLE_CONNECTION: Final = 75.0
-"""Seconds until a client's connection is closed that is idle, or on which the client reads nothing of an answer."""
-
 _QUEUED: Final = 32  # parsed requests that wait on a connection, which is paused then
 _LINGER: Final = 10.0  # seconds to read a body that is not needed any more, so that its client reads the answer
 
 Handler = Callable[[ClientRequest], Awaitable[Answer]]
 ErrorAnswer = Callable[[int, BaseException | None], Answer]
-_Parsed = tuple[RawRequestMessage | HttpProcessingError, StreamReader]
+
+
+class ConnectionServer(Protocol):
+    """Parts of the listener's server that its connections use; `ClientServer` documents them."""
+
+    handle: Handler
+    error: ErrorAnswer
+    idle: float
+    loop: asyncio.AbstractEventLoop
+    connections: set[ClientConnection]
+    heads: KnownHeads
+    max_header: int
+    last: bool
 
 
 class ClientConnection(AnsweringConnection):
@@ -57,7 +65,7 @@ class ClientConnection(AnsweringConnection):
         "met",
     )
 
-    def __init__(self, server: ClientServer, ended: Callable[[], None]) -> None:
+    def __init__(self, server: ConnectionServer, ended: Callable[[], None]) -> None:
         super().__init__(server.loop, server.idle, server.heads)
         self._server = server
         self._ended = ended
@@ -301,48 +309,3 @@ class ClientConnection(AnsweringConnection):
                 task.cancel()
                 await asyncio.wait([task], timeout=_LINGER)
         self.close()
-
-
-class ClientServer:
-    """Server of one listener.
-
-    Args:
-        handle: serves one request, and is cancelled when its client disconnects.
-        error: answers an error that no handler has answered; gets its HTTP status and the exception.
-        limits: `header` bounds the request line and each header.
-        idle: seconds; see `IDLE_CONNECTION`.
-
-    Attributes:
-        connections: open connections, and closed ones whose last request has not ended.
-        loop: the event loop.
-        heads: heads of requests that were accepted before.
-        max_header: bytes of a request line and of a header, for connections that begin from now on.
-        last: True when each connection ends with its next answer, because the process will end.
-    """
-
-    def __init__(self, handle: Handler, error: ErrorAnswer, limits: Limits, idle: float = IDLE_CONNECTION) -> None:
-        self.handle = handle
-        self.error = error
-        self.idle = idle
-        self.loop = asyncio.get_running_loop()
-        self.connections: set[ClientConnection] = set()
-        self.heads = KnownHeads()
-        self.last = False
-        self.limit(limits)
-
-    def limit(self, limits: Limits) -> None:
-        """Bound the heads of connections that begin from now on."""
-        self.max_header = limits.header
-        self.heads.clear()
-
-    def connection(self, ended: Callable[[], None]) -> ClientConnection:
-        """Make the protocol of a new connection; `ended` is called when it is lost."""
-        return ClientConnection(self, ended)
-
-    def __call__(self) -> ClientConnection:
-        """Make the protocol of a connection that is not counted."""
-        return self.connection(lambda: None)
-
-    async def shutdown(self, grace: float) -> None:
-        """End all connections: requests in progress have `grace` seconds."""
-        await asyncio.gather(*(each.shutdown(grace) for each in list(self.connections)))
