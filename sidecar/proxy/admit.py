@@ -162,11 +162,10 @@ class Admission:
             lease = HoldLease(application.lease / 1000, self._lease_margin * _SKEW)  # begins before the store is asked
         admission = await (self._store.admit if application.approval is None else self._asked)(application)
         shadow = shadow_refusals(admission, application)
-        refusal = None
         if admission.code is not _ADMITTED or decision.refusal is not None:
             refusal = self._refusal(admission, application, decision, policy.manage_url)
-        if refusal is not None:
-            return self._rejected(self._answered(refusal, decided, admission), decided, admission, shadow)
+            if refusal is not None:
+                return self._rejected(self._answered(refusal, decided, admission), decided, admission, shadow)
         if application.session is not None or application.tasks:
             self.ownership.used(caller, application.session, application.tasks)
         hold = None
@@ -178,6 +177,7 @@ class Admission:
             approved = self._approved(application, admission.approval, decided, admission)
             decided = _with_state(decided, admission.carried)
         scopes = policy.effective(caller.scopes, admission.consent_scopes)
+        self._challenges.satisfied(caller, scopes)
         settlement = Settlement(self._store, decided, hold, self._closed, approved)
         plan, prices, consented = admission.plan, admission.prices, admission.consent_scopes
         return Admitted(decided, scopes, settlement, deadline, plan, prices, consented, shadow, approved)
@@ -231,6 +231,8 @@ class Admission:
         policy, caller = parsed.received.snapshot.policy, parsed.caller
         given = policy.effective(caller.scopes, admission.consent_scopes)
         missing = tuple(scope for scope in decision.scopes if scope not in given)
+        if not missing:  # refused for something else
+            self._challenges.satisfied(caller, given)
         if refusal.rule is None:
             refusal = refusal.replace(rule=policy.refusing_rule(decided.operation, admission))
         return self._challenges.rewrite(refusal, caller, policy, missing, parsed.received.snapshot.published)
