@@ -160,7 +160,7 @@ class Admission:
         lease = None
         if application.demands:
             lease = HoldLease(application.lease / 1000, self._lease_margin * _SKEW)  # begins before the store is asked
-        admission = await (self._store.admit if application.approval is None else self._asked)(application)
+        admission = await self._store.admit(application)
         shadow = shadow_refusals(admission, application)
         if admission.code is not _ADMITTED or decision.refusal is not None:
             refusal = self._refusal(admission, application, decision, policy.manage_url)
@@ -195,16 +195,6 @@ class Admission:
             refusal = admission_refusals.with_price(decision.refusal, admission.prices)
         return refusal
 
-    async def _asked(self, application: Application) -> AdmissionReply:
-        """Run gates 5-7; give an approval back that a call may have used which is not admitted here."""
-        try:
-            return await self._store.admit(application)
-        except BaseException:  # also a cancellation: the client has disconnected
-            claim = application.approval
-            if claim is not None and claim.handle is not None:
-                self._approvals.give_back(application, claim.handle)
-            raise
-
     def _approved(
         self, application: Application, handle: str | None, decided: Decided, admission: AdmissionReply
     ) -> ApprovedCall:
@@ -212,7 +202,7 @@ class Admission:
             raise Refusal(ErrorCode.INTERNAL, log="admitted without the approval that it needs")
         confirm = None if decided.tool is None else decided.tool.confirm
         title = "" if confirm is None else confirm.title
-        return ApprovedCall(self._approvals, application, handle, title, admission.prices)
+        return ApprovedCall(self._approvals, application, title, admission.prices)
 
     def _rejected(
         self, refusal: Refusal, decided: Decided, admission: AdmissionReply, shadow: tuple[ShadowRefusal, ...]
