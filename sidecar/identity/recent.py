@@ -46,6 +46,10 @@ class Recent(Generic[Key, Value]):
     def __repr__(self) -> str:
         return f"Recent({list(self._entries)!r})"
 
+    def keys_of(self, owner: Owner) -> tuple[Key, ...]:
+        """Return the keys of an owner's entries, the least recently used first."""
+        return tuple(self._owned.get(owner, ()))
+
     def get(self, key: Key) -> Value | None:
         """Return an entry and mark it as used; None if there is none."""
         entry = self._entries.get(key)

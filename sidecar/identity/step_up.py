@@ -2,12 +2,15 @@
 
 A client that is challenged for scopes sends its user to a login and returns with a new token. If that token also
 lacks the scopes, another login would not add them either, and the answer goes to the model instead. The cause is
-unknown: the login may not offer the scopes, or the client may not request them. Pure, except for this memory.
+unknown: the login may not offer the scopes, or the client may not request them. A token with the scopes shows that a
+login does add them: its challenge is forgotten, so that a later login without them (after a revocation, on another
+device) is challenged like the first one. The time of a token or of a consent shows nothing: every login has newer ones,
+also one that adds nothing. Pure, except for this memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,3 +63,18 @@ class StepUpHistory:
             return caller.issued_at > max(made.at, made.issued_at)
         self._made.put(key, owner, _Challenge(now, caller.issued_at))
         return False
+
+    def satisfied(self, caller: Caller, scopes: Set[str]) -> None:
+        """Forget the caller's challenges for scopes that it now has.
+
+        Args:
+            caller: its token passed for an operation.
+            scopes: the scopes that count for it.
+        """
+        if not len(self._made):  # asked at every call
+            return
+        for key in self._made.keys_of(owner_of(caller)):
+            made = self._made.get(key)
+            # A token from before the challenged one is of an earlier login, which says nothing about the next.
+            if made is not None and key[3] <= scopes and caller.issued_at >= made.issued_at:
+                self._made.pop(key)

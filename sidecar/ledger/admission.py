@@ -74,7 +74,8 @@ def admit(before: AccountState, application: Application, now: int) -> tuple[Adm
 def _answer(state: AccountState, application: Application, now: int) -> AdmissionReply:
     reserves = bool(application.demands) and not application.dry_run
     holds = reserves and application.depth is Depth.PRICE
-    if reserves and application.call_id in state.resolved:
+    uses = application.approval is not None and not application.dry_run
+    if (reserves or uses) and application.call_id in state.resolved:
         return AdmissionReply(AdmissionCode.RESOLVED_ALREADY)
     standing = _standing(state, application)
     priced = bool(application.demands) and application.depth is Depth.PRICE

@@ -160,8 +160,12 @@ def answer(
     return found.status
 
 
-def give_back(known: dict[str, Approval], handle: str, call: str, now: int) -> None:
-    """Make an approval usable again after its call was not sent."""
-    found = known.get(handle)
-    if found is not None and found.status is ApprovalStatus.USED and found.call == call:
-        known[handle] = replace(found, status=ApprovalStatus.ACCEPTED, call=None, used_at=now)
+def give_back(known: dict[str, Approval], call: str, now: int) -> None:
+    """Make the approval usable again that a call has used, of which nothing was sent.
+
+    The store finds one that the call claimed without its handle only among the `MAX_PENDING` that were so used last.
+    """
+    for handle, found in known.items():
+        if found.status is ApprovalStatus.USED and found.call == call and found.expires_at > now:
+            known[handle] = replace(found, status=ApprovalStatus.ACCEPTED, call=None, used_at=now)
+            return

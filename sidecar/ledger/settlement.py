@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from sidecar.ledger import approval_records
 from sidecar.ledger.accounts import AccountState, HeldAmount, Hold, ResolvedCall
 from sidecar.ledger.windows import Counter, window_at
 from sidecar.model import MAX_AMOUNT, AmountKind, OnUnknown
@@ -96,7 +97,7 @@ def settle(
 def release(
     before: AccountState, call_id: str, *, forwarded: bool = False, now: int, lease: int
 ) -> tuple[Receipt, AccountState]:
-    """Return the units that one call has reserved.
+    """Return the units that one call has reserved; one that was not forwarded also gives its approval back.
 
     Args:
         before: the account; it is not changed.
@@ -105,7 +106,12 @@ def release(
         now: time of the store's clock, in milliseconds since the epoch.
         lease: milliseconds for which the outcome is remembered.
     """
-    return _resolve(before, call_id, Resolution.RELEASED, _released if forwarded else _nothing, now, lease)
+    cost = _released if forwarded else _nothing
+    receipt, state = _resolve(before, call_id, Resolution.RELEASED, cost, now, lease)
+    known = before.resolved.get(call_id)
+    if not forwarded and (known is None or known.until <= now):  # once
+        approval_records.give_back(state.approvals, call_id, now)
+    return receipt, state
 
 
 def _resolve(

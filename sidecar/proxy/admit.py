@@ -161,13 +161,12 @@ class Admission:
         lease = None
         if application.demands:
             lease = HoldLease(application.lease / 1000, self._lease_margin * _SKEW)  # begins before the store is asked
-        admission = await (self._store.admit if application.approval is None else self._asked)(application)
+        admission = await self._store.admit(application)
         shadow = shadow_refusals(admission, application)
-        refusal = None
         if admission.code is not _ADMITTED or decision.refusal is not None:
             refusal = self._refusal(admission, application, decision, policy.manage_url)
-        if refusal is not None:
-            return self._rejected(self._answered(refusal, decided, admission), decided, admission, shadow)
+            if refusal is not None:
+                return self._rejected(self._answered(refusal, decided, admission), decided, admission, shadow)
         if application.session is not None or application.tasks:
             self.ownership.used(caller, application.session, application.tasks)
         hold = None
@@ -179,6 +178,7 @@ class Admission:
             approved = self._approved(application, admission.approval, decided, admission)
             decided = _with_state(decided, admission.carried)
         scopes = policy.effective(caller.scopes, admission.consent_scopes)
+        self._challenges.satisfied(caller, scopes)
         settlement = Settlement(self._store.outbox, decided, hold, self._closed, approved)
         plan, prices, consented = admission.plan, admission.prices, admission.consent_scopes
         return Admitted(decided, scopes, settlement, deadline, plan, prices, consented, shadow, approved)
@@ -196,16 +196,6 @@ class Admission:
             refusal = admission_refusals.with_price(decision.refusal, admission.prices)
         return refusal
 
-    async def _asked(self, application: Application) -> AdmissionReply:
-        """Run gates 5-7; give an approval back that a call may have used which is not admitted here."""
-        try:
-            return await self._store.admit(application)
-        except BaseException:  # also a cancellation: the client has disconnected
-            claim = application.approval
-            if claim is not None and claim.handle is not None:
-                self._approvals.give_back(application, claim.handle)
-            raise
-
     def _approved(
         self, application: Application, handle: str | None, decided: Decided, admission: AdmissionReply
     ) -> ApprovedCall:
@@ -213,7 +203,7 @@ class Admission:
             raise Refusal(ErrorCode.INTERNAL, log="admitted without the approval that it needs")
         confirm = None if decided.tool is None else decided.tool.confirm
         title = "" if confirm is None else confirm.title
-        return ApprovedCall(self._approvals, application, handle, title, admission.prices)
+        return ApprovedCall(self._approvals, application, title, admission.prices)
 
     def _rejected(
         self, refusal: Refusal, decided: Decided, admission: AdmissionReply, shadow: tuple[ShadowRefusal, ...]
@@ -232,6 +222,8 @@ class Admission:
         policy, caller = parsed.received.snapshot.policy, parsed.caller
         given = policy.effective(caller.scopes, admission.consent_scopes)
         missing = tuple(scope for scope in decision.scopes if scope not in given)
+        if not missing:  # refused for something else
+            self._challenges.satisfied(caller, given)
         if refusal.rule is None:
             refusal = refusal.replace(rule=policy.refusing_rule(decided.operation, admission))
         return self._challenges.rewrite(refusal, caller, policy, missing, parsed.received.snapshot.published)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from functools import lru_cache
 from typing import Final
 
@@ -60,6 +60,15 @@ class ScopeChallenges:
         lacking = [scope for scope in missing if scope not in held]  # else the consent record lacks them
         detail = _repeated(published.spelled(lacking, caller.issuer_id)) if lacking else refusal.detail
         return refusal.replace(detail=detail, shape=Shape.TOOL_RESULT, status=None)
+
+    def satisfied(self, caller: Caller, given: Set[str]) -> None:
+        """Forget the challenges that a call has satisfied: a login adds their scopes, and may have to once more.
+
+        Args:
+            caller: the caller; it has all scopes of its operation.
+            given: the scopes that count for it.
+        """
+        self._history.satisfied(caller, given)
 
 
 @lru_cache(256)  # a token without the scope gets the same refusal at every call

@@ -190,8 +190,8 @@ class Settlement:
             None if price is None else price.rows,
             () if price is None else price.failures,
         )
-        if self._approved is not None and event is Event.NOT_SENT:
-            self._approved.give_back()
+        if self._approved is not None and held is None and event is Event.NOT_SENT:
+            self._approved.give_back()  # the release of a hold does it, too
         if held is not None:
             self._closed()
             self._receipt = self._send(todo, event, held, charges, context, now)

@@ -86,6 +86,9 @@ class ApprovalStore:
         keys = account_keys(asked.issuer_id, asked.account)
         self._store.outbox.deliver(approvals.answer(keys, asked.handle, asked.subject, accepted=False))
 
-    def give_back(self, application: Application, handle: str) -> None:
-        """Make the approval of a call usable again, of which nothing was sent; retried until acknowledged."""
-        self._store.outbox.deliver(approvals.give_back(application, handle))
+    def give_back(self, application: Application) -> None:
+        """Make the approval usable again that a call without a price has used, of which nothing was sent.
+
+        Retried until acknowledged. The release of a call with a price does it, too.
+        """
+        self._store.outbox.release(application)

@@ -106,3 +106,34 @@ def test_the_challenges_of_one_client_evict_no_other_clients():
         challenges.unsatisfied(caller(), (f"scope:{number}",), NOW + 100)
     assert challenges.unsatisfied(caller(subject="bob", issued=130), SCOPES, NOW + 140)
     assert gone == [("main", "ada", "cli-1")] * 47
+
+
+def test_after_a_token_with_the_scopes_a_new_login_without_them_is_challenged_again(asked: StepUpHistory):
+    asked.satisfied(caller(issued=110), {*SCOPES, "usage:read"})
+    assert not asked.unsatisfied(caller(issued=130), SCOPES, NOW + 140)
+    assert asked.unsatisfied(caller(issued=150), SCOPES, NOW + 160), "a login that adds nothing starts no other one"
+
+
+def test_new_logins_that_never_have_the_scopes_are_not_challenged_again(asked: StepUpHistory):
+    for later in range(130, 330, 20):
+        asked.satisfied(caller(issued=later), set(SCOPES[1:]))  # by calls for which its scopes are enough
+        assert asked.unsatisfied(caller(issued=later), SCOPES, NOW + later)
+
+
+def test_an_earlier_token_with_the_scopes_does_not_answer_for_the_next_login(asked: StepUpHistory):
+    asked.satisfied(caller(issued=-1), {*SCOPES})
+    assert asked.unsatisfied(caller(issued=130), SCOPES, NOW + 140)
+
+
+def test_a_wider_token_beside_narrow_logins_costs_them_one_more_challenge_at_most(asked: StepUpHistory):
+    wide = caller(issued=50)
+    asked.satisfied(wide, {*SCOPES})
+    assert not asked.unsatisfied(caller(issued=130), SCOPES, NOW + 140)
+    asked.satisfied(wide, {*SCOPES})
+    assert asked.unsatisfied(caller(issued=150), SCOPES, NOW + 160)
+
+
+@pytest.mark.parametrize("change", [{"issuer_id": "other"}, {"subject": "bob"}, {"client_id": "cli-2"}])
+def test_a_token_of_another_caller_satisfies_no_challenge(asked: StepUpHistory, change: dict[str, str]):
+    asked.satisfied(caller(issued=110, **change), {*SCOPES})
+    assert asked.unsatisfied(caller(issued=130), SCOPES, NOW + 140)

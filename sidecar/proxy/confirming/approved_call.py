@@ -25,20 +25,18 @@ class ApprovedCall:
     Attributes:
         approvals: keeps it.
         application: the application that used it.
-        handle: its handle.
         title: the tool's name for people.
         prices: the amounts that the call has reserved.
     """
 
     approvals: ApprovalStore
     application: Application
-    handle: str
     title: str
     prices: tuple[Price, ...]
 
     def give_back(self) -> None:
-        """Make it usable again: nothing of the call was sent."""
-        self.approvals.give_back(self.application, self.handle)
+        """Make it usable again: nothing of the call was sent, and no hold is released."""
+        self.approvals.give_back(self.application)
 
     async def carry(self, result: Mapping[str, Any]) -> Result:
         """Return a backend's request for input with a state of the sidecar's, which stands for the backend's.

@@ -1,4 +1,6 @@
-"""Commands on the approvals of an account, and the readers of their replies. An admission uses an approval up.
+"""Commands on the approvals of an account, and the readers of their replies.
+
+An admission uses an approval up; the release of a call that was not forwarded gives it back (`scripts`).
 
 A question is bound to its caller and call. Its handle is random, so it is no secret that a forwarded message may hold:
 only the caller's own token, or the account holder's login, can use or answer it.
@@ -15,9 +17,9 @@ import orjson
 
 from sidecar.approval import ApprovalStatus, ConfirmBy
 from sidecar.ledger.approval_records import Approval
-from sidecar.model import AmountKind, Application, Price
+from sidecar.model import AmountKind, Price
 from sidecar.store.commands.command import Command, text
-from sidecar.store.commands.keys import REVOKED_CHANNEL, AccountKeys, account_keys, caller_keys
+from sidecar.store.commands.keys import REVOKED_CHANNEL, AccountKeys, account_keys
 from sidecar.store.commands.scripts import ANSWER, APPROVALS, ASK
 
 ANSWERED_TAG: Final = "answered:"
@@ -96,11 +98,6 @@ def announced(message: str) -> tuple[str, str, bool] | None:
 def answered(reply: Any) -> ApprovalStatus | None:
     """Return the state of the approval after an answer: that of the first one; None when the subject has none."""
     return None if reply is None else ApprovalStatus(text(reply))
-
-
-def give_back(application: Application, handle: str) -> Command:
-    """Make the approval of a call usable again: nothing of the call was sent."""
-    return Command(ANSWER, (caller_keys(application.caller).approvals,), ("back", handle, application.call_id, ""))
 
 
 def find(keys: AccountKeys, handle: str) -> Command:

@@ -22,7 +22,7 @@ Every key of an account has the account's digest as its hash tag:
     mcp:{ACCOUNT}:tasks             zset    the same of TASK
     mcp:{ACCOUNT}:tasks:CONSENT     zset    the same of one subject and client
     mcp:{ACCOUNT}:approval:HANDLE   hash    the caller, the call, its prices, status, and the end in ms since the epoch
-    mcp:{ACCOUNT}:approvals         zset    HANDLE by its last use, in ms since the epoch, while it is not used up
+    mcp:{ACCOUNT}:approvals         zset    HANDLE by its last use, in ms since the epoch; used up ones may be on it
     mcp:{ACCOUNT}:outcome:CALL      string  outcome of a resolved call, kept for the length of a lease
     mcp:{ACCOUNT}:done:OPERATION    string  reply of a change of a balance, kept as long as its caller asks
     mcp:{ACCOUNT}:login:LOGIN       hash    issuer account subject name token at, of a session of the account page

@@ -194,9 +194,14 @@ def release(application: Application, *, forwarded: bool = False) -> Command:
 
     Args:
         application: the application given to `admit`.
-        forwarded: whether the call was sent to the backend: then fixed amounts stay charged.
+        forwarded: whether the call was sent to the backend: then fixed amounts stay charged, and its approval is used.
     """
-    return _resolve(application, Resolution.RELEASED, forwarded, b"[]")
+    claim = application.approval
+    if claim is None or forwarded:
+        return _resolve(application, Resolution.RELEASED, forwarded, b"[]")
+    keys, call_id = caller_keys(application.caller), application.call_id
+    words = (call_id, Resolution.RELEASED, 0, application.lease, "[]", claim.handle or "")
+    return Command(RESOLVE, (*keys.money, keys.outcome(call_id), keys.approvals), words)
 
 
 def _resolve(application: Application, how: Resolution, forwarded: bool, costs: bytes) -> Command:

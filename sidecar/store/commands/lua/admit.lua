@@ -94,7 +94,7 @@ local function standing()
   return ADMITTED, record, terms, own
 end
 
-if reserves and redis.call('EXISTS', KEYS[11]) == 1 then
+if (reserves or claims and not dry_run) and redis.call('EXISTS', KEYS[11]) == 1 then
   answer[1] = RESOLVED_ALREADY
   return answer
 end
@@ -327,7 +327,8 @@ if first_use then
 end
 if approval then
   redis.call('HSET', approval.key, 'status', 'used', 'call', call)
-  redis.call('ZREM', KEYS[#KEYS], approval.handle)
+  -- One that was claimed without its handle stays on the list: a release finds it there by its call.
+  if ARGV[claim] ~= '' then redis.call('ZREM', KEYS[#KEYS], approval.handle) end
 end
 for i = 12, used and bound or 0 do
   redis.call('EXPIRE', KEYS[i], 86400, 'GT') -- a longer expiry stays

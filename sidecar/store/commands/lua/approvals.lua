@@ -10,7 +10,7 @@ local LIST, answer = KEYS[1], {}
 local handles = ARGV[1] ~= '' and {ARGV[1]} or redis.call('ZRANGE', LIST, 0, -1)
 for i = #handles, 1, -1 do
   local found = approval_of(LIST, handles[i])
-  if found then
+  if found and (ARGV[1] ~= '' or found.status ~= 'used') then
     answer[#answer + 1] = handles[i]
     answer[#answer + 1] = redis.call('HGETALL', found.key)
   end

@@ -5,9 +5,11 @@
 -- which create holds, may not.
 --
 -- KEYS  1 ledger  2 holds  3 leases  4 paid  5 requests  6 usage  7 outcome of this call
+--       8 list of approvals: the one that the call has used is given back; absent unless it is released and was not sent
 -- ARGV  1 call id  2 settled or released  3 whether it was forwarded (1, 0)  4 ms to remember the outcome
 --       5 charges: JSON [units, or [item, ...], or null for the reserve, or false for the reserve without marking any
 --       item as paid, ...]; missing ones are null
+--       6 with KEYS 8, handle of the approval; '' for a call that claimed any of the account page
 -- Returns {late (1, 0), then kind, name, units of each amount}
 -- include clock.lua
 local LEDGER, HOLDS, LEASES, PAID, REQUESTS, USAGE = unpack(KEYS)
@@ -18,6 +20,11 @@ local call, how = ARGV[1], ARGV[2]
 
 local function remember(outcome, receipt)
   redis.call('SET', KEYS[7], cjson.encode({how = outcome, receipt = receipt}), 'PX', ARGV[4])
+  if KEYS[8] then
+    -- include approval.lua
+    -- include give_back.lua
+    pcall(give_back, KEYS[8], ARGV[6], call) -- a corrupt approval must not keep a hold open
+  end
 end
 
 local known = redis.call('GET', KEYS[7])
