@@ -59,7 +59,7 @@ class Lost:
 
     async def released(self) -> None:
         """Wait until the store has acknowledged what the sidecar owes it."""
-        await self.rig.sidecar.store.drain()
+        await self.rig.sidecar.store.outbox.drain()
 
 
 async def started(launch: Launch, proxy: FaultProxy, server: StoreServer, confirm: Json, tool: Json) -> Rig:
@@ -135,5 +135,5 @@ async def test_an_approval_of_a_call_that_has_reached_the_backend_stays_used(
     await visit(rig, address)
     rig.backend.once(scripted.rpc_error())
     await ask(rig, capabilities=FORM)
-    await rig.sidecar.store.drain()
+    await rig.sidecar.store.outbox.drain()
     assert Lost(rig, fault_proxy, store).status(address.rpartition("/")[2]) == ApprovalStatus.USED
