@@ -30,6 +30,8 @@ from sidecar.store.store import Store
 # Members of enums as constants: as attributes of their classes they take ten times as long.
 _ADMITTED: Final = AdmissionCode.ADMITTED
 
+_NO_SHADOW: Final[tuple[ShadowRefusal, ...]] = ()
+
 LEASE_MARGIN: Final = 60.0
 """Seconds that a hold outlives its call's timeout before another process may resolve it."""
 
@@ -161,7 +163,7 @@ class Admission:
         if application.demands:
             lease = HoldLease(application.lease / 1000, self._lease_margin * _SKEW)  # begins before the store is asked
         admission = await (self._store.admit if application.approval is None else self._asked)(application)
-        shadow = shadow_refusals(admission, application)
+        shadow = shadow_refusals(admission, application) if application.demands or admission.plan else _NO_SHADOW
         refusal = None
         if admission.code is not _ADMITTED or decision.refusal is not None:
             refusal = self._refusal(admission, application, decision, policy.manage_url)
@@ -246,8 +248,8 @@ class Admission:
         # By place: a call with named arguments takes twice as long.
         return Application(
             parsed.received.id, self._owner, parsed.caller, decision.refusal is not None, decision.depth, terms,
-            decision.demands, decision.on_unknown, round((timeout + self._lease_margin) * 1000), call.session, request,
-            tasks, None if decision.refusal is not None else decision.approval,
+            decision.demands, decision.on_unknown, int((timeout + self._lease_margin) * 1000 + 0.5),
+            call.session, request, tasks, None if decision.refusal is not None else decision.approval,
         )  # fmt: skip
 
 
