@@ -237,10 +237,11 @@ class _CallSeries:
     def observe(self, seconds: float, backend: float | None, trace_id: str | None) -> None:
         """Observe the times of a call."""
         latency, overhead, own = self.latency, self.overhead, seconds
-        if backend is not None:
-            self.backend.observe(backend)
-            own = seconds - backend if seconds > backend else 0.0
         # As `observe` does, which costs as much as what it does.
+        if backend is not None:
+            own, waits = seconds - backend if seconds > backend else 0.0, self.backend
+            waits.total += backend
+            waits.counts[bisect_left(waits.bounds, backend)] += 1
         bucket = bisect_left(latency.bounds, seconds)
         latency.total += seconds
         latency.counts[bucket] += 1

@@ -33,11 +33,10 @@ def subject_of(policy: Policy, call: Call) -> Subject:
             is not declared; `params_malformed` for an ambiguous URI.
     """
     if call.method == "tools/call" and call.kind is _REQUEST:
-        name = call.params.get("name")
-        tool = policy.tools.get(name) if type(name) is str else None
-        if tool is None:
+        name, tools = call.tool, policy.tools
+        if type(name) is not str or name not in tools:
             raise Refusal(ErrorCode.TOOL_UNKNOWN)
-        return tool.subject
+        return tools[name].subject
     if not has(call) or call.kind not in (_REQUEST, CallKind.NOTIFICATION):
         raise _not_allowed(call)
     if call.method in ELSEWHERE:

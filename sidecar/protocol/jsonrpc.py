@@ -31,6 +31,8 @@ NOTIFICATIONS: Final = "notifications/"
 
 # Parts of every name on the path to a task id, except for `_meta`.
 _ABOUT_TASKS: Final = (b"task", b"notifications")
+_PROTOTYPE, _CONSTRUCTOR = POISONED
+_TASK, _NOTIFIED = _ABOUT_TASKS
 _REQUEST_MEMBERS: Final = frozenset({"jsonrpc", "id", "method", "params"})
 _RESPONSE_MEMBERS: Final = frozenset({"jsonrpc", "id", "result", "error"})
 _UNDEFINED: Final = "The message has members that JSON-RPC does not define."
@@ -75,7 +77,9 @@ def read(body: bytes, max_depth: int = strictjson.MAX_DEPTH) -> Message:
         raise _malformed("The body must be one JSON object; batches are not accepted.")
     if plain.get("jsonrpc") != "2.0":
         raise _malformed('The member "jsonrpc" must be "2.0".')
-    return _called(plain, parsed) if "method" in plain else _answered(plain, parsed.exact)
+    if "method" not in plain:
+        return _answered(plain, parsed.exact)
+    return _usual(plain, parsed) or _called(plain, parsed)
 
 
 def is_request_id(value: object, longest: int = MAX_ID_LENGTH) -> TypeGuard[RequestId]:
@@ -97,6 +101,24 @@ def canonical(id_: RequestId) -> RequestId:
         return int(id_)
     except ValueError:
         return id_
+
+
+def _usual(plain: dict[str, Any], parsed: strictjson.Parsed) -> Message | None:
+    """Return the call of a tool as most clients send it, as `_called` does; None for any other message."""
+    if len(plain) != len(_REQUEST_MEMBERS) or plain["method"] != "tools/call":
+        return None
+    try:
+        id_, params, folded = plain["id"], plain["params"], parsed.folded
+    except KeyError:
+        return None
+    if type(id_) is not int or not -MAX_AMOUNT <= id_ <= MAX_AMOUNT or type(params) is not dict:
+        return None
+    document = {"jsonrpc": "2.0", "id": id_, "method": "tools/call", "params": parsed.exact["params"]}
+    may_poison = may_name_tasks = True
+    if folded is not None:  # as `Parsed.may_name`, which costs as much as what it does
+        may_poison = folded.find(_PROTOTYPE) >= 0 or folded.find(_CONSTRUCTOR) >= 0
+        may_name_tasks = folded.find(_TASK) >= 0 or folded.find(_NOTIFIED) >= 0
+    return Message(_REQUEST, id_, "tools/call", params, document, may_poison, may_name_tasks)
 
 
 def _called(plain: dict[str, Any], parsed: strictjson.Parsed) -> Message:

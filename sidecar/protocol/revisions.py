@@ -14,10 +14,11 @@ from sidecar.errors import ErrorCode, Refusal
 from sidecar.model import Call, CallKind, Revision
 from sidecar.protocol.headers import McpHeaders, check_mirrors, check_session
 from sidecar.protocol.jsonrpc import Message, is_request_id
-from sidecar.protocol.meta import CAPABILITIES_KEY, CLIENT_KEY, VERSION_KEY
+from sidecar.protocol.meta import CAPABILITIES_KEY, VERSION_KEY
 from sidecar.protocol.references import references
 from sidecar.protocol.strict.members import Members, check_members, malformed, poisoned
 from sidecar.protocol.tasks import task_ids, task_support
+from sidecar.protocol.usual_calls import READ_CAPABILITIES, READ_META, revision_of_usual
 
 # Members of enums as constants: as attributes of their classes they take ten times as long.
 _REQUEST: Final = CallKind.REQUEST
@@ -107,13 +108,6 @@ _READ: Final[Mapping[str, Members]] = {
 }
 _FEW: Final = 8  # names of one object that are remembered
 _READ_ANYWHERE: Final = Members.of("_meta")
-# With `_meta` for messages that are not about tasks: in the others, `task_ids` refuses what is confusable with it.
-_READ_META: Final = Members.of(
-    *("_meta", VERSION_KEY, CAPABILITIES_KEY), common=(CLIENT_KEY, "progressToken", "traceparent", "tracestate")
-)
-_READ_CAPABILITIES: Final = Members.of(
-    *("elicitation", "tasks", "extensions"), common=("experimental", "roots", "sampling")
-)
 
 # --- in ------------------------------------------------------------------------------------------
 
@@ -130,15 +124,8 @@ def call_of(message: Message, headers: McpHeaders, declared: Container[str] = ()
         Refusal: `version_unsupported`, `header_mismatch`, `params_malformed`, `message_malformed`,
             `capability_missing`, `session_unknown`.
     """
-    revision = revision_of(message, headers)
+    revision = revision_of_usual(message, headers) or _checked_revision(message, headers)
     stateless = revision.stateless
-    if message.kind is _RESPONSE:
-        _check_response(message, revision)
-        _check_params(message, revision)
-    else:
-        enveloped = stateless and message.kind is _REQUEST
-        _check_params(message, revision, enveloped=enveloped)
-        check_mirrors(headers, message, required=enveloped)
     params, document = message.params, message.document
     tasks: tuple[str, ...] = ()
     if message.may_name_tasks:
@@ -152,6 +139,19 @@ def call_of(message: Message, headers: McpHeaders, declared: Container[str] = ()
     return Call(
         message.kind, revision, message.method, message.id, params, document, session, carried, None, tasks
     )  # fmt: skip
+
+
+def _checked_revision(message: Message, headers: McpHeaders) -> Revision:
+    """Return the revision of a message once it passes all checks of its parameters and headers."""
+    revision = revision_of(message, headers)
+    if message.kind is _RESPONSE:
+        _check_response(message, revision)
+        _check_params(message, revision)
+    else:
+        enveloped = revision.stateless and message.kind is _REQUEST
+        _check_params(message, revision, enveloped=enveloped)
+        check_mirrors(headers, message, required=enveloped)
+    return revision
 
 
 def bodiless_call(http_method: str, headers: McpHeaders) -> Call:
@@ -309,10 +309,10 @@ def _check_all_params(message: Message, revision: Revision, *, enveloped: bool) 
     if known:
         references(message.method, params)
     meta = params.get("_meta", {})
-    check_members(meta, _READ_META)
+    check_members(meta, READ_META)
     capabilities = params.get("capabilities") if message.method == "initialize" else meta.get(CAPABILITIES_KEY)
     if type(capabilities) is dict:
-        check_members(capabilities, _READ_CAPABILITIES)
+        check_members(capabilities, READ_CAPABILITIES)
     if enveloped:
         _check_envelope(meta)
 

@@ -31,6 +31,8 @@ from sidecar.terms import Terms
 # Members of enums as constants: as attributes of their classes they take ten times as long.
 _ADMITTED: Final = AdmissionCode.ADMITTED
 
+_NO_SHADOW: Final[tuple[ShadowRefusal, ...]] = ()
+
 LEASE_MARGIN: Final = 60.0
 """Seconds that a hold outlives its call's timeout before another process may resolve it."""
 
@@ -162,7 +164,7 @@ class Admission:
         if application.demands:
             lease = HoldLease(application.lease / 1000, self._lease_margin * _SKEW)  # begins before the store is asked
         admission = await self._store.admit(application)
-        shadow = shadow_refusals(admission, application)
+        shadow = shadow_refusals(admission, application) if application.demands or admission.plan else _NO_SHADOW
         if admission.code is not _ADMITTED or decision.refusal is not None:
             refusal = self._refusal(admission, application, decision, policy.manage_url)
             if refusal is not None:
@@ -239,8 +241,8 @@ class Admission:
         # By place: a call with named arguments takes twice as long.
         return Application(
             parsed.received.id, self._owner, parsed.caller, decision.refusal is not None, decision.depth, terms,
-            decision.demands, decision.on_unknown, round((timeout + self._lease_margin) * 1000), call.session, request,
-            tasks, None if decision.refusal is not None else decision.approval,
+            decision.demands, decision.on_unknown, int((timeout + self._lease_margin) * 1000 + 0.5),
+            call.session, request, tasks, None if decision.refusal is not None else decision.approval,
         )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from sidecar.protocol.session_ids import GET_STREAM, ExchangeIds, SessionIds
 from sidecar.protocol.strict import strictjson
 from sidecar.protocol.tasks import task_support
 from sidecar.proxy.admit import Admitted
-from sidecar.proxy.backend.forwarding import call_lines, caller_lines, trace
+from sidecar.proxy.backend.forwarding import request_lines, trace
 from sidecar.proxy.backend.pool import BackendAnswer, Outgoing, UpstreamError
 from sidecar.proxy.calls.usual_answers import relay_usual
 from sidecar.proxy.confirming.carrying_guard import CarryingGuard
@@ -106,7 +106,7 @@ class Forwarder:
             trace_id, traceparent = trace(received.request.head.traceparent, received.id)
         else:
             trace_id, traceparent = received.trace.forward(received.snapshot.upstream.url)
-        lines = caller_lines(call, caller, admitted.scopes) + call_lines(call, received.id, traceparent)
+        lines = request_lines(call, caller, admitted.scopes, received.id, traceparent)
         body = None if document is None else strictjson.dumps(ids.document(document, cancels))
         outgoing = Outgoing(_VERBS.get(call.kind, "POST"), (), body, None, None, parsed.memory, lines)
         if stream is None:

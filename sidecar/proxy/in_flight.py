@@ -37,22 +37,22 @@ class InFlightRequests:
         if call.kind is not _REQUEST or call.id is None:
             return None
         key = _owner(parsed.caller), call.session, call.id if type(call.id) is int else canonical(call.id)
-        if key not in self._by_key:
-            self._by_key[key] = [parsed]
-        elif call.session is None:
-            self._by_key[key].append(parsed)
-        else:
-            raise Refusal(ErrorCode.MESSAGE_MALFORMED, REQUEST_IN_FLIGHT)
+        alone = [parsed]
+        requests = self._by_key.setdefault(key, alone)
+        if requests is not alone:
+            if call.session is not None:
+                raise Refusal(ErrorCode.MESSAGE_MALFORMED, REQUEST_IN_FLIGHT)
+            requests.append(parsed)
         return key
 
     def end(self, key: Hashable, parsed: ParsedCall) -> None:
         """Remove a request that is over."""
         if key is None:
             return
-        requests = self._by_key[key]
-        requests.remove(parsed)
-        if not requests:
-            del self._by_key[key]
+        requests = self._by_key.pop(key)
+        if len(requests) > 1:
+            requests.remove(parsed)
+            self._by_key[key] = requests
 
     def named(self, name: CallName) -> list[ParsedCall]:
         """Return the requests that a cancellation names, or all of a session that its client ends."""

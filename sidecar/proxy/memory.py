@@ -132,9 +132,9 @@ class MemoryLease:
         account, budget = self._account, self._budget
         self.held += more
         account.held += more
-        budget.used += more
-        if budget.used > budget.peak:
-            budget.peak = budget.used
+        budget.used = used = budget.used + more
+        if used > budget.peak:
+            budget.peak = used
         return True
 
     def resize(self, size: int) -> bool:

@@ -162,8 +162,7 @@ class Pipeline:
         """Run gate 2: verify the access token."""
         request, snapshot = received.request, received.snapshot
         verified = snapshot.authenticator.verify(request.headers.getall("Authorization", ()), request.head.token)
-        caller = await Unverified(verified, request, self.memory, snapshot.limits.memory)
-        return self._authenticated(received, caller)
+        return self._authenticated(received, await Unverified(verified, request, self.memory, snapshot.limits.memory))
 
     def _authenticated(self, received: Received, caller: Caller) -> Authenticated:
         account = caller_keys(caller).digest
@@ -198,6 +197,8 @@ class Pipeline:
         call = parsed.call
         if tool is not None and tool.serve is not None:
             return self._serve(admitted)
+        if tool is not None and call.session is None:  # the usual call: none of the following
+            return self._forward(context, admitted, call, ExchangeIds(call), None)
         if call.listens:
             self._admission.ownership.listening(parsed.caller, call)
         elif tool is None and call.kind is CallKind.END_SESSION:
@@ -308,14 +309,16 @@ class Pipeline:
         if context.slot is not None:
             self._limits.release(context.slot)
         ended, admission = time.monotonic(), context.admission
+        settled: Settled | None = None
         try:
             if isinstance(admission, Admitted):
                 settlement = admission.settlement
                 if not settlement.resolved:
                     settlement.resolve(context.abandoned(stopping=self.stopping))
-                settlement.on_settled(partial(self._observe, context, ended))
-            else:
-                self._observe(context, ended, None)
+                if (settled := settlement.final) is None:
+                    settlement.on_settled(partial(self._observe, context, ended))
+                    return
+            self._observe(context, ended, settled)
         except BaseException:
             context.release_memory()
             raise

@@ -140,13 +140,18 @@ class RequestContext:
             revision = received.snapshot.policy.revision
         if admission is not None and admission.shadow:
             shadow = (*shadow, *admission.shadow)
-        traced = forwarded or received.trace  # a refused request with spans has a trace, too
-        trace_id, seconds, notes = None if traced is None else traced.trace_id, None, end.notes
+        trace_id, seconds, notes = None, None, end.notes
         if forwarded is not None:
-            seconds, notes = forwarded.outgoing.seconds, (*forwarded.outgoing.notes, *notes)
+            outgoing = forwarded.outgoing
+            trace_id, seconds = forwarded.trace_id, outgoing.seconds
+            if outgoing.notes:
+                notes = (*outgoing.notes, *notes)
+        elif received.trace is not None:  # a refused request with spans has a trace, too
+            trace_id = received.trace.trace_id
         return Exchange(  # by place: a call with named arguments takes twice as long
             received.id, received.started, ended, None if self.parsed is None else self.parsed.call,
-            None if self.authenticated is None else self.authenticated.caller, tool, method, self._code(settled),
+            None if self.authenticated is None else self.authenticated.caller, tool, method,
+            settled.code if refusal is None and settled is not None else self._code(settled),
             refusal, None if response is None else response.status, rule, end.rows,
             admission.prices if isinstance(admission, Admitted) else (), end.receipt, end.hold_lost, end.action,
             seconds, None if admission is None else admission.plan, revision, trace_id, shadow,

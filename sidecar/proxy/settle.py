@@ -84,6 +84,9 @@ class Settled:
     hold_lost: bool = False
 
 
+_UNPRICED: Final = Settled("ok")  # of a result that nothing depends on: neither a price nor the rows
+
+
 class Settlement:
     """Settlement of an admitted call; `resolve` it once with the outcome.
 
@@ -172,24 +175,22 @@ class Settlement:
         Returns:
             The end of the call as far as this process decides it, without the store's receipt.
         """
+        operation, held = self._decided.operation, self._held
+        if held is None and event is _RESULT and (operation is None or operation.prices.reserved is not None):
+            self._settled = self._settled or _UNPRICED
         if self._settled is not None:
             return self._settled
-        operation, held = self._decided.operation, self._held
         if event in _REVISED:
             event = self._outcome(event)
         on_unknown, errors = (None, False) if operation is None else (operation.on_unknown, operation.charge_errors)
         todo = action(event, on_unknown or OnUnknown.RELEASE, errors)
         price = settled_price(self._decided, held, response) if todo is _CHARGE_RESULT else None
-        charges = None if price is None else price.charges
+        charges, rows, failures = (None, None, ()) if price is None else (price.charges, price.rows, price.failures)
         prices = self._hold.prices if self._hold is not None else ()
         context = deferral_context(self._decided, held, prices) if todo is _DEFER and held is not None else b""
         # Not before it is priced: a fault there must leave the call to be resolved by its owner.
-        self._settled = settled = Settled(
-            "ok" if event is _RESULT else event.value,
-            None if held is None else todo,
-            None if price is None else price.rows,
-            () if price is None else price.failures,
-        )
+        code = "ok" if event is _RESULT else event.value
+        self._settled = settled = Settled(code, None if held is None else todo, rows, failures)
         if self._approved is not None and held is None and event is Event.NOT_SENT:
             self._approved.give_back()  # the release of a hold does it, too
         if held is not None:
@@ -241,6 +242,11 @@ class Settlement:
         if self._costs is None or hold is None:
             return None
         return receipts.receipt(hold.application.call_id, hold.prices, self._costs, None)
+
+    @property
+    def final(self) -> Settled | None:
+        """End of a resolved call that waits for nothing of the store; None for any other."""
+        return self._settled if self._receipt is None else None
 
     def on_settled(self, done: Callable[[Settled], None]) -> None:
         """Call back with the end of a resolved call once the store has confirmed its cost; at once without a hold."""

@@ -10,7 +10,7 @@ from bench.programs import MissingError
 from bench.work import by_file, counted, functions_of, system_calls_of
 from bench.workloads import WORKLOADS
 
-FUNCTIONS = {"scoped": 335, "priced": 422}
+FUNCTIONS = {"scoped": 298, "priced": 392}
 """Python and C function calls, and resumptions of coroutines, that a call may make."""
 SYSTEM_CALLS = 14
 """Reads, writes and waits that a call may make."""

@@ -9,11 +9,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sidecar.errors import ErrorCode, Refusal
-from sidecar.model import Call
+from sidecar.model import Call, CallKind
 from sidecar.protocol import jsonrpc, revisions
 from sidecar.protocol.headers import NAME_PARAMS, McpHeaders
 from sidecar.protocol.jsonrpc import Message
-from sidecar.protocol.meta import CAPABILITIES_KEY, RELATED_TASK_KEY, TASKS_EXTENSION, VERSION_KEY
+from sidecar.protocol.meta import CAPABILITIES_KEY, CLIENT_KEY, RELATED_TASK_KEY, TASKS_EXTENSION, VERSION_KEY
 
 NAMES = (
     *("name", "Name", "arguments", "uri", "_meta", "_META", "task", "Task", "taskId", "taskid", "taskIds", "tasks"),
@@ -24,6 +24,8 @@ VALUES = st.sampled_from(("search", "task", "file:///a", '"constructor":', 0, No
 NESTED = st.recursive(VALUES, lambda inner: st.dictionaries(st.sampled_from(NAMES), inner, max_size=3), max_leaves=8)
 METHODS = (*revisions.METHODS, "x/y", "tasks/x")
 SESSION, STATELESS = "2025-11-25", "2026-07-28"
+IN_META = (CLIENT_KEY, "progressToken", "traceparent", "_META", VERSION_KEY.upper(), CAPABILITIES_KEY.title(), "x")
+CAPABILITIES = ("elicitation", "sampling", "Elicitation", "roots", "x")
 
 
 @st.composite
@@ -80,3 +82,36 @@ def test_the_checks_of_an_ordinary_message_are_skipped():
     message = jsonrpc.read(body("tools/call", name="search", arguments={"query": "a"})[0])
     assert not message.may_poison
     assert not message.may_name_tasks
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(("name", "arguments", "Name", "x")), st.sampled_from(("search", {}, {"q": 1}, None))
+    ),
+    st.dictionaries(st.sampled_from(IN_META), st.sampled_from(("a", 1, {}))),
+    st.one_of(st.none(), st.dictionaries(st.sampled_from(CAPABILITIES), st.just({}))),
+    st.sampled_from((STATELESS, SESSION, 1, None)),
+    st.sampled_from((STATELESS, SESSION)),
+)
+@example({"name": "search", "arguments": {"q": 1}}, {CLIENT_KEY: {}}, {}, STATELESS, STATELESS)
+@example({"name": "search", "arguments": {}}, {"_META": 1}, {"Elicitation": {}}, STATELESS, STATELESS)
+@example({"name": "search", "arguments": None}, {}, {}, STATELESS, STATELESS)
+def test_a_usual_call_of_a_tool_is_accepted_as_all_checks_accept_it(
+    given: dict[str, object], meta: dict[str, object], capabilities: object, claimed: object, version: str
+):
+    params = {**given, "_meta": {**meta, VERSION_KEY: claimed, CAPABILITIES_KEY: capabilities}}
+    message = Message(CallKind.REQUEST, 1, "tools/call", params, {"params": params}, False, False)
+    assert outcome(message, version, ()) == outcome(replace(message, may_poison=True), version, ())
+
+
+@given(st.sampled_from(("search", "task", "__proto__", "notifications", "constructor")), st.integers(-(2**54), 2**54))
+def test_a_usual_call_is_read_as_one_with_another_kind_of_id(name: str, id_: int):
+    message = {"jsonrpc": "2.0", "method": "tools/call", "params": {"name": name}}
+    by_text = jsonrpc.read(json.dumps({**message, "id": str(id_)}).encode())
+    expected = replace(by_text, id=id_, document={**by_text.document, "id": id_})
+    try:
+        found = jsonrpc.read(json.dumps({**message, "id": id_}).encode())
+    except Refusal:
+        assert not jsonrpc.is_request_id(id_)
+    else:
+        assert (found, list(found.document)) == (expected, list(expected.document))

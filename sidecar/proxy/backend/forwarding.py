@@ -53,23 +53,13 @@ def trace(inbound: str | None, request_id: str) -> tuple[str, str]:
     return trace_id, f"00-{trace_id}-{random_id()[:16]}-{flags}"
 
 
-def caller_lines(call: Call, caller: Caller, scopes: frozenset[str]) -> bytes:
-    """Build the header lines to the backend that are the same for all calls of one kind of a caller.
-
-    Args:
-        call: the message as judged.
-        caller: the verified identity.
-        scopes: the scopes that count for this call: token and consent record, expanded.
-    """
-    kind = _REQUEST if call.document is not None else call.kind
-    return _caller_lines(kind, caller.issuer, caller.account, caller.client_id, scopes)
-
-
-def call_lines(call: Call, request_id: str, traceparent: str) -> bytes:
-    """Build the other header lines to the backend, but for those of the connection (Host, Content-Length).
+def request_lines(call: Call, caller: Caller, scopes: frozenset[str], request_id: str, traceparent: str) -> bytes:
+    """Build the header lines to the backend, but for those of the connection (Host, Content-Length).
 
     Args:
         call: the message as judged; `Mcp-*` headers are generated from it.
+        caller: the verified identity.
+        scopes: the scopes that count for this call: token and consent record, expanded.
         request_id: the sidecar's id of this call: hexadecimal digits.
         traceparent: from `trace`.
 
@@ -77,16 +67,23 @@ def call_lines(call: Call, request_id: str, traceparent: str) -> bytes:
         ValueError: see `header_lines`.
     """
     if call.tool is not None and call.revision.stateless and not call.carried:
-        about = _tool_lines(call.revision, call.method, call.tool)
+        lines = _usual_lines(
+            caller.issuer, caller.account, caller.client_id, scopes, call.revision, call.method, call.tool
+        )
     else:
-        about = header_lines(message_headers.backend_headers(call))
-    return b"%bX-Request-Id: %b\r\ntraceparent: %b\r\n" % (about, request_id.encode(), traceparent.encode())
+        kind = _REQUEST if call.document is not None else call.kind
+        lines = _caller_lines(kind, caller.issuer, caller.account, caller.client_id, scopes)
+        lines += header_lines(message_headers.backend_headers(call))
+    return b"%bX-Request-Id: %b\r\ntraceparent: %b\r\n" % (lines, request_id.encode(), traceparent.encode())
 
 
-@lru_cache(1024)  # only calls of declared tools are forwarded
-def _tool_lines(revision: Revision, method: str, tool: str) -> bytes:
+@lru_cache(4096)  # callers and the tools that they call: only calls of declared ones are forwarded
+def _usual_lines(
+    issuer: str, account: str, client: str, scopes: frozenset[str], revision: Revision, method: str, tool: str
+) -> bytes:
     call = Call(_REQUEST, revision, method, params={"name": tool})
-    return header_lines(message_headers.backend_headers(call))
+    lines = _caller_lines(_REQUEST, issuer, account, client, scopes)
+    return lines + header_lines(message_headers.backend_headers(call))
 
 
 @lru_cache(1024)  # the same few callers recur with every call

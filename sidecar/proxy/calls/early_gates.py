@@ -57,7 +57,8 @@ def decide(parsed: ParsedCall) -> Decided:
     if unserved is not None:
         decision = Decision(unserved, policy.open_terms, Depth.CONSENT)
     timeout = decision.timeout or snapshot.limits.timeout
-    return Decided(parsed, decision, operation, tool, method_label(call, policy.methods), timeout)
+    method = method_label(call, policy.methods) if tool is None else call.method
+    return Decided(parsed, decision, operation, tool, method, timeout)
 
 
 def token_lifetime(parsed: ParsedCall) -> float:

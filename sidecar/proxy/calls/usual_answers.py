@@ -26,7 +26,7 @@ LONGEST: Final = 16 * 1024
 """Bytes of an answer to relay here at most: an answer that turns out to be unusual is read a second time."""
 
 _JSON: Final = b"application/json"
-_NO_STORE: Final = ("Cache-Control", "no-store")
+_NO_STORE: Final = (("Cache-Control", "no-store"),)
 _RESULTS: Final = frozenset({Event.RESULT, Event.TOOL_ERROR})
 
 
@@ -54,14 +54,15 @@ def relay_usual(
         return False
     if task_support.served(call.revision, snapshot.policy.methods):
         return False
-    response = _usual_response(call, answer, bytes(data), limits.json_depth)
+    data = data if type(data) is bytes else bytes(data)
+    response = _usual_response(call, answer, data, limits.json_depth)
     if response is None:
         return False
     settlement.resolve(response.event, response, now=False)
     text = data.decode()
     made = stamped(text, response.result, settlement.foreseen_receipt())
-    headers = (*relayed_headers(answer.fields), _NO_STORE)
-    reply.answer(200, headers, bytes(data) if made is text else made.encode())
+    headers = relayed_headers(answer.fields) + _NO_STORE
+    reply.answer(200, headers, data if made is text else made.encode())
     return True
 
 

@@ -33,8 +33,6 @@ class ClientRequest:
     Attributes:
         head: as given, until it is forgotten.
         method: as sent.
-        raw_path: the request target, as sent.
-        version: HTTP version, such as (1, 1).
         content_length: its `Content-Length` in bytes; None without one.
         keeps_alive: True when the client lets the connection serve another request.
         chunks: True when the client reads chunked answers, which HTTP/1.0 does not have.
@@ -44,7 +42,7 @@ class ClientRequest:
 
     __slots__ = (
         *("_arrival", "_data", "_headers", "_raw_headers", "answered", "body", "chunks", "connection", "content"),
-        *("content_length", "head", "keeps_alive", "method", "raw_path", "version"),
+        *("content_length", "head", "keeps_alive", "method"),
     )
 
     def __init__(
@@ -58,10 +56,8 @@ class ClientRequest:
     ) -> None:
         self.head = head
         self.method = head.method
-        self.raw_path = head.raw_path
-        self.version = version = head.version
         self.keeps_alive = head.keeps_alive
-        self.chunks = version >= (1, 1)
+        self.chunks = head.chunks
         self.answered = False
         self.content = content
         self.connection = connection
@@ -77,6 +73,16 @@ class ClientRequest:
             self.content_length = None if length is None else int(length)  # the parser accepts digits only
         elif arrival is not None:
             self.body, self.content_length = data[arrival.end :], arrival.length
+
+    @property
+    def raw_path(self) -> str:
+        """Request target, as sent."""
+        return self.head.raw_path
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """HTTP version, such as (1, 1)."""
+        return self.head.version
 
     @property
     def headers(self) -> CIMultiDictProxy[str]:

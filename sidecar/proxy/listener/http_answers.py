@@ -28,9 +28,9 @@ class Answer:
             counts. `Content-Length`, `Date` and those of the connection are added.
         body: the whole body; None for a stream, whose parts follow.
         request_id: the value of `X-Request-Id`, hexadecimal digits; None for an answer without one.
+        closing: True when the connection must not serve another request.
 
     Attributes:
-        closing: True when the connection must not serve another request.
         sent: True once the head is written.
         ended: True once nothing follows.
     """
@@ -38,13 +38,18 @@ class Answer:
     __slots__ = ("body", "closing", "ended", "headers", "request_id", "sent", "status")
 
     def __init__(
-        self, status: int, headers: Iterable[Header] = (), body: bytes | None = b"", request_id: str | None = None
+        self,
+        status: int,
+        headers: Iterable[Header] = (),
+        body: bytes | None = b"",
+        request_id: str | None = None,
+        closing: bool = False,
     ) -> None:
         self.status = status
         self.headers = headers
         self.body = body
         self.request_id = request_id
-        self.closing = False
+        self.closing = closing
         self.sent = False
         self.ended = False
 

@@ -19,7 +19,7 @@ STREAM_HEADERS: Final = (
 )
 """Headers of every stream to a client."""
 
-_ALWAYS: Final = (SERVER,)
+_ALWAYS: Final[tuple[Header, ...]] = (SERVER,)
 _LAST_WORDS: Final = 1.0  # seconds beyond a call's deadline, for the message that it is over
 _LARGE: Final = (
     16 * 1024
@@ -62,7 +62,7 @@ class ClientReply:
     def __init__(self, request: ClientRequest, request_id: str, stall: float) -> None:
         self._request = request
         self._connection = request.connection
-        self._always: tuple[Header, ...] = _ALWAYS
+        self._always = _ALWAYS
         self._request_id = request_id
         self._stall = stall
         self._closing = False
@@ -80,7 +80,11 @@ class ClientReply:
 
     def add_header(self, name: str, value: str) -> None:
         """Add a header to the answer that follows."""
-        self._always = (*self._always, (name, value))
+        self._always += ((name, value),)
+
+    def add_headers(self, headers: tuple[Header, ...]) -> None:
+        """Add headers to the answer that follows."""
+        self._always += headers
 
     def close_after(self) -> None:
         """Close the connection after the answer: further bytes on it may be misread as a request."""
@@ -95,8 +99,7 @@ class ClientReply:
             if not self.response.ended:
                 self.response.body = sse.encode_document(body) if body else b""
             return
-        self.response = Answer(status, (*headers, *self._always), body, self._request_id)
-        self.response.closing = self._closing
+        self.response = Answer(status, tuple(headers) + self._always, body, self._request_id, self._closing)
 
     async def deliver(self, least: int = _LARGE) -> None:
         """Send an answer of at least `least` bytes now and not when the handler returns.

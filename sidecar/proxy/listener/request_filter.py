@@ -24,6 +24,7 @@ from sidecar.proxy.listener.answering_connection import ClientRequest
 from sidecar.proxy.listener.documents import metadata_paths, resource_metadata
 from sidecar.proxy.listener.reply import ClientReply
 
+_VARY: Final = (cors.VARY,)
 MCP_METHODS: Final = ("POST", "GET", "DELETE")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 # RFC 9110 section 7.2: a name or a bracketed IPv6 address (group 1), and a port.
@@ -85,7 +86,7 @@ class RequestFilter:
             Refusal: the request's version, Host, Origin, path or method is not accepted.
         """
         if request.head.accepted_by is self:
-            client.add_header(*cors.VARY)
+            client.add_headers(_VARY)
             return False
         if request.version not in ((1, 0), (1, 1)):  # the parser lets 0.9 and 2.0 through
             raise Refusal(ErrorCode.REQUEST_MALFORMED, "HTTP/1.1 is required.")

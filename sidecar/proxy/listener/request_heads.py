@@ -41,6 +41,7 @@ class RequestHead:
         method: as sent.
         raw_path: the request target, as sent.
         version: HTTP version, such as (1, 1).
+        chunks: True when the client reads chunked answers, which HTTP/1.0 does not have.
         keeps_alive: True when the client lets the connection serve another request.
         traceparent: the header of this name; None without one.
         accepted_by: the request filter that has accepted it, for a client that is no browser.
@@ -48,12 +49,16 @@ class RequestHead:
         described: its headers that describe the message.
     """
 
-    __slots__ = ("accepted_by", "described", "keeps_alive", "method", "raw_path", "token", "traceparent", "version")
+    __slots__ = (
+        *("accepted_by", "chunks", "described", "keeps_alive", "method", "raw_path", "token", "traceparent"),
+        "version",
+    )
 
     def __init__(self, message: RawRequestMessage) -> None:
         self.method: str = message.method
         self.raw_path: str = message.path
         self.version: tuple[int, int] = message.version
+        self.chunks = self.version >= (1, 1)
         self.keeps_alive = not message.should_close
         self.traceparent: str | None = message.headers.get("traceparent")
         self.accepted_by: object = None

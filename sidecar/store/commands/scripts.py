@@ -19,7 +19,7 @@ from sidecar.model import AdmissionCode, AdmissionReply, AmountKind, Application
 from sidecar.outcome import Charge, Receipt, Resolution
 from sidecar.store.commands.command import Command, EncodedCommand, Script, text
 from sidecar.store.commands.generated import LISTS
-from sidecar.store.commands.keys import AccountKeys, caller_keys, caller_words
+from sidecar.store.commands.keys import AccountKeys, CallerWords, caller_keys, caller_words
 from sidecar.window_rules import WINDOWS
 
 
@@ -114,28 +114,53 @@ scripts: Final[Sequence[Script]] = (
 
 def admit(application: Application) -> Command:
     """Run gates 5-7 and reserve, or only examine the call (`dry_run`)."""
-    caller = application.caller
-    words = caller_words(caller.issuer_id, caller.account, caller.subject, caller.client_id)
-    call_id, terms = application.call_id.encode(), application.terms.encoded
-    size = len(call_id)
-    keys, bound = 11, b""
-    claim = application.approval
-    if application.session is not None or application.tasks or claim is not None:
-        bound_words = _bound(application)
-        keys, bound = keys + bound_words.count, bound_words.packed
+    caller, terms, claim = application.caller, application.terms.encoded, application.approval
+    issuer, account, subject, client = caller.issuer_id, caller.account, caller.subject, caller.client_id
+    call_id = application.call_id.encode()
+    owner, on_unknown, lease = application.owner, application.on_unknown, application.lease
+    dry_run, depth, size = application.dry_run, application.depth, len(call_id)
+    if application.session is None and not application.tasks and claim is None and application.request is None:
+        key, start, middle, end = _usual_words(
+            issuer, account, subject, client, terms.count, size, owner, on_unknown, lease, dry_run, depth
+        )
+        usual = start, call_id, middle, call_id, _encode_demands(application.demands), end, terms.packed
+        return EncodedCommand(ADMIT, key, b"".join(usual))
+    words = caller_words(issuer, account, subject, client)
+    conditions = _encode_conditions(owner, on_unknown, lease, dry_run, depth, application.session is not None)
     claimed = _NO_WORDS if claim is None else _claim(claim)
-    count = 3 + keys + 13 + terms.count + claimed.count
-    conditions = _encode_conditions(
-        application.owner, application.on_unknown, application.lease,
-        application.dry_run, application.depth, application.session is not None,
-    )  # fmt: skip
+    start, middle = _around_ids(words, terms.count + claimed.count, size, _bound(application))
     packed = (
-        b"*%d\r\n" % count, ADMIT.head, _ELEVEN if keys == 11 else bulk(keys), words.admission,
-        b"$%d\r\n%b%b\r\n" % (words.outcome_size + size, words.outcome, call_id), bound, words.arguments,
-        b"$%d\r\n%b\r\n" % (size, call_id), _encode_demands(application.demands), conditions,
+        start, call_id, middle, call_id, _encode_demands(application.demands), conditions,
         _EMPTY if application.request is None else bulk(application.request), terms.packed, claimed.packed,
     )  # fmt: skip
     return EncodedCommand(ADMIT, words.key, b"".join(packed))
+
+
+@lru_cache(4096)
+def _usual_words(
+    issuer: str, account: str, subject: str, client: str, count: int, size: int,
+    owner: str, on_unknown: OnUnknown, lease: int, dry_run: bool, depth: Depth,
+) -> tuple[str, bytes, bytes, bytes]:  # fmt: skip
+    """Return the words of calls without session, tasks and approval: a key, and the three parts of `admit`."""
+    words = caller_words(issuer, account, subject, client)
+    conditions = _encode_conditions(owner, on_unknown, lease, dry_run, depth, False)
+    return words.key, *_around_ids(words, count, size, _NO_WORDS), conditions + _EMPTY
+
+
+def _around_ids(words: CallerWords, further: int, size: int, bound: EncodedWords) -> tuple[bytes, bytes]:
+    """Return the words before the first id of a call, and those between it and the second.
+
+    Args:
+        words: of the caller.
+        further: number of the words of terms and approval.
+        size: length of the id.
+        bound: the keys that are bound to the caller.
+    """
+    keys = 11 + bound.count
+    start = b"*%d\r\n%b%b%b$%d\r\n%b" % (
+        3 + keys + 13 + further, ADMIT.head, bulk(keys), words.admission, words.outcome_size + size, words.outcome,
+    )  # fmt: skip
+    return start, b"\r\n%b%b$%d\r\n" % (bound.packed, words.arguments, size)
 
 
 def _bound(application: Application) -> EncodedWords:
@@ -152,9 +177,9 @@ def _claim(use: ApprovalUse) -> EncodedWords:
 
 def admitted(application: Application, reply: Any) -> AdmissionReply:
     """Read the reply of `admit`."""
-    code, plan, scopes, since, refused, held = reply[:6]
     prices: tuple[Price, ...] = ()
     end, size = 6, len(reply)
+    code, plan, scopes, since, refused, held = reply if size == 6 else reply[:6]
     if size > 6:
         found = []
         for demand in application.demands:
@@ -269,15 +294,15 @@ _CODES: Final = tuple(AdmissionCode)
 _DEPTHS: Final = {Depth.CONSENT: 0, Depth.PLAN: 1, Depth.PRICE: 2}
 _CREDIT: Final = frozenset({AmountKind.CREDIT.value.encode(), AmountKind.CREDIT.value})
 _EMPTY: Final = bulk("")
+_NO_DEMANDS: Final = b"\r\n" + _EMPTY
 _NO_WORDS: Final = encode_words()
-_ELEVEN: Final = bulk(11)
 _RESOLVE_HEAD: Final = b"*15\r\n" + RESOLVE.head + bulk(7)
 
 
 def _encode_demands(demands: Sequence[Demand]) -> bytes:
-    """Return the demands for `admit.lua`: without the last members, where they are the usual ones."""
+    """Return the end of the id and the demands for `admit.lua`: without the last members, where they are usual."""
     if not demands:
-        return _EMPTY
+        return _NO_DEMANDS
     shown = [
         (d.kind.value, d.name, d.reserve)  # of a member of an enum, orjson looks the value up itself
         if d.items is None and d.shadow is None and not d.fixed
@@ -285,7 +310,7 @@ def _encode_demands(demands: Sequence[Demand]) -> bytes:
         for d in demands
     ]
     raw = orjson.dumps(shown)
-    return b"$%d\r\n%b\r\n" % (len(raw), raw)
+    return b"\r\n$%d\r\n%b\r\n" % (len(raw), raw)
 
 
 @lru_cache(1024)

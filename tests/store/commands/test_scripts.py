@@ -76,6 +76,14 @@ def test_a_call_without_a_price_reads_consent_and_account_only(ledger: RealLedge
     assert ran == {"cmdstat_evalsha": 1, "cmdstat_exists": 1, "cmdstat_hmget": 2}
 
 
+def test_a_usual_admission_has_the_words_of_any_other():
+    for demands in ((), (demand("contact", 6),)):
+        usual, bound = scripts.admit(application("c", *demands)), scripts.admit(application("c", *demands, session="s"))
+        assert usual.keys == bound.keys[: len(usual.keys)]
+        differing = [each for each in zip(usual.arguments, bound.arguments, strict=True) if each[0] != each[1]]
+        assert differing == [("0", "1")], "only the words that say whether there is a session"
+
+
 def test_windows_are_those_of_the_model(store_server: StoreServer):
     moments = [0, 951_782_399, 951_782_400, 4_107_542_400, *range(1_600_000_000, 4_200_000_000, 7_654_321)]
     clock = head_of(scripts.SWEEP, "local count_resolved")
