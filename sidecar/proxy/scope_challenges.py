@@ -85,6 +85,8 @@ def challenged_scopes(refusal: Refusal, policy: Policy) -> tuple[str, ...]:
     """
     if refusal.code is ErrorCode.INSUFFICIENT_SCOPE:
         return refusal.scopes
+    if not refusal.scopes:
+        return tuple(dict.fromkeys(policy.base_scopes))
     had = (scope for scope in policy.scope_names if scope in refusal.scopes)
     return tuple(dict.fromkeys((*policy.base_scopes, *had)))
 
