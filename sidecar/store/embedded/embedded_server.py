@@ -28,7 +28,7 @@ from urllib.parse import quote
 
 from sidecar.store.connection.store_connection import StoreError
 from sidecar.store.connection.unix_sockets import connectable
-from sidecar.store.embedded.locks import is_alive, is_same_file, lock_file, open_lock, open_truncated
+from sidecar.store.embedded.locks import is_alive, is_same_file, lock_file, open_files, open_lock, open_truncated
 
 _SOCKET: Final = "store.sock"
 _LOG: Final = "server.log"
@@ -244,8 +244,7 @@ class EmbeddedStore:
             process, lock = Path(f"/proc/{pid}"), os.path.realpath(self.directory / _SERVER)
             if pid == os.getpid() or not os.path.samefile(process / "cwd", self.directory):
                 return None
-            held = (os.readlink(each) for each in (process / "fd").iterdir())
-            return pid if any(name.removesuffix(" (deleted)") == lock for name in held) else None
+            return pid if lock in open_files(process) else None
         except (OSError, ValueError):
             return None
 

@@ -5,6 +5,7 @@ Links are not followed: other users with write access to the directory could poi
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
@@ -20,6 +21,21 @@ def is_alive(pid: int) -> bool:
         return False
     except OSError:
         return True  # owned by another user, or a system without /proc
+
+
+def open_files(process: Path) -> set[str]:
+    """Return the paths of the files that a process has open, deleted or not; its folder in /proc is given.
+
+    A file may be closed while they are read: that says nothing of the others.
+
+    Raises:
+        OSError: the process has ended, or is another user's.
+    """
+    found = set()
+    for each in (process / "fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(os.readlink(each).removesuffix(" (deleted)"))
+    return found
 
 
 def is_same_file(descriptor: int, path: Path) -> bool:

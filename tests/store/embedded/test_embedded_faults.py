@@ -21,6 +21,7 @@ from sidecar.cli import main
 from sidecar.store.connection.store_connection import StoreConnection
 from sidecar.store.connection.store_url import parse_url
 from sidecar.store.embedded.embedded_server import EmbeddedError, EmbeddedStore
+from sidecar.store.embedded.locks import open_files
 from tests.support.embedded import alive, answers, client_of, other_user, servers_in, store_directory, wait_gone
 
 CROWD = """
@@ -206,6 +207,29 @@ def test_a_server_that_does_not_listen_yet_is_known_without_its_lock_file(direct
     assert store._child is not None
     answers(store)
     store.leave()
+
+
+BUSY = """
+import os, sys
+others = [os.open(os.devnull, os.O_RDONLY) for _ in range(200)]
+kept = open(sys.argv[1], "w")  # listed after them
+print(flush=True)
+while True:
+    for one in others:
+        os.close(one)
+    others = [os.open(os.devnull, os.O_RDONLY) for _ in others]
+"""
+
+
+def test_a_file_that_a_process_keeps_open_is_found_while_it_closes_others(directory: Path):
+    directory.mkdir()
+    kept = directory / "kept"
+    with subprocess.Popen([sys.executable, "-c", BUSY, str(kept)], stdout=subprocess.PIPE) as busy:
+        assert busy.stdout is not None
+        busy.stdout.readline()
+        found = [os.path.realpath(kept) in open_files(Path(f"/proc/{busy.pid}")) for _ in range(200)]
+        busy.kill()
+    assert all(found)
 
 
 @pytest.mark.parametrize("mine", [True, False])
