@@ -227,8 +227,10 @@ def test_a_file_that_a_process_keeps_open_is_found_while_it_closes_others(direct
     with subprocess.Popen([sys.executable, "-c", BUSY, str(kept)], stdout=subprocess.PIPE) as busy:
         assert busy.stdout is not None
         busy.stdout.readline()
-        found = [os.path.realpath(kept) in open_files(Path(f"/proc/{busy.pid}")) for _ in range(200)]
-        busy.kill()
+        try:
+            found = [os.path.realpath(kept) in open_files(Path(f"/proc/{busy.pid}")) for _ in range(200)]
+        finally:
+            busy.kill()
     assert all(found)
 
 
