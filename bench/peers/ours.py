@@ -63,7 +63,7 @@ def _config(site: Site, port: int, store: StoreServer) -> dict[str, Any]:
 
 
 def _allocator() -> dict[str, str]:
-    """Return what makes the store use jemalloc, with which Valkey is built for Linux unless told otherwise.
+    """Return the environment in which the store uses jemalloc, as Valkey does on Linux by default.
 
     The server of the wheel is built with the C library's, whose cost would be a fifth of the store's; where Debian's
     jemalloc cannot be had, it is measured so.

@@ -26,7 +26,7 @@ PRICED: Json = {}
 
 
 class Lost:
-    """A sidecar that loses its store's answers when it is told to."""
+    """A sidecar that loses the answers of its store on demand."""
 
     def __init__(self, rig: Rig, proxy: FaultProxy, store: redis.Redis) -> None:
         self.rig, self.proxy, self._store = rig, proxy, store
