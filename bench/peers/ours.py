@@ -17,9 +17,10 @@ from bench.material import RESOURCE
 from bench.peers.peer import Peer, Running, Site
 from bench.programs import MissingError, library_of_debian
 from sidecar import __version__
-from sidecar.store.commands import changes, scripts
+from sidecar.store.commands import changes
 from sidecar.store.commands.command import Command
 from sidecar.store.embedded.embedded_server import server_binary
+from tests.support.loaded import load_scripts
 from tests.support.store import StoreServer
 
 ISSUER_ID, ACCOUNT, CLIENT = "main", "ada", "cli-1"
@@ -38,8 +39,7 @@ def account(name: str, *, priced: bool) -> list[Command]:
 
 def prepare(store: Any, commands: list[Command]) -> None:
     """Run commands in the store, all at once."""
-    for script in scripts.scripts:
-        store.script_load(script.source)
+    load_scripts(store)
     pipeline = store.pipeline(transaction=False)
     for command in commands:
         pipeline.execute_command(*command.words())

@@ -1,7 +1,7 @@
 """Gates 5-7 in pure Python: has the account consented, does its plan include the tool, does its budget cover the call.
 
-This is the model of `lua/admit.lua`. Policy tests, `check` and `explain` run it without a store. The checks and their
-order are those of the contract (sections 1 and 5).
+This is the model of `lua/admission.lua`. Policy tests, `check` and `explain` run it without a store. The checks and
+their order are those of the contract (sections 1 and 5).
 """
 
 from __future__ import annotations

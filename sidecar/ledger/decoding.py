@@ -44,7 +44,7 @@ def parse_limit(text: str) -> int | None:
 def parse_overrides(account: Mapping[str, str]) -> dict[tuple[str, Window], int | None]:
     """Return an account's own limits per (quota, window); None is no limit.
 
-    An unknown window is ignored, as in `lua/admit.lua`.
+    An unknown window is ignored, as in `lua/own_limits.lua`.
     """
     found = {}
     for name, text in account.items():

@@ -1,6 +1,6 @@
 """Settlement of a reserved call: (event, tool) -> action, and the effect of the action on the account.
 
-Pure. The pipeline uses the first half; the second is the model of `lua/resolve.lua` and of the scripts that resolve
+Pure. The pipeline uses the first half; the second is the model of `lua/settlement.lua` and of the scripts that resolve
 holds of dead owners.
 """
 

@@ -14,11 +14,13 @@ from sidecar.config.settings.settings import StoreSettings
 from sidecar.ledger.accounts import Consent
 from sidecar.ledger.decoding import parse_consent
 from sidecar.management.targets import Target
-from sidecar.store.commands import changes, scripts
+from sidecar.store.commands import changes
 from sidecar.store.commands.changes import Inspection
-from sidecar.store.commands.command import Command
+from sidecar.store.commands.command import Command, Script
 from sidecar.store.commands.keys import kind_of, place_of
+from sidecar.store.commands.shipped import ALL_SCRIPTS
 from sidecar.store.connection.layout import check, claim
+from sidecar.store.connection.resp import Rewrite
 from sidecar.store.connection.store_connection import (
     Argument,
     RejectedError,
@@ -32,6 +34,7 @@ from sidecar.store.connection.topology import follow_redirects, servers
 from sidecar.store.embedded.embedded_server import EmbeddedStore
 from sidecar.store.health.corruption import CORRUPTION_CODES, CorruptionError, describe_corruption
 from sidecar.store.health.examination import check_capabilities
+from sidecar.store.script_loading import load_scripts
 from sidecar.system.threads import LimitedThreads
 
 CONNECT_WITHIN: Final = 5.0
@@ -91,7 +94,7 @@ class OperatorStore:
             StoreError: the script did not run, or its outcome is unknown.
         """
         try:
-            return await self._call(command.key, command.words(), command.script.source)
+            return await self._call(command.key, command.words(), command.script)
         except RejectedError as error:
             raise await describe_corruption(self._servers.at(command.key).send, command, error) from error
 
@@ -187,12 +190,12 @@ class OperatorStore:
             return None
         return None if found is None or found.granted else found
 
-    async def _call(self, key: str, words: Sequence[Argument], source: str | None = None) -> Any:
+    async def _call(self, key: str, words: Sequence[Argument], script: Script | None = None) -> Any:
         async def once() -> Any:
             try:
                 return await self._servers.at(key).call(*words)
             except RejectedError as refused:
-                return await follow_redirects(self._servers, refused, key, words, source)
+                return await follow_redirects(self._servers, refused, key, words, script)
 
         return await _with_retries(once)
 
@@ -215,21 +218,18 @@ async def _with_retries(ask: Callable[[], Awaitable[T]]) -> T:
     return await ask()
 
 
-async def prepare(send: Send) -> None:
+async def prepare(send: Send) -> Rewrite:
     """Prepare a new connection: check the server, mark an empty store with the layout's version, load the scripts."""
     await check_capabilities(send)
     await claim(send)
-    await _load_scripts(send)
+    return await load_scripts(send, ALL_SCRIPTS)
 
 
-async def prepare_reading(send: Send) -> None:
-    """Prepare a new connection that only reads: check the server and the layout's version, load the scripts."""
+async def prepare_reading(send: Send) -> Rewrite:
+    """Prepare a new connection that only reads: check the server and the layout's version, load the scripts.
+
+    It loads no functions: they are a part of what the store keeps.
+    """
     await check_capabilities(send)
     await check(send)
-    await _load_scripts(send)
-
-
-async def _load_scripts(send: Send) -> None:
-    loads = [send("SCRIPT", "LOAD", script.source) for script in scripts.scripts]
-    for load in loads:
-        await load
+    return await load_scripts(send, ALL_SCRIPTS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
@@ -32,7 +33,7 @@ the script (`never_ran`): its first write may meet OOM, MISCONF or READONLY too.
 """
 
 _RETRY_PAUSE: Final = (0.2, 2.0)  # first and longest pause between two attempts, in seconds
-_INSIDE_SCRIPT: Final = "@user_script"
+_INSIDE_SCRIPT: Final = re.compile("@user_(script|function)")
 
 Read = Callable[[Any], Receipt]
 
@@ -77,7 +78,7 @@ class _Delivery:
 
 def never_ran(fault: BaseException) -> bool:
     """Return whether the server rejected a script before its first line: then there is nothing to undo."""
-    return isinstance(fault, RejectedError) and fault.code in NEVER_RAN and _INSIDE_SCRIPT not in str(fault)
+    return isinstance(fault, RejectedError) and fault.code in NEVER_RAN and not _INSIDE_SCRIPT.search(str(fault))
 
 
 class Outbox:
@@ -213,7 +214,7 @@ class Outbox:
             node = self._servers.redirect(refused, command.key)
             if node is None or delivery.resent == MAX_RESENDS:
                 return False
-            resend(node, refused, command.packed, delivery, command.script.source)
+            resend(node, refused, command.packed, delivery, command.script)
         except UnsentError:
             return False
         delivery.resent += 1

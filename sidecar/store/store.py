@@ -18,6 +18,7 @@ from sidecar.model import AdmissionReply, Application
 from sidecar.store.commands.command import Command, Scripts
 from sidecar.store.connection.diagnosis import explain, is_permanent
 from sidecar.store.connection.layout import LAYOUT_KEY, claim
+from sidecar.store.connection.resp import Rewrite
 from sidecar.store.connection.store_connection import (
     RejectedError,
     StoreConnection,
@@ -32,6 +33,7 @@ from sidecar.store.health.corruption import CorruptionError, describe_corruption
 from sidecar.store.health.durability import DurabilityWarning
 from sidecar.store.health.examination import examine as check_server
 from sidecar.store.outbox import Outbox, never_ran
+from sidecar.store.script_loading import load
 from sidecar.system.threads import LimitedThreads
 
 LEAVE_TIMEOUT: Final = 20.0
@@ -244,7 +246,7 @@ class Store:
     async def _follow_redirects(self, command: Command, error: RejectedError, end: float) -> Any:
         async with asyncio.timeout_at(end):
             try:
-                return await follow_redirects(self._servers, error, command.key, command.words(), command.script.source)
+                return await follow_redirects(self._servers, error, command.key, command.words(), command.script)
             except RejectedError as refused:
                 raise await describe_corruption(self._servers.at(command.key).send, command, refused) from refused
 
@@ -256,14 +258,12 @@ class Store:
         if self._embedded is not None:
             await self._threads.run(self._embedded.ensure)
 
-    async def _prepare(self, send: Callable[..., asyncio.Future[Any]]) -> None:
+    async def _prepare(self, send: Callable[..., asyncio.Future[Any]]) -> Rewrite | None:
         found = set(await check_server(send, managed=self._managed))
         # Warnings of other nodes of a cluster stand until all nodes are examined.
         self._publish(found | self._found if self._clustered else found)
         await claim(send)
-        loads = [send("SCRIPT", "LOAD", script.source) for script in self._scripts.scripts]
-        for load in loads:
-            await load
+        return await load(send, self._scripts.scripts)
 
     def _publish(self, found: set[DurabilityWarning]) -> None:
         self._found = found

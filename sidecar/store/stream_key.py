@@ -9,7 +9,7 @@ from typing import Final
 
 from sidecar.errors import Refusal
 from sidecar.store.commands.command import Command, text
-from sidecar.store.commands.scripts import STREAM_KEY
+from sidecar.store.commands.shipped import STREAM_KEY
 from sidecar.store.store import Store
 
 STREAM_KEY_KEY: Final = "mcp:stream-key"

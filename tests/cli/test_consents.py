@@ -12,7 +12,7 @@ from sidecar.cli.consent_lists import by_host
 from sidecar.management import operator_store
 from sidecar.management.consent_records import host_of
 from sidecar.model import AdmissionCode, Application, Caller, Depth
-from sidecar.store.commands import scripts
+from sidecar.store.commands import scripts, shipped
 from sidecar.store.commands.keys import REVOKED_CHANNEL, account_keys
 from sidecar.store.connection.resp import RespTransport
 from sidecar.store.connection.store_connection import StoreConnection, UnansweredError
@@ -188,7 +188,7 @@ def test_a_run_that_was_interrupted_says_how_far_it_came_and_can_be_repeated(
     write, sent = RespTransport.write, []
 
     def failing(self, command, reply, now=True):
-        if b"EVALSHA" in command and scripts.REVOKE.sha.encode() in command:
+        if b"EVALSHA" in command and shipped.REVOKE.sha.encode() in command:
             sent.append(command)
             if len(sent) > 2:
                 raise UnansweredError("the reply was lost")

@@ -11,9 +11,10 @@ import pytest
 
 from sidecar.model import Caller
 from sidecar.outcome import Bound
-from sidecar.store.commands import bindings, scripts
+from sidecar.store.commands import bindings
 from sidecar.store.commands.keys import account_keys
 from tests.cli.support import Run
+from tests.support.loaded import load_scripts
 from tests.support.store import StoreServer
 
 STRANGE = [
@@ -71,8 +72,7 @@ def test_a_deleted_account_leaves_no_claim_of_a_session_or_task(run: Run, store_
     caller = Caller("main", "https://issuer", "sub", "ann", "app", frozenset(), 0, 0)
     other = bindings.claim(Bound.TASK, replace(caller, account="bob"), "bobs")
     with store_server.client() as client:
-        for each in scripts.scripts:
-            client.script_load(each.source)
+        load_scripts(client)
         for command in (
             bindings.claim(Bound.SESSION, caller, "s"),
             bindings.bind_session(caller, "s"),

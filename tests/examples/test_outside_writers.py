@@ -14,7 +14,7 @@ import pytest
 
 from sidecar.store.commands import changes
 from sidecar.store.commands.keys import account_keys
-from sidecar.store.commands.scripts import REVOKE
+from sidecar.store.commands.shipped import REVOKE
 from tests.examples.programs import LANGUAGES, PYTHON, TYPESCRIPT, Program, program
 from tests.support import node
 from tests.support.backend import Backend

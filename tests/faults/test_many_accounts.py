@@ -19,6 +19,7 @@ from sidecar.store.connection.slots import SLOTS, slot_of
 from sidecar.store.store import Store
 from tests.faults.callers import command, reveal
 from tests.store.support import CALLER, application, demand
+from tests.support.loaded import load_scripts
 from tests.support.processes import house, succeeded
 from tests.support.topology import ClusterServers, TcpServer
 
@@ -60,8 +61,7 @@ def fill(node: TcpServer, names: list[str]) -> float:
     """Make the accounts of a node; return the bytes of memory of one."""
     before = int(node.info("memory")["used_memory"])
     with node.client() as client:
-        for script in scripts.scripts:
-            client.script_load(script.source)
+        load_scripts(client)
         client.config_set("appendfsync", "no")  # only for now: an fsync of each batch takes most of the time
         for first in range(0, len(names), _BATCH):
             pipeline = client.pipeline(transaction=False)

@@ -143,9 +143,9 @@ async def loading(place: Place) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def no_permission(place: Place) -> AsyncIterator[None]:
-    place.ask("ACL", "SETUSER", USER, "-evalsha")
+    place.ask("ACL", "SETUSER", USER, "-evalsha", "-fcall")
     yield
-    place.ask("ACL", "SETUSER", USER, "+evalsha")
+    place.ask("ACL", "SETUSER", USER, "+evalsha", "+fcall")
 
 
 @asynccontextmanager
@@ -280,13 +280,14 @@ async def test_calls_are_refused_and_nothing_is_lost_or_done_twice(tmp_path: Pat
     assert PASSWORD not in built.lines.read_text()
 
 
-async def test_calls_succeed_while_scripts_are_flushed_all_the_time(tmp_path: Path, place: Place):
+async def test_calls_succeed_while_scripts_and_functions_are_flushed_all_the_time(tmp_path: Path, place: Place):
     async with working(tmp_path, place, Backend()) as built:
         over = asyncio.Event()
 
         async def flush() -> None:
             while not over.is_set():
                 await asyncio.to_thread(place.ask, "SCRIPT", "FLUSH")
+                await asyncio.to_thread(place.ask, "FUNCTION", "FLUSH")
 
         flushing = asyncio.create_task(flush())
         try:
@@ -327,7 +328,7 @@ async def test_pending_settles_are_not_retried_in_a_tight_loop_on_a_refusing_ser
             place.ask("CONFIG", "RESETSTAT")
             work.set()
             await asyncio.gather(*calls)
-            await until(lambda: place.info("cmdstat_evalsha")["rejected_calls"] >= 200)
+            await until(lambda: place.info("cmdstat_fcall")["rejected_calls"] >= 200)
             assert built.sidecar.store.outbox.undelivered == 50
             assert built.sidecar.store.outbox._pause > 1
         await recovered(built)

@@ -20,7 +20,7 @@ from sidecar.management.account_records import (
 )
 from sidecar.management.failures import FailureCode, ManagementError
 from sidecar.management.operator_store import OperatorStore
-from sidecar.store.commands.scripts import ACCOUNT_SET
+from sidecar.store.commands.shipped import ACCOUNT_SET
 from tests.management.support import ACME, entries, policy_of
 from tests.support.store import StoreServer
 

@@ -18,6 +18,7 @@ from sidecar.cli import main
 from sidecar.runtime.sweeper import sweep
 from sidecar.store.commands.keys import account_keys
 from sidecar.store.health.permissions import KEYED, OTHERS
+from sidecar.store.script_loading import FUNCTIONS
 from tests.proxy.support import Launch, contacts
 from tests.support import debian
 from tests.support.backend import Backend
@@ -26,6 +27,7 @@ from tests.support.store import StoreServer, until
 
 PAGE = Path(__file__).parents[2] / "docs" / "store.md"
 PASSWORD = "p@ss/w%rd"
+_WITH_SUBCOMMANDS = ("SCRIPT", "FUNCTION")
 COMMANDS = (
     ("account", "list"),
     ("account", "show", "ada"),
@@ -149,7 +151,10 @@ async def test_it_is_enough_for_everything_and_nothing_is_to_spare(
 
 
 def test_what_is_asked_about_is_what_is_documented():
-    asked = {"script|load" if words[0] == "SCRIPT" else words[0].lower() for words in (*KEYED, *OTHERS)}
+    asked = {
+        "|".join(words[:2] if words[0] in _WITH_SUBCOMMANDS else words[:1]).lower()
+        for words in (*KEYED, *OTHERS, *FUNCTIONS)
+    }
     assert granted(documented()) == asked
 
 
@@ -157,7 +162,7 @@ async def test_a_permission_taken_away_is_reported_and_given_back_is_used(limite
     await limited.account(credits=10)
     await limited.grant()
     with server.client() as client:
-        client.execute_command("ACL", "SETUSER", "sidecar", "-evalsha", "-zadd")
+        client.execute_command("ACL", "SETUSER", "sidecar", "-evalsha", "-fcall", "-zadd")
         reply = await limited.call("list_taxonomy")
         assert (reply.status, reply.code) == (503, "store_unavailable")
         await until(lambda: "evalsha" in (limited.sidecar.store.error or ""))

@@ -152,7 +152,7 @@ class Ledger:
     def scripts_run(self) -> int:
         """Number of scripts that the store has run, for all clients."""
         info: Any = self._client.info("commandstats")
-        return sum(info.get(f"cmdstat_{verb}", {}).get("calls", 0) for verb in ("eval", "evalsha"))
+        return sum(info.get(f"cmdstat_{verb}", {}).get("calls", 0) for verb in ("eval", "evalsha", "fcall"))
 
     def lapse(self) -> None:
         """Let the leases of all open holds have run out, as if so much time had passed."""

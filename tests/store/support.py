@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,8 +14,9 @@ from sidecar.ledger.accounts import AccountState
 from sidecar.ledger.journal.entries import Entry, JournalSnapshot
 from sidecar.model import AdmissionReply, AmountKind, Application, Caller, Demand, Depth, OnUnknown
 from sidecar.store.commands import changes, keys, scripts
-from sidecar.store.commands.command import Command, Script
+from sidecar.store.commands.command import Command, Script, ServerFunction
 from sidecar.terms import ConsentMode, PlanTerms, Terms
+from tests.support.loaded import load_scripts
 from tests.support.store import StoreServer
 
 NOW = 1_790_000_000_000
@@ -76,18 +78,28 @@ class RealLedger:
     def __init__(self, server: StoreServer, now: int = NOW, kept: tuple[int, int] = (10_000, 100)) -> None:
         self.client: Any = server.client()  # redis-py's types do not know that it decodes
         self.raw: Any = redis.Redis(unix_socket_path=str(server.path))
+        self._kept = kept
         self._patched: dict[str, Script] = {}
         for script in scripts.scripts:
-            source = script.source
-            if "now_ms" in source:
-                source = patched(source, "redis.call('TIME')", "redis.call('HMGET', 'clock', 's', 'us')")
-            if "write_journal" in source:
-                source = patched(source, "local MAX_ENTRIES = 10000", f"local MAX_ENTRIES = {kept[0]}")
-                source = patched(source, "local FOLD_BATCH = 100", f"local FOLD_BATCH = {kept[1]}")
-            assert "'TIME'" not in source
-            self._patched[script.name] = Script(script.name, source)
+            function = script.function and self._patch_function(script.function)
+            self._patched[script.name] = Script(script.name, self._patch(script.source), function)
         self.load()
         self.set_clock(now)
+
+    def _patch(self, source: str) -> str:
+        if "now_ms" in source:
+            source = patched(source, "redis.call('TIME')", "redis.call('HMGET', 'clock', 's', 'us')")
+        if "write_journal" in source:
+            source = patched(source, "local MAX_ENTRIES = 10000", f"local MAX_ENTRIES = {self._kept[0]}")
+            source = patched(source, "local FOLD_BATCH = 100", f"local FOLD_BATCH = {self._kept[1]}")
+        assert "'TIME'" not in source
+        return source
+
+    def _patch_function(self, function: ServerFunction) -> ServerFunction:
+        """Patch a library; with the digest of its new text in its names, because a server may have several."""
+        source, before = self._patch(function.library), function.name.rpartition("_")[2]
+        digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()[: len(before)]
+        return ServerFunction(function.name.replace(before, digest), source.replace(before, digest))
 
     @classmethod
     @contextmanager
@@ -104,9 +116,12 @@ class RealLedger:
     def admit(self, asked: Application) -> AdmissionReply:
         return scripts.admitted(asked, self.run(scripts.admit(asked)))
 
+    def use_scripts(self) -> None:
+        """Run every command as a script from now on, none as a function."""
+        self._patched = {name: Script(name, each.source) for name, each in self._patched.items()}
+
     def load(self) -> None:
-        for script in (*scripts.scripts, *self._patched.values()):
-            self.raw.script_load(script.source)
+        load_scripts(self.raw, *self._patched.values())
 
     def set_clock(self, now: int) -> None:
         self.now = now

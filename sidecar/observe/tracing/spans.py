@@ -23,7 +23,7 @@ SERVER: Final = 2
 
 _CALL: Final = "tools/call"
 _BODILESS: Final = frozenset({"GET", "DELETE", "response"})  # labels of requests without a method of JSON-RPC
-_STORE: Final = "EVALSHA admit"
+_STORE: Final = "FCALL admit"
 _PORTS: Final = {"http": 80, "https": 443}
 
 Attribute = tuple[str, str | int]
@@ -152,7 +152,7 @@ def _store_span(request: Span, trace: CallTrace, exchange: Exchange, ended: floa
     failed = trace.store_ended is None and refusal is not None and refusal.code is ErrorCode.STORE_UNAVAILABLE
     attributes: list[Attribute] = [
         ("db.system.name", "redis"),
-        ("db.operation.name", "EVALSHA"),
+        ("db.operation.name", "FCALL"),
         ("db.stored_procedure.name", "admit"),
     ]
     if refusal is not None and refusal.gate in (Gate.CONSENT, Gate.ACCOUNT, Gate.BUDGET):

@@ -20,7 +20,7 @@ from sidecar.ledger.approval_records import Approval
 from sidecar.model import AmountKind, Price
 from sidecar.store.commands.command import Command, text
 from sidecar.store.commands.keys import REVOKED_CHANNEL, AccountKeys, account_keys
-from sidecar.store.commands.scripts import ANSWER, APPROVALS, ASK
+from sidecar.store.commands.shipped import ANSWER, APPROVALS, ASK
 
 ANSWERED_TAG: Final = "answered:"
 """Start of the tag of a published answer, before the handle; it shares the channel of revocations."""

@@ -14,7 +14,7 @@ from sidecar.model import Caller
 from sidecar.outcome import Bound, Eviction
 from sidecar.store.commands.command import Command, text
 from sidecar.store.commands.keys import caller_keys, claim_key, consent_digest
-from sidecar.store.commands.scripts import BINDING, CLAIM
+from sidecar.store.commands.shipped import BINDING, CLAIM
 
 BINDING_LIFE: Final = 86_400
 """Seconds until an unused binding of a session or task expires."""

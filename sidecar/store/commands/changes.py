@@ -23,7 +23,7 @@ from sidecar.store.commands.keys import (
     client_digest,
     consent_digest,
 )
-from sidecar.store.commands.scripts import (
+from sidecar.store.commands.shipped import (
     ACCOUNT_DELETE,
     ACCOUNT_SET,
     AUDIT,

@@ -13,7 +13,20 @@ import hiredis
 from sidecar.bulk_strings import encode_words
 from sidecar.model import AdmissionReply, Application
 from sidecar.outcome import Charge, Receipt
-from sidecar.store.connection.resp import Argument, pack
+from sidecar.store.connection.resp import Argument
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFunction:
+    """Function of the server that does the same as a script; the server keeps it ready.
+
+    Attributes:
+        name: its name on the server.
+        library: source of the library that has it.
+    """
+
+    name: str
+    library: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,19 +34,38 @@ class Script:
     """Lua script.
 
     Attributes:
+        function: the function that commands call instead, where the server has it.
         sha: its name on the server.
-        head: the first words of each command that runs it, encoded.
+        head: the first words of each command that runs it, encoded; of the function, if there is one.
+        script_head: the same, always of the script.
     """
 
     name: str
     source: str
+    function: ServerFunction | None = None
     sha: str = field(init=False)
     head: bytes = field(init=False, repr=False)
+    script_head: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
         object.__setattr__(self, "sha", sha)
-        object.__setattr__(self, "head", encode_words("EVALSHA", sha).packed)
+        object.__setattr__(self, "script_head", encode_words("EVALSHA", sha).packed)
+        called = self.script_head if self.function is None else encode_words("FCALL", self.function.name).packed
+        object.__setattr__(self, "head", called)
+
+    @property
+    def loads(self) -> Sequence[tuple[str, ...]]:
+        """Commands that load the script, and its function if there is one."""
+        script = ("SCRIPT", "LOAD", self.source)
+        return (script,) if self.function is None else (script, ("FUNCTION", "LOAD", self.function.library))
+
+    def without_function(self, command: bytes) -> bytes:
+        """Return an encoded command that runs this script as a script; any other is returned as it is."""
+        start = command.index(b"\n") + 1  # after the number of words
+        if self.function is None or not command.startswith(self.head, start):
+            return command
+        return command[:start] + self.script_head + command[start + len(self.head) :]
 
 
 class Command:
@@ -50,7 +82,8 @@ class Command:
     def __init__(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument] = ()) -> None:
         self.script = script
         self.key = keys[0] if keys else ""
-        self.packed = pack(("EVALSHA", script.sha, len(keys), *keys, *arguments))
+        words = encode_words(len(keys), *keys, *arguments)
+        self.packed = b"*%d\r\n%b%b" % (2 + words.count, script.head, words.packed)
 
     def words(self) -> tuple[bytes, ...]:
         """Return the words to send."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from sidecar.store.commands.command import Command, text
 from sidecar.store.commands.keys import AccountKeys, account_keys
-from sidecar.store.commands.scripts import CLIENT_USAGE, CONNECTIONS
+from sidecar.store.commands.shipped import CLIENT_USAGE, CONNECTIONS
 
 
 @dataclass(frozen=True, slots=True)

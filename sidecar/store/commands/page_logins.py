@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sidecar.store.commands.command import Command, text
 from sidecar.store.commands.keys import AccountKeys, digest
-from sidecar.store.commands.scripts import LOGIN, PAGE_SESSION
+from sidecar.store.commands.shipped import LOGIN, PAGE_SESSION
 from sidecar.store.connection.resp import Argument
 
 LOGIN_LIFE: Final = 600

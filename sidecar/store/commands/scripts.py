@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from importlib.resources import files
 from typing import Any, Final
 
 import orjson
@@ -17,96 +16,12 @@ from sidecar.approval import ApprovalUse
 from sidecar.bulk_strings import EncodedWords, bulk, encode_words
 from sidecar.model import AdmissionCode, AdmissionReply, AmountKind, Application, Demand, Depth, OnUnknown, Price
 from sidecar.outcome import Charge, Receipt, Resolution
-from sidecar.store.commands.command import Command, EncodedCommand, Script, text
-from sidecar.store.commands.generated import LISTS
+from sidecar.store.commands.command import Command, EncodedCommand, text
 from sidecar.store.commands.keys import AccountKeys, CallerWords, caller_keys, caller_words
+from sidecar.store.commands.shipped import ADMIT, ALL_SCRIPTS, DEFER, RESOLVE, SWEEP
 from sidecar.window_rules import WINDOWS
 
-
-def _load(name: str) -> Script:
-    return Script(name, "\n".join(_lines(f"{name}.lua", set())) + "\n")
-
-
-def _lines(file: str, made: set[str]) -> list[str]:
-    """Return the lines of a script with its includes and lists, each once; `made` are those that it already has.
-
-    An indented include is one of a block: its functions are made only when the block runs, and known only there.
-    """
-    lines: list[str] = []
-    for line in (files("sidecar.store.commands") / "lua" / file).read_text("utf-8").splitlines():
-        order, name = line.lstrip(), line.rpartition(" ")[2]
-        if not order.startswith(("-- include ", "-- generate ")):
-            lines.append(line)
-        elif order != line:
-            lines += [line[: -len(order)] + each if each else each for each in _lines(name, set(made))]
-        elif name not in made:
-            made.add(name)
-            lines += [*_lines(name, made), ""] if order.startswith("-- include ") else LISTS[name]
-    return lines
-
-
-ADMIT: Final = _load("admit")
-RESOLVE: Final = _load("resolve")
-ASK: Final = _load("ask")
-ANSWER: Final = _load("answer")
-APPROVALS: Final = _load("approvals")
-DEFER: Final = _load("defer")
-FOLLOW: Final = _load("follow")
-RECALL: Final = _load("recall")
-STANDING: Final = _load("standing")
-REVOKED: Final = _load("revoked")
-SWEEP: Final = _load("sweep")
-INSPECT: Final = _load("inspect")
-AUDIT: Final = _load("audit")
-BINDING: Final = _load("binding")
-CLAIM: Final = _load("claim")
-GRANT: Final = _load("grant")
-REVOKE: Final = _load("revoke")
-REVOKE_ALL: Final = _load("revoke_all")
-LIFT: Final = _load("lift")
-FORGET: Final = _load("forget")
-CONNECTIONS: Final = _load("connections")
-CLIENT_USAGE: Final = _load("client_usage")
-ACCOUNT_SET: Final = _load("account_set")
-ACCOUNT_DELETE: Final = _load("account_delete")
-CREDITS: Final = _load("credits")
-PERMISSIONS: Final = _load("permissions")
-STREAM_KEY: Final = _load("stream_key")
-LOGIN: Final = _load("login")
-PAGE_SESSION: Final = _load("page_session")
-
-scripts: Final[Sequence[Script]] = (
-    ADMIT,
-    RESOLVE,
-    ASK,
-    ANSWER,
-    APPROVALS,
-    DEFER,
-    FOLLOW,
-    RECALL,
-    STANDING,
-    REVOKED,
-    SWEEP,
-    INSPECT,
-    AUDIT,
-    BINDING,
-    CLAIM,
-    GRANT,
-    REVOKE,
-    REVOKE_ALL,
-    LIFT,
-    FORGET,
-    CONNECTIONS,
-    CLIENT_USAGE,
-    ACCOUNT_SET,
-    ACCOUNT_DELETE,
-    CREDITS,
-    PERMISSIONS,
-    STREAM_KEY,
-    LOGIN,
-    PAGE_SESSION,
-)
-"""All scripts: they are loaded on every new connection, and again after NOSCRIPT."""
+scripts: Final = ALL_SCRIPTS  # of the interface
 
 
 # --- calls -------------------------------------------------------------------------------------

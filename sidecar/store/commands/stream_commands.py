@@ -8,7 +8,7 @@ from typing import Any
 from sidecar.model import AdmissionCode, Caller, OnUnknown
 from sidecar.store.commands.command import Command, text
 from sidecar.store.commands.keys import AccountKeys, caller_keys
-from sidecar.store.commands.scripts import FOLLOW, RECALL, REVOKED, STANDING
+from sidecar.store.commands.shipped import FOLLOW, RECALL, REVOKED, STANDING
 from sidecar.terms import ConsentMode
 
 

@@ -19,6 +19,7 @@ from sidecar.config.tls_files import describe_tls_error
 
 Argument = str | bytes | int
 OnPush = Callable[[list[Any]], None]
+Rewrite = Callable[[bytes], bytes]
 
 # libuv runs timers before reads: after a stall of this process the reply may be unread.
 _GRACE: Final = 0.05
@@ -26,6 +27,7 @@ _GRACE: Final = 0.05
 _RECONNECT_CODES: Final = frozenset({"READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "NOPERM"})
 _PUSHES: Final = frozenset({b"message", b"pmessage", b"smessage"})
 _NOTHING: Final = object()
+_NO_FUNCTION: Final = "ERR Function not found"
 
 
 class StoreError(Exception):
@@ -41,12 +43,15 @@ class UnansweredError(StoreError):
 
 
 class RejectedError(StoreError):
-    """The server rejected the command; `code` is the first word of its error reply, such as OOM or NOSCRIPT."""
+    """The server rejected the command; `code` is the first word of its error reply, such as OOM or NOSCRIPT.
+
+    For a function that the server does not have it is NOSCRIPT, too.
+    """
 
     def __init__(self, message: str) -> None:
         # The reply to an unknown command quotes its arguments: a password, names of accounts.
         super().__init__(message.partition(", with args beginning with")[0])
-        self.code = message.partition(" ")[0]
+        self.code = "NOSCRIPT" if message == _NO_FUNCTION else message.partition(" ")[0]
 
 
 def pack(words: Sequence[Argument]) -> bytes:
@@ -81,6 +86,7 @@ class RespTransport(asyncio.Protocol):
     Attributes:
         lost: done, with the reason, when the transport is closed.
         rejection: error that the server sent before any command, such as too many clients.
+        rewrite: changes each encoded command before it is sent; None sends it as it is.
     """
 
     def __init__(self, timeout: float, on_push: OnPush | None) -> None:
@@ -94,6 +100,7 @@ class RespTransport(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.lost: asyncio.Future[str] = self._loop.create_future()
         self.rejection: RejectedError | None = None
+        self.rewrite: Rewrite | None = None
         self._unwritten: list[bytes] = []
         self._waiting: list[asyncio.Future[None]] = []  # for these to be written
         self._is_busy = False  # the last buffered commands were several
@@ -127,6 +134,8 @@ class RespTransport(asyncio.Protocol):
         """
         if self._transport is None or self._transport.is_closing():
             raise UnsentError("the store is not connected")
+        if self.rewrite is not None:
+            command = self.rewrite(command)
         if self._unwritten:
             self._unwritten.append(command)
             if now:

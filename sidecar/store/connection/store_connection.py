@@ -18,6 +18,7 @@ from sidecar.store.connection.resp import (
     PendingReply,
     RejectedError,
     RespTransport,
+    Rewrite,
     StoreError,
     UnansweredError,
     UnsentError,
@@ -48,8 +49,11 @@ _BACKOFF: Final = (0.05, 1.0)  # first and longest pause between attempts to con
 Send = Callable[..., asyncio.Future[Any]]
 """Sends the words of one command and returns its reply."""
 
-Prepare = Callable[[Send], Awaitable[None]]
-"""Awaited on every new connection before other commands may use it; an exception fails the attempt."""
+Prepare = Callable[[Send], Awaitable[Rewrite | None]]
+"""Awaited on every new connection before other commands may use it; an exception fails the attempt.
+
+It may return how the connection changes each command that it sends from then on.
+"""
 
 
 class StoreConnection:
@@ -239,7 +243,7 @@ class StoreConnection:
         try:
             await self._greet(transport)
             if self._prepare is not None:
-                await self._prepare(lambda *command: transport.send(command))
+                transport.rewrite = await self._prepare(lambda *command: transport.send(command))
         except BaseException as fault:
             transport.abort("the connection could not be prepared")
             if transport.rejection is not None and isinstance(fault, StoreError):

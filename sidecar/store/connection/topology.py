@@ -20,6 +20,17 @@ MAX_RESENDS: Final = 4
 """Most repetitions of a command that did not run, such as when two nodes redirect to each other."""
 
 
+class Runnable(Protocol):
+    """Script that a server can run once it has it; as `commands.command.Script`."""
+
+    @property
+    def loads(self) -> Sequence[tuple[str, ...]]:
+        """Commands that load it."""
+
+    def without_function(self, command: bytes) -> bytes:
+        """Return an encoded command that runs it as a script."""
+
+
 class Servers(Protocol):
     """Servers of one store."""
 
@@ -94,29 +105,34 @@ def servers(
 
 
 def resend(
-    node: StoreConnection, error: RejectedError, command: bytes, reply: PendingReply, source: str | None
+    node: StoreConnection, error: RejectedError, command: bytes, reply: PendingReply, script: Runnable | None
 ) -> None:
     """Send a command that did not run once more, with the script or the `ASKING` that it needs.
+
+    A function that is missing is loaded for the next call; this one runs the script, which a server without memory
+    accepts, too.
 
     Args:
         node: result of `Servers.redirect`.
         error: rejection of the command.
         command: the encoded command.
         reply: receives the reply.
-        source: source of its script; None without a script.
+        script: its script; None without a script.
 
     Raises:
         UnsentError: the node is not connected.
     """
-    if source is not None and error.code != "MOVED":  # scripts are loaded on every new connection, but may be flushed
-        node.send("SCRIPT", "LOAD", source).add_done_callback(_forget)
+    if script is not None and error.code != "MOVED":  # scripts are loaded on every new connection, but may be flushed
+        for words in script.loads:
+            node.send(*words).add_done_callback(_forget)
+        command = script.without_function(command)
     if error.code == "ASK":
         node.send("ASKING").add_done_callback(_forget)  # applies to the next command on the connection
     node.write(command, reply)
 
 
 async def follow_redirects(
-    asked: Servers, refused: RejectedError, key: str, words: Sequence[Argument], source: str | None
+    asked: Servers, refused: RejectedError, key: str, words: Sequence[Argument], script: Runnable | None
 ) -> Any:
     """Send a rejected command to the server that the rejection names, and return the reply.
 
@@ -125,7 +141,7 @@ async def follow_redirects(
         refused: rejection, by which the command did not run; so it is not run twice.
         key: first key of the command.
         words: words of the command.
-        source: source of its script; None without a script.
+        script: its script; None without a script.
 
     Raises:
         RejectedError: the rejection, if it names no server.
@@ -137,7 +153,7 @@ async def follow_redirects(
             break
         await node.wait_reconnected()
         reply = asyncio.get_running_loop().create_future()
-        resend(node, refused, pack(words), reply, source)
+        resend(node, refused, pack(words), reply, script)
         try:
             return await reply
         except RejectedError as error:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from sidecar.store.commands.keys import REVOKED_CHANNEL
-from sidecar.store.commands.scripts import PERMISSIONS
+from sidecar.store.commands.shipped import PERMISSIONS
 from sidecar.store.connection.layout import LAYOUT_KEY
 from sidecar.store.connection.resp import StoreError
 

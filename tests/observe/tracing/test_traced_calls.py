@@ -33,7 +33,7 @@ async def test_an_allowed_call_has_three_spans(traced: Any, collector: Collector
     request, store, backend = await spans_of(collector, reply)
 
     assert [request.name, store.name, backend.name] == [
-        "tools/call list_taxonomy", "EVALSHA admit", "tools/call list_taxonomy",
+        "tools/call list_taxonomy", "FCALL admit", "tools/call list_taxonomy",
     ]  # fmt: skip
     assert [request.kind, store.kind, backend.kind] == [SERVER, CLIENT, CLIENT]
     assert [store.parent, backend.parent, request.parent] == [request.id, request.id, ""]
@@ -74,7 +74,7 @@ async def test_attributes_follow_the_conventions(traced: Any, collector: Collect
         "mcp_sidecar.revision": line["revision"],
     }
     assert store.attributes == {
-        "db.system.name": "redis", "db.operation.name": "EVALSHA", "db.stored_procedure.name": "admit",
+        "db.system.name": "redis", "db.operation.name": "FCALL", "db.stored_procedure.name": "admit",
     }  # fmt: skip
     port = int(rig.backend.url.rpartition(":")[2].partition("/")[0])
     assert backend.attributes == {**operation, "server.address": "127.0.0.1", "server.port": port}
@@ -85,9 +85,9 @@ async def test_attributes_follow_the_conventions(traced: Any, collector: Collect
 @pytest.mark.parametrize(
     ("tool", "arguments", "code", "gate", "names"),
     [
-        ("reveal_contacts", {"contact_ids": ["a"]}, "confirmation_required", "policy", ["EVALSHA admit"]),
-        ("reveal_contacts", contacts(*"abcdefghijkl"), "insufficient_credits", "budget", ["EVALSHA admit"]),
-        ("unheard_of", {}, "tool_unknown", "policy", ["EVALSHA admit"]),
+        ("reveal_contacts", {"contact_ids": ["a"]}, "confirmation_required", "policy", ["FCALL admit"]),
+        ("reveal_contacts", contacts(*"abcdefghijkl"), "insufficient_credits", "budget", ["FCALL admit"]),
+        ("unheard_of", {}, "tool_unknown", "policy", ["FCALL admit"]),
     ],
 )
 async def test_a_refused_call_has_no_span_of_the_backend(
@@ -166,7 +166,7 @@ async def test_an_unreachable_store_fails_its_span(traced: Any, collector: Colle
     reply = await rig.call("list_taxonomy")
     assert reply.code == "store_unavailable"
     request, store = await spans_of(collector, reply)
-    assert (request.failed, store.failed, store.name) == (True, True, "EVALSHA admit")
+    assert (request.failed, store.failed, store.name) == (True, True, "FCALL admit")
     assert store.attributes["error.type"] == "store_unavailable"
 
 

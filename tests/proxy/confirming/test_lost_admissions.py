@@ -12,7 +12,7 @@ import redis
 
 from sidecar.approval import ApprovalStatus
 from sidecar.store.commands.keys import account_keys
-from sidecar.store.commands.scripts import ADMIT
+from sidecar.store.commands.shipped import ADMIT
 from tests.proxy.confirming.support import answer, ask, confirmed_policy, question_of, state_of
 from tests.proxy.confirming.test_page_questions import FORM, PAGE, URL, page_of, visit
 from tests.proxy.confirming.test_session_questions import sent
@@ -39,7 +39,7 @@ class Lost:
         """Lose all answers from the next admission on."""
 
         def lose(data: bytes) -> bytes:
-            self.proxy.drop_replies |= ADMIT.sha.encode() in data
+            self.proxy.drop_replies |= ADMIT.head in data
             return data
 
         self.proxy.rewrite_request = lose

@@ -10,7 +10,7 @@ import pytest
 
 from sidecar.approval import ApprovalStatus
 from sidecar.store.commands.keys import account_keys
-from sidecar.store.commands.scripts import ADMIT
+from sidecar.store.commands.shipped import ADMIT
 from tests.proxy.confirming.questions import approvals
 from tests.proxy.confirming.support import ARGUMENTS, TOOL, answer, ask, confirmed_policy, question_of, state_of
 from tests.proxy.confirming.test_session_questions import Asked, asked, sent, session_of
@@ -219,7 +219,7 @@ async def test_in_2026_07_28_a_page_answered_while_the_retry_is_judged_is_not_as
 
     def answer_after_admission(data: bytes) -> bytes:
         requests.append(data)
-        judged = [ADMIT.sha.encode() in each for each in requests]
+        judged = [ADMIT.head in each for each in requests]
         if judged.count(True) == 1 and not judged[-1]:
             with own_server.client() as client:
                 client.hset(account_keys("main", "ada").approval(handle), "status", status)

@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from sidecar.store.commands.keys import account_keys
-from sidecar.store.commands.scripts import ACCOUNT_SET
+from sidecar.store.commands.shipped import ACCOUNT_SET
 from tests.support.store import StoreServer
 
 KEY = account_keys("main", "acme").account

@@ -7,7 +7,7 @@ import redis
 
 from sidecar.store.commands import changes, scripts
 from sidecar.store.commands.keys import account_keys
-from sidecar.store.commands.scripts import CREDITS
+from sidecar.store.commands.shipped import CREDITS
 from tests.store.support import RealLedger, application, demand
 from tests.support.store import StoreServer
 

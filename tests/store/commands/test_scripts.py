@@ -15,7 +15,7 @@ import redis
 from sidecar.ledger.windows import window_at
 from sidecar.model import MAX_AMOUNT, AdmissionCode, AdmissionReply, Application
 from sidecar.outcome import Charge, Receipt
-from sidecar.store.commands import bindings, changes, keys, scripts
+from sidecar.store.commands import bindings, changes, keys, scripts, shipped
 from sidecar.store.commands.changes import CreditChange
 from sidecar.store.commands.command import ChangeCode, Command, Script, Scripts
 from sidecar.terms import ConsentMode
@@ -66,14 +66,14 @@ def test_only_scripts_that_revoke_access_or_resolve_holds_may_write_when_memory_
 
 
 def test_limits_in_both_languages_are_equal():
-    assert f"'EXPIRE', KEYS[i], {bindings.BINDING_LIFE}, 'GT')" in scripts.ADMIT.source
+    assert f"'EXPIRE', KEYS[i], {bindings.BINDING_LIFE}, 'GT')" in shipped.ADMIT.source
 
 
 def test_a_call_without_a_price_reads_consent_and_account_only(ledger: RealLedger):
     ledger.client.config_resetstat()
     assert _admit(ledger, application()).code is AdmissionCode.ADMITTED
     ran = {name: each["calls"] for name, each in ledger.client.info("commandstats").items() if "config" not in name}
-    assert ran == {"cmdstat_evalsha": 1, "cmdstat_exists": 1, "cmdstat_hmget": 2}
+    assert ran == {"cmdstat_fcall": 1, "cmdstat_exists": 1, "cmdstat_hmget": 2}
 
 
 def test_a_usual_admission_has_the_words_of_any_other():
@@ -86,7 +86,7 @@ def test_a_usual_admission_has_the_words_of_any_other():
 
 def test_windows_are_those_of_the_model(store_server: StoreServer):
     moments = [0, 951_782_399, 951_782_400, 4_107_542_400, *range(1_600_000_000, 4_200_000_000, 7_654_321)]
-    clock = head_of(scripts.SWEEP, "local count_resolved")
+    clock = head_of(shipped.SWEEP, "local count_resolved")
     body = "local all = {}\nfor i, at in ipairs(ARGV) do all[i] = {window_at(KEYS[1], tonumber(at))} end\nreturn all"
     with store_server.client() as client:
         for window in WINDOWS:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from sidecar.outcome import Receipt
-from sidecar.store.commands import scripts
+from sidecar.store.commands import scripts, shipped
 from sidecar.store.commands.command import ChangeCode, Command
 from sidecar.store.commands.keys import account_keys
 from sidecar.store.connection.cluster import Cluster
@@ -240,7 +240,7 @@ async def test_a_script_goes_with_its_command_to_a_node_that_has_not_met_it(node
     slot = slot_of(record)
 
     def planned(plan: str) -> Command:  # a script of one key, so it can be asked for where the slot is going to
-        return Command(scripts.ACCOUNT_SET, (record,), (1, "main", name, 2, "plan", plan))
+        return Command(shipped.ACCOUNT_SET, (record,), (1, "main", name, 2, "plan", plan))
 
     store = Store(nodes.url, scripts)
     await store.start(60)

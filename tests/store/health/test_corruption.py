@@ -17,7 +17,7 @@ from sidecar.ledger import decoding
 from sidecar.ledger.journal.verification import verify
 from sidecar.model import OnUnknown
 from sidecar.outcome import Charge
-from sidecar.store.commands import bindings, changes, keys, scripts, stream_commands
+from sidecar.store.commands import bindings, changes, keys, scripts, shipped, stream_commands
 from sidecar.store.commands.command import Command
 from sidecar.terms import ConsentMode
 from tests.store.support import CALLER, KEYS, LEASE, NOW, RealLedger, application, demand, head_of, reveal
@@ -338,7 +338,7 @@ def test_a_hold_is_read_alike_in_both_languages(store: Store, edit: tuple[str, C
     said, change = edit
     store.put_back(store.first)
     change(store.ledger.client)
-    head = head_of(scripts.RECALL, "local call = ")
+    head = head_of(shipped.RECALL, "local call = ")
     for raw in store.ledger.client.hvals(KEYS.holds):
         lua = store.ledger.client.eval(head + "return hold_of(ARGV[1]) and 1 or 0", 1, KEYS.holds, raw) == 1
         assert _is_hold(raw) == lua, f"{said}: {raw[:500]}"

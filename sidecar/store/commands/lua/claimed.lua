@@ -1,4 +1,5 @@
--- Approval that a call claims; `approval_records.judge` is the model. Needs approval.lua and the codes.
+-- Approval that a call claims; `approval_records.judge` is the model. Needs the call of admission.lua and the codes.
+-- include approval.lua
 local function is_mine(found, subject, client) return found and found.subject == subject and found.client == client end
 
 local function is_for(found, tool, arguments, rule)
@@ -30,4 +31,28 @@ local function is_covered(found, demands, needed)
     if type(price[3]) ~= 'number' or needed[i] > price[3] then return false end
   end
   return true
+end
+
+-- Judge the approval that the call claims. Returns the code that refuses it, or nil, and the approval that is used up.
+-- `priced` is the number of its prices in the answer.
+local function judge_approval(priced)
+  local list, handle, tool, arguments, rule, accepted = KEYS[#KEYS], unpack(ARGV, claim, claim + 4)
+  local found
+  if handle == '' then
+    found = claimed_on_page(list, ARGV[3], ARGV[4], tool, arguments, rule)
+    if not found then return APPROVAL_NEEDED end
+  else
+    found = approval_of(list, handle)
+    if not is_mine(found, ARGV[3], ARGV[4]) or found.status == 'used' and found.call ~= call then
+      return APPROVAL_UNKNOWN
+    end
+  end
+  if found.status == 'declined' then return APPROVAL_DECLINED end
+  if not is_for(found, tool, arguments, rule) then return APPROVAL_NEEDED end
+  local by_form = found.status == 'pending' and accepted == '1' and found.by == 'person'
+  if not by_form and found.status ~= 'accepted' and found.status ~= 'used' then return APPROVAL_NEEDED end
+  local needed = {}
+  for i = 1, priced do needed[i] = answer[2 + 5 * i] end
+  if not is_covered(found, demands, needed) then return APPROVAL_NEEDED end
+  return nil, found
 end

@@ -14,22 +14,45 @@ local function settle_balance(pool, reserved, taken, cost)
   return taken - back
 end
 
--- Replace in each window the reserved units by those that count; expired windows are not changed. `cost` gets the
--- number of each window, and the units counted in it.
+-- Replace in each window the reserved units by those that count; expired windows are not changed, and none is read when
+-- the same number counts. `cost` gets the number of each window, and the units counted in it.
 local function settle_windows(amount, cost, before, after)
   local places = cost.places or {}
   local counted_in = cost.counted_in or {}
   cost.places, cost.counted_in = places, counted_in
   for name, number in next, amount.windows do
-    local at = cost.counter .. ':' .. name
-    local used, units_in = counted(at, number, true), before
-    if used and tonumber(number) >= (window_at(name, now)) then
-      if after ~= before then put(at, number .. ':' .. text(math.min(MAX, math.max(0, used + after - before)))) end
-      units_in = after
+    local units_in = before
+    if after ~= before then
+      local at = cost.counter .. ':' .. name
+      local used = counted(at, number, true)
+      if used and tonumber(number) >= (window_at(name, now)) then
+        put(at, number .. ':' .. text(math.min(MAX, math.max(0, used + after - before))))
+        units_in = after
+      end
     end
     places[name] = places[name] or number
     counted_in[name] = (counted_in[name] or 0) + units_in
   end
+end
+
+-- Returns one window of a cost for the journal, with the units counted in it only where these differ from the cost.
+local function window_words(cost, name, number)
+  local units_in = cost.counted_in[name]
+  return name .. ':' .. number .. (units_in ~= cost.counted and ':' .. text(units_in) or '')
+end
+
+-- Returns the windows of a cost, in their order; most costs have one.
+local function windows_of_cost(cost)
+  local places = cost.places
+  if not places then return '' end
+  local name, number = next(places)
+  if next(places, name) == nil then return window_words(cost, name, number) end
+  local words = {}
+  for place = 1, #WINDOWS do
+    name = WINDOWS[place]
+    if places[name] then words[#words + 1] = window_words(cost, name, places[name]) end
+  end
+  return table.concat(words, ' ')
 end
 
 -- Returns the journal entry of a call with its costs, each kind and name once, and the items that it has paid.
@@ -48,17 +71,8 @@ local function entry_of(event, call, hold, costs, paid)
   end
   for i = 1, #costs do
     local cost = costs[i]
-    local words, places = '', cost.places -- windows, with their units only where these differ from the cost
-    for place = 1, places and #WINDOWS or 0 do
-      local name = WINDOWS[place]
-      local number, units_in = places[name], cost.counted_in[name]
-      if number then
-        words = (words == '' and '' or words .. ' ') .. name .. ':' .. number
-        if units_in ~= cost.counted then words = words .. ':' .. text(units_in) end
-      end
-    end
     entry[last + 1], entry[last + 2] = cost.kind .. ':' .. cost.name, text(cost.units)
-    entry[last + 3], entry[last + 4] = 'windows:' .. cost.counter, words
+    entry[last + 3], entry[last + 4] = 'windows:' .. cost.counter, windows_of_cost(cost)
     last = last + 4
   end
   for i = 1, #costs do

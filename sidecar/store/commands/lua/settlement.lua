@@ -1,0 +1,40 @@
+-- Settle or release of a call. `settlement.settle` and `settlement.release` are the model; `resolve.lua` has KEYS and ARGV.
+-- include account.lua
+-- include remembered.lua
+-- include resolution.lua
+-- include approval.lua
+-- include give_back.lua
+
+local function remember_outcome(outcome, receipt)
+  redis.call('SET', KEYS[7], cjson.encode({how = outcome, receipt = receipt}), 'PX', ARGV[4])
+  -- A corrupt approval must not keep a hold open.
+  if KEYS[8] then pcall(give_back, KEYS[8], ARGV[6], ARGV[1]) end
+end
+
+-- Returns the reply to a call that was resolved before.
+local function repeated(how, known)
+  local read, outcome = pcall(cjson.decode, known)
+  if not read or type(outcome) ~= 'table' or type(outcome.receipt) ~= 'table' then
+    malformed(KEYS[7], '', 'an outcome')
+  end
+  if outcome.how ~= how then return {1} end
+  return {0, unpack(outcome.receipt)}
+end
+
+local function settle()
+  local ended, how = ARGV[1], ARGV[2]
+  open_account(1)
+  local known = redis.call('GET', KEYS[7])
+  if known then return repeated(how, known) end
+  local raw = redis.call('HGET', HOLDS, ended)
+  local hold = raw and (kept_hold(ended, raw) or hold_of(raw) or malformed(HOLDS, ended, 'a hold'))
+  if not hold then
+    if how == SETTLED then write_journal({{'event', LATE, 'call', ended}}) end
+    remember_outcome(LATE, {})
+    return {1}
+  end
+  local receipt = resolve(ended, hold, how, ARGV[3] == '1', cjson.decode(ARGV[5]))
+  flush()
+  remember_outcome(how, receipt)
+  return {0, unpack(receipt)}
+end
