@@ -100,19 +100,19 @@ class Authenticator:
             Refusal: `token_missing`, `token_invalid`, or `issuer_unavailable` when the keys or the issuer's answer
                 that would decide are unavailable. That of an expired JWT with a verified signature has its scopes.
         """
-        digest = token_digest(authorization)
+        token = bearer(authorization)
+        digest = token_digest(token)
         caller = self.remembered(digest)
-        return await self.verify(authorization, digest) if caller is None else caller
+        return await self.verify(token, digest) if caller is None else caller
 
-    async def verify(self, authorization: Sequence[str], digest: bytes | None = None) -> Caller:
+    async def verify(self, token: str, digest: bytes | None = None) -> Caller:
         """Return the caller of a token that is not remembered, as `authenticate` does, and remember it.
 
         Args:
-            authorization: the value of every `Authorization` header.
+            token: the token.
             digest: the token's, where it is known.
         """
-        token = bearer(authorization)
-        digest = digest or _digest(token)
+        digest = digest or token_digest(token)
         if self._opaque is not None and not is_jwt(token):
             return await self._opaque.caller(token, digest)
         self._remembered.pop(digest)
@@ -186,15 +186,7 @@ class Authenticator:
         return None
 
 
-def token_digest(authorization: Sequence[str]) -> bytes:
-    """Return the digest of the token in the values of every `Authorization` header.
-
-    Raises:
-        Refusal: `token_missing` or `token_invalid`; see `bearer`.
-    """
-    return _digest(bearer(authorization))
-
-
-def _digest(token: str) -> bytes:
+def token_digest(token: str) -> bytes:
+    """Return the digest by which a token is remembered."""
     # Header bytes that are no UTF-8 arrive as lone surrogates, which UTF-8 cannot encode.
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
