@@ -115,7 +115,8 @@ class Authenticator:
         digest = digest or token_digest(token)
         if self._opaque is not None and not is_jwt(token):
             return await self._opaque.caller(token, digest)
-        self._remembered.pop(digest)
+        if digest in self._remembered:
+            self._remembered.pop(digest)
         verified = await self._verify(token, digest)
         self._remembered.put(digest, owner_of(verified.caller), verified)
         return verified.caller
@@ -163,7 +164,9 @@ class Authenticator:
         self._refused.put(digest, refusal, until, keys, table)
 
     def _note(self, issuer: str, claims: Mapping[str, Any], caller: Caller) -> None:
-        self._paths[issuer].note(claims, scoped=not caller.scopes.isdisjoint(self._declared))
+        paths = self._paths[issuer]
+        if paths.missed:
+            paths.note(claims, scoped=not caller.scopes.isdisjoint(self._declared))
 
     def _opaque_tokens(
         self, issuers: Iterable[IssuerSettings], ring: IssuerRegistry, clock: Callable[[], float]

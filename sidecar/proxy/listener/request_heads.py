@@ -239,7 +239,9 @@ class KnownHeads:
         """
         _put(self._heads, arrival.key, head)
         pattern, token = arrival.pattern, arrival.token
-        if pattern is None or token is None or authorization not in (None, [f"Bearer {token.decode()}"]):
+        if pattern is None or token is None:
+            return
+        if authorization is not None and authorization != [f"Bearer {token.decode()}"]:
             return
         known = self._patterns.get(pattern)
         if known is None or known.head.accepted_by is not head.accepted_by or len(token) > known.longest:
