@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 
 from bench.load import for_calls, prepared
 from bench.material import Keyring, call
@@ -11,6 +12,19 @@ from bench.rounds import Plan, Result, running
 from bench.workloads import WORKLOADS
 
 _CALLS, _CONNECTIONS = 1000, 8
+_COUNTED = 700  # calls that `bench.work` sends
+
+
+def _first_calls(ring: Keyring) -> list[bytes]:
+    return [call(_new_token(ring), number=number) for number in range(1, _COUNTED + 1)]
+
+
+def _new_token(ring: Keyring) -> str:
+    return ring.mint(lifetime=3600, scopes=("stores:read",))
+
+
+FIRST = replace(WORKLOADS["scoped"], name="first", about="the same with a new token", requests=_first_calls)
+"""Calls whose work is counted; each has a token of its own."""
 
 
 def measure(plan: Plan, ring: Keyring, result: Result) -> None:
@@ -23,7 +37,7 @@ def measure(plan: Plan, ring: Keyring, result: Result) -> None:
         one = found["sidecar"]
         for_calls(one.port, old, connections=_CONNECTIONS, calls=calls)  # warms up
         for _ in range(plan.rounds):
-            tokens = [ring.mint(lifetime=3600, scopes=("stores:read",)) for _ in range(calls)]
+            tokens = [_new_token(ring) for _ in range(calls)]
             with prepared([call(token, number=number) for number, token in enumerate(tokens, 1)]) as new:
                 for requests, costs in ((new, first), (old, remembered)):
                     clock = CpuClock(one.pids)

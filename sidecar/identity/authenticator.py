@@ -100,22 +100,23 @@ class Authenticator:
             Refusal: `token_missing`, `token_invalid`, or `issuer_unavailable` when the keys or the issuer's answer
                 that would decide are unavailable. That of an expired JWT with a verified signature has its scopes.
         """
-        digest = token_digest(authorization)
+        token = bearer(authorization)
+        digest = token_digest(token)
         caller = self.remembered(digest)
-        return await self.verify(authorization, digest) if caller is None else caller
+        return await self.verify(token, digest) if caller is None else caller
 
-    async def verify(self, authorization: Sequence[str], digest: bytes | None = None) -> Caller:
+    async def verify(self, token: str, digest: bytes | None = None) -> Caller:
         """Return the caller of a token that is not remembered, as `authenticate` does, and remember it.
 
         Args:
-            authorization: the value of every `Authorization` header.
+            token: the token.
             digest: the token's, where it is known.
         """
-        token = bearer(authorization)
-        digest = digest or _digest(token)
+        digest = digest or token_digest(token)
         if self._opaque is not None and not is_jwt(token):
             return await self._opaque.caller(token, digest)
-        self._remembered.pop(digest)
+        if digest in self._remembered:
+            self._remembered.pop(digest)
         verified = await self._verify(token, digest)
         self._remembered.put(digest, owner_of(verified.caller), verified)
         return verified.caller
@@ -163,7 +164,9 @@ class Authenticator:
         self._refused.put(digest, refusal, until, keys, table)
 
     def _note(self, issuer: str, claims: Mapping[str, Any], caller: Caller) -> None:
-        self._paths[issuer].note(claims, scoped=not caller.scopes.isdisjoint(self._declared))
+        paths = self._paths[issuer]
+        if paths.missed:
+            paths.note(claims, scoped=not caller.scopes.isdisjoint(self._declared))
 
     def _opaque_tokens(
         self, issuers: Iterable[IssuerSettings], ring: IssuerRegistry, clock: Callable[[], float]
@@ -186,15 +189,7 @@ class Authenticator:
         return None
 
 
-def token_digest(authorization: Sequence[str]) -> bytes:
-    """Return the digest of the token in the values of every `Authorization` header.
-
-    Raises:
-        Refusal: `token_missing` or `token_invalid`; see `bearer`.
-    """
-    return _digest(bearer(authorization))
-
-
-def _digest(token: str) -> bytes:
+def token_digest(token: str) -> bytes:
+    """Return the digest by which a token is remembered."""
     # Header bytes that are no UTF-8 arrive as lone surrogates, which UTF-8 cannot encode.
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -36,10 +36,13 @@ class UnmatchedPaths:
     Args:
         paths: the configured paths; empty when the config names none.
         report: called with a path.
+
+    Attributes:
+        missed: the number of verified tokens without each of these paths.
     """
 
     def __init__(self, paths: Iterable[str], report: Callable[[str], None]) -> None:
-        self._missed = dict.fromkeys(paths, 0)
+        self.missed = dict.fromkeys(paths, 0)
         self._report = report
 
     def note(self, claims: Mapping[str, Any], *, scoped: bool) -> None:
@@ -49,12 +52,12 @@ class UnmatchedPaths:
             claims: of a token that is verified, so that made-up tokens report nothing.
             scoped: False when the token has no declared scope: a path that it lacks is then reported at once.
         """
-        if not self._missed:
+        if not self.missed:
             return
-        for path in [path for path in self._missed if value_at(claims, path) is not None]:
-            del self._missed[path]
-        for path in list(self._missed):
-            self._missed[path] += 1
-            if not scoped or self._missed[path] >= ENOUGH:
-                del self._missed[path]
+        for path in [path for path in self.missed if value_at(claims, path) is not None]:
+            del self.missed[path]
+        for path in list(self.missed):
+            self.missed[path] += 1
+            if not scoped or self.missed[path] >= ENOUGH:
+                del self.missed[path]
                 self._report(path)

@@ -66,7 +66,25 @@ def has_bearer(values: Sequence[str]) -> bool:
 # --- checks against the config -------------------------------------------------------------------
 
 
-def check_times(claims: Mapping[str, Any], leeway: float, now: float) -> None:
+def plain_times(claims: Mapping[str, Any]) -> tuple[int, int, int] | None:
+    """Return `iat`, `nbf` and `exp` where all are whole seconds, as in most tokens; None for any others.
+
+    A missing `nbf` is 0.
+    """
+    issued, starts, expires = claims.get("iat"), claims.get("nbf", 0), claims.get("exp")
+    if (
+        type(issued) is type(starts) is type(expires) is int
+        and 0 <= issued <= _MAX_TIME
+        and 0 <= starts <= _MAX_TIME
+        and 0 <= expires <= _MAX_TIME
+    ):
+        return issued, starts, expires
+    return None
+
+
+def check_times(
+    claims: Mapping[str, Any], leeway: float, now: float, plain: tuple[int, int, int] | None = None
+) -> None:
     """Refuse a token outside its validity, by the `iat`, `nbf` and `exp` that are present (RFC 7519 section 4.1).
 
     No lifetime is too long: the issuer decides.
@@ -75,13 +93,12 @@ def check_times(claims: Mapping[str, Any], leeway: float, now: float) -> None:
         claims: the token's; `time_of` requires one of the three.
         leeway: seconds by which the issuer's clock may differ.
         now: seconds since the epoch.
+        plain: the times, where `plain_times` has read them.
 
     Raises:
         Refusal: `token_invalid`.
     """
-    issued = time_of(claims, "iat") if "iat" in claims else None
-    starts = time_of(claims, "nbf") if "nbf" in claims else None
-    expires = time_of(claims, "exp") if "exp" in claims else None
+    issued, starts, expires = plain or _times(claims)
     latest = now + leeway
     if issued is not None and issued > latest:
         accepted = [f"at most {int(latest)}"]
@@ -94,6 +111,13 @@ def check_times(claims: Mapping[str, Any], leeway: float, now: float) -> None:
         raise invalid("its exp is not after its iat", check="exp", found=expires, accepted=[f"more than {issued}"])
     if expired(expires, leeway, now):
         raise invalid("it has expired", check="exp", found=expires, accepted=[f"more than {int(now - leeway)}"])
+
+
+def _times(claims: Mapping[str, Any]) -> tuple[float | None, float | None, float | None]:
+    issued = time_of(claims, "iat") if "iat" in claims else None
+    starts = time_of(claims, "nbf") if "nbf" in claims else None
+    expires = time_of(claims, "exp") if "exp" in claims else None
+    return issued, starts, expires
 
 
 def expired(expires: float, leeway: float, now: float) -> bool:
@@ -146,17 +170,11 @@ def caller_of(
         Refusal: `token_invalid` when a required claim is missing or malformed.
     """
     names = party_names(claims, issuer)
-    return Caller(
-        issuer_id=issuer.id,
-        issuer=issuer.issuer,
-        subject=names.subject,
-        account=names.account,
-        client_id=names.client_id,
-        scopes=scopes_of(claims, issuer, names.client_id, declared),
-        # Rounded down: a fraction of a second never lets a token live longer or look newer.
-        issued_at=int(issued_at),
-        expires_at=int(expires_at),
-    )
+    subject, account, client_id = names.subject, names.account, names.client_id
+    scopes = scopes_of(claims, issuer, client_id, declared)
+    # Rounded down: a fraction of a second never lets a token live longer or look newer. By place: a call with named
+    # arguments takes twice as long.
+    return Caller(issuer.id, issuer.issuer, subject, account, client_id, scopes, int(issued_at), int(expires_at))
 
 
 def texts(value: str | Sequence[str] | None) -> tuple[str, ...]:

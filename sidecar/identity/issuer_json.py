@@ -32,15 +32,16 @@ def parse(data: bytes) -> Any:
     Raises:
         IssuerJsonError: it is not UTF-8 or not JSON, nests deeper than `MAX_DEPTH`, or repeats a member name.
     """
+    deep = too_deep(data)
+    usual = None if deep else _usual(data)
+    if usual is not None:
+        return usual
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         raise IssuerJsonError("is not UTF-8") from None
-    if too_deep(data):
+    if deep:
         raise IssuerJsonError(f"is nested more than {MAX_DEPTH} levels deep")
-    usual = _usual(data)
-    if usual is not None:
-        return usual
     # The decoder's own errors contain the document, which must not reach a log: none is chained.
     try:
         return _DECODER.decode(text)

@@ -69,16 +69,21 @@ class Recent(Generic[Key, Value]):
             owner: the caller that it belongs to; None if the owner is unknown.
             value: the entry.
         """
-        self.pop(key)
+        if key in self._entries:
+            self.pop(key)
         own = self._owned.get(owner) if owner is not None else None
         full = len(self._entries) >= self._capacity
         if own and (full or len(own) >= self._share):
             self._evict(next(iter(own)))
+            own = self._owned.get(owner) if owner is not None else None  # its last entry may have been evicted
         elif full:
             self._evict(next(iter(self._entries)))
         self._entries[key] = (owner, value)
-        if owner is not None:
-            self._owned.setdefault(owner, OrderedDict())[key] = None
+        if owner is None:
+            return
+        if own is None:
+            self._owned[owner] = own = OrderedDict()
+        own[key] = None
 
     def pop(self, key: Key) -> Value | None:
         """Remove an entry and return it."""

@@ -97,7 +97,7 @@ def check_kind(typ: str | None, claims: Mapping[str, Any], issuer: IssuerSetting
     Raises:
         Refusal: `token_invalid`.
     """
-    configured = tuple(media_type(each) for each in texts(issuer.typ))
+    configured = () if issuer.typ is None else tuple([media_type(each) for each in texts(issuer.typ)])
     said = typ is not None and _access_type(typ, configured)
     for name, accepted in ACCESS_VALUES.items():
         if name in claims:

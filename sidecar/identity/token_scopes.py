@@ -45,19 +45,20 @@ def scopes_of(
     Raises:
         Refusal: `token_invalid` when a claim that is read is neither text nor a list nor an object.
     """
-    own, more = _own(claims, issuer, declared), granted(claims, issuer, client_id)
-    return own | more if more else own
+    own = _own(claims, issuer, declared)
+    return own | granted(claims, issuer, client_id) if issuer.grants else own
 
 
 def _own(claims: Mapping[str, Any], issuer: IssuerSettings, declared: Collection[str]) -> frozenset[str]:
     first: frozenset[str] | None = None
+    prefix = issuer.scope_prefix
     for path in issuer.claims.scopes or DEFAULT_PATHS:
         value = value_at(claims, path)
         if value is None:
             continue
-        scopes = _usual(value, issuer.scope_prefix) if isinstance(value, str) and len(value) <= _USUAL else None
+        scopes = _usual(value, prefix) if isinstance(value, str) and len(value) <= _USUAL else None
         if scopes is None:
-            scopes = frozenset(_unprefixed(word, issuer.scope_prefix) for word in _words(value, path))
+            scopes = frozenset(_unprefixed(word, prefix) for word in _words(value, path))
         if not scopes.isdisjoint(declared):
             return scopes
         first = scopes if first is None else first

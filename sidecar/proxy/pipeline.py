@@ -151,17 +151,16 @@ class Pipeline:
 
     def _remembered(self, received: Received) -> Authenticated | None:
         """Run gate 2 for a token that is verified already; None for any other."""
-        request = received.request
-        head = request.head
+        head = received.request.head
         if head.token is None:
-            head.token = token_digest(request.headers.getall("Authorization", ()))
+            head.token = token_digest(received.request.access_token())
         caller = received.snapshot.authenticator.remembered(head.token)
         return None if caller is None else self._authenticated(received, caller)
 
     async def _verify(self, received: Received) -> Authenticated:
         """Run gate 2: verify the access token."""
         request, snapshot = received.request, received.snapshot
-        verified = snapshot.authenticator.verify(request.headers.getall("Authorization", ()), request.head.token)
+        verified = snapshot.authenticator.verify(request.access_token(), request.head.token)
         return self._authenticated(received, await Unverified(verified, request, self.memory, snapshot.limits.memory))
 
     def _authenticated(self, received: Received, caller: Caller) -> Authenticated:

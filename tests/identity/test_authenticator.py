@@ -8,6 +8,7 @@ import pytest
 from sidecar.config.settings.settings import ALGORITHMS
 from sidecar.errors import ErrorCode
 from sidecar.identity.authenticator import Authenticator, token_digest
+from sidecar.identity.claims import bearer
 from sidecar.identity.issuers import IssuerRegistry
 from sidecar.identity.jwt import key_set
 from sidecar.identity.jwt.issuer_keys import INTERVAL, STALE
@@ -118,15 +119,15 @@ async def test_a_token_is_recalled_once_it_is_verified_and_until_it_expires(
     issuer: Issuer, gate: Authenticator, clock: Clock
 ):
     token = header(issuer, lifetime=60)
-    assert gate.remembered(token_digest(token)) is None
+    assert gate.remembered(token_digest(bearer(token))) is None
     who = await gate.authenticate(token)
-    assert gate.remembered(token_digest(token)) is who
+    assert gate.remembered(token_digest(bearer(token))) is who
     clock.now += 70
-    assert gate.remembered(token_digest(token)) is None
+    assert gate.remembered(token_digest(bearer(token))) is None
     with refused(ErrorCode.TOKEN_MISSING):
-        gate.remembered(token_digest([]))
+        gate.remembered(token_digest(bearer([])))
     with refused(ErrorCode.TOKEN_INVALID):
-        gate.remembered(token_digest([*token, *token]))
+        gate.remembered(token_digest(bearer([*token, *token])))
 
 
 async def test_a_remembered_token_expires(issuer: Issuer, gate: Authenticator, clock: Clock):
@@ -148,7 +149,7 @@ async def test_a_remembered_token_ends_with_its_key(
     clock.now += INTERVAL
     await gate.authenticate(token)
     await ring.of(configured(issuer)).refresh()
-    assert gate.remembered(token_digest(token)) is None
+    assert gate.remembered(token_digest(bearer(token))) is None
     with refused(ErrorCode.ISSUER_UNAVAILABLE):  # young: the next fetch decides
         await gate.authenticate(token)
     clock.now += INTERVAL
@@ -164,7 +165,7 @@ async def test_a_remembered_token_ends_with_stale_keys(issuer: Issuer, gate: Aut
     await gate.authenticate(token)
     await asyncio.sleep(0.05)
     clock.now += INTERVAL
-    assert gate.remembered(token_digest(token)) is None
+    assert gate.remembered(token_digest(bearer(token))) is None
     with refused(ErrorCode.ISSUER_UNAVAILABLE):
         await gate.authenticate(token)
 
@@ -262,16 +263,16 @@ def test_the_two_lists_of_algorithms_are_one():
 async def test_a_remembered_token_costs_its_digest_and_few_lookups(issuer: Issuer, gate: Authenticator):
     sent = header(issuer)
     who = await gate.authenticate(sent)
-    assert gate.remembered(token_digest(sent)) is who
-    assert calls(lambda: gate.remembered(token_digest(sent))) <= 16
+    assert gate.remembered(token_digest(bearer(sent))) is who
+    assert calls(lambda: gate.remembered(token_digest(bearer(sent)))) <= 16
 
 
 async def test_what_is_not_remembered_is_left_to_the_verification(issuer: Issuer, gate: Authenticator, clock: Clock):
     sent = header(issuer)
-    assert gate.remembered(token_digest(sent)) is None
+    assert gate.remembered(token_digest(bearer(sent))) is None
     who = await gate.authenticate(sent)
-    assert gate.remembered(token_digest(header(issuer, subject="bob"))) is None
+    assert gate.remembered(token_digest(bearer(header(issuer, subject="bob")))) is None
     clock.now = who.expires_at + configured(issuer).leeway
-    assert gate.remembered(token_digest(sent)) is None
+    assert gate.remembered(token_digest(bearer(sent))) is None
     with refused(ErrorCode.TOKEN_MISSING):
-        gate.remembered(token_digest([]))
+        gate.remembered(token_digest(bearer([])))

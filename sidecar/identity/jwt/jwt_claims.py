@@ -12,11 +12,12 @@ from functools import lru_cache
 from typing import Any, Final
 
 from sidecar.config.settings.settings import IssuerSettings
+from sidecar.errors import Refusal
 from sidecar.identity import issuer_json
 from sidecar.identity.audience import check_audience
-from sidecar.identity.claims import MAX_TOKEN, caller_of, check_times, media_type, time_of
+from sidecar.identity.claims import MAX_TOKEN, caller_of, check_times, media_type, plain_times, time_of
 from sidecar.identity.invalid_token import found_in, invalid
-from sidecar.identity.jwt.key_set import ASYMMETRIC, SignedText, decoded, signed_text
+from sidecar.identity.jwt.key_set import ASYMMETRIC, SignedText, decoded
 from sidecar.identity.token_kind import ACCESS_TYPES, UNTYPED, check_kind, check_unbound
 from sidecar.model import Caller
 from sidecar.vocabulary import record
@@ -64,23 +65,25 @@ def read(token: str) -> Token:
     Raises:
         Refusal: `token_invalid`.
     """
-    header, claims, signed = _parts(token)
-    _check_header(header)
-    for name in _REPLICATED:
-        if name in header and header[name] != claims.get(name):
-            raise invalid(f"its header and its claims have another {name}", check=name, found=found_in(header, name))
-    algorithm, kid, typ = header.get("alg"), header.get("kid"), header.get("typ", UNTYPED)
-    if not isinstance(algorithm, str):
-        raise invalid("its header has no alg", check="alg", found=found_in(header, "alg"))
-    if "kid" in header and not isinstance(kid, str):
-        raise invalid("its kid is not a text", check="kid", found=found_in(header, "kid"))
-    if not isinstance(typ, str):
-        raise invalid("its typ is not a text", check="typ", found=found_in(header, "typ"))
-    return Token(signed, algorithm, kid, media_type(typ), claims)
+    first, second, third = _segments(token)
+    header = _usual_header(first) if len(first) <= _USUAL_HEADER else None
+    unusual = _filled(decoded(first), "header") if header is None else b""
+    payload, signature = decoded(second), decoded(third)
+    if not payload or not signature:
+        _filled(payload, "payload")
+        _filled(signature, "signature")
+    parameters = _object(unusual, "header") if header is None else None
+    claims = _object(payload or b"", "payload")
+    if header is None:
+        header = _judged_header(parameters or {}, claims)
+    elif header.replicated:
+        _check_replicated(header.replicated, claims)
+    signed = SignedText(token[: -len(third) - 1].encode(), signature)
+    return Token(signed, header.algorithm, header.kid, header.typ, claims)
 
 
-def _parts(token: str) -> tuple[Mapping[str, Any], Mapping[str, Any], SignedText]:
-    """Return the header and the claims of a compact JWS, and its signature."""
+def _segments(token: str) -> list[str]:
+    """Return the three parts of a compact JWS."""
     if len(token) > MAX_TOKEN:
         raise invalid(f"it has more than {MAX_TOKEN} characters", found=len(token))
     dots = token.count(".")
@@ -88,22 +91,54 @@ def _parts(token: str) -> tuple[Mapping[str, Any], Mapping[str, Any], SignedText
         raise invalid("it is encrypted; the issuer must issue signed JWTs for this resource", found="5 parts")
     if dots != 2:
         raise invalid("it is not a signed JWT", found=f"{dots + 1} parts", accepted=["3 parts"])
-    first, second, _ = token.split(".")
-    header = _usual_header(first) if len(first) <= _USUAL_HEADER else None
-    unusual = _filled(decoded(first), "header") if header is None else b""
-    payload = _filled(decoded(second), "payload")
-    signed = signed_text(token)
-    _filled(signed.signature, "signature")
-    return header or _object(unusual, "header"), _object(payload, "payload"), signed
+    return token.split(".")
+
+
+@record
+class _Header:
+    """Checked header of a token.
+
+    Attributes:
+        algorithm: as in `Token`, like the next two.
+        replicated: the claims that it repeats.
+    """
+
+    algorithm: str
+    kid: str | None
+    typ: str
+    replicated: Mapping[str, Any]
 
 
 @lru_cache(64)  # an issuer's tokens have the same few headers
-def _usual_header(segment: str) -> Mapping[str, Any] | None:
-    """Return the parsed header; None for one that is empty or malformed, which the complete reading explains."""
+def _usual_header(segment: str) -> _Header | None:
+    """Return the header; None for one that is malformed or refused, which the complete reading explains."""
     try:
-        return issuer_json.parse_object(decoded(segment) or b"") or None
-    except issuer_json.IssuerJsonError:
+        header = issuer_json.parse_object(decoded(segment) or b"")
+        return _judged_header(header, header)
+    except (issuer_json.IssuerJsonError, Refusal):
         return None
+
+
+def _judged_header(header: Mapping[str, Any], claims: Mapping[str, Any]) -> _Header:
+    _check_header(header)
+    replicated = {name: header[name] for name in _REPLICATED if name in header}
+    _check_replicated(replicated, claims)
+    algorithm, kid, typ = header.get("alg"), header.get("kid"), header.get("typ", UNTYPED)
+    if not isinstance(algorithm, str):
+        raise invalid("its header has no alg", check="alg", found=found_in(header, "alg"))
+    if "kid" in header and not isinstance(kid, str):
+        raise invalid("its kid is not a text", check="kid", found=found_in(header, "kid"))
+    if not isinstance(typ, str):
+        raise invalid("its typ is not a text", check="typ", found=found_in(header, "typ"))
+    return _Header(algorithm, kid, media_type(typ), replicated)
+
+
+def _check_replicated(replicated: Mapping[str, Any], claims: Mapping[str, Any]) -> None:
+    for name, value in replicated.items():
+        if value != claims.get(name):
+            raise invalid(
+                f"its header and its claims have another {name}", check=name, found=found_in(replicated, name)
+            )
 
 
 def _filled(data: bytes | None, part: str) -> bytes:
@@ -149,21 +184,24 @@ def check(token: Token, issuer: IssuerSettings, resource: str, now: float) -> No
     Raises:
         Refusal: `token_invalid`.
     """
+    claims = token.claims
     check_algorithm(token, issuer)
-    if token.claims.get("iss") != issuer.issuer:
+    if claims.get("iss") != issuer.issuer:
         raise invalid(
             "its iss is not the expected issuer",
             check="iss",
-            found=found_in(token.claims, "iss"),
+            found=found_in(claims, "iss"),
             accepted=[issuer.issuer],
         )
-    check_unbound(token.claims)
-    check_kind(token.typ, token.claims, issuer)
-    check_audience(token.claims, issuer, resource)
+    check_unbound(claims)
+    check_kind(token.typ, claims, issuer)
+    check_audience(claims, issuer, resource)
     check_subject(token, issuer)
-    for name in required_times(token):
-        time_of(token.claims, name)
-    check_times(token.claims, issuer.leeway, now)
+    times = plain_times(claims)  # has all that may be required
+    if times is None:
+        for name in required_times(token):
+            time_of(claims, name)
+    check_times(claims, issuer.leeway, now, times)
 
 
 def check_algorithm(token: Token, issuer: IssuerSettings) -> None:
@@ -221,6 +259,9 @@ def caller(token: Token, issuer: IssuerSettings, now: float, declared: Collectio
         Refusal: `token_invalid` when a required claim is missing or malformed.
     """
     claims = token.claims
+    times = plain_times(claims)
+    if times is not None:
+        return caller_of(claims, issuer, times[0], times[2], declared)
     expires = time_of(claims, "exp")
     issued = time_of(claims, "iat") if "iat" in claims else min(now, expires)
     return caller_of(claims, issuer, issued, expires, declared)

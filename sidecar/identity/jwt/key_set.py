@@ -190,7 +190,11 @@ def decoded(segment: str) -> bytes | None:
 
 def _signed(token: SignedText, keys: Iterable[_PublicKey]) -> bool:
     message, signature = token.message, token.signature
-    return signature is not None and any(key.signed(message, signature) for key in keys)
+    if signature is not None:
+        for key in keys:
+            if key.signed(message, signature):
+                return True
+    return False
 
 
 def _usable(jwk: Mapping[str, Any], allowed: frozenset[str]) -> Iterator[_PublicKey]:

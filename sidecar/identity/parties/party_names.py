@@ -63,10 +63,13 @@ def party_names(claims: Mapping[str, Any], issuer: IssuerSettings) -> PartyNames
     Raises:
         Refusal: `token_invalid` when a name is missing or malformed, or its tenant is another one.
     """
-    check_tenant(claims, issuer)
-    names = _CLIENT_ID if issuer.claims.client_id is None else (issuer.claims.client_id,)
+    tenant = None if issuer.tenants is None else issuer.tenant
+    if tenant is not None:
+        check_tenant(claims, issuer)
+    paths = issuer.claims
+    names = _CLIENT_ID if paths.client_id is None else (paths.client_id,)
     client_id = _printable(client_of(claims, issuer), "client id", MAX_CLIENT_ID, "client_id", names)
-    claim = issuer.claims.account
+    claim = paths.account
     own = CLIENT_PREFIX + client_id if _is_without_user(claims, client_id, claim) else None
     subject = own or (_claim(claims, "sub") if "sub" in claims else None)
     # An account claim that the operator chose, such as an organisation, holds for a client's own token as well.
@@ -74,14 +77,16 @@ def party_names(claims: Mapping[str, Any], issuer: IssuerSettings) -> PartyNames
         account = subject
     else:
         account = own if own is not None and not _has(claims, claim) else _claim(claims, claim)
-    prefix = "" if issuer.tenant is None else f"{issuer.tenant}/"
-    return PartyNames(f"{prefix}{account}", f"{prefix}{subject or account}", client_id)
+    if tenant is None:
+        return PartyNames(account, subject or account, client_id)
+    return PartyNames(f"{tenant}/{account}", f"{tenant}/{subject or account}", client_id)
 
 
 def client_of(claims: Mapping[str, Any], issuer: IssuerSettings) -> object:
     """Return the claim that names the client, unchecked; None without it."""
-    if issuer.claims.client_id is not None:
-        return value_at(claims, issuer.claims.client_id)
+    path = issuer.claims.client_id
+    if path is not None:
+        return value_at(claims, path)
     # A malformed claim is not skipped for the next.
     for name in _CLIENT_ID:
         if name in claims:
@@ -121,7 +126,8 @@ def _printable(value: object, what: str, limit: int, check: str, claims: Iterabl
         raise invalid(f"its {what} is not a text with characters", check=check, found=value)
     if len(value) > limit:
         raise invalid(f"its {what} has more than {limit} characters", check=check, found=len(value))
-    # Control or invisible characters, or blanks at the ends, would make two names look alike.
-    if not value.isprintable() or value != value.strip():
+    # Control or invisible characters, or blanks at the ends, would make two names look alike. Of blanks only the space
+    # is printable.
+    if not value.isprintable() or value[0] == " " or value[-1] == " ":
         raise invalid(f"its {what} has unprintable characters or blanks at its ends", check=check, found=value)
     return value

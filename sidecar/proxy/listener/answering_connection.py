@@ -12,8 +12,9 @@ from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from sidecar.identity.claims import bearer
 from sidecar.proxy.listener.http_answers import LAST_CHUNK, Answer, answer_head, chunk
-from sidecar.proxy.listener.request_heads import Arrived, KnownHeads, RequestHead, spent_head
+from sidecar.proxy.listener.request_heads import Arrived, KnownHeads, RequestHead, spent_head, usual_token
 
 _SPENT: Final = spent_head()
 _NO_HEADERS: Final[CIMultiDictProxy[str]] = CIMultiDictProxy(CIMultiDict())
@@ -41,8 +42,8 @@ class ClientRequest:
     """
 
     __slots__ = (
-        *("_arrival", "_data", "_headers", "_raw_headers", "answered", "body", "chunks", "connection", "content"),
-        *("content_length", "head", "keeps_alive", "method"),
+        *("_arrival", "_data", "_headers", "_raw_headers", "_token", "answered", "body", "chunks", "connection"),
+        *("content", "content_length", "head", "keeps_alive", "method"),
     )
 
     def __init__(
@@ -65,6 +66,7 @@ class ClientRequest:
         self._data = data
         self._headers: CIMultiDictProxy[str] | None = None
         self._raw_headers: tuple[tuple[bytes, bytes], ...] = ()
+        self._token: str | None = None
         self.body: bytes | None = None
         self.content_length: int | None = None
         if message is not None:
@@ -99,15 +101,31 @@ class ClientRequest:
         """True while a part of its body is not read."""
         return not self.content.at_eof()
 
+    def access_token(self) -> str:
+        """Return its access token.
+
+        Raises:
+            Refusal: `token_missing` or `token_invalid`; see `bearer`.
+        """
+        if self._token is None:
+            usual, arrival = None, self._arrival
+            if self._data and arrival is not None:
+                usual = arrival.token or usual_token(self._data, arrival.end)
+            self._token = bearer(self.headers.getall("Authorization", ())) if usual is None else usual.decode()
+        return self._token
+
     def remember_head(self) -> None:
         """Remember a new head, which the gates have accepted."""
-        if self._arrival is not None and not self._data and self.head.recurs:
-            self.connection.heads.learn(self._arrival.key, self.head)
+        arrival = self._arrival
+        if arrival is None or (self._data and arrival.pattern is None) or not self.head.recurs:
+            return
+        values = None if self._data else self.headers.getall("Authorization", ())
+        self.connection.heads.learn(arrival, self.head, values)
 
     def forget_head(self) -> None:
         """Drop the headers, and what has arrived."""
         self.head, self._headers, self._raw_headers, self._data = _SPENT, _NO_HEADERS, (), b""
-        self._arrival, self.body, self.content = None, None, EMPTY_PAYLOAD
+        self._arrival, self._token, self.body, self.content = None, None, None, EMPTY_PAYLOAD
 
     def _parsed(self) -> RawRequestMessage:
         """Parse a known head: an unusual call needs its headers."""

@@ -128,7 +128,7 @@ class ClientConnection(AnsweringConnection):
         """Serve a whole request with a known head, and return True; return False for one that is to be parsed."""
         arrival = self._arrivals.begin(data)
         if arrival is not None and not self.serving and arrival.end + arrival.length == len(data):
-            head = self.heads.get(arrival.key)
+            head = self.heads.get(arrival.key) or self.heads.find(data, arrival)
             if head is not None:
                 self._arrivals.skip()
                 self._waiting.append(ClientRequest(head, None, EMPTY_PAYLOAD, self, data, arrival))

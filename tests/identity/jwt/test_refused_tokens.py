@@ -6,6 +6,7 @@ import pytest
 
 from sidecar.errors import ErrorCode, Refusal
 from sidecar.identity.authenticator import Authenticator, token_digest
+from sidecar.identity.claims import bearer
 from sidecar.identity.invalid_token import invalid
 from sidecar.identity.issuers import IssuerRegistry
 from sidecar.identity.jwt.issuer_keys import REFRESH, KeySet
@@ -32,13 +33,13 @@ async def refuse(gate: Authenticator, token: list[str], phrase: str = "signature
 
 async def test_a_refused_signature_is_refused_again_without_verifying(issuer: Issuer, gate: Authenticator):
     token = forged(issuer)
-    assert gate.remembered(token_digest(token)) is None
+    assert gate.remembered(token_digest(bearer(token))) is None
     await refuse(gate, token)
     for _ in range(3):
         with refused(ErrorCode.TOKEN_INVALID, "signature does not verify") as info:
-            gate.remembered(token_digest(token))
+            gate.remembered(token_digest(bearer(token)))
         assert info.value.specifics == {"check": "signature", "found": issuer.signer.kid}
-    assert gate.remembered(token_digest(forged(issuer, jti="another"))) is None
+    assert gate.remembered(token_digest(bearer(forged(issuer, jti="another")))) is None
 
 
 async def test_a_key_that_is_published_later_is_not_missed(issuer: Issuer, gate: Authenticator, clock: Clock):
@@ -49,11 +50,12 @@ async def test_a_key_that_is_published_later_is_not_missed(issuer: Issuer, gate:
     clock.now += REFRESH
     fetched = issuer.key_fetches
     with refused(ErrorCode.TOKEN_INVALID):
-        gate.remembered(token_digest(token))  # the known keys are in use until the fetch that this started has ended
+        # The known keys are in use until the fetch that this started has ended.
+        gate.remembered(token_digest(bearer(token)))
     with pytest.raises(Refusal):  # an unknown key waits for that fetch
         await gate.authenticate(list(issuer.bearer(signer=Signer(kid="unknown", number=8)).values()))
     assert issuer.key_fetches == fetched + 1
-    assert gate.remembered(token_digest(token)) is None
+    assert gate.remembered(token_digest(bearer(token))) is None
     assert (await gate.authenticate(token)).issuer_id == "main"
 
 
@@ -70,7 +72,7 @@ async def test_a_flood_of_refused_tokens_evicts_no_verified_one(issuer: Issuer, 
     who = await gate.authenticate(good)
     for number in range(10):
         await refuse(gate, forged(issuer, jti=str(number)))
-    assert gate.remembered(token_digest(good)) is who
+    assert gate.remembered(token_digest(bearer(good))) is who
 
 
 def test_refusals_are_bounded_and_the_least_recently_used_goes_first(issuer: Issuer, clock: Clock):

@@ -11,10 +11,11 @@ import pytest
 from sidecar.config.settings.settings import Limits
 from sidecar.proxy.listener.answering_connection import ClientRequest
 from sidecar.proxy.listener.http_answers import Answer
-from sidecar.proxy.listener.request_heads import LONGEST, MOST, KnownHeads, RequestHead, arrived
+from sidecar.proxy.listener.request_heads import LONGEST, MOST, Arrived, KnownHeads, RequestHead, arrived
 from tests.proxy.listener.door import door
 from tests.proxy.listener.test_client_connection import PATIENT, answer, connected
 from tests.proxy.support import Launch, policy
+from tests.support.issuer import Signer
 from tests.support.rig import MODERN, Reply, Rig
 from tests.support.store import until
 
@@ -143,7 +144,7 @@ async def test_the_oldest_head_is_forgotten_first():
     known = KnownHeads()
     keys = [bytes([number & 255, number >> 8]) for number in range(MOST + 1)]
     for key in keys:
-        known.learn(key, gate.heads[0])
+        known.learn(Arrived(key, 0, 0, (0, 0)), gate.heads[0], [])
     assert len(known) == MOST
     assert (known.get(keys[0]), known.get(keys[1])) == (None, gate.heads[0])
 
@@ -188,11 +189,12 @@ class Caller:
     writer: asyncio.StreamWriter
     token: str
 
-    async def call(self, number: int) -> Reply:
+    async def call(self, number: int, token: str | None = None, **more: str) -> Reply:
         message = self.rig.message("tools/call", {"name": "list_taxonomy", "arguments": {}}, id_=number)
         body = json.dumps(message).encode()
         _, _, host, path = self.rig.url.split("/", 3)
-        head = {**self.rig.request_headers(message, MODERN, self.token), "Host": host, "Content-Length": str(len(body))}
+        usual = self.rig.request_headers(message, MODERN, token or self.token)
+        head = {**usual, "Host": host, **more, "Content-Length": str(len(body))}
         lines = [f"POST /{path} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items())]
         self.writer.write("\r\n".join([*lines, "", ""]).encode() + body)
         status, _, text = await asyncio.wait_for(answer(self.reader), 10)
@@ -220,4 +222,33 @@ async def test_a_known_head_is_judged_again_by_the_store_and_by_the_policy_in_fo
     )
     assert await rig.sidecar.reload()
     assert (await ada.call(5)).code == "insufficient_scope"
+    ada.writer.close()
+
+
+async def test_new_tokens_in_a_known_head_are_judged_as_in_a_new_one(launch: Launch):
+    """A header of its own makes a new head, which is parsed."""
+    rig = await launch()
+    mint = rig.issuer.mint
+    ada = await caller(rig)
+    assert (await ada.call(1, mint(scope="stores:read", jti="x" * 64))).code is None
+    sent = {
+        "good": mint(scope="stores:read"),
+        "expired": mint(scope="stores:read", age=2000),
+        "of another resource": mint(scope="stores:read", audience="https://other.example"),
+        "of another key": mint(scope="stores:read", signer=Signer(kid=rig.issuer.signer.kid, number=9)),
+        "unsigned": mint(scope="stores:read").rpartition(".")[0] + ".",
+        "without the scope": mint(scopes=["openid"]),
+        "of a client without consent": mint(scope="stores:read", client_id="cli-2"),
+        "no JWT": "opaque",
+        "padded": mint(scope="stores:read") + "==",
+    }
+    codes = {}
+    for number, (name, token) in enumerate(sent.items(), 2):
+        found, parsed = await ada.call(number, token), await ada.call(number, token, **{"X-New": str(number)})
+        assert (found.status, found.code) == (parsed.status, parsed.code), name
+        codes[name] = found.code
+    assert codes.pop("good") is None
+    assert None not in codes.values()
+    written = rig.lines.read_text()
+    assert not [name for name, token in sent.items() if len(token) > 9 and token.split(".")[1] in written]
     ada.writer.close()
