@@ -11,6 +11,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import redis
 
 from tests.support import hangs, node, purity, pypi
 from tests.support.certificates import Authority, Pair
@@ -94,12 +95,19 @@ def _shared_store() -> Iterator[StoreServer]:
     server.close()
 
 
-@pytest.fixture
-def store_server(_shared_store: StoreServer) -> StoreServer:
-    """A running, empty server shared by the tests of one process: do not kill or pause it."""
+@pytest.fixture(scope="session")
+def _shared_store_client(_shared_store: StoreServer) -> Iterator[redis.Redis]:
     with _shared_store.client() as client:
-        client.flushall()
-        client.script_flush()
+        yield client
+
+
+@pytest.fixture
+def store_server(_shared_store: StoreServer, _shared_store_client: redis.Redis) -> StoreServer:
+    """A running, empty server shared by the tests of one process: do not kill or pause it.
+
+    It keeps the scripts that it has compiled, which costs more than all else that a sidecar's start asks of it.
+    """
+    _shared_store_client.flushall()
     return _shared_store
 
 
