@@ -258,6 +258,11 @@ async def until(condition: Callable[[], bool], within: float = 30.0) -> None:
             await asyncio.sleep(0 if turns < _RESTLESS else 0.001)
 
 
+async def rest() -> None:
+    """Leave the processor to others before a condition outside this process, or behind HTTP, is looked at again."""
+    await asyncio.sleep(0.002)
+
+
 class Startable(Protocol):
     """A way to the store that connects again and again."""
 
