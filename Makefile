@@ -18,11 +18,11 @@ FAULTS := tests/faults tests/settlement \
 	$(addprefix tests/store/connection/test_,cluster.py sentinel.py store_connection.py layout.py) \
 	tests/proxy/test_store_user.py tests/cli/test_check_store.py tests/hostile/test_memory.py \
 	tests/store/embedded/test_embedded_faults.py tests/ledger/test_simulation.py \
-	tests/ledger/journal/test_simulated_journal.py tests/examples/test_several_servers.py \
+	tests/ledger/journal/test_simulated_journal.py \
 	tests/demo tests/trial/test_try.py tests/support/test_hangs.py tests/store/commands/test_properties.py \
 	tests/workers tests/deploy \
 	tests/bench/test_work.py tests/wire/test_mutated.py tests/wire/test_differential.py
-CLIENTS := tests/clients tests/conformance tests/doctor tests/account_page/test_chromium.py
+CLIENTS := tests/clients tests/conformance tests/examples tests/doctor tests/account_page/test_chromium.py
 
 # Parsers of untrusted bytes: they are the first to behave differently on another interpreter.
 PARSERS := tests/fuzz tests/protocol tests/hostile
