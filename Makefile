@@ -38,21 +38,24 @@ IMAGE_EXTRAS := embedded otel
 demo: $(READY)  ## run an issuer, a backend, a store, the sidecar and a client; V=1 shows every request
 	$(BIN)/python -m demo $(if $(V),-v)
 
-# More workers than cores: most tests wait for another process.
+# More workers than cores: most tests wait for another process. A worker without tests takes some of another one's:
+# otherwise what is given out last, such as building the image, runs while the others have ended.
+PARALLEL := -n 4 --dist worksteal
+
 test: $(READY)  ## run the test suite on a real Valkey, real HTTP and real processes
-	$(BIN)/python -m pytest -n 4 $(addprefix --ignore=,$(FAULTS) $(CLIENTS))
+	$(BIN)/python -m pytest $(PARALLEL) $(addprefix --ignore=,$(FAULTS) $(CLIENTS))
 
 test-fast: $(READY)  ## run the pure tests only: no processes, servers or sockets
 	$(BIN)/python -m pytest -n auto -m pure $(addprefix --ignore=,$(IMPURE))
 
 quick: $(READY)  ## run the parsers' tests on another interpreter: make quick PYTHON=python3.13
-	$(BIN)/python -m pytest -n 4 $(PARSERS)
+	$(BIN)/python -m pytest $(PARALLEL) $(PARSERS)
 
 faults: $(READY)  ## kill and stop sidecars, stores and clusters; test every row of the settlement table
-	$(BIN)/python -m pytest -n 4 $(FAULTS)
+	$(BIN)/python -m pytest $(PARALLEL) $(FAULTS)
 
 clients: $(READY)  ## run the official clients and servers (npm, PyPI), with and without the sidecar
-	$(BIN)/python -m pytest -n 4 $(CLIENTS)
+	$(BIN)/python -m pytest $(PARALLEL) $(CLIENTS)
 
 conformance: $(READY)  ## run the official MCP conformance suite (npm), with and without the sidecar
 	$(BIN)/python -m tests.conformance
