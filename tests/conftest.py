@@ -13,7 +13,7 @@ import hypothesis
 import pytest
 import redis
 
-from tests.support import hangs, node, purity, pypi
+from tests.support import hangs, node, ordering, purity, pypi
 from tests.support.certificates import Authority, Pair
 from tests.support.store import FaultProxy, StoreServer
 from tests.support.topology import ClusterServers
@@ -58,10 +58,13 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.freeze()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if purity.is_pure(item):
             item.add_marker(purity.MARK)
+    workers = int(getattr(config, "workerinput", {}).get("workercount", 1))
+    if workers > 1:
+        items[:] = ordering.spread(items, workers, lambda item: item.nodeid.partition("::")[0], hangs.seconds_of)
 
 
 @pytest.hookimpl(wrapper=True)
