@@ -19,7 +19,8 @@ FAULTS := tests/faults tests/settlement \
 	tests/proxy/test_store_user.py tests/cli/test_check_store.py tests/hostile/test_memory.py \
 	tests/store/embedded/test_embedded_faults.py tests/ledger/test_simulation.py \
 	tests/ledger/journal/test_simulated_journal.py \
-	tests/demo tests/trial/test_try.py tests/support/test_hangs.py tests/store/commands/test_properties.py \
+	tests/demo tests/trial/test_try.py tests/support/test_hangs.py \
+	$(addprefix tests/store/commands/test_,properties.py approval_histories.py) \
 	tests/workers tests/deploy \
 	tests/bench/test_work.py tests/wire/test_mutated.py tests/wire/test_differential.py
 CLIENTS := tests/clients tests/conformance tests/examples tests/doctor tests/account_page/test_chromium.py

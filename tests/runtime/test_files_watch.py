@@ -34,7 +34,7 @@ async def seen(rig: Rig, valid: float, differ: float) -> None:
     """Wait until the gauges say so."""
     async with asyncio.timeout(60):
         while await gauges(rig) != (valid, differ):
-            await rest()
+            await rest(0.05)  # files are looked at every two seconds
 
 
 async def test_files_that_are_in_force_are_valid_and_do_not_differ(rig: Rig):
