@@ -11,8 +11,9 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import redis
 
-from tests.support import hangs, node, purity, pypi
+from tests.support import hangs, node, ordering, purity, pypi
 from tests.support.certificates import Authority, Pair
 from tests.support.store import FaultProxy, StoreServer
 from tests.support.topology import ClusterServers
@@ -57,10 +58,13 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.freeze()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if purity.is_pure(item):
             item.add_marker(purity.MARK)
+    workers = int(getattr(config, "workerinput", {}).get("workercount", 1))
+    if workers > 1:
+        items[:] = ordering.spread(items, workers, lambda item: item.nodeid.partition("::")[0], hangs.seconds_of)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -94,12 +98,19 @@ def _shared_store() -> Iterator[StoreServer]:
     server.close()
 
 
-@pytest.fixture
-def store_server(_shared_store: StoreServer) -> StoreServer:
-    """A running, empty server shared by the tests of one process: do not kill or pause it."""
+@pytest.fixture(scope="session")
+def _shared_store_client(_shared_store: StoreServer) -> Iterator[redis.Redis]:
     with _shared_store.client() as client:
-        client.flushall()
-        client.script_flush()
+        yield client
+
+
+@pytest.fixture
+def store_server(_shared_store: StoreServer, _shared_store_client: redis.Redis) -> StoreServer:
+    """A running, empty server shared by the tests of one process: do not kill or pause it.
+
+    It keeps the scripts that it has compiled, which costs more than all else that a sidecar's start asks of it.
+    """
+    _shared_store_client.flushall()
     return _shared_store
 
 

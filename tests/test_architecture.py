@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from tests.support.rows import for_each
 
 ROOT = Path(__file__).parents[1]
 FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted((ROOT / "sidecar").rglob("*.py"))}
@@ -128,7 +128,7 @@ def test_every_package_has_its_level():
     assert {package(name) for name in FILES} - {"__init__"} == set(LEVEL)
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name != "sidecar/__init__.py"])
+@for_each([name for name in FILES if name != "sidecar/__init__.py"])
 def test_imports_go_down(name: str):
     own = package(name)
     wrong = []
@@ -165,12 +165,12 @@ def pure_files() -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("pure", PURE)
+@for_each(PURE)
 def test_pure_places_exist(pure: str):
     assert (ROOT / "sidecar" / pure).exists(), "it was renamed: change the list"
 
 
-@pytest.mark.parametrize("name", pure_files())
+@for_each(pure_files())
 def test_pure_files_touch_nothing(name: str):
     tree = TREES[name]
     wrong = [(line, module) for module, line in imports(tree) if module.split(".")[0] in IMPURE_MODULES]
@@ -187,7 +187,7 @@ def test_pure_files_touch_nothing(name: str):
 SHARED_POOL = {"to_thread", "run_in_executor", "getaddrinfo", "open_connection", "start_server", "create_server"}
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if package(name) not in ("system", "cli", "trial")])
+@for_each([name for name in FILES if package(name) not in ("system", "cli", "trial")])
 def test_names_are_looked_up_and_files_are_read_in_lanes(name: str):
     """`create_connection` takes a socket that is connected; with a host it would ask libuv's pool."""
     wrong = []
@@ -218,7 +218,7 @@ def test_public_class_names_are_used_once():
     assert [name for name, count in names.items() if count > 1 and not name.startswith("_")] == []
 
 
-@pytest.mark.parametrize("folder", [folder for folder in PACKAGES if folder != "sidecar/cli"])
+@for_each([folder for folder in PACKAGES if folder != "sidecar/cli"])
 def test_folders_are_small(folder: str):
     assert (
         len([name for name in FILES if Path(name).parent.as_posix() == folder and not name.endswith("__init__.py")])
@@ -226,7 +226,7 @@ def test_folders_are_small(folder: str):
     )
 
 
-@pytest.mark.parametrize("folder", [*PACKAGES, "demo"])
+@for_each([*PACKAGES, "demo"])
 def test_packages_say_what_they_are(folder: str):
     docstring = ast.get_docstring(ast.parse((ROOT / folder / "__init__.py").read_text()))
     assert docstring, "the question that it answers, its vocabulary, where to start reading, what it may import"
@@ -241,7 +241,7 @@ def test_no_package_holds_everything():
     assert {name: count for name, count in lines.items() if count > MAX_SHARE * whole} == {}
 
 
-@pytest.mark.parametrize("name", FILES)
+@for_each(FILES)
 def test_files_and_functions_are_short(name: str):
     assert len(FILES[name].read_text().splitlines()) <= MAX_LINES, "divide it"
     functions = (node for node in ast.walk(TREES[name]) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
@@ -249,7 +249,7 @@ def test_files_and_functions_are_short(name: str):
     assert {function: length for function, length in lengths.items() if length > MAX_FUNCTION} == {}
 
 
-@pytest.mark.parametrize("name", FILES)
+@for_each(FILES)
 def test_broad_excepts_give_a_reason(name: str):
     lines = FILES[name].read_text().splitlines()
     broad = []
@@ -270,14 +270,14 @@ def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value.value.strip()
 
 
-@pytest.mark.parametrize("name", WORDED)
+@for_each(WORDED)
 def test_docstrings_begin_with_a_verb_or_a_noun(name: str):
     tree = ast.parse(WORDED[name].read_text())
     firsts = [(line, text.split()[0].strip(",.:;`").lower()) for line, text in docstrings(tree)]
     assert [(line, word) for line, word in firsts if word in QUESTION_WORDS] == []
 
 
-@pytest.mark.parametrize("name", WORDED)
+@for_each(WORDED)
 def test_banned_words_do_not_come_back(name: str):
     text = WORDED[name].read_text()
     found = [

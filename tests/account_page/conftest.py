@@ -11,6 +11,7 @@ import pytest
 
 from sidecar.trial.issuer import TrialIssuer
 from sidecar.trial.issuer_server import serving
+from sidecar.trial.oauth import Signer
 from tests.account_page.stage import SCOPES, Stage
 from tests.proxy.support import POLICY
 from tests.support.rig import rig
@@ -19,8 +20,14 @@ from tests.support.store import StoreServer, until
 Launch = Callable[..., Awaitable[Stage]]
 
 
+@pytest.fixture(scope="session")
+def issuer_key() -> Signer:
+    """The issuer's key: making one of RSA takes longer than the rest of a start."""
+    return Signer()
+
+
 @pytest.fixture
-async def launch(tmp_path: Path, store_server: StoreServer) -> AsyncIterator[Launch]:
+async def launch(tmp_path: Path, store_server: StoreServer, issuer_key: Signer) -> AsyncIterator[Launch]:
     """Start a sidecar; Ada is on the growth plan with ten credits, and has approved cli-1."""
     async with AsyncExitStack() as stack:
 
@@ -30,7 +37,7 @@ async def launch(tmp_path: Path, store_server: StoreServer) -> AsyncIterator[Lau
             server: StoreServer = store_server,
             **options: Any,
         ) -> Stage:
-            trial = TrialIssuer(scopes=SCOPES)
+            trial = TrialIssuer(scopes=SCOPES, keys=[issuer_key])
             url = await stack.enter_async_context(serving(trial))
             settings = {"client_id": "page", **(page or {})}
             options = {"policy": POLICY, "account_page": settings, **options}

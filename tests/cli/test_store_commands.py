@@ -264,19 +264,23 @@ def test_the_embedded_store_is_shared_with_a_live_sidecar(run: Run, here: Path) 
 
 
 @pytest.mark.parametrize("url", ["unix:///nowhere/at.sock", "redis://:hunter2@127.0.0.1:1"])
-def test_a_store_that_cannot_be_reached(run: Run, here: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(here, store=url)
-    for words in (
+@pytest.mark.parametrize(
+    "words",
+    [
         ("account", "list"),
         ("usage", "a"),
         ("credits", "set", "a", "contact", "1"),
         ("consent", "revoke", "a", "b"),
-    ):
-        result = run(*words)
-        assert (result.status, result.out) == (1, "")
-        assert result.err.startswith("mcp-sidecar: store: ")
-        assert result.err.count("\n") == 1
-        assert "hunter2" not in result.err
+    ],
+    ids=" ".join,
+)
+def test_a_store_that_cannot_be_reached(run: Run, here: Path, url: str, words: tuple[str, ...]) -> None:
+    write(here, store=url)
+    result = run(*words)
+    assert (result.status, result.out) == (1, "")
+    assert result.err.startswith("mcp-sidecar: store: ")
+    assert result.err.count("\n") == 1
+    assert "hunter2" not in result.err
 
 
 def test_a_store_with_the_wrong_password(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from tests.clients.support import ALLOW_ALL
 from tests.support.processes import House, SidecarProcess, house, wait_for
 from tests.support.recorder import Recorder
 from tests.support.rig import ACCEPT, LEGACY, Reply, Stream
-from tests.support.store import StoreServer, until
+from tests.support.store import StoreServer, rest, until
 
 Json = dict[str, Any]
 
@@ -238,11 +238,11 @@ async def test_a_call_is_cancelled_by_the_client_s_id(place: Place):
     async with asyncio.timeout(60):
         for person in people(place):
             while (await seen(person))["begun"] == 0:
-                pass
+                await rest()
         said = {"method": "notifications/cancelled", "params": {"requestId": 7}}
         assert (await place.ada.post(place.sidecar, said)).status == 202
         while (await seen(place.ada))["cancelled"] == 0:
-            pass
+            await rest()
     assert (await seen(place.bob))["cancelled"] == 0
     await place.bob.call(place.sidecar, "proceed", {"key": "bob"}, id_=9)
     await asyncio.gather(*calls)

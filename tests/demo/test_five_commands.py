@@ -19,13 +19,22 @@ import pytest
 from tests.support.store import free_port
 
 ROOT = Path(__file__).parents[2]
-NOT_CLONED = (".venv*", ".git", "node_modules", "__pycache__", ".*_cache", "build", "*.egg-info", "var", ".hypothesis")
+NOT_CLONED = (
+    *(".venv*", ".git", "node_modules", "__pycache__", ".*_cache", "build", "*.egg-info", "var", ".hypothesis"),
+    *(
+        ".image",
+        ".pypi",
+        ".prometheus",
+        ".redis",
+        ".cache",
+    ),  # gigabytes, which change meanwhile
+)
 SERVER = "http://127.0.0.1:8000/mcp"
 """URL of the reader's own server in the README."""
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("c") / "clone"
     shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*NOT_CLONED), symlinks=True)
     programs = folder.parent / "bin"
@@ -34,7 +43,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, program in (("python3", python), ("make", shutil.which("make"))):
         assert program, f"{name} is not installed"
         (programs / name).symlink_to(program)
-    return folder
+    yield folder
+    shutil.rmtree(folder.parent)
 
 
 def environment(clone: Path) -> dict[str, str]:

@@ -111,6 +111,15 @@ def build(tag: str, *, cached: bool = True) -> str:
     return json.dumps(_inspected(tag)["Docker"]["rootfs"])
 
 
+def clean(*tags: str) -> None:
+    """Remove these images, and what earlier builds of other files have left: each holds whole copies of its layers."""
+    kept = buildah("images", "--format", "{{.Name}}").split()
+    for tag in tags:
+        if tag in kept:
+            buildah("rmi", tag)
+    buildah("rmi", "--prune")
+
+
 def _inspected(tag: str) -> dict[str, Any]:
     return dict(json.loads(buildah("inspect", "--type", "image", tag)))
 

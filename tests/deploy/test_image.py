@@ -15,6 +15,7 @@ from tests.deploy import container
 pytestmark = [pytest.mark.process, pytest.mark.timeout(1800)]
 
 TAG = "localhost/mcp-sidecar-test"
+AGAIN = f"{TAG}-again"
 
 
 @pytest.fixture
@@ -22,7 +23,10 @@ def image() -> Iterator[str]:
     container.require()
     with container.exclusive():  # the tests may run in several workers
         container.prepare_base()
-        yield container.build(TAG)
+        try:
+            yield container.build(TAG)
+        finally:
+            container.clean(AGAIN)
 
 
 @pytest.fixture
@@ -43,7 +47,7 @@ def await_state(condition: Callable[[], bool], what: str, within: float = 60.0) 
 
 
 def test_two_builds_give_the_same_layers(image: str):
-    assert container.build(f"{TAG}-again", cached=False) == image
+    assert container.build(AGAIN, cached=False) == image
 
 
 @pytest.mark.usefixtures("image")

@@ -17,7 +17,7 @@ import pytest
 from sidecar.system.descriptors import Descriptors
 from tests.support.processes import House, house, succeeded
 from tests.support.running import Running, ports, running
-from tests.support.store import StoreServer, until
+from tests.support.store import StoreServer, rest, until
 
 POLICY = "scopes: {}\nconsent: first_use\ntools: {search_shopify_stores: {scopes: []}}\n"
 LIMIT = 128
@@ -53,7 +53,7 @@ async def test_waiting_clients_take_no_descriptors_from_open_calls(tmp_path: Pat
         async with crowd(sidecar.port, CROWD):
             async with asyncio.timeout(30):
                 while (await metrics(built, sidecar))["mcp_sidecar_connections"] < share.clients:
-                    pass
+                    await rest()
             for _ in range(20):  # on the connection that was open before
                 assert succeeded(await built.call(sidecar, "search_shopify_stores"))
             for path in ("healthz", "readyz"):
@@ -95,7 +95,7 @@ async def test_a_kernel_without_descriptors_is_asked_once_a_second(tmp_path: Pat
             async with asyncio.timeout(30):
                 name = 'mcp_sidecar_accepts_paused_total{listener="listen",reason="descriptors"}'
                 while (await metrics(built, sidecar))[name] < 2:
-                    pass
+                    await rest()
             resource.prlimit(sidecar.process.pid, resource.RLIMIT_NOFILE, (1024, 1024))
             async with aiohttp.ClientSession() as other, asyncio.timeout(30):
                 assert await fetch(other, sidecar) == 200

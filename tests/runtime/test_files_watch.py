@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.proxy.support import policy
 from tests.support.rig import Json, Rig
+from tests.support.store import rest
 
 
 def rewrite(rig: Rig, text: str) -> None:
@@ -33,7 +34,7 @@ async def seen(rig: Rig, valid: float, differ: float) -> None:
     """Wait until the gauges say so."""
     async with asyncio.timeout(60):
         while await gauges(rig) != (valid, differ):
-            pass
+            await rest(0.05)  # files are looked at every two seconds
 
 
 async def test_files_that_are_in_force_are_valid_and_do_not_differ(rig: Rig):

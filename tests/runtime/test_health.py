@@ -21,7 +21,7 @@ from tests.support import backend as scripted
 from tests.support.backend import Backend
 from tests.support.issuer import Issuer
 from tests.support.rig import LEGACY, MODERN, Json, Rig, until_ready
-from tests.support.store import FaultProxy, StoreServer, free_port, until
+from tests.support.store import FaultProxy, StoreServer, free_port, rest, until
 
 
 async def health(rig: Rig) -> tuple[int, str]:
@@ -144,7 +144,7 @@ async def test_a_backend_that_is_away_at_start(launch: Launch):
 async def until_lacking(rig: Rig, what: set[str]) -> None:
     async with asyncio.timeout(60):
         while set(await lacks(rig)) != what:
-            pass
+            await rest()
 
 
 async def test_the_admin_listener_serves_its_three_paths_and_nothing_else(rig: Rig):

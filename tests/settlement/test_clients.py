@@ -18,7 +18,7 @@ from tests.settlement.unreachable import never
 from tests.support import backend as scripted
 from tests.support.backend import Behaviour, Turn
 from tests.support.rig import LEGACY, MODERN
-from tests.support.store import FaultProxy, StoreServer
+from tests.support.store import FaultProxy, StoreServer, rest
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
@@ -65,7 +65,7 @@ async def test_a_disconnect_before_the_call_is_sent_costs_nothing(
     ):
         calls = [asyncio.create_task(play.call()) for play in plays]
         while await open_holds(stage) < len(plays):  # in the store they are before the sidecar knows
-            pass
+            await rest()
         for play, call in zip(plays, calls, strict=True):
             await play.held()
             await left(call)

@@ -25,7 +25,7 @@ from sidecar.store.embedded.embedded_server import server_binary
 
 _PARTS: Final = 8
 _PART: Final = (32_000 - 10_000) // _PARTS  # ports of one worker
-_RESTLESS: Final = 200  # turns of the loop for which `until` does not rest
+_RESTLESS: Final = 50  # turns of the loop for which `until` does not rest
 
 
 class StoreServer:
@@ -256,6 +256,11 @@ async def until(condition: Callable[[], bool], within: float = 30.0) -> None:
         while not condition():
             turns += 1
             await asyncio.sleep(0 if turns < _RESTLESS else 0.001)
+
+
+async def rest(seconds: float = 0.005) -> None:
+    """Leave the processor to others before a condition outside this process, or behind HTTP, is looked at again."""
+    await asyncio.sleep(seconds)
 
 
 class Startable(Protocol):

@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 class LongBackOff(BackOff):
     """Pause for an hour after every death."""
 
-    def pause(self, lived: float) -> float:
+    def pause(self, served: float) -> float:
         return HOUR
 
 

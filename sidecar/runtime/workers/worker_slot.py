@@ -97,6 +97,7 @@ class WorkerSlot:
         self.files = 0
         self.checks: list[Check] = []
         self.restart_at: float | None = None
+        self._serving_since: float | None = None
 
     @property
     def pid(self) -> int | None:
@@ -111,17 +112,21 @@ class WorkerSlot:
     async def keep(self) -> None:
         """Start a worker, and replace it whenever it ends, until `drain`."""
         while not self._stopping:
-            started = self._loop.time()
+            self._serving_since = None
             try:
                 reason = await self._run()
             except OSError as error:  # no process can be started
                 reason = f"it cannot be started: {(error.strerror or str(error)).lower()}"
             if self._stopping:
                 return
-            pause = self._back_off.pause(self._loop.time() - started)
+            pause = self._back_off.pause(self._served())
             self._lines.event("worker_ended", "error", worker=self.number, problem=reason, restart_in=pause)
             self._owner.ended(self, "hung" if self._hung else "died")
             await self._rest(pause)
+
+    def _served(self) -> float:
+        """Return the seconds for which the last worker has served; its start may take long on a busy machine."""
+        return 0.0 if self._serving_since is None else self._loop.time() - self._serving_since
 
     def resume(self) -> None:
         """End the pause before the next worker."""
@@ -220,6 +225,7 @@ class WorkerSlot:
         else:
             self.checks = [Check(name, reason, required) for name, reason, required in message["checks"]]
         if message["kind"] == "serving":
+            self._serving_since = self._loop.time()
             self._enter(State.SERVING)
         if was_silent:
             self._owner.changed(self)

@@ -19,7 +19,7 @@ from tests.support import rig as rigs
 from tests.support.certificates import Authority
 from tests.support.collector import Collector
 from tests.support.rig import Rig
-from tests.support.store import free_port, until
+from tests.support.store import free_port, rest, until
 
 
 class Exported:
@@ -166,7 +166,7 @@ async def test_the_last_spans_are_exported_when_the_process_ends(
 async def until_metric(rig: Rig, series: str, value: float) -> None:
     async with asyncio.timeout(60):
         while await rig.metric(series) != value:
-            pass
+            await rest()
 
 
 WITHOUT_EXTRA = """

@@ -19,7 +19,7 @@ from tests.support import backend as scripted
 from tests.support.certificates import Authority, Pair, replace
 from tests.support.processes import house, wait_for
 from tests.support.rig import LEGACY, Json, Rig
-from tests.support.store import StoreServer, until
+from tests.support.store import StoreServer, rest, until
 
 CANARY = "sesame-canary-7Q9"
 
@@ -45,7 +45,7 @@ async def presented(host: str, port: int, context: ssl.SSLContext) -> int:
 async def until_shown(rig: Rig, context: ssl.SSLContext, pair: Pair) -> None:
     async with asyncio.timeout(60):
         while await shown(rig, context) != pair.serial:
-            pass
+            await rest()
 
 
 def events(rig: Rig, name: str) -> list[Json]:

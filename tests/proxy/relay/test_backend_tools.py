@@ -22,7 +22,7 @@ from tests.proxy.support import POLICY, Launch, policy
 from tests.support import backend as scripted
 from tests.support.backend import Backend, Behaviour, Received, Turn
 from tests.support.rig import LEGACY, MODERN, Json, Rig
-from tests.support.store import until
+from tests.support.store import rest, until
 
 INJECTED = "get_shopify_store"
 
@@ -113,7 +113,7 @@ async def test_a_listing_that_failed_is_tried_again_before_the_minute_is_over(la
     await until(lambda: len(own(rig)) > tries)
     async with asyncio.timeout(60):
         while await confirmed(rig) is not None:
-            pass
+            await rest()
 
 
 async def test_a_listing_that_failed_during_a_reload_is_tried_again_before_the_minute_is_over(launch: Launch):
@@ -127,7 +127,7 @@ async def test_a_listing_that_failed_during_a_reload_is_tried_again_before_the_m
     backend.on("tools/list", CURED)
     async with asyncio.timeout(60):
         while (await rig.call(INJECTED, {"certain": True})).code is not None:
-            pass
+            await rest()
 
 
 async def test_a_tool_that_no_list_shows_is_unknown(launch: Launch):

@@ -14,7 +14,7 @@ from tests.proxy.support import Launch, contacts, policy
 from tests.support import backend as scripted
 from tests.support.backend import Backend, Behaviour, Turn, tool_result
 from tests.support.rig import LEGACY, Json, Rig, second_sidecar, unstamped
-from tests.support.store import StoreServer, until
+from tests.support.store import StoreServer, rest, until
 
 PRIMING = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "begun"}}
 
@@ -265,7 +265,7 @@ async def test_without_a_resume_the_lease_charges_what_was_reserved(launch: Laun
         return (await rig.books()).holds == 0
 
     while not await over():
-        pass
+        await rest()
     assert (await rig.books()).left() == 7
 
 

@@ -12,7 +12,8 @@ from sidecar.approval import ConfirmBy
 from sidecar.ledger.approval_records import APPROVAL_LIFE, MAX_PENDING
 from sidecar.model import AdmissionCode, Application, Demand
 from sidecar.store.commands import approvals, changes, scripts
-from tests.store.commands.test_approvals import asked_of, code_of, priced, use
+from tests.store.commands.approval_cases import priced, use
+from tests.store.commands.test_approvals import asked_of, code_of
 from tests.store.support import KEYS, NOW, TERMS, RealLedger, application, demand
 from tests.support.store import StoreServer
 

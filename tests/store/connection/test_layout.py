@@ -13,7 +13,7 @@ from sidecar.store.connection.store_connection import StoreError
 from sidecar.store.store import Store
 from tests.cli.support import write
 from tests.support.rig import rig
-from tests.support.store import StoreServer, until
+from tests.support.store import StoreServer, rest, until
 from tests.support.topology import ClusterServers
 
 KEY = "mcp:layout"
@@ -96,7 +96,7 @@ async def test_a_sidecar_is_not_ready_on_another_layout_and_refuses_calls(tmp_pa
             client.set(KEY, "1")
             async with asyncio.timeout(60):
                 while (await sidecar.ready())[0] != 200:
-                    pass
+                    await rest()
 
 
 async def test_a_mark_that_was_lost_comes_back_by_itself(tmp_path: Path, store_server: StoreServer):
