@@ -12,9 +12,16 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
+_Work = Callable[[], Callable[[], object]]  # calls a function, and returns what reports its result to the event loop
+
+KEPT: Final = 10.0
+"""Seconds for which a thread waits for another function. To start one takes a millisecond of the event loop's time, and
+most purposes are periodic."""
 
 
 class LimitedThreads:
@@ -30,6 +37,7 @@ class LimitedThreads:
         self._name = name
         self._free = size
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._idle: deque[SimpleQueue[_Work]] = deque()  # of threads that wait for a function
 
     @property
     def busy(self) -> bool:
@@ -54,21 +62,45 @@ class LimitedThreads:
             else:
                 result.set_result(value)  # type: ignore[arg-type]
 
-        def work() -> None:
+        def work() -> Callable[[], object]:
             value, fault = None, None
             try:
                 value = function(*arguments)
             except BaseException as error:  # noqa: BLE001 - raised again where the result is awaited
                 fault = error
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
-                loop.call_soon_threadsafe(finish, value, fault)
+            return partial(loop.call_soon_threadsafe, finish, value, fault)
 
         try:
-            threading.Thread(target=work, name=self._name, daemon=True).start()
+            self._hand_over(work)
         except BaseException:
             self._give_back()
             raise
         return await result
+
+    def _hand_over(self, work: _Work) -> None:
+        """Give a function to a thread that waits for one, or to a new one."""
+        try:
+            tasks = self._idle.pop()
+        except IndexError:
+            tasks = SimpleQueue()
+            threading.Thread(target=self._work, args=(tasks,), name=self._name, daemon=True).start()
+        tasks.put(work)
+
+    def _work(self, tasks: SimpleQueue[_Work]) -> None:
+        """Run functions in a thread until none has come for a while."""
+        while True:
+            try:
+                work = tasks.get(timeout=KEPT)
+            except Empty:
+                with contextlib.suppress(ValueError):  # it has just been taken: a function comes
+                    self._idle.remove(tasks)
+                    return
+                continue
+            report = work()
+            self._idle.append(tasks)  # before the caller goes on, who may have another function
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
+                report()
+            del work, report  # they have the result
 
     async def _place(self) -> None:
         while self._free <= 0:

@@ -6,10 +6,12 @@ import asyncio
 import subprocess
 import sys
 import threading
+import weakref
 
 import pytest
 
 from sidecar.system.threads import LimitedThreads
+from tests.support.store import until
 
 
 async def test_the_result_or_exception_of_the_function_is_returned():
@@ -18,6 +20,34 @@ async def test_the_result_or_exception_of_the_function_is_returned():
     with pytest.raises(ZeroDivisionError):
         await threads.run(divmod, 1, 0)
     assert not threads.busy
+
+
+async def test_a_thread_is_kept_for_the_next_function():
+    threads = LimitedThreads("t")
+    used = {await threads.run(threading.get_ident) for _ in range(20)}
+    assert used == {await threads.run(threading.get_ident)}
+
+
+async def test_functions_at_one_time_have_a_thread_each_and_never_more():
+    threads, together = LimitedThreads("t", 3), threading.Barrier(3)
+    used: set[int] = set()
+
+    def meet() -> None:
+        together.wait(30)
+        used.add(threading.get_ident())
+
+    for _ in range(10):
+        await asyncio.gather(*(threads.run(meet) for _ in range(3)))
+    assert len(used) == 3
+
+
+async def test_a_kept_thread_holds_nothing_of_the_last_function():
+    class Large:
+        pass
+
+    threads = LimitedThreads("t")
+    gone = weakref.ref(await threads.run(Large))
+    await until(lambda: gone() is None)
 
 
 async def test_a_cancelled_caller_does_not_free_the_thread():
