@@ -167,16 +167,16 @@ class Sidecar:
         self._stack.push_async_callback(self._end_tasks)
         start = self._tasks.start
         start(self._store_watch.connect, "store")
-        start(self.readiness.watch, "readiness")
+        start(self.readiness.watch, "readiness", after=0.1)
         start(self._backend.reach, "backend")
         start(self._backend.list_forever, "backend tools")
         start(partial(sweep_forever, self.store, self.metrics), "sweep")
         start(partial(check_forever, self.store), "store warnings")
         self.request_path.start(self._tasks)
-        start(partial(keep_layout_version, self.store), "layout mark")
-        start(self._certificates.watch, "certificates")
+        start(partial(keep_layout_version, self.store), "layout mark", after=0.4)
+        start(self._certificates.watch, "certificates", after=0.6)
         if not self._supervised:
-            start(self._files.watch, "files")
+            start(self._files.watch, "files", after=0.7)
         start(partial(measure_forever, self.metrics.loop_lag.observe), "event loop")
 
     async def _listen(self, settings: Settings) -> None:

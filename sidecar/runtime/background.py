@@ -42,13 +42,24 @@ class BackgroundTasks:
         self._repeats = repeats
         self._tasks: list[asyncio.Task[None]] = []
 
-    def start(self, task: Callable[[], Awaitable[None]], name: str) -> None:
-        """Start a task that runs until `cancel`; the log calls it by this name."""
+    def start(self, task: Callable[[], Awaitable[None]], name: str, *, after: float = 0.0) -> None:
+        """Start a task that runs until `cancel`; the log calls it by this name.
+
+        Args:
+            task: starts it.
+            name: its name.
+            after: seconds until it begins. Tasks of one interval that begin at one moment would all run in the same
+                turns of the event loop, and a call that meets these would wait for all of them.
+        """
 
         def failed(fault: str) -> None:
             self._repeats.event("background_task_failed", "error", what=name, fault=fault)
 
-        self._tasks.append(asyncio.create_task(run_forever(task, failed), name=name))
+        async def begun() -> None:
+            await asyncio.sleep(after)
+            await run_forever(task, failed)
+
+        self._tasks.append(asyncio.create_task(begun() if after else run_forever(task, failed), name=name))
 
     async def cancel(self) -> None:
         """Cancel all tasks and wait for their end."""

@@ -1,10 +1,14 @@
 """Background tasks are restarted after a fault, and end when they are done or cancelled."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
-from sidecar.runtime.background import run_forever
+from sidecar.observe.logs import Lines
+from sidecar.observe.repeats import Repeats
+from sidecar.runtime.background import BackgroundTasks, run_forever
+from tests.support.store import until
 
 
 async def test_a_task_that_fails_is_restarted_and_its_fault_is_reported_without_its_message():
@@ -35,3 +39,18 @@ async def test_a_task_that_is_cancelled_is_not_restarted():
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+async def test_a_task_may_begin_later_and_be_cancelled_before():
+    order: list[str] = []
+
+    async def ran(name: str) -> None:
+        order.append(name)
+
+    tasks = BackgroundTasks(Repeats(Lines()))
+    tasks.start(partial(ran, "later"), "later", after=0.02)
+    tasks.start(partial(ran, "never"), "never", after=3600)
+    tasks.start(partial(ran, "first"), "first")
+    await until(lambda: "later" in order)
+    await tasks.cancel()
+    assert order == ["first", "later"]
