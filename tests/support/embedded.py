@@ -25,10 +25,15 @@ def store_directory() -> Iterator[Path]:
     try:
         yield path / "store"
     finally:
-        for pid in servers_in(path):
-            os.kill(pid, signal.SIGKILL)
-            wait_gone(pid)
+        kill_servers_in(path)
         shutil.rmtree(path, ignore_errors=True)
+
+
+def kill_servers_in(path: Path) -> None:
+    """Kill the servers of a directory whose users were killed: they stay for the next user."""
+    for pid in servers_in(path):
+        os.kill(pid, signal.SIGKILL)
+        wait_gone(pid)
 
 
 def servers_in(path: Path) -> list[int]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 
+from tests.support.embedded import kill_servers_in
 from tests.support.processes import House, Served, SidecarProcess, house, paid_policy, succeeded, wait_for
 from tests.support.rig import Json, Reply
 
@@ -136,7 +137,10 @@ class Load:
 async def crewed(folder: Path, store_url: str, **changes: Any) -> AsyncIterator[Crewed]:
     """Start a sidecar with two workers, and wait until both serve."""
     given: Json = {"workers": WORKERS, "policy": paid_policy() + FREE, **changes}
-    async with house(folder, store_url, **given) as built:
-        made = Crewed(built, await built.start())
-        await made.all_serve()
-        yield made
+    try:
+        async with house(folder, store_url, **given) as built:
+            made = Crewed(built, await built.start())
+            await made.all_serve()
+            yield made
+    finally:
+        kill_servers_in(folder)
