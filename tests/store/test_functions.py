@@ -20,7 +20,7 @@ from tests.support.store import StoreServer
 
 
 def _ran(server: StoreServer) -> set[str]:
-    """How calls ran since the last question."""
+    """Return the commands that have run calls since the last question."""
     with server.client() as client:
         facts: dict[str, Any] = client.info("commandstats")
         client.config_resetstat()
@@ -147,7 +147,7 @@ def test_a_hold_that_is_gone_from_the_store_is_late(ledger: RealLedger):
 
 
 def test_what_they_remember_has_a_limit(own_server: StoreServer):
-    """Calls that all ask for something else, and holds that nobody settles."""
+    """No call asks for the same as another, and no hold is settled."""
     with RealLedger.of_account(own_server) as real:
         sizes = []
         for number in range(4_000):
@@ -158,6 +158,14 @@ def test_what_they_remember_has_a_limit(own_server: StoreServer):
             if number % 1_000 == 999:
                 sizes.append(int(real.client.info("memory")["used_memory_vm_functions"]))
         assert max(sizes) < 2 * sizes[0]
+
+
+def test_long_holds_are_not_remembered(own_server: StoreServer):
+    with RealLedger.of_account(own_server) as real:
+        for number in range(400):
+            items = (f"{number:09}-{each}" for each in range(2_000))
+            assert real.admit(application(f"c{number}", reveal(*items, each=0))).held
+        assert int(real.client.info("memory")["used_memory_vm_functions"]) < 16 * 2**20
 
 
 Step = tuple[str, int, int, int]

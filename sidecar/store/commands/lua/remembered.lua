@@ -1,6 +1,6 @@
 -- What many calls share, decoded, and the holds of calls in flight. A function of the server keeps it from one call to
 -- the next; a script starts without any. It is found by the whole text that it was read from, and never changed.
-local MOST_REMEMBERED, LONGEST_REMEMBERED = 1000, 1024 -- documents, or holds; bytes of a document
+local MOST_REMEMBERED, LONGEST_REMEMBERED = 1000, 1024 -- documents, and holds; bytes of each
 local documents, document_count = {}, 0
 local written_holds, hold_count = {}, 0
 
@@ -18,8 +18,9 @@ local function decoded(json)
   return found
 end
 
--- Keep a hold as its text will be decoded.
+-- Keep a hold as its text will be decoded; a long one, which has thousands of items, is decoded again.
 local function keep_hold(call, raw, hold)
+  if #raw > LONGEST_REMEMBERED then return end
   if hold_count == MOST_REMEMBERED then written_holds, hold_count = {}, 0 end
   if not written_holds[call] then hold_count = hold_count + 1 end
   written_holds[call] = {raw, hold}
