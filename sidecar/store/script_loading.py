@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
 from sidecar.store.commands.command import Script
 from sidecar.store.commands.shipped import PERMISSIONS
 from sidecar.store.connection.resp import RejectedError, Rewrite
+from sidecar.store.connection.store_connection import Send
 
 FUNCTIONS: Final = (("FCALL", "f", "0"), ("FUNCTION", "LOAD", "l"))
 """Commands that a user of the store need not be permitted: without them, calls run scripts."""
-
-Send = Callable[..., asyncio.Future[Any]]
 
 
 async def load_scripts(send: Send, scripts: Sequence[Script]) -> Rewrite:

@@ -65,7 +65,7 @@ class Listener:
         return ClientRequest(RequestHead(message), message, content, self.connection, arrival=arrival)
 
     def judged(self, request: ClientRequest | None) -> Facts | None:
-        """What the gates before the policy make of a request; None if one of them refuses it."""
+        """Return what the gates before the policy found in a request; None if one refuses it."""
         if request is None:
             return None
         try:

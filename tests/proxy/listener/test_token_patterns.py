@@ -232,7 +232,7 @@ ENDS = st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b"\r\n "])
 
 @st.composite
 def framed(draw: st.DrawFn) -> tuple[bytes, bytes]:
-    """What comes before and behind a token."""
+    """Return the bytes before and after a token."""
     first, name, end = b"POST /mcp HTTP/1.1", b"Authorization: Bearer ", b"\r\n"
     if not draw(st.integers(0, 2)):
         first, name, end = draw(FIRST), draw(NAMES), draw(ENDS)

@@ -1,5 +1,5 @@
--- Keys of an account and the store's clock, read by `open_account`; with ledger.lua. Scripts that need neither for most
--- calls have them from here, and functions of the server begin each call anew.
+-- Keys of an account, the store's clock and the ledger in memory, for scripts that most calls run without them.
+-- `open_account` reads them for one call.
 -- include text.lua
 local now, now_ms -- seconds and ms since the epoch
 local LEDGER, HOLDS, LEASES, PAID, REQUESTS, USAGE

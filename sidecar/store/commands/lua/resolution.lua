@@ -1,5 +1,5 @@
 -- Resolution of holds in the ledger in memory. `settlement.settle` and `settlement.release` are the model. Needs
--- ledger.lua. It is part of most calls: a function less is a microsecond less.
+-- ledger.lua.
 -- include hold.lua
 
 -- Give back to the balance the part of a credit that the call does not cost. Returns the part of the cost that the
