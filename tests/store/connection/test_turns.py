@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sidecar.store.connection.resp import RespTransport, pack
+from tests.support.certificates import Authority, Pair
 
 WORDS = [("GET", f"key-{number}") for number in range(6)]
 COMMANDS = [pack(words) for words in WORDS]
@@ -63,6 +64,25 @@ async def test_a_single_command_leaves_at_once(peer: Peer):
         peer.write(command)
         assert peer.left() == command
         await peer.answer()
+
+
+async def test_a_single_command_leaves_at_once_over_tls_too(authority: Authority, pair: Pair):
+    own, end = socket.socketpair()
+    own.setblocking(False)
+    loop = asyncio.get_running_loop()
+    serving = asyncio.create_task(asyncio.to_thread(authority.server(pair).wrap_socket, end, server_side=True))
+    client = authority.client()
+    made = await loop.create_unix_connection(
+        lambda: RespTransport(5, None), sock=own, ssl=client, server_hostname="localhost"
+    )
+    with await serving as encrypted:
+        encrypted.setblocking(False)
+        for command in COMMANDS:
+            made[1].write(command, reply := loop.create_future(), now=False)
+            assert encrypted.recv(1 << 16) == command
+            encrypted.sendall(b"+OK\r\n")
+            assert await reply == b"OK"
+        made[0].abort()
 
 
 async def test_commands_of_a_busy_turn_leave_together_and_in_order(peer: Peer):
