@@ -4,7 +4,7 @@ PYTHON ?= python3
 ifeq ($(PYTHON),python3)
 VENV ?= .venv
 else
-VENV ?= .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+VENV ?= .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')$(if $(FLOORS),-floors)
 endif
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -49,8 +49,10 @@ test: $(READY)  ## run the test suite on a real Valkey, real HTTP and real proce
 test-fast: $(READY)  ## run the pure tests only: no processes, servers or sockets
 	$(BIN)/python -m pytest -n auto -m pure $(addprefix --ignore=,$(IMPURE))
 
+# With FLOORS=1 on the lowest versions of dependencies that the package allows, with more of what relies on them.
 quick: $(READY)  ## run the parsers' tests on another interpreter: make quick PYTHON=python3.13
-	$(BIN)/python -m pytest $(PARALLEL) $(PARSERS)
+	$(BIN)/python -m pytest $(PARALLEL) $(PARSERS) \
+		$(if $(FLOORS),tests/policy tests/identity tests/store/connection/test_turns.py)
 
 faults: $(READY)  ## kill and stop sidecars, stores and clusters; test every row of the settlement table
 	$(BIN)/python -m pytest $(PARALLEL) $(FAULTS)
@@ -104,5 +106,7 @@ clean:  ## remove environments and build output
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,demo,test]'
+	$(PYTHON) .ci/floors > $(VENV)/floors.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,demo,test]' \
+		$(if $(FLOORS),--constraint $(VENV)/floors.txt)
 	$(BIN)/python -c "import pathlib; pathlib.Path('$@').touch()"
