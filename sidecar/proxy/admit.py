@@ -223,7 +223,7 @@ class Admission:
         parsed, decision = decided.parsed, decided.decision
         policy, caller = parsed.received.snapshot.policy, parsed.caller
         given = policy.effective(caller.scopes, admission.consent_scopes)
-        missing = tuple(scope for scope in decision.scopes if scope not in given)
+        missing = tuple([scope for scope in decision.scopes if scope not in given])
         if not missing:  # refused for something else
             self._challenges.satisfied(caller, given)
         if refusal.rule is None:

@@ -113,15 +113,13 @@ class Pipeline:
                 decided = context.decided = decide(parsed)
                 admission = context.admission = await self._admission.admit(decided)
                 if isinstance(admission, Rejected):
-                    admission = await self._confirm(context, admission)
-                await self._answer(context, admission)
+                    await self._reject(context, admission)
+                else:
+                    await self._answer(context, admission)
             except CallCancelledError:
                 await reply.end()  # its client expects no answer
             except Refusal as refusal:
-                context.refuse(refusal)
-                if context.holds_slot:
-                    # A refused request counts until its client has been written to, as an answered one does.
-                    await reply.deliver(0)
+                await self._refuse(context, refusal)
         except asyncio.CancelledError:
             reply.disconnect()
             raise
@@ -176,19 +174,29 @@ class Pipeline:
         body = await self._readers.read(request, authenticated.account, limits.body, authenticated.memory)
         return jsonrpc.read(body, limits.json_depth)
 
-    async def _confirm(self, context: RequestContext, rejected: Rejected) -> Admitted:
-        """Have a call confirmed by a person that gates 4 to 7 refuse for nothing else; refuse any other.
+    async def _refuse(self, context: RequestContext, refusal: Refusal) -> None:
+        context.refuse(refusal)
+        if context.holds_slot:
+            # A refused request counts until its client has been written to, as an answered one does.
+            await context.received.reply.deliver(0)
+
+    def _reject(self, context: RequestContext, rejected: Rejected) -> Awaitable[None]:
+        """Refuse a call, or have it confirmed by a person where gates 4 to 7 refuse it for nothing else."""
+        if isinstance(rejected, Unconfirmed):
+            return self._confirm(context, rejected)
+        return self._refuse(context, rejected.refusal)  # not raised: that takes as long as the answer
+
+    async def _confirm(self, context: RequestContext, unconfirmed: Unconfirmed) -> None:
+        """Answer a call once a person has confirmed it.
 
         Raises:
             Refusal: the call's.
             CallCancelledError: its client has cancelled it while it waited.
         """
-        admission: Admitted | Rejected = rejected
-        if isinstance(rejected, Unconfirmed):
-            admission = context.admission = await self.confirmations.confirm(rejected)
+        admission = context.admission = await self.confirmations.confirm(unconfirmed)
         if isinstance(admission, Rejected):
             raise admission.refusal
-        return admission
+        await self._answer(context, admission)
 
     def _answer(self, context: RequestContext, admitted: Admitted) -> Awaitable[None]:
         """Choose how an admitted call is answered: from this process or from the backend."""

@@ -81,7 +81,9 @@ class RequestContext:
         the collector runs.
         """
         self.refusal = refusal
-        refusal.__traceback__ = refusal.__context__ = None
+        refusal.with_traceback(None)
+        if refusal.__context__ is not None:
+            refusal.__context__ = None
         reply, snapshot = self.received.reply, self.received.snapshot
         if reply.started and not reply.early:
             return  # the head of the stream is out: the relay has written the refusal into the stream

@@ -14,6 +14,9 @@ from sidecar.identity.token_scopes import PublishedScopes
 from sidecar.model import Caller
 from sidecar.policy.rules import Policy
 
+# Members of enums as constants: as attributes of their classes they take ten times as long.
+_UNSCOPED: Final = ErrorCode.INSUFFICIENT_SCOPE
+
 # A login that does not add a scope has many causes; which one is not known here.
 _REPEATED: Final = (
     "This call needs the {scopes}, which a new access token lacks too. Authorize this MCP server again with {it} "
@@ -44,17 +47,10 @@ class ScopeChallenges:
             missing: the scopes of the operation that token and consent record do not give.
             published: the scopes that clients can request.
         """
-        if refusal.code is not ErrorCode.INSUFFICIENT_SCOPE:
+        if refusal.code is not _UNSCOPED:
             return refusal
-        if refusal.shape is not Shape.CHALLENGE:
-            return _missing(refusal, missing, refusal.scopes)
-        unobtainable = published.unobtainable(missing, caller.issuer_id)
-        if unobtainable:
-            return _ungranted(_missing(refusal, missing, missing), unobtainable)
-        # A challenge names scopes of this policy only, whatever else the token carries.
-        scopes = tuple(scope for scope in refusal.scopes if scope in policy.scopes.rules)
-        refusal = _missing(refusal, missing, scopes)
-        if not self._history.unsatisfied(caller, scopes, time.time()):
+        refusal, scopes = _named(refusal, missing, policy, published, caller.issuer_id)
+        if scopes is None or not self._history.unsatisfied(caller, scopes, time.time()):
             return refusal
         held = policy.expand(caller.scopes)
         lacking = [scope for scope in missing if scope not in held]  # else the consent record lacks them
@@ -72,6 +68,20 @@ class ScopeChallenges:
 
 
 @lru_cache(256)  # a token without the scope gets the same refusal at every call
+def _named(
+    refusal: Refusal, missing: tuple[str, ...], policy: Policy, published: PublishedScopes, issuer_id: str
+) -> tuple[Refusal, frozenset[str] | None]:
+    """Return a refusal that names the missing scopes, and the scopes of its challenge; None where it is none."""
+    if refusal.shape is not Shape.CHALLENGE:
+        return _missing(refusal, missing, refusal.scopes), None
+    unobtainable = published.unobtainable(missing, issuer_id)
+    if unobtainable:
+        return _ungranted(_missing(refusal, missing, missing), unobtainable), None
+    # A challenge names scopes of this policy only, whatever else the token carries.
+    scopes = tuple([scope for scope in refusal.scopes if scope in policy.scopes.rules])
+    return _missing(refusal, missing, scopes), frozenset(scopes)
+
+
 def _missing(refusal: Refusal, missing: tuple[str, ...], scopes: tuple[str, ...]) -> Refusal:
     """Return a refusal that names the missing scopes and, in its challenge, those to request."""
     data = {**refusal.data, "missing_scopes": list(missing)}
