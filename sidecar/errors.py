@@ -216,6 +216,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an error o
         retry_after: seconds after which a retry makes sense.
         rule: `file:line` of the policy rule that refused.
         specifics: the log's `detail`: which quota, argument, scope or audience; never an argument's value.
+        recurs: True when this object refuses further requests, too: its answer and its log line are remembered.
     """
 
     code: ErrorCode
@@ -228,6 +229,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an error o
     retry_after: int | None
     rule: str | None
     specifics: Mapping[str, Any]
+    recurs: bool
 
     def __init__(
         self,
@@ -242,6 +244,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an error o
         retry_after: int | None = None,
         rule: str | None = None,
         specifics: Mapping[str, Any] | None = None,
+        recurs: bool = False,
     ) -> None:
         super().__init__(code.id)
         row = code.row
@@ -257,6 +260,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an error o
             retry_after=retry_after,
             rule=rule,
             specifics=MappingProxyType({**specifics}) if specifics else _NOTHING,
+            recurs=recurs,
         )
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -266,8 +270,8 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an error o
         super().__setattr__(name, value)
 
     def replace(self, **changes: Any) -> Refusal:
-        """Return a new refusal with some parameters changed."""
-        return type(self)(**{**self.__dict__, **changes})
+        """Return a new refusal with some parameters changed; it recurs only if that is one of them."""
+        return type(self)(**{**self.__dict__, "recurs": False, **changes})
 
     @property
     def gate(self) -> Gate:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sidecar.errors import ErrorCode, Refusal, Shape
 from sidecar.model import Call, CallKind, RequestId
@@ -18,6 +18,7 @@ from sidecar.protocol.jsonrpc import Message
 from sidecar.protocol.meta import RECEIPT_KEY, REFUSAL_KEY
 from sidecar.protocol.revisions import claimed_version
 from sidecar.protocol.strict import strictjson
+from sidecar.vocabulary import record
 
 RETRY_AFTER: Final = 1
 """Seconds in the `Retry-After` of a 503 when its refusal gives none."""
@@ -31,13 +32,72 @@ _OLDER_NUMBERS: Final = {
 """JSON-RPC numbers of the older revisions, where they differ from those of the error table (2026-07-28)."""
 
 
-@dataclass(frozen=True, slots=True)
+# Members of enums as constants: as attributes of their classes they take ten times as long.
+_REQUEST: Final = CallKind.REQUEST
+
+
+@record
 class LocalAnswer:
     """A complete HTTP answer; `headers` include its Content-Type."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
+
+
+class RequestForm(NamedTuple):
+    """Properties of a request that decide the form of its refusal.
+
+    Attributes:
+        read: False before gate 3, and for an unreadable body.
+        answerable: True when its client waits for a JSON-RPC response: not to a posted response, because its id was
+            chosen by the server.
+        calls_tool: True for a `tools/call`.
+        stateless: True when it speaks 2026-07-28; before its revision is settled, its own claim counts.
+    """
+
+    read: bool
+    answerable: bool
+    calls_tool: bool
+    stateless: bool
+
+    @classmethod
+    def of(cls, request: Call | Message | None) -> RequestForm:
+        """Return the form of a request, by as much of it as was read."""
+        if request is None:
+            return _UNREAD
+        if isinstance(request, Call):
+            stateless = request.revision.stateless
+        else:
+            stateless = claimed_version(request.params) is not None
+        return cls(True, request.kind is _REQUEST and request.id is not None, request.method == "tools/call", stateless)
+
+
+_UNREAD: Final = RequestForm(False, False, False, False)
+
+
+@record
+class RefusalFrame:
+    """Answer to refused requests of one form, which differ in their ids only.
+
+    Attributes:
+        status: HTTP status.
+        headers: as in `LocalAnswer`.
+        body: the whole body; of a JSON-RPC response, what follows its id.
+        response: True for a JSON-RPC response.
+    """
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    response: bool
+
+    def answer(self, id_: RequestId | None) -> LocalAnswer:
+        """Return the answer to the request with this id."""
+        body = self.body
+        if self.response:
+            body = b'{"jsonrpc":"2.0","id":%b,%b' % (strictjson.dumps(id_), body)
+        return LocalAnswer(self.status, self.headers, body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +121,7 @@ def input_answer(refusal: Refusal, call: Call, asked: InputRequest) -> LocalAnsw
         "requestState": asked.state,
         "_meta": {REFUSAL_KEY: _detail(refusal)},
     }
-    return _made(200, _JSON, {"jsonrpc": "2.0", "id": call.id, "result": result}, ())
+    return _result(call, result)
 
 
 def refusal_answer(refusal: Refusal, request: Call | Message | None, challenge: str | None = None) -> LocalAnswer:
@@ -73,24 +133,29 @@ def refusal_answer(refusal: Refusal, request: Call | Message | None, challenge: 
             headers were refused; then the call.
         challenge: the value of `WWW-Authenticate`; required for refusals of that shape.
     """
-    status = _status(refusal, request)
-    extra = _extra_headers(refusal, challenge)
-    id_ = None if request is None else _answerable(request)
-    if id_ is not None and request is not None:
-        if refusal.shape is Shape.TOOL_RESULT and request.method == "tools/call":
-            return _made(status, _JSON, _tool_refusal(refusal, request), extra)
-        return _made(status, _JSON, _error(refusal, id_, request), extra)
-    if request is None and refusal.shape is Shape.RPC_ERROR:
+    id_ = None if request is None else request.id
+    return refusal_frame(refusal, RequestForm.of(request), challenge).answer(id_)
+
+
+def refusal_frame(refusal: Refusal, form: RequestForm, challenge: str | None) -> RefusalFrame:
+    """Return the answer to refused requests of one form, as `refusal_answer` does."""
+    status, extra = _status(refusal, form), _extra_headers(refusal, challenge)
+    if form.answerable or (not form.read and refusal.shape is Shape.RPC_ERROR):
         # JSON-RPC 2.0 section 5: the id is null when it could not be read.
-        return _made(status, _JSON, _error(refusal, None, None), extra)
+        if form.answerable and form.calls_tool and refusal.shape is Shape.TOOL_RESULT:
+            member = {"result": _tool_refusal(refusal, form)}
+        else:
+            member = {"error": _error(refusal, form)}
+        return RefusalFrame(status, (("Content-Type", _JSON), *extra), strictjson.dumps(member)[1:], True)
     # The client waits for no JSON-RPC response: only the status reaches it.
     status = status if status >= HTTPStatus.BAD_REQUEST else 403
-    return _made(status, _PROBLEM, _problem(refusal, status), extra)
+    headers = (("Content-Type", _PROBLEM), *extra)
+    return RefusalFrame(status, headers, strictjson.dumps(_problem(refusal, status)), False)
 
 
 def error_message(refusal: Refusal, call: Call) -> bytes:
     """Return the JSON-RPC message that ends a call after its answer has become a stream."""
-    return strictjson.dumps(_error(refusal, call.id, call))
+    return strictjson.dumps(_response(call.id, {"error": _error(refusal, RequestForm.of(call))}))
 
 
 def tool_answer(call: Call, structured: Mapping[str, Any], receipt: Mapping[str, Any] | None = None) -> LocalAnswer:
@@ -102,28 +167,22 @@ def tool_answer(call: Call, structured: Mapping[str, Any], receipt: Mapping[str,
     }
     if receipt is not None:
         result["_meta"] = {RECEIPT_KEY: receipt}
-    return _made(200, _JSON, _result(call, result), ())
+    if call.revision.stateless:
+        result["resultType"] = "complete"
+    return _result(call, result)
 
 
-def _made(status: int, media_type: str, document: Mapping[str, Any], extra: tuple[tuple[str, str], ...]) -> LocalAnswer:
-    return LocalAnswer(status, (("Content-Type", media_type), *extra), strictjson.dumps(document))
+def _result(call: Call, result: Mapping[str, Any]) -> LocalAnswer:
+    return LocalAnswer(200, (("Content-Type", _JSON),), strictjson.dumps(_response(call.id, {"result": result})))
 
 
-def _answerable(request: Call | Message) -> RequestId | None:
-    """Return the id for the answer; None for a posted response, because its id was chosen by the server."""
-    return request.id if request.kind is CallKind.REQUEST else None
+def _response(id_: RequestId | None, member: Mapping[str, Any]) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": id_, **member}
 
 
-def _stateless(request: Call | Message | None) -> bool:
-    """Return whether a request speaks 2026-07-28; before its revision is settled, its own claim counts."""
-    if isinstance(request, Call):
-        return request.revision.stateless
-    return request is not None and claimed_version(request.params) is not None
-
-
-def _status(refusal: Refusal, request: Call | Message | None) -> int:
+def _status(refusal: Refusal, form: RequestForm) -> int:
     # 2026-07-28, basic/transports/streamable-http: an unknown method is a 404.
-    return 404 if _stateless(request) and refusal.code is ErrorCode.METHOD_NOT_ALLOWED else refusal.status
+    return 404 if form.stateless and refusal.code is ErrorCode.METHOD_NOT_ALLOWED else refusal.status
 
 
 def _extra_headers(refusal: Refusal, challenge: str | None) -> tuple[tuple[str, str], ...]:
@@ -145,27 +204,22 @@ def _detail(refusal: Refusal) -> dict[str, Any]:
     return detail
 
 
-def _error(refusal: Refusal, id_: RequestId | None, request: Call | Message | None) -> dict[str, Any]:
+def _error(refusal: Refusal, form: RequestForm) -> dict[str, Any]:
     number = refusal.code.row.rpc
-    if request is not None and not _stateless(request):
+    if form.read and not form.stateless:
         number = _OLDER_NUMBERS.get(refusal.code, number)
-    error = {"code": number, "message": refusal.detail, "data": _detail(refusal)}
-    return {"jsonrpc": "2.0", "id": id_, "error": error}
+    return {"code": number, "message": refusal.detail, "data": _detail(refusal)}
 
 
-def _tool_refusal(refusal: Refusal, request: Call | Message) -> dict[str, Any]:
+def _tool_refusal(refusal: Refusal, form: RequestForm) -> dict[str, Any]:
     result: dict[str, Any] = {
         "content": [{"type": "text", "text": refusal.detail}],
         "isError": True,
         "_meta": {REFUSAL_KEY: _detail(refusal)},
     }
-    return _result(request, result)
-
-
-def _result(request: Call | Message, result: dict[str, Any]) -> dict[str, Any]:
-    if _stateless(request):
+    if form.stateless:
         result["resultType"] = "complete"
-    return {"jsonrpc": "2.0", "id": request.id, "result": result}
+    return result
 
 
 def _problem(refusal: Refusal, status: int) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def _named(
 def _missing(refusal: Refusal, missing: tuple[str, ...], scopes: tuple[str, ...]) -> Refusal:
     """Return a refusal that names the missing scopes and, in its challenge, those to request."""
     data = {**refusal.data, "missing_scopes": list(missing)}
-    return refusal.replace(data=data, specifics={"missing_scopes": " ".join(missing)}, scopes=scopes)
+    return refusal.replace(data=data, specifics={"missing_scopes": " ".join(missing)}, scopes=scopes, recurs=True)
 
 
 def challenged_scopes(refusal: Refusal, policy: Policy) -> tuple[str, ...]:
@@ -116,4 +116,5 @@ def _ungranted(refusal: Refusal, unobtainable: tuple[str, ...]) -> Refusal:
         log=f"the grants of the issuer do not give this token {names}",
         shape=Shape.TOOL_RESULT,
         status=None,
+        recurs=True,
     )

@@ -10,6 +10,7 @@ from sidecar.identity.issuers import IssuerRegistry
 from sidecar.identity.token_scopes import PublishedScopes
 from sidecar.policy.rules import Policy
 from sidecar.proxy.backend.pool import BackendPool
+from sidecar.proxy.calls.refusal_answers import RefusalAnswers
 from sidecar.proxy.listener.request_filter import RequestFilter
 from sidecar.proxy.relay.backend_tools import BackendTools
 from sidecar.proxy.relay.list_changes import VisibleLists
@@ -61,6 +62,7 @@ class Snapshot:
         published: the policy's scopes as each issuer names them.
         upstream: the connections to the backend; requests of an older snapshot finish on its own.
         lists: the lists that callers may see.
+        refusals: the answers to refused requests.
     """
 
     settings: Settings
@@ -72,6 +74,7 @@ class Snapshot:
     published: PublishedScopes
     upstream: BackendPool
     lists: VisibleLists
+    refusals: RefusalAnswers
 
     @classmethod
     def of(
@@ -105,4 +108,5 @@ class Snapshot:
             published,
             upstream,
             VisibleLists(policy),
+            RefusalAnswers(settings.resource, policy, published),
         )

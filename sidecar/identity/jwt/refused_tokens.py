@@ -52,7 +52,7 @@ class RefusedTokens:
         while len(self._refused) >= self._capacity:
             self._refused.popitem(last=False)
         # A copy: the raised one refers to the request through its traceback.
-        self._refused[digest] = _Refused(refusal.replace(), until, keys, table)
+        self._refused[digest] = _Refused(refusal.replace(recurs=True), until, keys, table)
 
     def get(self, digest: bytes, now: float) -> Refusal | None:
         """Return the refusal of a token, to be raised; None if it has to be verified.
@@ -68,4 +68,4 @@ class RefusedTokens:
             del self._refused[digest]
             return None
         self._refused.move_to_end(digest)
-        return known.refusal.replace()
+        return known.refusal.with_traceback(None)  # that of the request before
