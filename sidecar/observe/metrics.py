@@ -31,11 +31,11 @@ from sidecar.outcome import Action, Event, Exchange
 # Members of enums as constants: as attributes of their classes they take ten times as long.
 _DEFER: Final = Action.DEFER
 _CREDIT: Final = AmountKind.CREDIT
+_STORE_UNAVAILABLE: Final = ErrorCode.STORE_UNAVAILABLE
 
 EVICTED: Final = ("session", "task", "challenge", "token", "introspection")
 """Kinds of entries with counted evictions."""
 _BUDGET_CODES: Final = frozenset({ErrorCode.QUOTA_EXCEEDED, ErrorCode.INSUFFICIENT_CREDITS})
-_NO_BUDGET: Final[Mapping[str, str]] = {}
 CODES: Final = frozenset({"ok", *(code.id for code in ErrorCode), *(event.value for event in Event)})
 
 
@@ -59,9 +59,11 @@ class Metrics(Families):
         self.build.labels(__version__, platform.python_version()).set(1)
         for kind in EVICTED:
             self.evictions.labels(kind)
-        for code in ErrorCode:
-            if code not in _BUDGET_CODES:  # those begin with each quota and pool of the policy
-                self.refusals.labels(code.row.gate.value, code.id, "", "")
+        self._refused = {  # those of the budget begin with each quota and pool of the policy
+            code: self.refusals.labels(code.row.gate.value, code.id, "", "")
+            for code in ErrorCode
+            if code not in _BUDGET_CODES
+        }
         for action in Action:
             self.settlements.labels(action)
 
@@ -214,11 +216,14 @@ class Metrics(Families):
                 self._released[pool].value += unused
 
     def _count_refusal(self, refusal: Refusal, caller: Caller | None) -> None:
-        about = refusal.specifics if refusal.code in _BUDGET_CODES else _NO_BUDGET
-        self.refusals.labels(refusal.gate, refusal.code.id, about.get("quota", ""), about.get("pool", "")).inc()
+        code, about = refusal.code, refusal.specifics
+        series = self._refused.get(code)
+        if series is None:
+            series = self.refusals.labels(code.row.gate, code.id, about.get("quota", ""), about.get("pool", ""))
+        series.value += 1
         if caller is not None:
             self._busiest_account.refused((caller.issuer_id, caller.account))
-        if refusal.code is ErrorCode.STORE_UNAVAILABLE:
+        if code is _STORE_UNAVAILABLE:
             self.store_errors.inc()
 
     def _refused_budget(self, code: ErrorCode, quota: str, pool: str) -> None:

@@ -23,6 +23,7 @@ from sidecar.outcome import Event, Eviction, Exchange
 
 # Members of enums as constants: as attributes of their classes they take ten times as long.
 _OK, _FAILED = Status.OK, Status.FAILED
+_INTERNAL: Final = ErrorCode.INTERNAL
 
 _SETTLED_FIELDS: Final = (
     "request_id",
@@ -213,6 +214,6 @@ def _level(exchange: Exchange, status: Status) -> str:
             return "info"
         is_expected = status is not _FAILED or exchange.code == Event.CLIENT_GONE.value
         return "info" if is_expected and not exchange.hold_lost else "warning"
-    if refusal.code is ErrorCode.INTERNAL:
+    if refusal.code is _INTERNAL:
         return "error"
     return "warning" if refusal.code.row.status >= 500 else "info"

@@ -29,16 +29,19 @@ _STATUS: Final = {
 }
 
 
+_OF_REFUSAL: Final = {code: Status.FAILED if code.row.gate is Gate.FORWARD else Status.REFUSED for code in ErrorCode}
+
+
 def status_of(exchange: Exchange) -> Status:
     """Return the outcome of an exchange."""
     if exchange.refusal is not None:
-        return status_of_refusal(exchange.refusal.code)
+        return _OF_REFUSAL[exchange.refusal.code]
     return _STATUS.get(exchange.code, Status.FAILED)
 
 
 def status_of_refusal(code: ErrorCode) -> Status:
     """Return the outcome of a refused request."""
-    return Status.FAILED if code.row.gate is Gate.FORWARD else Status.REFUSED
+    return _OF_REFUSAL[code]
 
 
 def status_of_event(code: str) -> Status:

@@ -27,6 +27,7 @@ from sidecar.protocol.elicitation.embedded_question import is_own
 
 # Members of enums as constants: as attributes of their classes they take ten times as long.
 _PRICE: Final = Depth.PRICE
+_PLAN: Final = Depth.PLAN
 
 _NO_METHODS: Final[Mapping[str, Depth]] = {}
 _NO_ARGUMENTS: Final[Mapping[str, Any]] = {}
@@ -77,7 +78,7 @@ def _decide(policy: Policy, call: Call, caller: Caller, subject: Subject) -> Dec
     given, meta = params.get("arguments", _NO_ARGUMENTS), params.get("_meta")
     tool = operation if isinstance(operation, Tool) else None
     refusal, demands, arguments = _judge(operation, tool, given, meta)
-    depth = _PRICE if refusal is None else Depth.PLAN
+    depth = _PRICE if refusal is None else _PLAN
     shadow: tuple[ShadowRefusal, ...] = ()
     claim = _NO_CLAIM
     if refusal is None and tool is not None:
@@ -112,7 +113,8 @@ def _decide(policy: Policy, call: Call, caller: Caller, subject: Subject) -> Dec
 def _unscoped(policy: Policy, caller: Caller, subject: Subject) -> Decision:
     """Return the decision for a token that lacks a scope: the arguments are not read, so the call has no price."""
     refusal = _lacking(policy, caller.scopes, subject.named, subject.scopes)
-    return Decision(refusal, subject.unscoped_terms, Depth.PLAN, scopes=subject.scopes, rule=refusal.rule)
+    # By place: a decision with named arguments takes twice as long.
+    return Decision(refusal, subject.unscoped_terms, _PLAN, _NO_DEMANDS, None, subject.scopes, refusal.rule)
 
 
 @lru_cache(256)  # a token without the scope is refused in the same way at every call

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.errors import ErrorCode, Refusal, ShadowRefusal
+from sidecar.identity.invalid_token import invalid
 from sidecar.model import Call, Caller, CallKind, Revision
 from sidecar.observe.formats.usual_lines import MOST, UsualLines
 from sidecar.observe.logs import encode
@@ -31,7 +32,10 @@ CALLER = Caller(
     expires_at=9,
 )
 CALL = Call(CallKind.REQUEST, Revision.V2026_07_28, "tools/call", 1, {"name": "search"})
-UNSCOPED = Refusal(ErrorCode.INSUFFICIENT_SCOPE, specifics={"missing_scopes": "stores:read"})
+UNSCOPED = Refusal(ErrorCode.INSUFFICIENT_SCOPE, specifics={"missing_scopes": "stores:read"}, recurs=True)
+UNVERIFIED = invalid("no key made its signature", check="signature", found='k"\u00e9').replace(recurs=True)
+REFUSED: dict[str, Any] = {"refusal": UNSCOPED, "code": UNSCOPED.code.id, "backend_seconds": None, "trace_id": None}
+UNKNOWN = REFUSED | {"refusal": UNVERIFIED, "code": UNVERIFIED.code.id, "caller": None, "call": None}
 
 
 def exchange(**values: Any) -> Exchange:
@@ -94,7 +98,12 @@ def test_an_id_that_is_no_word_is_left_to_the_complete_rules(lines: UsualLines, 
         {"rows": 0, "receipt": Receipt({}, {"requests": 1})},
         {"rows": 10**15, "receipt": Receipt({"contact": 2, "other": 0}, {})},
         {"plan": "100%", "rule": "%s.yaml:40"},
-        {"refusal": UNSCOPED, "code": UNSCOPED.code.id, "backend_seconds": None, "trace_id": None},
+        REFUSED,
+        REFUSED | {"rule": "p.yaml:41"},
+        REFUSED | {"refusal": UNSCOPED.replace(log="a reason", recurs=True)},
+        REFUSED | {"refusal": UNSCOPED.replace(specifics={"missing_scopes": "a b"}, recurs=True)},
+        UNKNOWN,
+        UNKNOWN | {"http_status": 401, "method": None, "tool": None, "rule": None},
     ],
 )
 def test_every_value_that_differs_has_a_text_of_its_own(lines: UsualLines, values: dict[str, Any]):
@@ -118,7 +127,10 @@ def test_every_value_that_differs_has_a_text_of_its_own(lines: UsualLines, value
         {"hold_lost": True},
         {"receipt": Receipt(late=True)},
         {"receipt": Receipt({"\x7f": 2}, {})},
-        {"refusal": Refusal(ErrorCode.INSUFFICIENT_SCOPE, log="a reason")},
+        REFUSED | {"refusal": UNSCOPED.replace()},
+        REFUSED | {"caller": None},
+        REFUSED | {"call": None},
+        UNKNOWN | {"refusal": UNVERIFIED.replace()},
     ],
 )
 def test_other_calls_are_left_to_the_complete_rules(lines: UsualLines, values: dict[str, Any]):
@@ -138,3 +150,12 @@ def test_the_texts_that_are_remembered_are_bounded(lines: UsualLines):
         assert usual(lines, made, 0.5) == complete(made, 0.5)
         assert len(lines) <= MOST
     assert len(lines) == 2
+
+
+def test_lines_without_a_caller_are_bounded_and_evict_no_others(lines: UsualLines):
+    assert usual(lines, exchange(), 0.5)
+    for _ in range(MOST + 2):
+        made = exchange(**UNKNOWN | {"refusal": UNVERIFIED.replace(recurs=True)})
+        assert usual(lines, made, 0.5) == complete(made, 0.5)
+        assert len(lines) <= MOST + 1
+    assert len(lines) == 3

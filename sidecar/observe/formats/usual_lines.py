@@ -1,7 +1,7 @@
 """Lines of usual calls: most of a line is the same for all calls of a caller to a tool, and its text is made once.
 
-A usual call has nothing to note: it was admitted, or its token lacks a scope. Its line is that of `record.fields`, byte
-for byte: the text is cut out of one such line, and only ids, times, durations, rows and credits are inserted.
+A usual call was admitted and has nothing to note, or its refusal recurs. Its line is that of `record.fields`, byte for
+byte: the text is cut out of one such line, and only ids, times, durations, rows and credits are inserted.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from typing import Any, Final
 
 import orjson
 
-from sidecar.errors import ErrorCode
 from sidecar.observe.logs import MAX_LINE
 from sidecar.observe.statuses import Status
 from sidecar.outcome import Exchange
 
 MOST: Final = 500
-"""Kinds of lines remembered; then all are forgotten."""
+"""Kinds of lines remembered, and as many of requests without a caller; then all are forgotten."""
 
 _CUT: Final = '"truncated":true}\n'  # end of a line that was too long
 _MARK: Final = secrets.token_hex(16)  # stands for a value: no client knows it, so none can send it
@@ -30,6 +29,7 @@ _PARTS: Final = tuple([str(part / 1000)[1:] for part in range(1000)])  # of a mi
 
 Fields = Callable[[Exchange, Status, float], Mapping[str, Any]]
 Encode = Callable[[Mapping[str, Any]], bytes]
+_Texts = dict[Hashable, list[str] | None]
 
 
 class UsualLines:
@@ -43,11 +43,12 @@ class UsualLines:
     def __init__(self, fields: Fields, encode: Encode) -> None:
         self._fields = fields
         self._encode = encode
-        self._known: dict[Hashable, list[str] | None] = {}
+        self._known: _Texts = {}
+        self._unverified: _Texts = {}  # apart: anyone can send what fills them
 
     def __len__(self) -> int:
         """Return the number of texts."""
-        return len(self._known)
+        return len(self._known) + len(self._unverified)
 
     def line(self, moment: str, level: str, exchange: Exchange, status: Status, seconds: float) -> bytes | None:
         """Return the line of a usual call, with its line end; None for any other call.
@@ -61,23 +62,22 @@ class UsualLines:
         """
         caller, call, refusal, receipt = exchange.caller, exchange.call, exchange.refusal, exchange.receipt
         request_id, trace_id, backend = exchange.request_id, exchange.trace_id, exchange.backend_seconds
-        missing = None
-        if caller is None or call is None or (backend is None) is not (trace_id is None):
+        if (backend is None) is not (trace_id is None) or (refusal is not None and not refusal.recurs):
             return None
         if exchange.notes or exchange.shadow or exchange.hold_lost or exchange.stream_end is not None:
             return None
-        if refusal is not None:
-            if refusal.code is not ErrorCode.INSUFFICIENT_SCOPE or refusal.log is not None:
-                return None
-            missing = tuple(refusal.specifics.items())
-        key = (
-            level, caller.issuer, caller.account, caller.client_id, caller.scopes, exchange.method, exchange.tool,
-            status, exchange.code, exchange.rule, exchange.http_status, exchange.plan, exchange.policy_revision,
-            call.revision, missing, backend is None,
-        )  # fmt: skip
-        parts = self._known.get(key)
-        if parts is None and key not in self._known:
-            parts = self._learn(key, level, exchange, status)
+        if caller is not None and call is not None:
+            known = self._known
+            key: Hashable = (
+                level, caller.issuer, caller.account, caller.client_id, caller.scopes, exchange.method, exchange.tool,
+                status, exchange.code, exchange.rule, exchange.http_status, exchange.plan, exchange.policy_revision,
+                call.revision, refusal, backend is None,
+            )  # fmt: skip
+        else:
+            known, key = self._unverified, _unverified_key(level, exchange, status)
+        parts = known.get(key)
+        if parts is None and key is not None and key not in known:
+            parts = self._learn(known, key, level, exchange, status)
         if parts is None or (receipt is not None and receipt.late) or not request_id.isalnum():
             return None
         rows, took = _NULL if exchange.rows is None else exchange.rows, _milliseconds(seconds)
@@ -90,17 +90,27 @@ class UsualLines:
             text = f'{text}{_milliseconds(backend)}{parts[6]}"{trace_id[:32]}"{parts[7]}'
         return text.encode() if text.isascii() and len(text) <= MAX_LINE and "\x7f" not in credits else None
 
-    def _learn(self, key: Hashable, level: str, exchange: Exchange, status: Status) -> list[str] | None:
+    def _learn(self, known: _Texts, key: Hashable, level: str, exchange: Exchange, status: Status) -> list[str] | None:
         """Cut the text out of a line whose own values are replaced by a mark; None for one that is too long."""
-        if len(self._known) >= MOST:
-            self._known.clear()
+        if len(known) >= MOST:
+            known.clear()
         names = _ANSWERED_HERE if exchange.backend_seconds is None else _FORWARDED
         line = {"ts": _MARK, "level": level, "event": "call", **self._fields(exchange, status, 0.0)}
         text = self._encode({**line, **dict.fromkeys(names, _MARK)}).decode()
         parts = text.split(f'"{_MARK}"')
         found = parts if len(parts) == len(names) + 1 and not text.endswith(_CUT) else None
-        self._known[key] = found
+        known[key] = found
         return found
+
+
+def _unverified_key(level: str, exchange: Exchange, status: Status) -> Hashable:
+    """Return the key of a refused request without a caller; None for any other."""
+    if exchange.caller is not None or exchange.call is not None or exchange.refusal is None:
+        return None
+    return (
+        level, exchange.method, exchange.tool, status, exchange.code, exchange.rule, exchange.http_status,
+        exchange.plan, exchange.policy_revision, exchange.refusal, exchange.backend_seconds is None,
+    )  # fmt: skip
 
 
 def _milliseconds(seconds: float) -> str:
