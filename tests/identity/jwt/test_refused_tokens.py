@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+
 import pytest
 
 from sidecar.errors import ErrorCode, Refusal
@@ -40,6 +42,17 @@ async def test_a_refused_signature_is_refused_again_without_verifying(issuer: Is
             gate.remembered(token_digest(bearer(token)))
         assert info.value.specifics == {"check": "signature", "found": issuer.signer.kid}
     assert gate.remembered(token_digest(bearer(forged(issuer, jti="another")))) is None
+
+
+async def test_the_refusal_of_a_signature_recurs_and_does_not_grow(issuer: Issuer, gate: Authenticator):
+    token = forged(issuer)
+    await refuse(gate, token)
+    met: set[tuple[Refusal, int]] = set()
+    for _ in range(3):
+        with refused(ErrorCode.TOKEN_INVALID) as info:
+            gate.remembered(token_digest(bearer(token)))
+        met.add((info.value, len(traceback.extract_tb(info.value.__traceback__))))
+    assert [refusal.recurs for refusal, _ in met] == [True]
 
 
 async def test_a_key_that_is_published_later_is_not_missed(issuer: Issuer, gate: Authenticator, clock: Clock):
