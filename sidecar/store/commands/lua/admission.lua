@@ -53,7 +53,7 @@ end
 local function write_hold(hold)
   local raw = cjson.encode(hold)
   redis.call('HSET', HOLDS, call, raw)
-  redis.call('ZADD', LEASES, text(now_ms + tonumber(ARGV[9])), call)
+  redis.call('ZADD', LEASES, text(now_ms + ARGV[9]), call)
   keep_hold(call, raw, hold)
 end
 
@@ -127,11 +127,15 @@ local function admit()
     ADMITTED, false, false, false, false, 0, -- with room for three demands
     nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil,
   }
-  if (demands or claims) and not dry_run and redis.call('EXISTS', KEYS[11]) == 1 then
-    answer[1] = RESOLVED_ALREADY
-    return answer
+  local others
+  if (demands or claims) and not dry_run then -- most often, none of the keys that are looked for exists
+    others = redis.call('EXISTS', KEYS[11], KEYS[3], KEYS[4]) > 0
+    if others and redis.call('EXISTS', KEYS[11]) == 1 then
+      answer[1] = RESOLVED_ALREADY
+      return answer
+    end
   end
-  code, record, terms, own = standing()
+  code, record, terms, own = standing(others)
   local priced = code == ADMITTED and depth == '2' and demands
   local first_use = code == ADMITTED and not record and not dry_run
   local is_bound = code ~= SESSION_UNKNOWN and code ~= TASK_UNKNOWN

@@ -6,7 +6,7 @@
 -- Returns a stored amount; nil for anything else.
 local function amount_of(word)
   if type(word) ~= 'string' or not string.find(word, '^%d+$') then return nil end
-  local number = tonumber(word)
+  local number = word + 0
   return number <= MAX and number or nil
 end
 

@@ -2,7 +2,7 @@
 -- generate MAX_AT_DIGITS
 -- Returns the `at` of a record; nil unless it is a plain number of seconds with at most MAX_AT_DIGITS digits.
 local function plain_seconds(at)
-  local seconds = at and string.find(at, '^%d+%.?%d*$') and tonumber(at)
+  local seconds = at and string.find(at, '^%d+%.?%d*$') and at + 0
   return seconds and seconds < 10 ^ MAX_AT_DIGITS and seconds or nil
 end
 
@@ -13,9 +13,11 @@ local function record_of(key)
 end
 
 -- Returns the consent that applies; nil without any. A revocation for all clients applies to every client without a
--- newer consent, also to one without a record.
-local function consent(own_key, every_key, revocation_key)
-  if redis.call('EXISTS', every_key, revocation_key) == 0 then return record_of(own_key) end
+-- newer consent, also to one without a record. `others` tells whether one of the other two records exists, if that is
+-- known.
+local function consent(own_key, every_key, revocation_key, others)
+  if others == nil then others = redis.call('EXISTS', every_key, revocation_key) > 0 end
+  if not others then return record_of(own_key) end
   -- include consents.lua
 
   local record, own, every = of_client(own_key, every_key)

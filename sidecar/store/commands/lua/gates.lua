@@ -1,14 +1,14 @@
 -- Gates 5 and 6 of an admission. Needs the call of admission.lua, remembered.lua and the codes.
 -- include consent.lua
 -- Gates 5 and 6. Returns the code, the consent record if there is one, the terms of the plan (JSON), and the account's
--- own limits by field (nil when it has none).
-local function standing()
+-- own limits by field (nil when it has none). `others` is for `consent`.
+local function standing(others)
   for i = 12, bound do
     if redis.call('HGET', KEYS[i], 'consent') ~= string.sub(KEYS[2], -32) then
       return i == 12 and ARGV[12] == '1' and SESSION_UNKNOWN or TASK_UNKNOWN
     end
   end
-  local record = consent(KEYS[2], KEYS[3], KEYS[4])
+  local record = consent(KEYS[2], KEYS[3], KEYS[4], others)
   if record then
     local at = plain_seconds(record[2])
     answer[3], answer[4] = record[3], at and math.floor(at) or false
@@ -25,7 +25,7 @@ local function standing()
         plan = flat[i + 1]
       elseif field == 'status' then
         status = flat[i + 1]
-      elseif string.sub(field, 1, 6) == 'quota:' then
+      elseif field ~= 'issuer' and field ~= 'account' and string.sub(field, 1, 6) == 'quota:' then
         own = own or {}
         own[field] = flat[i + 1]
       end
@@ -42,7 +42,7 @@ local function standing()
     if not plan or plan == '' then plan = ARGV[15] end
     if plan == '' then return ACCOUNT_UNKNOWN end
     answer[2] = plan
-    for i = 18, 16 + 2 * tonumber(ARGV[17]), 2 do
+    for i = 18, 16 + 2 * ARGV[17], 2 do
       if ARGV[i] == plan then terms = ARGV[i + 1] end
     end
   end

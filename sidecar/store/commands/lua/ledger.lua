@@ -43,7 +43,7 @@ end
 local function units(field)
   local value = cell(field)
   if not value then return 0 end
-  if changed[field] then return tonumber(value) end -- by this script; it may be below 0 and is then never written
+  if changed[field] then return value + 0 end -- by this script; it may be below 0 and is then never written
   return amount_of(value) or malformed(LEDGER, field, AN_AMOUNT)
 end
 
@@ -62,7 +62,7 @@ local function counted(field, number, lenient)
   local value = cell(field)
   if not value then return nil end
   local at, used = string.match(value, '^(%d+):(%d+)$')
-  used = at and tonumber(used)
+  used = at and used + 0
   if not used or used > MAX then
     return not lenient and malformed(LEDGER, field, 'a counter, WINDOW:USED') or nil
   end

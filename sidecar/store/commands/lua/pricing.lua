@@ -95,7 +95,7 @@ local function price(held_already)
       answer[5] = i - 1
     end
     if not refused then
-      local counts, taken = needed, kind == 'credit' and tonumber(amount.balance) or 0
+      local counts, taken = needed, kind == 'credit' and amount.balance + 0 or 0
       if taken > 0 then put('balance:' .. name, text(units('balance:' .. name) - taken)) end
       counts = counts - taken
       for j = 1, used_words, 3 do

@@ -25,7 +25,7 @@ local function settle_windows(amount, cost, before, after)
     if after ~= before then
       local at = cost.counter .. ':' .. name
       local used = counted(at, number, true)
-      if used and tonumber(number) >= (window_at(name, now)) then
+      if used and number + 0 >= (window_at(name, now)) then
         put(at, number .. ':' .. text(math.min(MAX, math.max(0, used + after - before))))
         units_in = after
       end
@@ -128,7 +128,7 @@ local function resolve(call, hold, event, forwarded, charges)
   local costs, cost_by_amount = costs_of(amounts)
   for i = 1, #amounts do
     local amount, cost = amounts[i], cost_by_amount[i]
-    local reserved, charge = tonumber(amount.reserved), charges[i] -- a number, a list of items, or else the reserve
+    local reserved, charge = amount.reserved + 0, charges[i] -- a number, a list of items, or else the reserve
     local charged, from_balance, taken = reserved, 0, 0
     if amount.fixed then charge = nil end
     if event == RELEASED and not (amount.fixed and forwarded) then
@@ -142,7 +142,7 @@ local function resolve(call, hold, event, forwarded, charges)
       charged = amount.kind == 'quota' and charge or math.min(charge, reserved)
     end
     if amount.kind == 'credit' then
-      taken = tonumber(amount.balance)
+      taken = amount.balance + 0
       if taken > 0 then from_balance = settle_balance(amount.name, reserved, taken, charged) end
       cost.change = (cost.change or 0) - from_balance
     end

@@ -33,7 +33,7 @@ local function settle()
     remember_outcome(LATE, {})
     return {1}
   end
-  local receipt = resolve(ended, hold, how, ARGV[3] == '1', cjson.decode(ARGV[5]))
+  local receipt = resolve(ended, hold, how, ARGV[3] == '1', decoded(ARGV[5]))
   flush()
   remember_outcome(how, receipt)
   return {0, unpack(receipt)}
