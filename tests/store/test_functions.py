@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -124,6 +125,9 @@ def test_only_the_first_words_of_a_command_name_its_function():
     assert shipped.GRANT.without_function(never) == never
 
 
+_INCLUDED = 4  # credits of the plan
+
+
 @pytest.fixture
 def ledger(store_server: StoreServer) -> Iterator[RealLedger]:
     with RealLedger.of_account(store_server) as real:
@@ -155,6 +159,7 @@ def test_what_they_remember_has_a_limit(own_server: StoreServer):
             asked = application(f"c{number}", reveal(*items), dry_run=True)
             assert real.admit(asked).code is AdmissionCode.INSUFFICIENT_CREDITS
             assert real.admit(application(f"h{number}", demand("contact", 0))).held
+            real.admit(application(f"d{number}", demand("rows", number), demand("contact", number), dry_run=True))
             if number % 1_000 == 999:
                 sizes.append(int(real.client.info("memory")["used_memory_vm_functions"]))
         assert max(sizes) < 2 * sizes[0]
@@ -168,11 +173,56 @@ def test_long_holds_are_not_remembered(own_server: StoreServer):
         assert int(real.client.info("memory")["used_memory_vm_functions"]) < 16 * 2**20
 
 
+def test_a_call_after_a_failed_one_holds_amounts_of_its_own_windows(ledger: RealLedger):
+    """The first amount of the failed call is priced in the new window, the second one fails."""
+    both = demand("requests"), demand("contact", 3)
+    for number in range(4):  # the balance pays the same for the last two
+        assert ledger.admit(application(f"c{number}", *both)).held
+    ledger.set_clock(ledger.now + 60_000)
+    ledger.client.hset(KEYS.ledger, "balance:contact", "x")
+    with pytest.raises(redis.ResponseError, match="MALFORMED ledger balance:contact"):
+        ledger.admit(application("c4", *both))
+    ledger.client.hset(KEYS.ledger, "balance:contact", "100")
+    for number in (5, 6):
+        assert ledger.admit(application(f"c{number}", *both)).held
+    numbers = {call: hold.amounts[0].windows["minute"] for call, hold in ledger.state().holds.items()}
+    minute = ledger.now // 60_000
+    assert numbers == {**{f"c{number}": minute - 1 for number in range(4)}, "c5": minute, "c6": minute}
+
+
+def test_an_account_with_limits_of_its_own_is_priced_by_them(ledger: RealLedger):
+    limit = ("requests", "minute")
+
+    def asked(call_id: str, **change: Any) -> int | None:
+        if change:
+            ledger.run(changes.set_account("main", "acme", **change))
+        return ledger.admit(application(call_id, demand("requests"))).prices[0].limit
+
+    assert asked("c1") == 10
+    assert asked("c2", quotas={limit: 7}) == 7
+    assert asked("c3", quotas={limit: 8}) == 8
+    assert asked("c4", drop=[limit]) == 10
+
+
+@pytest.mark.parametrize("number", [999, 1_000, 1_009, 2**31, 10**12 + 7, 10**15 - 1, 10**15, 2**53 - 1])
+def test_amounts_of_every_size_are_written_exactly(ledger: RealLedger, number: int):
+    """Several times, because most are put together from halves of those before."""
+    ledger.run(changes.change_credits("main", "acme", "set", "contact", number, operation="set"))
+    for call in range(4):
+        taken = number // 3 + call
+        asked = application(f"c{call}", demand("contact", _INCLUDED + taken))
+        assert ledger.admit(asked).held
+        assert ledger.client.hget(KEYS.ledger, "balance:contact") == str(number - taken)
+        ledger.run(scripts.release(asked))
+        assert ledger.client.hget(KEYS.ledger, "balance:contact") == str(number)
+
+
+_BROKEN = ("included:contact:month", "balance:contact", "quota:rows:month")  # fields that steps make unreadable
 Step = tuple[str, int, int, int]
 
 
 def _steps() -> st.SearchStrategy[list[Step]]:
-    kinds = st.sampled_from(["admit", "look", "settle", "settle less", "release", "later"])
+    kinds = st.sampled_from(["admit", "look", "settle", "settle less", "release", "later", "limit", "break", "mend"])
     return st.lists(st.tuples(kinds, st.integers(0, 5), st.integers(0, 3), st.integers(1, 2_000)), max_size=40)
 
 
@@ -194,16 +244,33 @@ def test_functions_and_scripts_answer_the_same_and_leave_the_same(store_server: 
         with RealLedger.of_account(store_server) as ledger:
             if as_scripts:
                 ledger.use_scripts()
+            ledger.run(changes.change_credits("main", "acme", "grant", "contact", 20, operation="o"))
             found.append(([_run(ledger, *step) for step in steps], _state(ledger)))
             ledger.client.flushall()
     assert found[0] == found[1]
 
 
 def _run(ledger: RealLedger, kind: str, call: int, shape: int, seconds: int) -> AdmissionReply | Any:
+    try:
+        return _step(ledger, kind, call, shape, seconds)
+    except redis.ResponseError as error:
+        return str(error).partition(" is not ")[0]
+
+
+def _step(ledger: RealLedger, kind: str, call: int, shape: int, seconds: int) -> AdmissionReply | Any:
     asked = _asked(call, shape)
     if kind == "later":
         ledger.set_clock(ledger.now + 1000 * seconds * seconds)
         return None
+    if kind == "limit":
+        window = ("requests", "minute")
+        change = {"quotas": {window: seconds}} if shape < 2 else {"drop": [window]}
+        return ledger.run(changes.set_account("main", "acme", **change))
+    if kind in ("break", "mend"):
+        field = _BROKEN[shape % 3]
+        return (
+            ledger.client.hset(KEYS.ledger, field, "x") if kind == "break" else ledger.client.hdel(KEYS.ledger, field)
+        )
     if kind in ("admit", "look"):
         return ledger.admit(application(asked.call_id, *asked.demands, dry_run=kind == "look"))
     if kind == "release":
@@ -213,5 +280,8 @@ def _run(ledger: RealLedger, kind: str, call: int, shape: int, seconds: int) -> 
 
 
 def _state(ledger: RealLedger) -> Any:
+    for field in _BROKEN:
+        if ledger.client.hget(KEYS.ledger, field) == "x":
+            ledger.client.hdel(KEYS.ledger, field)
     journal = [fields for _, fields in ledger.client.xrange(KEYS.usage)]
     return ledger.state(), journal, ledger.client.hgetall(KEYS.ledger), ledger.client.hgetall(KEYS.holds)

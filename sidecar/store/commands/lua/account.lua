@@ -5,12 +5,18 @@ local now, now_ms -- seconds and ms since the epoch
 local LEDGER, HOLDS, LEASES, PAID, REQUESTS, USAGE
 -- include ledger.lua
 
--- Read the clock, and forget the account of the call before. `first` is the place of the ledger in KEYS.
-local function open_account(first)
+-- Read the clock, once in a call. Returns the seconds.
+local function read_clock()
   local clock = redis.call('TIME')
   local micros = clock[2] + 0 -- a sum reads a text once, tonumber() twice
   now = clock[1] + 0
   now_ms = now * 1000 + (micros - micros % 1000) / 1000
+  return now
+end
+
+-- Forget the account of the call before, and its moment. `first` is the place of the ledger in KEYS.
+local function open_account(first)
+  now, now_ms = nil, nil
   LEDGER, HOLDS, LEASES, PAID, REQUESTS, USAGE = unpack(KEYS, first, first + 5)
   cells, changed, journal, lists = {}, {}, {}, {}
 end

@@ -12,7 +12,13 @@ local answer
 local code, record, terms, own -- of gates 5 and 6
 -- include gates.lua
 -- include pricing.lua
--- include claimed.lua
+
+-- Judge the approval that the call claims, which few calls do: so the functions are not made before. Returns what
+-- `judge_approval` returns.
+local function judge_claim(priced)
+  -- include claimed.lua
+  return judge_approval(priced)
+end
 
 -- Returns whether another call in flight on the session has this request id: their responses would be ambiguous.
 local function in_flight()
@@ -37,7 +43,7 @@ local function reserve()
   local expired, approval = changed, nil
   changed = {}
   local refused, amounts = price(held_already)
-  if claims and not refused and not held_already then refused, approval = judge_approval(#demands) end
+  if claims and not refused and not held_already then refused, approval = judge_claim(#demands) end
   code = refused or ADMITTED
   if not dry_run and not refused then answer[6] = 1 end
   if refused or held_already then
@@ -49,23 +55,25 @@ local function reserve()
   return amounts, approval
 end
 
--- Write the hold of the call, after the ledger.
-local function write_hold(hold)
-  local raw = cjson.encode(hold)
+-- Write the hold of the call, after the ledger. The amounts are most of its document, and often those of the call before.
+local function write_hold(hold, amounts)
+  local document = amounts.document or cjson.encode(amounts.list)
+  local raw = string.sub(cjson.encode(hold), 1, -2) .. ',"amounts":' .. document .. '}'
+  amounts.document, hold.amounts = document, amounts.list
   redis.call('HSET', HOLDS, call, raw)
   redis.call('ZADD', LEASES, text(now_ms + ARGV[9]), call)
-  keep_hold(call, raw, hold)
+  keep_hold(call, raw, hold, amounts)
 end
 
--- Returns the hold to write, and notes its request.
-local function hold_for(amounts)
+-- Returns the hold to write, still without its amounts, and notes its request.
+local function hold_for_call()
   local request = ARGV[13] ~= '' and ARGV[13] or nil
   if request then
     note('new_requests', request)
     note('new_requests', call)
   end
   return {
-    owner = ARGV[7], client = ARGV[4], on_unknown = ARGV[8], amounts = amounts, request = request,
+    owner = ARGV[7], client = ARGV[4], on_unknown = ARGV[8], request = request,
     tool = ARGV[named] ~= '' and ARGV[named] or nil, subject = ARGV[3] ~= ARGV[2] and ARGV[3] or nil,
   }
 end
@@ -88,11 +96,12 @@ end
 -- session or task is used.
 local function complete(priced, first_use, used)
   open_account(5)
+  read_clock()
   local amounts, approval
   if priced then
     amounts, approval = reserve()
   elseif claims then
-    code, approval = judge_approval(0)
+    code, approval = judge_claim(0)
     code = code or ADMITTED
   end
   answer[1] = code
@@ -105,9 +114,9 @@ local function complete(priced, first_use, used)
   if first_use then
     journal[#journal + 1] = {'event', 'consent_granted', 'client', ARGV[4], 'subject', ARGV[3], 'first_use', '1'}
   end
-  local hold = amounts and hold_for(amounts)
+  local hold = amounts and hold_for_call()
   if priced or first_use then flush() end -- first: writing the journal may still fail
-  if hold then write_hold(hold) end
+  if hold then write_hold(hold, amounts) end
   if first_use then write_first_consent() end
   if approval then use_approval(approval) end
   for i = 12, used and bound or 0 do

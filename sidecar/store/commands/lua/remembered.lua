@@ -18,19 +18,21 @@ local function decoded(json)
   return found
 end
 
--- Keep a hold as its text will be decoded; a long one, which has thousands of items, is decoded again.
-local function keep_hold(call, raw, hold)
+-- Keep a hold as its text will be decoded, with its amounts as `price` returns them; a long one, which has thousands of
+-- items, is decoded again.
+local function keep_hold(call, raw, hold, amounts)
   if #raw > LONGEST_REMEMBERED then return end
   if hold_count == MOST_REMEMBERED then written_holds, hold_count = {}, 0 end
   if not written_holds[call] then hold_count = hold_count + 1 end
-  written_holds[call] = {raw, hold}
+  written_holds[call] = {raw, hold, amounts}
 end
 
--- Returns a hold that was kept, and forgets it; nil when there is none, or the stored text is another one.
+-- Returns a hold that was kept, and its amounts, and forgets them; nil when there is none, or the stored text is another
+-- one.
 local function kept_hold(call, raw)
   local kept = written_holds[call]
   if not kept then return nil end
   written_holds[call] = nil
   hold_count = hold_count - 1
-  return kept[1] == raw and kept[2] or nil
+  if kept[1] == raw then return kept[2], kept[3] end
 end

@@ -4,48 +4,54 @@
 
 -- Give back to the balance the part of a credit that the call does not cost. Returns the part of the cost that the
 -- balance pays.
-local function settle_balance(pool, reserved, taken, cost)
-  local back = math.min(reserved - cost, taken) -- the balance gets its part back first
-  local balance, total = units('balance:' .. pool), total_of(pool) - taken + back
+local function settle_balance(cost, reserved, taken, charged)
+  local back = math.min(reserved - charged, taken) -- the balance gets its part back first
+  local balance, total = units(cost.balance), total_of(cost.name) - taken + back
   -- A hold that was edited by hand must not raise a balance above the pool's total.
   local after = math.max(balance, math.min(balance + back, total))
-  if after ~= balance then put('balance:' .. pool, text(after)) end
-  put('total:' .. pool, text(total))
+  if after ~= balance then put(cost.balance, text(after)) end
+  put(cost.total, text(total))
   return taken - back
 end
 
 -- Replace in each window the reserved units by those that count; expired windows are not changed, and none is read when
--- the same number counts. `cost` gets the number of each window, and the units counted in it.
+-- the same number counts. `cost` gets the units counted in a window where these differ from what the amount counts; of
+-- a cost with several amounts, the number of each window and the units counted in it.
 local function settle_windows(amount, cost, before, after)
-  local places = cost.places or {}
+  if cost.amounts == 1 and before == after then return end
   local counted_in = cost.counted_in or {}
-  cost.places, cost.counted_in = places, counted_in
   for name, number in next, amount.windows do
     local units_in = before
     if after ~= before then
       local at = cost.counter .. ':' .. name
       local used = counted(at, number, true)
-      if used and number + 0 >= (window_at(name, now)) then
+      -- Most settlements need no clock: they read it only here.
+      if used and number + 0 >= (window_at(name, now or read_clock())) then
         put(at, number .. ':' .. text(math.min(MAX, math.max(0, used + after - before))))
         units_in = after
       end
     end
-    places[name] = places[name] or number
-    counted_in[name] = (counted_in[name] or 0) + units_in
+    if cost.amounts > 1 then
+      cost.places[name] = cost.places[name] or number
+      counted_in[name] = (counted_in[name] or 0) + units_in
+    elseif units_in ~= after then
+      counted_in[name] = units_in
+    end
   end
+  cost.counted_in = counted_in
 end
 
 -- Returns one window of a cost for the journal, with the units counted in it only where these differ from the cost.
 local function window_words(cost, name, number)
-  local units_in = cost.counted_in[name]
-  return name .. ':' .. number .. (units_in ~= cost.counted and ':' .. text(units_in) or '')
+  local units_in = cost.counted_in and cost.counted_in[name]
+  return name .. ':' .. number .. (units_in and units_in ~= cost.counted and ':' .. text(units_in) or '')
 end
 
 -- Returns the windows of a cost, in their order; most costs have one.
 local function windows_of_cost(cost)
   local places = cost.places
-  if not places then return '' end
   local name, number = next(places)
+  if not name then return '' end
   if next(places, name) == nil then return window_words(cost, name, number) end
   local words = {}
   for place = 1, #WINDOWS do
@@ -71,15 +77,15 @@ local function entry_of(event, call, hold, costs, paid)
   end
   for i = 1, #costs do
     local cost = costs[i]
-    entry[last + 1], entry[last + 2] = cost.kind .. ':' .. cost.name, text(cost.units)
-    entry[last + 3], entry[last + 4] = 'windows:' .. cost.counter, windows_of_cost(cost)
+    entry[last + 1], entry[last + 2] = cost.priced, text(cost.units)
+    entry[last + 3], entry[last + 4] = cost.windows, windows_of_cost(cost)
     last = last + 4
   end
   for i = 1, #costs do
-    local change, name = costs[i].change, costs[i].name
-    if change then
-      entry[last + 1], entry[last + 2] = 'change:' .. name, text(change)
-      entry[last + 3], entry[last + 4] = 'total:' .. name, text(total_of(name))
+    local cost = costs[i]
+    if cost.change then
+      entry[last + 1], entry[last + 2] = 'change:' .. cost.name, text(cost.change)
+      entry[last + 3], entry[last + 4] = cost.total, text(total_of(cost.name))
       last = last + 4
     end
   end
@@ -90,9 +96,9 @@ local function entry_of(event, call, hold, costs, paid)
   return entry
 end
 
--- Returns an empty cost for each counter of a hold, in order, also by the number of the amount; and reads all fields
--- that resolving the hold needs at once.
-local function costs_of(amounts)
+-- Returns a cost for each counter of a hold, in order, also by the number of the amount; and the fields that resolving
+-- the hold needs.
+local function new_costs(amounts)
   local costs, cost_by_amount = {nil, nil, nil}, {nil, nil, nil}
   local fields, last = {'journal:written', nil, nil, nil, nil, nil, nil, nil}, 1
   for i = 1, #amounts do
@@ -103,14 +109,16 @@ local function costs_of(amounts)
     end
     if not cost then
       cost = {
-        kind = kind, name = name, counter = counter, units = 0, counted = 0, change = false, places = false,
-        counted_in = false,
+        kind = kind, name = name, counter = counter, priced = kind .. ':' .. name, windows = 'windows:' .. counter,
+        balance = 'balance:' .. name, total = 'total:' .. name, amounts = 0, places = amounts[i].windows,
+        units = 0, counted = 0, change = false, counted_in = false,
       }
       costs[#costs + 1] = cost
     end
+    cost.amounts = cost.amounts + 1
     cost_by_amount[i] = cost
     if kind == 'credit' then
-      fields[last + 1], fields[last + 2] = 'balance:' .. name, 'total:' .. name
+      fields[last + 1], fields[last + 2] = cost.balance, cost.total
       last = last + 2
     end
     for window_name in next, amounts[i].windows do
@@ -118,14 +126,29 @@ local function costs_of(amounts)
       fields[last] = counter .. ':' .. window_name
     end
   end
-  preload(fields)
-  return costs, cost_by_amount
+  return {costs, cost_by_amount, fields}
 end
 
--- Resolve a hold. Returns the receipt: kind, name and units, three words per amount.
-local function resolve(call, hold, event, forwarded, charges)
+-- Returns the costs of a hold, by counter and by the number of the amount, all of them empty; and reads all fields that
+-- resolving the hold needs at once. `amounts` are {list = ...}.
+local function costs_of(amounts)
+  local known = amounts.costs or new_costs(amounts.list)
+  amounts.costs = known -- calls in a row often share it; a call that failed may have left units in it
+  local costs = known[1]
+  for i = 1, #costs do
+    local cost = costs[i]
+    cost.units, cost.counted, cost.change, cost.counted_in = 0, 0, false, false
+    if cost.amounts > 1 then cost.places = {} end
+  end
+  preload(known[3])
+  return costs, known[2]
+end
+
+-- Resolve a hold. Returns the receipt: kind, name and units, three words per amount. `kept` are its amounts as `price`
+-- returned them, if they were kept.
+local function resolve(call, hold, event, forwarded, charges, kept)
   local amounts, receipt, paid = hold.amounts, {nil, nil, nil, nil, nil, nil, nil, nil, nil}, 0
-  local costs, cost_by_amount = costs_of(amounts)
+  local costs, cost_by_amount = costs_of(kept or {list = amounts})
   for i = 1, #amounts do
     local amount, cost = amounts[i], cost_by_amount[i]
     local reserved, charge = amount.reserved + 0, charges[i] -- a number, a list of items, or else the reserve
@@ -143,7 +166,7 @@ local function resolve(call, hold, event, forwarded, charges)
     end
     if amount.kind == 'credit' then
       taken = amount.balance + 0
-      if taken > 0 then from_balance = settle_balance(amount.name, reserved, taken, charged) end
+      if taken > 0 then from_balance = settle_balance(cost, reserved, taken, charged) end
       cost.change = (cost.change or 0) - from_balance
     end
     if next(amount.windows) then settle_windows(amount, cost, reserved - taken, charged - from_balance) end
@@ -154,6 +177,6 @@ local function resolve(call, hold, event, forwarded, charges)
   journal[#journal + 1] = entry_of(event, call, hold, costs, paid)
   note('resolved', call)
   if hold.request then note('old_requests', hold.request) end
-  for _, event_digest in ipairs(hold.events or {}) do note('old_requests', event_digest) end
+  for i = 1, hold.events and #hold.events or 0 do note('old_requests', hold.events[i]) end
   return receipt
 end

@@ -2,13 +2,14 @@
 -- include account.lua
 -- include remembered.lua
 -- include resolution.lua
--- include approval.lua
--- include give_back.lua
 
 local function remember_outcome(outcome, receipt)
   redis.call('SET', KEYS[7], cjson.encode({how = outcome, receipt = receipt}), 'PX', ARGV[4])
-  -- A corrupt approval must not keep a hold open.
-  if KEYS[8] then pcall(give_back, KEYS[8], ARGV[6], ARGV[1]) end
+  if KEYS[8] then -- rarely: so the functions are not made before
+    -- include approval.lua
+    -- include give_back.lua
+    pcall(give_back, KEYS[8], ARGV[6], ARGV[1]) -- a corrupt approval must not keep a hold open
+  end
 end
 
 -- Returns the reply to a call that was resolved before.
@@ -24,16 +25,21 @@ end
 local function settle()
   local ended, how = ARGV[1], ARGV[2]
   open_account(1)
+  if KEYS[8] then read_clock() end
   local known = redis.call('GET', KEYS[7])
   if known then return repeated(how, known) end
   local raw = redis.call('HGET', HOLDS, ended)
-  local hold = raw and (kept_hold(ended, raw) or hold_of(raw) or malformed(HOLDS, ended, 'a hold'))
+  local hold, kept
+  if raw then
+    hold, kept = kept_hold(ended, raw)
+    hold = hold or hold_of(raw) or malformed(HOLDS, ended, 'a hold')
+  end
   if not hold then
     if how == SETTLED then write_journal({{'event', LATE, 'call', ended}}) end
     remember_outcome(LATE, {})
     return {1}
   end
-  local receipt = resolve(ended, hold, how, ARGV[3] == '1', decoded(ARGV[5]))
+  local receipt = resolve(ended, hold, how, ARGV[3] == '1', decoded(ARGV[5]), kept)
   flush()
   remember_outcome(how, receipt)
   return {0, unpack(receipt)}

@@ -3,10 +3,10 @@
 --
 -- KEYS  1 ledger  2 holds  3 leases  4 paid  5 requests  6 usage
 -- Returns the number of resolved holds; call again while it is not 0
--- include clock.lua
-local LEDGER, HOLDS, LEASES, PAID, REQUESTS, USAGE = unpack(KEYS)
--- include ledger.lua
+-- include account.lua
 -- include expiry.lua
+open_account(1)
+read_clock()
 local count_resolved = expire()
 flush()
 return count_resolved
