@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench.backend import serving
 from bench.load import Sample, for_calls, for_seconds, prepared
+from bench.machine import awake
 from bench.material import Keyring
 from bench.measure import CpuClock, pss
 from bench.peers import PEERS
@@ -152,7 +153,8 @@ def _run(
     chosen = MODES[mode]
     proxy, store = CpuClock(one.pids), CpuClock(one.store)
     connections = 2 if slow else chosen.connections
-    sample = for_seconds(one.port, requests, connections=connections, seconds=seconds, rate=chosen.rate)
+    with awake() if chosen.awake else contextlib.nullcontext():
+        sample = for_seconds(one.port, requests, connections=connections, seconds=seconds, rate=chosen.rate)
     return sample, {"cpu_us": proxy.seconds(), "store_us": store.seconds()}
 
 

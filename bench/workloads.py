@@ -23,13 +23,26 @@ from bench.material import (
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """Manner of sending calls: number of connections, and the rate if not as fast as they are answered."""
+    """Manner of sending calls.
+
+    Attributes:
+        connections: number of connections.
+        rate: calls a second; None for as many as are answered.
+        awake: whether idle cores are kept from halting.
+    """
 
     connections: int
     rate: int | None = None
+    awake: bool = False
 
 
-MODES = {"c32": Mode(32), "c8": Mode(8), "c1": Mode(1), "low": Mode(1, rate=100)}
+MODES = {
+    "c32": Mode(32),
+    "c8": Mode(8),
+    "c1": Mode(1),
+    "low": Mode(1, rate=100),
+    "awake": Mode(1, rate=100, awake=True),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +77,7 @@ class Workload:
 
 _REQUESTS = 64
 _US = ("textbook", "sidecar")
+_ADDED = ("direct", "textbook", "sidecar")
 _GATES = ("haproxy-jwt", "envoy-mcp-remembered", "sidecar")
 _ALL = (
     *("direct", "haproxy", "haproxy-jwt", "nginx", "envoy", "envoy-mcp", "envoy-mcp-remembered"),
@@ -111,13 +125,14 @@ WORKLOADS: dict[str, Workload] = {
                 "c32": _ALL,
                 "c1": ("textbook", "envoy-mcp-remembered", "sidecar"),
                 "low": ("direct", "haproxy-jwt", "envoy-mcp-remembered", "textbook", "sidecar"),
+                "awake": ("direct", "envoy-mcp-remembered", "textbook", "sidecar"),
             },
             _calls,
         ),
         Workload(
             "priced",
             "the same with a schema, a plan, two quotas and a credit",
-            {"c32": _US, "c1": _US, "low": ("direct", "textbook", "sidecar")},
+            {"c32": _US, "c1": _US, "low": _ADDED, "awake": _ADDED},
             _calls,
             policy=PRICED,
         ),

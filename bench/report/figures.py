@@ -60,9 +60,9 @@ class Figures:
         cells = ((workload, "c32", peer), (workload, "c32", to))
         return self.compared(*cells, figure, lambda mine, theirs: mine / theirs if theirs else 0.0)
 
-    def added(self, workload: str, peer: str, figure: str) -> Spread | None:
+    def added(self, workload: str, peer: str, figure: str, mode: str = "low") -> Spread | None:
         """Return the milliseconds that a peer adds at a low rate to the backend's own."""
-        cells = ((workload, "low", peer), (workload, "low", DIRECT))
+        cells = ((workload, mode, peer), (workload, mode, DIRECT))
         return self.compared(*cells, figure, lambda mine, theirs: mine - theirs)
 
     def further(self, name: str, figure: str) -> Spread | None:

@@ -8,7 +8,7 @@ from typing import Any
 from bench.peers import PEERS
 from bench.report import capacity, sizing, targets
 from bench.report.figures import TEXTBOOK, US, Figures, Spread
-from bench.workloads import WORKLOADS
+from bench.workloads import MODES, WORKLOADS
 
 MEBIBYTE = 1 << 20
 
@@ -88,7 +88,7 @@ def of_calls(run: Figures) -> str:
     """List what each kind of call costs the sidecar, at 32 connections and at one."""
     rows = []
     for name, workload in WORKLOADS.items():
-        for mode in [each for each in workload.modes if each != "low"]:
+        for mode in [each for each in workload.modes if MODES[each].rate is None]:
             cost = run.of(name, mode, US, "cpu_us")
             if cost is None:
                 continue

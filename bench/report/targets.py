@@ -46,8 +46,8 @@ def _ratio(workload: str, to: str = TEXTBOOK, figure: str = "cpu_us") -> Callabl
     return lambda run: run.ratio(workload, US, to, figure)
 
 
-def _added(workload: str, figure: str) -> Callable[[Figures], Spread | None]:
-    return lambda run: run.added(workload, US, figure)
+def _added(workload: str, figure: str, mode: str = "low") -> Callable[[Figures], Spread | None]:
+    return lambda run: run.added(workload, US, figure, mode)
 
 
 def _further(name: str, figure: str, unit: float = 1.0) -> Callable[[Figures], Spread | None]:
@@ -84,6 +84,10 @@ TARGETS: tuple[Target, ...] = (
     Target("latency added at 100/s, scoped: p99", 2.0, "ms", _added("scoped", "p99_ms")),
     Target("latency added at 100/s, priced: p50", 0.6, "ms", _added("priced", "p50_ms")),
     Target("latency added at 100/s, priced: p99", 2.0, "ms", _added("priced", "p99_ms")),
+    Target("the same with cores kept awake, scoped: p50", 0.6, "ms", _added("scoped", "p50_ms", "awake")),
+    Target("the same with cores kept awake, scoped: p99", 2.0, "ms", _added("scoped", "p99_ms", "awake")),
+    Target("the same with cores kept awake, priced: p50", 0.6, "ms", _added("priced", "p50_ms", "awake")),
+    Target("the same with cores kept awake, priced: p99", 2.0, "ms", _added("priced", "p99_ms", "awake")),
     Target("p99 at 32 connections, scoped", 1.0, "× textbook", _ratio("scoped", figure="p99_ms")),
     Target("CPU of a call in the busier of two workers", 1 / 1.8, "× one process", _further("workers", "busier_part")),
     Target("memory of an idle GET stream", 16, "KiB", _further("idle-get", "bytes_each", KIBIBYTE), 1),

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from bench.load import Sample
+from bench.machine import LOAD_CORE, PROXY_CORE, awake
 from bench.measure import CpuClock, descendants, parent_of, pss_of, running_of, spent, ticks_of
 
 STAT = "4242 (a (very) odd) name) S 17 4242 4242 0 -1 4194560 1 2 3 4 250 50 7 9 20 0 1 0 100 0 0"
@@ -50,3 +51,13 @@ def test_a_quantile_counts_calls_and_not_entries(share: float, expected: float):
 
 def test_a_quantile_of_nothing_is_zero():
     assert Sample(0, 1, 0, 0, []).quantile(0.5) == 0.0
+
+
+@pytest.mark.process
+def test_cores_are_kept_awake_by_processes_that_give_way_to_all_others_and_end():
+    with awake() as pids:
+        assert [os.sched_getscheduler(pid) for pid in pids] == [os.SCHED_IDLE] * 2
+        assert [os.sched_getaffinity(pid) for pid in pids] == [{PROXY_CORE}, {LOAD_CORE}]
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
