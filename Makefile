@@ -2,7 +2,7 @@
 PYTHON ?= python3
 # `make test PYTHON=python3.13` uses an environment of its own; .venv does not change.
 ifeq ($(PYTHON),python3)
-VENV ?= .venv
+VENV ?= .venv$(if $(FLOORS),-floors)
 else
 VENV ?= .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')$(if $(FLOORS),-floors)
 endif
@@ -106,7 +106,7 @@ clean:  ## remove environments and build output
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(PYTHON) .ci/floors > $(VENV)/floors.txt
+	$(BIN)/python .ci/floors > $(VENV)/floors.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,demo,test]' \
 		$(if $(FLOORS),--constraint $(VENV)/floors.txt)
 	$(BIN)/python -c "import pathlib; pathlib.Path('$@').touch()"

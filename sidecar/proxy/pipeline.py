@@ -325,7 +325,7 @@ class Pipeline:
                 if (settled := settlement.final) is None:
                     settlement.on_settled(partial(self._observe, context, ended))
                     return
-            # After the answer, which is written when this turn of the loop ends: no caller waits for the record.
+            # After the answer, which is written in this turn of the loop: no caller waits for the record.
             context.received.request.connection.loop.call_soon(self._observe, context, ended, settled)
         except BaseException:
             context.release_memory()
