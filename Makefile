@@ -106,7 +106,7 @@ clean:  ## remove environments and build output
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python .ci/floors > $(VENV)/floors.txt
+	$(if $(FLOORS),$(BIN)/python .ci/floors > $(VENV)/floors.txt)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,demo,test]' \
 		$(if $(FLOORS),--constraint $(VENV)/floors.txt)
 	$(BIN)/python -c "import pathlib; pathlib.Path('$@').touch()"

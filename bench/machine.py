@@ -109,8 +109,10 @@ def awake() -> Iterator[list[int]]:
 
 
 def _idling(core: int) -> Callable[[], None]:
+    pinned = pin(core)
+
     def before() -> None:
-        os.sched_setaffinity(0, {core})
+        pinned()
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
     return before
