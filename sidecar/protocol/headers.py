@@ -32,6 +32,11 @@ NAME_PARAMS: Final = {
 JSON: Final = "application/json"
 EVENT_STREAM: Final = "text/event-stream"
 
+LENGTH_DIGITS: Final = 9
+"""Most digits of a length that is read without the parser: more than any body may have."""
+# As almost all senders write it.
+_LENGTHS: Final = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")
+_MARKED: Final = len(_LENGTHS[0])
 _PREFIX: Final = "mcp-"
 _LAST_EVENT_ID: Final = "last-event-id"
 _PARAM_PREFIX: Final = "mcp-param-"
@@ -237,3 +242,20 @@ def _ambiguous() -> Refusal:
 
 def _mismatch(detail: str) -> Refusal:
     return Refusal(ErrorCode.HEADER_MISMATCH, detail)
+
+
+def length_digits(data: bytes, end: int) -> tuple[int, int] | None:
+    """Return where the digits of `Content-Length` begin and stop; None without them, and for an unusual spelling.
+
+    Heads that differ in these digits only are read alike.
+
+    Args:
+        data: begins with the head of a request or an answer.
+        end: bytes of the head, with its empty line.
+    """
+    for name in _LENGTHS:
+        start = data.find(name, 0, end) + _MARKED
+        if start >= _MARKED:
+            stop = data.find(b"\r", start, start + LENGTH_DIGITS + 1)
+            return (start, stop) if data[start:stop].isdigit() else None
+    return None

@@ -1,4 +1,4 @@
-"""HTTP/1.1 connection to the backend: httptools parses arriving bytes into the answer in progress.
+"""HTTP/1.1 connection to the backend: httptools parses arriving bytes into the answer in progress, unless it is usual.
 
 Callbacks of the parser cannot raise, so a fault that they find is stored and handled after each feed.
 """
@@ -17,6 +17,7 @@ import httptools
 from sidecar.config.tls_files import describe_tls_error
 from sidecar.outcome import Event
 from sidecar.proxy.backend.answer import BackendAnswer, UpstreamError
+from sidecar.proxy.backend.answer_heads import KnownAnswers
 from sidecar.proxy.memory import MemoryLease
 
 MAX_HEAD: Final = 64 * 1024
@@ -35,6 +36,7 @@ class BackendConnection(asyncio.Protocol):
         loop: the event loop.
         released: called when an exchange has ended, with whether the connection may carry another.
         lost: called when the connection was closed while idle.
+        known: the head of the last usual answer.
     """
 
     __slots__ = (
@@ -47,6 +49,7 @@ class BackendConnection(asyncio.Protocol):
         "_head_bytes",
         "_heard",
         "_keep_alive",
+        "_known",
         "_lost",
         "_parser",
         "_paused",
@@ -67,6 +70,7 @@ class BackendConnection(asyncio.Protocol):
         loop: asyncio.AbstractEventLoop,
         released: Callable[[BackendConnection, bool], None],
         lost: Callable[[BackendConnection], None],
+        known: KnownAnswers,
     ) -> None:
         self.loop = loop
         self.idle_since = 0.0
@@ -74,6 +78,7 @@ class BackendConnection(asyncio.Protocol):
         self.expires = 0.0
         self._released = released
         self._lost = lost
+        self._known = known
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._answer: BackendAnswer | None = None
@@ -171,6 +176,20 @@ class BackendConnection(asyncio.Protocol):
             self.drop()
             return
         answer.last_byte = self.idle_since = self.loop.time()
+        if self._head_bytes:
+            self._parse(answer, data)
+        elif (usual := self._known.read(data)) is not None:
+            self._keep_alive = self._ended = True
+            answer.head(200, usual[0])
+            answer.body(usual[1])
+        else:
+            self._parse(answer, data)
+            if self._ended and self._keep_alive and answer.status == 200:
+                self._known.remember(data, answer.fields, answer.declared)
+        if self._answer is answer:  # else a callback's waiter closed it
+            self._conclude(answer)
+
+    def _parse(self, answer: BackendAnswer, data: bytes) -> None:
         if not answer.status:
             self._head_bytes += len(data)
         try:
@@ -180,8 +199,6 @@ class BackendConnection(asyncio.Protocol):
         except httptools.HttpParserError:
             self._surplus = True
             self._fault = self._fault or "the backend's answer is not well-formed HTTP"
-        if self._answer is answer:  # else a callback's waiter closed it
-            self._conclude(answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End an answer without a length; fail any other."""

@@ -25,6 +25,7 @@ from sidecar.config.tls_files import describe_tls_error
 from sidecar.errors import ErrorCode
 from sidecar.outcome import Event
 from sidecar.proxy.backend.answer import BackendAnswer, UpstreamError
+from sidecar.proxy.backend.answer_heads import KnownAnswers
 from sidecar.proxy.backend.backend_connection import BackendConnection
 from sidecar.proxy.backend.forwarding import header_lines
 from sidecar.proxy.memory import MemoryLease, unbounded
@@ -120,6 +121,7 @@ class BackendPool:
         self._authority = parts.netloc.rpartition("@")[2]
         self.set_headers(headers)
         self._idle: deque[BackendConnection] = deque()
+        self._known = KnownAnswers()
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
         self.connected = False
@@ -267,7 +269,7 @@ class BackendPool:
         try:
             async with asyncio.timeout_at(patience if due is None else min(patience, due)):
                 connection = await dial(
-                    lambda: BackendConnection(loop, self._release, self._forget),
+                    lambda: BackendConnection(loop, self._release, self._forget, self._known),
                     self._host,
                     self._port,
                     tls=self._tls,

@@ -23,7 +23,7 @@ from aiohttp.http_writer import HttpVersion11
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from sidecar.protocol.headers import McpHeaders
+from sidecar.protocol.headers import McpHeaders, length_digits
 from sidecar.vocabulary import record
 
 LONGEST: Final = 4096
@@ -33,9 +33,6 @@ MOST: Final = 1024
 
 _Fact = TypeVar("_Fact")
 _END: Final = b"\r\n\r\n"
-_LENGTHS: Final = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")
-_MARKED: Final = len(_LENGTHS[0])
-_DIGITS: Final = 9  # more than any body may have
 # RFC 6750 section 2.1, as almost all clients write it; the parser reads every other spelling.
 _BEARER: Final = re.compile(rb"\r\n[Aa]uthorization: Bearer ([A-Za-z0-9._~+/-]++=*+)\r\n")
 
@@ -134,17 +131,11 @@ def usual_token(head: bytes, end: int) -> bytes | None:
 def arrived(data: bytes) -> Arrived | None:
     """Find the end and the key of the head that bytes begin with; None for an incomplete, long or unusual one."""
     end = data.find(_END, 0, LONGEST) + len(_END)
-    for name in _LENGTHS:
-        start = data.find(name, 0, end) + _MARKED
-        if start >= _MARKED:
-            break
-    else:
+    digits = None if end < len(_END) else length_digits(data, end)
+    if digits is None:
         return None
-    stop = data.find(b"\r", start, end)
-    digits = data[start:stop]
-    if end < len(_END) or len(digits) > _DIGITS or not digits.isdigit():
-        return None
-    return Arrived(sha256(data[:start] + data[stop:end]).digest(), end, int(digits), (start, stop))
+    start, stop = digits
+    return Arrived(sha256(data[:start] + data[stop:end]).digest(), end, int(data[start:stop]), digits)
 
 
 class Arrivals:
