@@ -71,13 +71,23 @@ def _only(name: str, text: str) -> int:
     at = text.find(name)
     while at >= 0:
         at += len(name)
-        opening = _OPENING.match(text, at)
-        if opening is not None:
+        opened = _opened(text, at)
+        if opened >= 0:
             if only >= 0:
                 return -1
-            only = opening.end()
+            only = opened
         at = text.find(name, at)
     return only
+
+
+def _opened(text: str, at: int) -> int:
+    """Return the position in the object that is the value of the name before; -1 if there is none."""
+    if text.startswith(": {", at):  # these two are almost all
+        return at + 3
+    if text.startswith(":{", at):
+        return at + 2
+    opening = _OPENING.match(text, at)
+    return -1 if opening is None else opening.end()
 
 
 # --- member by member ----------------------------------------------------------------------------

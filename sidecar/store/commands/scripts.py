@@ -218,14 +218,26 @@ def _encode_demands(demands: Sequence[Demand]) -> bytes:
     """Return the end of the id and the demands for `admit.lua`: without the last members, where they are usual."""
     if not demands:
         return _NO_DEMANDS
-    shown = [
-        (d.kind.value, d.name, d.reserve)  # of a member of an enum, orjson looks the value up itself
-        if d.items is None and d.shadow is None and not d.fixed
-        else (d.kind, d.name, d.reserve, d.fixed, d.items, d.each, d.shadow is not None)
-        for d in demands
-    ]
+    shown = tuple(
+        [
+            (d.kind.value, d.name, d.reserve)  # of a member of an enum, orjson looks the value up itself
+            if d.items is None and d.shadow is None and not d.fixed
+            else (d.kind.value, d.name, d.reserve, d.fixed, d.items, d.each, d.shadow is not None)
+            for d in demands
+        ]
+    )
+    for demand in demands:
+        if demand.items is not None:  # a list of its own for almost each call
+            return _after_id(shown)
+    return _after_usual_id(shown)
+
+
+def _after_id(shown: tuple[tuple[object, ...], ...]) -> bytes:
     raw = orjson.dumps(shown)
     return b"\r\n$%d\r\n%b\r\n" % (len(raw), raw)
+
+
+_after_usual_id = lru_cache(1024)(_after_id)
 
 
 @lru_cache(1024)
