@@ -65,6 +65,11 @@ class Figures:
         cells = ((workload, mode, peer), (workload, mode, DIRECT))
         return self.compared(*cells, figure, lambda mine, theirs: mine - theirs)
 
+    def added_ratio(self, workload: str, peer: str, to: str, figure: str) -> Spread | None:
+        """Return the ratio of what two peers add at a low rate, round by round."""
+        rounds = zip(*(self.rounds(workload, "low", each, figure) for each in (peer, to, DIRECT)), strict=False)
+        return spread([(mine - own) / (theirs - own) for mine, theirs, own in rounds if theirs > own])
+
     def further(self, name: str, figure: str) -> Spread | None:
         """Return a figure of a workload that is no call in rounds."""
         value = self.document["further"].get(name, {}).get(figure)

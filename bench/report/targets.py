@@ -50,6 +50,11 @@ def _added(workload: str, figure: str, mode: str = "low") -> Callable[[Figures],
     return lambda run: run.added(workload, US, figure, mode)
 
 
+def _added_ratio(workload: str) -> Callable[[Figures], Spread | None]:
+    """What the sidecar adds over what the textbook proxy adds: a slow machine delays both."""
+    return lambda run: run.added_ratio(workload, US, TEXTBOOK, "p50_ms")
+
+
 def _further(name: str, figure: str, unit: float = 1.0) -> Callable[[Figures], Spread | None]:
     def found(run: Figures) -> Spread | None:
         each = run.further(name, figure)
@@ -81,8 +86,10 @@ TARGETS: tuple[Target, ...] = (
     Target("CPU of a refusal, the dearest", 1.0, "× an allowed call", _refused),
     Target("CPU of a token's first verification", 150, "µs more", _further("cold", "more_us"), 0),
     Target("latency added at 100/s, scoped: p50", 0.6, "ms", _added("scoped", "p50_ms")),
+    Target("latency added at 100/s, scoped: p50", 1.0, "× textbook", _added_ratio("scoped")),
     Target("latency added at 100/s, scoped: p99", 2.0, "ms", _added("scoped", "p99_ms")),
     Target("latency added at 100/s, priced: p50", 0.6, "ms", _added("priced", "p50_ms")),
+    Target("latency added at 100/s, priced: p50", 1.0, "× textbook", _added_ratio("priced")),
     Target("latency added at 100/s, priced: p99", 2.0, "ms", _added("priced", "p99_ms")),
     Target("the same with cores kept awake, scoped: p50", 0.6, "ms", _added("scoped", "p50_ms", "awake")),
     Target("the same with cores kept awake, scoped: p99", 2.0, "ms", _added("scoped", "p99_ms", "awake")),

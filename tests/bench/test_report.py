@@ -34,6 +34,7 @@ DOCUMENT: dict[str, Any] = {
         cell("scoped", "c32", "sidecar", cpu_us=[70, 160, 120], store_us=[40, 50, 60], rate=[8000], p99_ms=[9, 9, 9]),
         cell("scoped", "low", "direct", p50_ms=[0.1, 0.2], p99_ms=[0.5, 0.5]),
         cell("scoped", "low", "sidecar", p50_ms=[0.5, 0.9], p99_ms=[4.5, 1.5]),
+        cell("scoped", "low", "textbook", p50_ms=[0.5, 0.6], p99_ms=[1.5, 1.5]),
         cell("scoped", "awake", "direct", p50_ms=[0.1, 0.1], p99_ms=[0.1, 0.1]),
         cell("scoped", "awake", "sidecar", p50_ms=[0.3, 0.4], p99_ms=[0.5, 0.5]),
         cell("priced", "c32", "sidecar", cpu_us=[300], store_us=[210], rate=[3000], p50_ms=[3], p99_ms=[8]),
@@ -53,6 +54,13 @@ def test_added_latency_is_what_the_same_round_took_more():
     awake = RUN.added("scoped", "sidecar", "p50_ms", "awake")
     assert awake is not None
     assert [awake.lowest, awake.highest] == pytest.approx([0.2, 0.3])
+
+
+def test_added_latency_is_compared_with_what_the_textbook_proxy_adds_in_the_same_round():
+    ratio = RUN.added_ratio("scoped", "sidecar", "textbook", "p50_ms")
+    assert ratio is not None
+    assert [ratio.lowest, ratio.highest] == pytest.approx([1.0, 1.75])
+    assert RUN.added_ratio("priced", "sidecar", "textbook", "p50_ms") is None
 
 
 def test_a_spread_shows_the_median_first():

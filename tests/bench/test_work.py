@@ -11,7 +11,7 @@ from bench.special.cold import FIRST
 from bench.work import by_file, counted, functions_of, system_calls_of
 from bench.workloads import WORKLOADS
 
-FUNCTIONS = {"scoped": 298, "priced": 392}
+FUNCTIONS = {"scoped": 297, "priced": 388}
 """Python and C function calls, and resumptions of coroutines, that a call may make."""
 REFUSED = {"refused-scope": 232, "refused-signature": 172, "refused-token": 179}
 """Function calls that a refused call may make."""
