@@ -257,5 +257,5 @@ def length_digits(data: bytes, end: int) -> tuple[int, int] | None:
         start = data.find(name, 0, end) + _MARKED
         if start >= _MARKED:
             stop = data.find(b"\r", start, start + LENGTH_DIGITS + 1)
-            return (start, stop) if data[start:stop].isdigit() else None
+            return (start, stop) if stop >= 0 and data[start:stop].isdigit() else None
     return None

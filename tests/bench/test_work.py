@@ -57,6 +57,12 @@ def test_system_calls_of_a_policed_call(workload: str):
     assert sum(made.values()) <= SYSTEM_CALLS, made
 
 
+def test_an_answer_with_the_head_of_the_one_before_is_not_parsed():
+    called = functions_of(WORKLOADS["scoped"])
+    assert [name for name in called if name.endswith("BackendConnection.data_received")]
+    assert sum(count for name, count in called.items() if name.endswith("BackendConnection.on_headers_complete")) < 0.1
+
+
 def test_without_tracing_no_function_of_it_is_called():
     called = functions_of(WORKLOADS["scoped"])
     assert [name for name in called if "/observe/record.py" in name]

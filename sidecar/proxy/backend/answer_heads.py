@@ -13,6 +13,8 @@ from sidecar.proxy.backend.answer import Fields
 
 _LONGEST: Final = 4096  # bytes of a head that is remembered
 _END: Final = b"\r\n\r\n"
+# Framed otherwise; and what is of one caller stays in memory no longer than its answer.
+_PASSING: Final = frozenset({b"transfer-encoding", b"set-cookie", b"mcp-session-id"})
 _NONE: Final = b"\0"  # no answer begins so
 
 
@@ -38,10 +40,10 @@ class KnownAnswers:
         stop = data.find(b"\r", start, start + LENGTH_DIGITS + 1)
         if not data.startswith(self._after, stop):
             return None
-        digits, body = data[start:stop], data[stop + len(self._after) :]
-        if not digits.isdigit() or int(digits) != len(body):
+        digits, end = data[start:stop], stop + len(self._after)
+        if not digits.isdigit() or int(digits) != len(data) - end:
             return None
-        return {**self._fields, b"content-length": digits}, body
+        return {**self._fields, b"content-length": digits}, data[end:]
 
     def remember(self, data: bytes, fields: Fields, size: int) -> None:
         """Keep the head of an answer that the parser has found to be usual, but for its length.
@@ -51,7 +53,7 @@ class KnownAnswers:
             fields: its headers, names in lower case.
             size: bytes of its body by its length.
         """
-        if b"content-length" not in fields or b"transfer-encoding" in fields:
+        if b"content-length" not in fields or not _PASSING.isdisjoint(fields):
             return
         end = data.find(_END, 0, _LONGEST) + len(_END)
         if end < len(_END) or end + size != len(data):  # an interim answer came first, or there is more

@@ -181,7 +181,8 @@ class BackendConnection(asyncio.Protocol):
         elif (usual := self._known.read(data)) is not None:
             self._keep_alive = self._ended = True
             answer.head(200, usual[0])
-            answer.body(usual[1])
+            if usual[1]:
+                answer.body(usual[1])
         else:
             self._parse(answer, data)
             if self._ended and self._keep_alive and answer.status == 200:
