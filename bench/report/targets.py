@@ -51,7 +51,7 @@ def _added(workload: str, figure: str, mode: str = "low") -> Callable[[Figures],
 
 
 def _added_ratio(workload: str) -> Callable[[Figures], Spread | None]:
-    """What the sidecar adds over what the textbook proxy adds: a slow machine delays both."""
+    """Read the ratio of the latencies that sidecar and textbook proxy add: a slow machine delays both."""
     return lambda run: run.added_ratio(workload, US, TEXTBOOK, "p50_ms")
 
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 connection to the backend: httptools parses arriving bytes into the answer in progress, unless it is usual.
+"""HTTP/1.1 connection to the backend: httptools parses arriving bytes into the answer, unless its head is known.
 
 Callbacks of the parser cannot raise, so a fault that they find is stored and handled after each feed.
 """
